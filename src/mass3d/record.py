@@ -1,0 +1,78 @@
+"""What leaves the process is whole, versioned and self-describing: atomic files and records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+VERSION = version("mass3d")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary neighbour of `path` that replaces it only when the block succeeds.
+
+    The temporary name keeps every suffix of `path`, because writers choose formats by it.
+    A killed process may leave a `.partial-*` file behind, never a half-written `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` so that a reader sees all of it or none."""
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_json(path: Path, payload: Mapping[str, object]) -> None:
+    """Write `payload` as sorted, indented JSON, atomically."""
+    write_bytes(path, (json.dumps(payload, indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises `OSError` or `json.JSONDecodeError`; callers name the fault."""
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of the content of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def text_hash(payload: object) -> str:
+    """SHA-256 of a JSON-able value, independent of key order: a fingerprint of settings."""
+    return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
+
+
+def run_record(verb: str, config: Mapping[str, object], **facts: object) -> dict[str, object]:
+    """The record written beside every result: what ran, with which settings and versions.
+
+    It holds no wall-clock time or host name, so that equal runs leave equal records.
+    """
+    return {
+        "verb": verb,
+        "mass3d": VERSION,
+        "python": platform.python_version(),
+        "config": dict(config),
+        **facts,
+    }
+
+
+

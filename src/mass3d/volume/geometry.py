@@ -1,0 +1,147 @@
+"""One geometry, written down once: canonical axes (D, H, W) and the grid of the source file.
+
+Canonical axes are world (z, y, x); indices grow towards Superior, Anterior, Right. World
+coordinates are RAS+ millimetres everywhere. A scan reaches this frame by swapping and flipping
+axes only, so an oblique scan keeps its (oblique) affine and the way back is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid of voxels in the world. Equality compares shape and affine exactly."""
+
+    shape: Shape  # voxels along (D, H, W)
+    index_to_world: tuple[tuple[float, ...], ...]  # 4 x 4: (d, h, w, 1) -> RAS+ (x, y, z, 1) mm
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """`index_to_world` as an array."""
+        return np.array(self.index_to_world, dtype=np.float64)
+
+    @property
+    def spacing_mm(self) -> Spacing:
+        """Voxel edge along (D, H, W)."""
+        d, h, w = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(d), float(h), float(w)
+
+    @classmethod
+    def make(cls, shape: Shape, affine: NDArray[np.float64]) -> Grid:
+        """A grid from an array affine."""
+        return cls(shape, tuple(tuple(float(x) for x in row) for row in affine))
+
+    def resampled(self, spacing_mm: Spacing) -> Grid:
+        """The grid with new voxel edges that covers the same box of the world.
+
+        Edges of the box, not centres of the corner voxels, are kept, so that image, masks and
+        labels stay aligned at any ratio. Every axis keeps at least one voxel.
+        """
+        old = np.array(self.spacing_mm)
+        shape = np.maximum(1, np.round(np.array(self.shape) * old / np.array(spacing_mm))).astype(
+            int
+        )
+        scale = np.array(self.shape) / shape  # old voxels per new voxel, exact cover
+        affine = self.affine.copy()
+        affine[:3, :3] = self.affine[:3, :3] * scale
+        affine[:3, 3] = (self.affine @ np.append(0.5 * scale - 0.5, 1.0))[:3]
+        return Grid.make((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {"shape": list(self.shape), "index_to_world": [list(r) for r in self.index_to_world]}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Grid:
+        """The inverse of `plain`."""
+        d, h, w = plain["shape"]
+        return cls((d, h, w), tuple(tuple(row) for row in plain["index_to_world"]))
+
+
+@dataclass(frozen=True)
+class SourceGrid:
+    """The grid of a file in its own axis order (i, j, k), and how it became (D, H, W).
+
+    `permutation[a]` is the file axis that became canonical axis a; `flips[a]` tells whether
+    that axis was then reversed. `affine` maps file indices (i, j, k) to RAS+ millimetres.
+    """
+
+    shape: Shape
+    affine: tuple[tuple[float, ...], ...]
+    permutation: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+
+    def to_canonical(self, array: NDArray[Any]) -> NDArray[Any]:
+        """File order (i, j, k) -> canonical (D, H, W); a view where possible."""
+        moved = array.transpose(self.permutation)
+        return moved[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
+
+    def from_canonical(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The exact inverse of `to_canonical`."""
+        unflipped = array[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
+        return unflipped.transpose(tuple(int(a) for a in np.argsort(self.permutation)))
+
+    @property
+    def grid(self) -> Grid:
+        """The same voxels as a canonical grid."""
+        affine = np.array(self.affine, dtype=np.float64)
+        shape = [self.shape[axis] for axis in self.permutation]
+        columns = affine[:3, list(self.permutation)]
+        origin = affine[:3, 3].copy()
+        for a, flip in enumerate(self.flips):
+            if flip:
+                origin += columns[:, a] * (shape[a] - 1)
+                columns[:, a] = -columns[:, a]
+        canonical = np.eye(4)
+        canonical[:3, :3], canonical[:3, 3] = columns, origin
+        return Grid.make((shape[0], shape[1], shape[2]), canonical)
+
+    @classmethod
+    def nearest(cls, shape: Shape, affine: NDArray[np.float64]) -> SourceGrid:
+        """Choose the axis swap and flips whose axes lie nearest to world z, y, x.
+
+        The swap is the one of the six that maximises the total alignment, so strongly oblique
+        scans still get a valid orientation.
+        """
+        directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+        z, y, x = 2, 1, 0
+        orders = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
+        best = max(
+            orders,
+            key=lambda o: sum(abs(directions[w, f]) for w, f in zip((z, y, x), o, strict=True)),
+        )
+        signs = [directions[w, f] < 0 for w, f in zip((z, y, x), best, strict=True)]
+        return cls(
+            shape,
+            tuple(tuple(float(v) for v in row) for row in affine),
+            best,
+            (bool(signs[0]), bool(signs[1]), bool(signs[2])),
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {
+            "shape": list(self.shape),
+            "affine": [list(row) for row in self.affine],
+            "permutation": list(self.permutation),
+            "flips": list(self.flips),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> SourceGrid:
+        """The inverse of `plain`."""
+        return cls(
+            tuple(plain["shape"]),
+            tuple(tuple(row) for row in plain["affine"]),
+            tuple(plain["permutation"]),
+            tuple(plain["flips"]),
+        )
