@@ -1,0 +1,29 @@
+"""Exponential moving average of the weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class Ema:
+    """A copy of a model that follows it slowly.
+
+    The decay rises with the step, (1 + step) / (10 + step) at most `decay`, so that the random
+    start is forgotten early. Buffers are copied.
+    """
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        self.decay = decay
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move a little towards `model`."""
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        averages = list(self.model.parameters())
+        torch._foreach_lerp_(averages, [p.detach() for p in model.parameters()], weight)
+        for ours, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
+            ours.copy_(theirs)

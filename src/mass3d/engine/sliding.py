@@ -1,0 +1,79 @@
+"""Sliding windows: cover a volume once, blend smoothly, bound the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Box = tuple[slice, slice, slice]
+
+
+def window_starts(size: int, window: int, *, overlap: float) -> list[int]:
+    """Evenly spread starts of windows that cover [0, size) with at least `overlap` shared.
+
+    One window when `size <= window`; the last window ends flush with the volume.
+    """
+    if size <= window:
+        return [0]
+    stride = max(1, int(window * (1 - overlap)))
+    count = -(-(size - window) // stride) + 1
+    return [int(start) for start in np.linspace(0, size - window, count).round()]
+
+
+def windows(shape: tuple[int, int, int], window: tuple[int, int, int], *, overlap: float) -> Iterator[Box]:
+    """All window boxes of a volume (already at least as large as the window), each once."""
+    starts = [window_starts(n, w, overlap=overlap) for n, w in zip(shape, window, strict=True)]
+    for d in starts[0]:
+        for h in starts[1]:
+            for w in starts[2]:
+                yield (
+                    slice(d, d + window[0]),
+                    slice(h, h + window[1]),
+                    slice(w, w + window[2]),
+                )
+
+
+def blend_weight(window: tuple[int, int, int]) -> Tensor:
+    """Gaussian weight of a window, sigma an eighth of the edge, at least 1e-3: (D, H, W)."""
+    profiles = [
+        torch.exp(-0.5 * ((torch.arange(n) - (n - 1) / 2) / (n / 8)) ** 2).clamp_min(1e-3)
+        for n in window
+    ]
+    d, h, w = profiles
+    return (d[:, None, None] * h[None, :, None] * w[None, None, :]).clamp_min(1e-3)
+
+
+@torch.no_grad()
+def slide(
+    image: Tensor,
+    predict: Callable[[Tensor], Tensor],
+    *,
+    window: tuple[int, int, int],
+    channels: int,
+    overlap: float,
+    outside: float,
+) -> Tensor:
+    """Blend `predict` over an image.
+
+    image (D, H, W) on any device; `predict` maps (1, 1, *window) to probabilities
+    (channels, *window). Returns (channels, D, H, W) float32 on the CPU, where large volumes fit.
+    An image smaller than the window is centred in it and padded with `outside`.
+    """
+    shape = image.shape
+    padding = [max(0, w - n) for n, w in zip(shape, window, strict=True)]
+    before = [p // 2 for p in padding]
+    pads = [n for b, p in zip(reversed(before), reversed(padding), strict=True) for n in (b, p - b)]
+    padded = torch.nn.functional.pad(image, pads, value=outside)
+    d, h, w = padded.shape
+    total = torch.zeros((channels, d, h, w))
+    weight = blend_weight(window)
+    norm = torch.zeros((d, h, w))
+    for box in windows((d, h, w), window, overlap=overlap):
+        total[(slice(None), *box)] += predict(padded[box][None, None]).float().cpu() * weight
+        norm[box] += weight
+    total /= norm
+    crop = tuple(slice(b, b + n) for b, n in zip(before, shape, strict=True))
+    return total[(slice(None), *crop)]

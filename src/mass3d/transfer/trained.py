@@ -1,0 +1,49 @@
+"""A trained in-context model as it leaves a run: network, crop, preparation, fingerprint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mass3d.config import build
+from mass3d.engine import checkpoint
+from mass3d.engine.fit import WEIGHTS
+from mass3d.errors import ModelError
+from mass3d.model.incontext import InContextNet
+from mass3d.model.presets import Preset
+from mass3d.volume.preparation import PreparationConfig
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network in evaluation mode and what a scan needs to be shown to it."""
+
+    net: InContextNet
+    crop: tuple[int, int, int]  # voxels along (D, H, W)
+    preparation: PreparationConfig
+    fingerprint: str  # SHA-256 over the weights and these facts
+    device: torch.device
+
+
+def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
+    """Load a run folder or a weights file. Raises `ModelError` when it cannot be trusted."""
+    path = run / WEIGHTS if run.is_dir() or not run.exists() else run
+    tensors, facts, fingerprint = checkpoint.load(path, kind="weights")
+    net = InContextNet(build(Preset, facts["preset"]))
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelError(
+            path,
+            found=str(error).splitlines()[-1].strip(),
+            expected="exactly the tensors of the preset it names",
+            fix="The file was made by another version: pretrain again.",
+        ) from error
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    target = torch.device(device)
+    net = net.eval().requires_grad_(False).to(target, memory_format=torch.channels_last_3d)
+    d, h, w = facts["crop_vox"]
+    return TrainedModel(net, (d, h, w), build(PreparationConfig, facts["preparation"]), fingerprint, target)

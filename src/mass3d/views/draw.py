@@ -1,0 +1,224 @@
+"""Draw first, apply after: what the two views of a sample are, as plain values.
+
+Every draw is a function of (seed, step, index in the batch), never of workers, ranks or the
+point of a resume. All positions are voxels of the store's isotropic grid, axes (D, H, W), so
+rotations and scales act in millimetres without shear on non-cubic crops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mass3d.config import Config
+
+Vector = NDArray[np.float64]
+
+
+class WarpConfig(Config):
+    """Random geometry of one view."""
+
+    p: float = Field(default=0.5, ge=0, le=1)
+    """Share of views that are rotated and scaled at all."""
+    max_degrees: float = Field(default=30.0, ge=0, le=180)
+    """Largest rotation about each axis."""
+    max_scale: float = Field(default=1.43, ge=1)
+    """Largest magnification per axis; its inverse is the smallest."""
+    max_shear: float = Field(default=0.0, ge=0, le=0.5)
+    """Largest shear term between two axes."""
+    bend_p: float = Field(default=0.0, ge=0, le=1)
+    """Share of views that are bent by a smooth random field."""
+    bend: float = Field(default=0.03, ge=0, le=0.2)
+    """Standard deviation of the bending, as a fraction of the crop edge."""
+
+
+class IntensityConfig(Config):
+    """Random intensity of one view (reference.md, section 3; each range is one uniform draw)."""
+
+    p: float = Field(default=0.2, ge=0, le=1)
+    """Share of views that each operation is applied to."""
+    gain: tuple[float, float] = (0.9, 1.1)
+    """Multiplicative brightness."""
+    shift_std: float = 0.1
+    """Standard deviation of additive brightness, in standard deviations of the scan."""
+    gamma: tuple[float, float] = (0.8, 1.2)
+    """Exponent on the view's own range."""
+    contrast: tuple[float, float] = (0.8, 1.2)
+    """Contrast about the mean, clamped to the old range."""
+    blur_vox: tuple[float, float] = (0.8, 1.2)
+    """Standard deviation of Gaussian blur, in voxels."""
+    noise_std: float = 0.02
+    """Standard deviation of added noise."""
+
+
+class ViewConfig(Config):
+    """The pair of views and its masks."""
+
+    crop_vox: tuple[int, int, int] | None = None
+    """Edge of a view along (D, H, W), multiples of 16; None takes it from the store and preset."""
+    num_masks: int = Field(default=13, ge=1)
+    """Masks per pair."""
+    min_overlap: float = Field(default=0.67, gt=0, le=1)
+    """Shared fraction of the two crops, per axis, before they are warped."""
+    far_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of pairs whose query crop is anywhere in the scan: they teach absence."""
+    negative_share: float = Field(default=0.1, ge=0, le=1)
+    """Largest share of a pair's masks that may be absent from the query."""
+    min_visible_vox: int = Field(default=16, ge=1)
+    """A mask counts as visible in a view from this many voxels on."""
+    weak: WarpConfig = WarpConfig()
+    strong: WarpConfig = WarpConfig(p=0.8, max_shear=0.1, bend_p=0.5)
+    weak_intensity: IntensityConfig = IntensityConfig()
+    strong_intensity: IntensityConfig = IntensityConfig(
+        gain=(0.8, 1.3),
+        shift_std=0.15,
+        gamma=(0.8, 1.3),
+        contrast=(0.8, 1.3),
+        blur_vox=(0.7, 1.5),
+        noise_std=0.04,
+    )
+
+
+@dataclass(frozen=True)
+class Warp:
+    """Where a view's voxels come from: source = centre + matrix @ (view voxel - view centre)."""
+
+    centre: Vector  # (3,) source voxel
+    matrix: Vector  # (3, 3)
+    bend: NDArray[np.float32] | None  # (3, 4, 4, 4) coarse displacement in source voxels
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """Drawn intensity changes; the neutral value where an operation is not applied."""
+
+    gain: float
+    shift: float
+    gamma: float
+    contrast: float
+    blur_vox: float
+    noise_std: float
+    noise_seed: int
+
+
+def stream(seed: int, step: int, index: int, *, purpose: int = 0) -> np.random.Generator:
+    """The random stream of one sample of one step."""
+    return np.random.default_rng((seed, purpose, step, index))
+
+
+def case_order(seed: int, position: int, num_cases: int) -> int:
+    """Which case the sample at `position` (of the whole run) shows: shuffled passes over all."""
+    order = np.random.default_rng((seed, 1, position // num_cases)).permutation(num_cases)
+    return int(order[position % num_cases])
+
+
+def draw_crop_centres(
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    crop: tuple[int, int, int],
+    *,
+    near: tuple[Vector, Vector],
+    min_overlap: float,
+    far: bool = False,
+) -> tuple[Vector, Vector]:
+    """Centres of the reference and the query crop, in voxels of the scan.
+
+    The reference crop is drawn around a point of the box `near` (first and last corner of a
+    mask); the query crop shares at least `min_overlap` of every axis with it, or lies anywhere
+    when `far`. Crops stay inside the scan; a scan smaller than the crop is centred in it.
+    """
+    size, edge = np.array(shape, float), np.array(crop, float)
+    lowest = np.minimum(edge, size) / 2 - 0.5
+    highest = size - 0.5 - np.minimum(edge, size) / 2
+    middle = (size - 1) / 2
+    lowest, highest = np.where(size <= edge, middle, lowest), np.where(size <= edge, middle, highest)
+    target = rng.uniform(near[0], near[1])
+    reference = np.clip(target + rng.uniform(-0.25, 0.25, 3) * edge, lowest, highest)
+    reach = (1 - min_overlap) * edge
+    query = reference + rng.uniform(-1, 1, 3) * reach
+    anywhere = rng.uniform(lowest, np.maximum(highest, lowest))
+    return reference, np.clip(anywhere if far else query, lowest, highest)
+
+
+def draw_warp(
+    rng: np.random.Generator, centre: Vector, crop: tuple[int, int, int], config: WarpConfig
+) -> Warp:
+    """Rotation, anisotropic scale and shear about the crop's centre, and a smooth bending."""
+    angles = np.deg2rad(rng.uniform(-1, 1, 3) * config.max_degrees)
+    scales = np.exp(rng.uniform(-1, 1, 3) * np.log(config.max_scale))
+    shears = rng.uniform(-1, 1, 6) * config.max_shear
+    coarse = rng.standard_normal((3, 4, 4, 4)).astype(np.float32)
+    moved, bent = rng.uniform() < config.p, rng.uniform() < config.bend_p
+    matrix = rotation(angles) @ (np.diag(1 / scales) + _off_diagonal(shears))
+    amplitude = np.array(crop, np.float32).reshape(3, 1, 1, 1) * config.bend
+    return Warp(centre, matrix if moved else np.eye(3), coarse * amplitude if bent else None)
+
+
+def draw_intensity(rng: np.random.Generator, config: IntensityConfig) -> Intensity:
+    """Each operation with probability `p`, otherwise its neutral value."""
+    gates = rng.uniform(size=6) < config.p
+    return Intensity(
+        gain=_gated(gates[0], rng.uniform(*config.gain), 1.0),
+        shift=_gated(gates[1], rng.normal(0, config.shift_std), 0.0),
+        gamma=_gated(gates[2], rng.uniform(*config.gamma), 1.0),
+        contrast=_gated(gates[3], rng.uniform(*config.contrast), 1.0),
+        blur_vox=_gated(gates[4], rng.uniform(*config.blur_vox), 0.0),
+        noise_std=_gated(gates[5], config.noise_std, 0.0),
+        noise_seed=int(rng.integers(2**62)),
+    )
+
+
+def draw_visible(
+    rng: np.random.Generator,
+    in_reference: NDArray[np.int64],
+    in_query: NDArray[np.int64],
+    *,
+    num_masks: int,
+    min_visible_vox: int,
+    negative_share: float,
+) -> NDArray[np.int64]:
+    """Choose mask rows that teach something: visible in both views, spread over log-size.
+
+    in_reference, in_query (N,): visible voxels of every mask. Up to `negative_share` of the
+    choice are masks seen in the reference but absent from the query. Returns at most `num_masks`
+    distinct rows; fewer when the views show fewer.
+    """
+    seen = in_reference >= min_visible_vox
+    both = np.flatnonzero(seen & (in_query >= min_visible_vox))
+    absent = np.flatnonzero(seen & (in_query == 0))
+    num_absent = min(len(absent), rng.binomial(num_masks, negative_share))
+    chosen = rng.choice(absent, num_absent, replace=False) if num_absent else absent[:0]
+    wanted = min(len(both), num_masks - num_absent)
+    if wanted:
+        # one weight per half octave of size, shared by the masks in it: small and large alike
+        bins = np.round(2 * np.log2(in_reference[both])).astype(np.int64)
+        _, where, counts = np.unique(bins, return_inverse=True, return_counts=True)
+        weights = 1.0 / counts[where]
+        picked = rng.choice(both, wanted, replace=False, p=weights / weights.sum())
+        chosen = np.concatenate([picked, chosen])
+    return chosen.astype(np.int64)
+
+
+def rotation(angles: Vector) -> Vector:
+    """Rotation matrix about the three axes in turn; angles in radians."""
+    matrix = np.eye(3)
+    for axis, angle in enumerate(angles):
+        a, b = [other for other in range(3) if other != axis]
+        turn = np.eye(3)
+        turn[a, a] = turn[b, b] = np.cos(angle)
+        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        matrix = matrix @ turn
+    return matrix
+
+
+def _off_diagonal(values: Vector) -> Vector:
+    matrix = np.zeros((3, 3))
+    matrix[~np.eye(3, dtype=bool)] = values
+    return matrix
+
+
+def _gated(gate: np.bool_, value: float, neutral: float) -> float:
+    return float(value) if gate else neutral

@@ -1,0 +1,84 @@
+"""One warp for image and rank maps: sample both on the same batched grid, on any device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mass3d.views.draw import Warp
+
+Crop = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
+
+
+def source_box(warp: Warp, crop: Crop, shape: tuple[int, int, int]) -> Box:
+    """The smallest box of a scan that a warped crop can touch, clipped to the scan.
+
+    At least one voxel per axis is returned even when the crop lies outside.
+    """
+    half = (np.array(crop) - 1) / 2
+    reach = np.abs(warp.matrix) @ half + 1
+    if warp.bend is not None:
+        reach = reach + np.abs(warp.bend).reshape(3, -1).max(axis=1)
+    first = np.clip(np.floor(warp.centre - reach), 0, np.array(shape) - 1).astype(int)
+    stop = np.clip(np.ceil(warp.centre + reach) + 1, first + 1, np.array(shape)).astype(int)
+    d, h, w = (slice(int(a), int(b)) for a, b in zip(first, stop, strict=True))
+    return d, h, w
+
+
+def sample_grid(
+    warps: Sequence[Warp], boxes: Sequence[Box], crop: Crop, padded: Crop, device: torch.device
+) -> Tensor:
+    """Normalised `grid_sample` coordinates (B, D, H, W, 3) into blocks padded to `padded`.
+
+    Coordinates are voxel centres (`align_corners=False`); the last axis is (W, H, D) as torch
+    wants it.
+    """
+    axes = [torch.arange(n, device=device, dtype=torch.float32) - (n - 1) / 2 for n in crop]
+    offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)  # (D, H, W, 3)
+    grids = []
+    size = torch.tensor(padded, device=device, dtype=torch.float32)
+    for warp, box in zip(warps, boxes, strict=True):
+        matrix = torch.tensor(warp.matrix, device=device, dtype=torch.float32)
+        start = np.array([axis.start for axis in box])
+        centre = torch.tensor(warp.centre - start, device=device, dtype=torch.float32)
+        points = offsets @ matrix.T + centre
+        if warp.bend is not None:
+            bend = torch.tensor(warp.bend, device=device).unsqueeze(0)
+            smooth = F.interpolate(bend, size=crop, mode="trilinear", align_corners=True)
+            points = points + smooth[0].permute(1, 2, 3, 0)
+        grids.append(((2 * points + 1) / size - 1).flip(-1))
+    return torch.stack(grids)
+
+
+def stack_padded(blocks: Sequence[NDArray[np.float32]], fill: Sequence[float]) -> Tensor:
+    """Blocks (C, d, h, w) of different sizes -> (B, C, D, H, W), minus `fill`, padded with 0.
+
+    Subtracting each block's fill value makes the zero padding of `grid_sample` mean "outside
+    the scan" everywhere; the caller adds it again.
+    """
+    largest = np.max([block.shape[1:] for block in blocks], axis=0)
+    out = np.zeros((len(blocks), blocks[0].shape[0], *largest), np.float32)
+    for row, block, value in zip(out, blocks, fill, strict=True):
+        _, d, h, w = block.shape
+        row[:, :d, :h, :w] = block - value
+    return torch.from_numpy(out)
+
+
+def warp_images(images: Tensor, grid: Tensor, fill: Tensor) -> Tensor:
+    """Linear sampling of padded blocks (B, 1, d, h, w) minus `fill` (B,): (B, 1, D, H, W)."""
+    sampled = F.grid_sample(images, grid, mode="bilinear", align_corners=False)
+    return sampled + fill.view(-1, 1, 1, 1, 1)
+
+
+def warp_ranks(ranks: Tensor, grid: Tensor) -> Tensor:
+    """Nearest sampling of rank maps (B, L, d, h, w) -> int64 (B, L, D, H, W); 0 is outside.
+
+    Ranks pass through float32, which is exact up to 2^24 atoms.
+    """
+    return F.grid_sample(ranks, grid, mode="nearest", align_corners=False).long()
