@@ -1,1 +1,1 @@
-"""TODO"""
+"""How training and inference run: loop, schedule, averages, checkpoints, sliding windows."""

@@ -62,9 +62,7 @@ def load(path: Path, *, kind: str) -> tuple[dict[str, Tensor], dict[str, Any], s
             metadata = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in list(stream.keys())}
     except FileNotFoundError as error:
-        raise ModelError(
-            path, found="no file", expected=expected, fix="Check the path."
-        ) from error
+        raise ModelError(path, found="no file", expected=expected, fix="Check the path.") from error
     except (SafetensorError, OSError) as error:
         raise ModelError(
             path,

@@ -75,9 +75,11 @@ Hook = Callable[[Progress], None]
 
 @dataclass
 class FitState:
-    """All that changes while a run goes on."""
+    """All that changes while a run goes on, and the device it runs on."""
 
+    fabric: Fabric
     model: nn.Module
+    wrapped: nn.Module  # the model as Fabric runs it
     ema: Ema
     optimizer: torch.optim.Optimizer
     step: int = 0
@@ -115,7 +117,7 @@ def fit(
     model = model.to(memory_format=torch.channels_last_3d)  # a tenth faster with oneDNN
     ema = Ema(fabric.to_device(model), decay=config.ema_decay)
     wrapped, optimizer = fabric.setup(model, make_optimizer(model, config))
-    state = FitState(model, ema, optimizer)
+    state = FitState(fabric, model, wrapped, ema, optimizer)
     run.mkdir(parents=True, exist_ok=True)
     if (run / RESUME).exists():
         _resume(state, run, facts)
@@ -125,18 +127,24 @@ def fit(
         clock = time.perf_counter()
         while state.step < config.steps:
             batch = batches(state.step, fabric.device)
-            _update(fabric, wrapped, state, step, batch, config)
+            _update(state, step(wrapped, batch), config)
             logged = state.step % config.log_every == 0 or state.step == config.steps
             if logged:
                 seconds = time.perf_counter() - clock
                 rate = len(state.pending) * config.batch_size / seconds
                 _log(state, config, run / METRICS, hooks, samples_per_s=rate)
                 clock = time.perf_counter()
-            if logged and (state.step % save_every == 0 or state.step == config.steps or stopped()):
-                _save(state, run, facts)
+            if state.step == config.steps:
+                break
+            if logged and (state.step % save_every == 0 or stopped()):
+                _save_resume(state, run, facts)
+                _save_weights(state, run, facts)
             if logged and stopped():
-                raise SystemExit(f"stopped at step {state.step}; the same command goes on from there")
-    (run / RESUME).unlink(missing_ok=True)
+                raise SystemExit(
+                    f"stopped at step {state.step}; the same command goes on from there"
+                )
+    _save_weights(state, run, facts)
+    (run / RESUME).unlink(missing_ok=True)  # last of all: without it the run counts as finished
     return ema.model
 
 
@@ -150,19 +158,11 @@ def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), foreach=True)
 
 
-def _update(
-    fabric: Fabric,
-    wrapped: nn.Module,
-    state: FitState,
-    step: Callable[[nn.Module, Batch], StepOutcome],
-    batch: Batch,
-    config: FitConfig,
-) -> None:
+def _update(state: FitState, outcome: StepOutcome, config: FitConfig) -> None:
     rate = config.lr * SCHEDULES[config.schedule]((state.step + 1) / (config.steps + 1))
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    outcome = step(wrapped, batch)
-    fabric.backward(outcome.loss)
+    state.fabric.backward(outcome.loss)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip, foreach=True)
     state.optimizer.step()
     state.optimizer.zero_grad()
@@ -187,7 +187,9 @@ def _log(
                 "or lower fit.lr. The last resume state is intact.",
             )
     rows = [{"loss": o.loss, **o.figures, "grad_norm": norm} for _, o, norm in state.pending]
-    figures = {key: torch.stack([row[key].float() for row in rows]).mean().item() for key in rows[0]}
+    figures = {
+        key: torch.stack([row[key].float() for row in rows]).mean().item() for key in rows[0]
+    }
     figures["lr"] = state.optimizer.param_groups[0]["lr"]
     with path.open("a") as stream:
         stream.write(json.dumps({"step": state.step, **figures}) + "\n")
@@ -196,24 +198,25 @@ def _log(
         hook(Progress(state.step, config.steps, figures, samples_per_s))
 
 
-def _save(state: FitState, run: Path, facts: Mapping[str, Any]) -> None:
+def _save_resume(state: FitState, run: Path, facts: Mapping[str, Any]) -> None:
     tensors = {f"model.{name}": t for name, t in state.model.state_dict().items()}
     tensors |= {f"ema.{name}": t for name, t in state.ema.model.state_dict().items()}
     for index, values in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
     checkpoint.save(run / RESUME, tensors, kind="resume", facts={**facts, "step": state.step})
-    checkpoint.save(
-        run / WEIGHTS,
-        state.ema.model.state_dict(),
-        kind="weights",
-        facts={**facts, "step": state.step},
-    )
+
+
+def _save_weights(state: FitState, run: Path, facts: Mapping[str, Any]) -> None:
+    tensors = state.ema.model.state_dict()
+    checkpoint.save(run / WEIGHTS, tensors, kind="weights", facts={**facts, "step": state.step})
 
 
 def _resume(state: FitState, run: Path, facts: Mapping[str, Any]) -> None:
     tensors, found, _ = checkpoint.load(run / RESUME, kind="resume")
     state.step = found.pop("step")
-    different = sorted(key for key in facts.keys() | found.keys() if facts.get(key) != found.get(key))
+    different = sorted(
+        key for key in facts.keys() | found.keys() if facts.get(key) != found.get(key)
+    )
     if different:
         raise ModelError(
             run,

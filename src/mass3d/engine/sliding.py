@@ -23,7 +23,9 @@ def window_starts(size: int, window: int, *, overlap: float) -> list[int]:
     return [int(start) for start in np.linspace(0, size - window, count).round()]
 
 
-def windows(shape: tuple[int, int, int], window: tuple[int, int, int], *, overlap: float) -> Iterator[Box]:
+def windows(
+    shape: tuple[int, int, int], window: tuple[int, int, int], *, overlap: float
+) -> Iterator[Box]:
     """All window boxes of a volume (already at least as large as the window), each once."""
     starts = [window_starts(n, w, overlap=overlap) for n, w in zip(shape, window, strict=True)]
     for d in starts[0]:
@@ -46,6 +48,19 @@ def blend_weight(window: tuple[int, int, int]) -> Tensor:
     return (d[:, None, None] * h[None, :, None] * w[None, None, :]).clamp_min(1e-3)
 
 
+def pad_to_window(
+    image: Tensor, window: tuple[int, int, int], *, outside: float
+) -> tuple[Tensor, tuple[int, int, int]]:
+    """Centre an image (D, H, W) in a frame at least as large as the window.
+
+    Returns the padded image and how many voxels were put before it along each axis.
+    """
+    padding = [max(0, w - n) for n, w in zip(image.shape, window, strict=True)]
+    d, h, w = (p // 2 for p in padding)
+    pads = [w, padding[2] - w, h, padding[1] - h, d, padding[0] - d]  # torch: last axis first
+    return torch.nn.functional.pad(image, pads, value=outside), (d, h, w)
+
+
 @torch.no_grad()
 def slide(
     image: Tensor,
@@ -62,11 +77,7 @@ def slide(
     (channels, *window). Returns (channels, D, H, W) float32 on the CPU, where large volumes fit.
     An image smaller than the window is centred in it and padded with `outside`.
     """
-    shape = image.shape
-    padding = [max(0, w - n) for n, w in zip(shape, window, strict=True)]
-    before = [p // 2 for p in padding]
-    pads = [n for b, p in zip(reversed(before), reversed(padding), strict=True) for n in (b, p - b)]
-    padded = torch.nn.functional.pad(image, pads, value=outside)
+    padded, before = pad_to_window(image, window, outside=outside)
     d, h, w = padded.shape
     total = torch.zeros((channels, d, h, w))
     weight = blend_weight(window)
@@ -75,5 +86,5 @@ def slide(
         total[(slice(None), *box)] += predict(padded[box][None, None]).float().cpu() * weight
         norm[box] += weight
     total /= norm
-    crop = tuple(slice(b, b + n) for b, n in zip(before, shape, strict=True))
+    crop = tuple(slice(b, b + n) for b, n in zip(before, image.shape, strict=True))
     return total[(slice(None), *crop)]

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The in-context network: encoder, task encoder, decoder and per-mask classifier."""

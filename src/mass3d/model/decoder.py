@@ -64,7 +64,7 @@ class Decoder(nn.Module):
 
     def forward(self, maps: Sequence[Tensor], tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """maps finest first, tokens (B, K, T, dim) -> half, full, tokens."""
-        B, K, T, _ = tokens.shape
+        _, K, T, _ = tokens.shape
         flat = tokens.flatten(1, 2)
         x = maps[-1]
         for stage, block in enumerate(self.blocks):

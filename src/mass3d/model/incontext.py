@@ -41,7 +41,7 @@ class InContextNet(nn.Module):
 
     def segment(self, image: Tensor, tokens: Tensor) -> Tensor:
         """image (B, 1, D, H, W), tokens (B, K, T, C) -> logits (B, K, D, H, W)."""
-        return self._decode(self.encoder(image), tokens)
+        return self.decode(self.encoder(image), tokens)
 
     def forward(self, reference: Tensor, masks: Tensor, query: Tensor) -> Tensor:
         """Encode the tasks of `reference` and segment `query`; one pass of the encoder for both.
@@ -51,9 +51,10 @@ class InContextNet(nn.Module):
         both = self.encoder(torch.cat([reference, query]))
         halves = [features.chunk(2) for features in both]
         tokens = self.task_encoder([half[0] for half in halves], masks)
-        return self._decode([half[1] for half in halves], tokens)
+        return self.decode([half[1] for half in halves], tokens)
 
-    def _decode(self, maps: list[Tensor], tokens: Tensor) -> Tensor:
+    def decode(self, maps: list[Tensor], tokens: Tensor) -> Tensor:
+        """Feature maps of a query and tokens (B, K, T, C) -> logits (B, K, D, H, W)."""
         half, full, shaped = self.decoder(maps, tokens)
         written = torch.cat([tokens.flatten(2), shaped.flatten(2)], dim=-1)
         logits: Tensor = self.classifier(half, full, written)

@@ -46,4 +46,6 @@ def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
     target = torch.device(device)
     net = net.eval().requires_grad_(False).to(target, memory_format=torch.channels_last_3d)
     d, h, w = facts["crop_vox"]
-    return TrainedModel(net, (d, h, w), build(PreparationConfig, facts["preparation"]), fingerprint, target)
+    return TrainedModel(
+        net, (d, h, w), build(PreparationConfig, facts["preparation"]), fingerprint, target
+    )

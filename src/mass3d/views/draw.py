@@ -134,7 +134,10 @@ def draw_crop_centres(
     lowest = np.minimum(edge, size) / 2 - 0.5
     highest = size - 0.5 - np.minimum(edge, size) / 2
     middle = (size - 1) / 2
-    lowest, highest = np.where(size <= edge, middle, lowest), np.where(size <= edge, middle, highest)
+    lowest, highest = (
+        np.where(size <= edge, middle, lowest),
+        np.where(size <= edge, middle, highest),
+    )
     target = rng.uniform(near[0], near[1])
     reference = np.clip(target + rng.uniform(-0.25, 0.25, 3) * edge, lowest, highest)
     reach = (1 - min_overlap) * edge

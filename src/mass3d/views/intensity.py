@@ -64,5 +64,3 @@ def blur(images: Tensor, sigma_vox: float) -> Tensor:
         padding[2 * (2 - axis)] = padding[2 * (2 - axis) + 1] = radius
         images = F.conv3d(F.pad(images, padding, mode="replicate"), kernel.view(shape))
     return images
-
-

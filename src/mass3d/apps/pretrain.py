@@ -1,0 +1,179 @@
+"""`mass3d pretrain`: learn in-context segmentation from a prepared store, without any label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+
+from mass3d.apps.outcome import Fault, Report, write_provenance
+from mass3d.apps.progress import training_progress
+from mass3d.config import Config
+from mass3d.engine import checkpoint
+from mass3d.engine.fit import RESUME, WEIGHTS, FitConfig, StepOutcome, fit
+from mass3d.errors import ConfigError, ModelError
+from mass3d.model.incontext import InContextNet
+from mass3d.model.presets import PRESETS, Preset, PresetName
+from mass3d.objective.mask_loss import hard_dice, mask_losses
+from mass3d.store.reader import Store
+from mass3d.views.draw import ViewConfig
+from mass3d.views.pair import PairMaker, ViewPair
+
+Crop = tuple[int, int, int]
+
+
+class PretrainConfig(Config):
+    """Settings of `mass3d pretrain`."""
+
+    store: Path
+    """Prepared store to learn from."""
+    output: Path
+    """Run folder to write."""
+    preset: PresetName = "tiny"
+    """Size of the network."""
+    seed: int = Field(default=0, ge=0)
+    """Decides the first weights and every draw."""
+    resume: bool = False
+    """Insist that there is an unfinished run to go on with; without it, go on if there is one."""
+    fit: FitConfig = FitConfig()
+    """Optimisation."""
+    views: ViewConfig = ViewConfig()
+    """The pairs of views and their masks."""
+
+
+@dataclass(frozen=True)
+class PretrainReport(Report):
+    """What a pretraining run ended with."""
+
+    run: Path
+    step: int
+    crop_vox: Crop
+    fingerprint: str  # of the delivered weights
+    faults: tuple[Fault, ...] = ()
+
+    def summary(self) -> str:
+        """One paragraph for people."""
+        crop = " x ".join(str(n) for n in self.crop_vox)
+        return (
+            f"Pretrained {self.step} steps on crops of {crop} voxels; "
+            f"weights {self.fingerprint[:12]} in {self.run / WEIGHTS}."
+        )
+
+
+def run(config: PretrainConfig) -> PretrainReport:
+    """Pretrain, or go on with the unfinished run in `config.output`.
+
+    The same settings give the same weights on CPU, however often the run was killed. Raises
+    `StoreError` for a bad store, `ModelError` when the folder holds another run, `ConfigError`
+    for impossible settings.
+    """
+    store = Store.open(config.store)
+    cases = [store.case(case_id) for case_id in store.case_ids]
+    preset = PRESETS[config.preset]
+    net = initial_network(preset, seed=config.seed)
+    crop = choose_crop(config.views.crop_vox, [case.shape for case in cases], net.stride)
+    facts = {
+        "preset": preset.plain(),
+        "crop_vox": list(crop),
+        "preparation": store.preparation.plain(),
+        "store": store.fingerprint,
+        "seed": config.seed,
+        "fit": config.fit.plain(),
+        "views": config.views.plain(),
+    }
+    if _is_finished(config, facts):
+        return _report(config, crop)
+    write_provenance(config.output, "pretrain", config, store=store.fingerprint, crop_vox=crop)
+    make_pairs = PairMaker(
+        cases, config.views, crop=crop, batch_size=config.fit.batch_size, seed=config.seed
+    )
+    with training_progress(config.fit.steps) as hook:
+        fit(net, make_pairs, pair_step, config.fit, run=config.output, facts=facts, hooks=(hook,))
+    return _report(config, crop)
+
+
+def initial_network(preset: Preset, *, seed: int) -> InContextNet:
+    """The network before training; its weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return InContextNet(preset)
+
+
+def save_untrained(run: Path, *, like: Path) -> None:
+    """Write the first weights of a finished run as a run of its own: the honest comparison."""
+    _, facts, _ = checkpoint.load(like / WEIGHTS, kind="weights")
+    net = initial_network(Preset.model_validate(facts["preset"]), seed=facts["seed"])
+    checkpoint.save(run / WEIGHTS, net.state_dict(), kind="weights", facts={**facts, "step": 0})
+
+
+def pair_step(model: nn.Module, pair: ViewPair) -> StepOutcome:
+    """One step of the pretext task: find the masks of the reference in the query."""
+    logits = model(pair.reference.image, pair.reference.masks, pair.query.image)
+    losses = mask_losses(logits.float(), pair.query.masks, pair.valid)
+    figures = {
+        "dice_loss": losses.dice,
+        "bce": losses.bce,
+        "dice": hard_dice(logits.detach(), pair.query.masks, pair.valid),
+        "masks": pair.valid.float().sum(1).mean(),
+    }
+    return StepOutcome(losses.total, figures, pair.case_ids)
+
+
+def choose_crop(wanted: Crop | None, shapes: list[Crop], stride: int) -> Crop:
+    """The wanted crop, checked, or one that fits the scans: (D, H, W), multiples of `stride`.
+
+    The default is the largest multiple of the stride within the median scan along each axis, at
+    least two strides, shortened along its longest axis to at most `MOST_VOXELS`.
+    """
+    if wanted is not None:
+        if any(edge % stride or edge <= 0 for edge in wanted):
+            raise ConfigError(
+                "views.crop_vox",
+                found=str(list(wanted)),
+                expected=f"positive multiples of {stride} along every axis",
+                fix=f"Try {[max(stride, round(edge / stride) * stride) for edge in wanted]}.",
+            )
+        return wanted
+    edges = np.maximum(np.median(np.array(shapes), axis=0) // stride, 2).astype(int) * stride
+    while edges.prod() > MOST_VOXELS:
+        edges[edges.argmax()] -= stride
+    return int(edges[0]), int(edges[1]), int(edges[2])
+
+
+MOST_VOXELS = 48 * 64 * 64  # about 2 s per step of 4 pairs on two cores
+
+
+def _is_finished(config: PretrainConfig, facts: dict[str, Any]) -> bool:
+    """Whether exactly this run has ended; another finished run in the folder is an error."""
+    output = config.output
+    unfinished, delivered = (output / RESUME).exists(), (output / WEIGHTS).exists()
+    if config.resume and not unfinished and not delivered:
+        raise ModelError(
+            output,
+            found="no resume state",
+            expected="a run that was interrupted",
+            fix="Leave --resume out to begin a run.",
+        )
+    if unfinished or not delivered:
+        return False
+    _, found, _ = checkpoint.load(output / WEIGHTS, kind="weights")
+    wanted = {**facts, "step": config.fit.steps}
+    different = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
+    if different:
+        raise ModelError(
+            output,
+            found=f"a finished run with another {', '.join(different)}",
+            expected="an empty folder, or the run that this command makes",
+            fix="Choose another -o.",
+        )
+    return True
+
+
+def _report(config: PretrainConfig, crop: Crop) -> PretrainReport:
+    _, facts, fingerprint = checkpoint.load(config.output / WEIGHTS, kind="weights")
+    return PretrainReport(config.output, facts["step"], crop, fingerprint)

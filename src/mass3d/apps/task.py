@@ -1,0 +1,126 @@
+"""`mass3d task`: turn one or a few labelled scans into a task file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mass3d.apps.outcome import Fault, Report, write_provenance
+from mass3d.config import Config
+from mass3d.errors import ConfigError, DataError
+from mass3d.io.cohort import case_id_of
+from mass3d.io.dataset import read_structures
+from mass3d.io.read import read_label, read_volume
+from mass3d.transfer.incontext import encode_reference
+from mass3d.transfer.task_file import Task, save_task
+from mass3d.transfer.trained import load_trained
+from mass3d.volume.preparation import Prepared, prepare_label, prepare_volume
+
+
+class TaskConfig(Config):
+    """Settings of `mass3d task`."""
+
+    images: tuple[Path, ...] = Field(min_length=1)
+    """Reference scans."""
+    labels: tuple[Path, ...] = Field(min_length=1)
+    """Their label maps, in the same order."""
+    model: Path
+    """Run folder of the pretrained model."""
+    output: Path
+    """Task file to write."""
+    structures: dict[str, int] | None = None
+    """Name and label value of the structures; None takes them from dataset.json or the labels."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, ..."""
+
+
+@dataclass(frozen=True)
+class TaskReport(Report):
+    """What a task file holds."""
+
+    path: Path
+    structures: dict[str, int]
+    references: tuple[str, ...]
+    fingerprint: str
+    faults: tuple[Fault, ...] = ()
+
+    def summary(self) -> str:
+        """One paragraph for people."""
+        return (
+            f"Task of {len(self.structures)} structures ({', '.join(self.structures)}) from "
+            f"{len(self.references)} references in {self.path}."
+        )
+
+
+def run(config: TaskConfig) -> TaskReport:
+    """Encode the references. Raises `DataError` when a structure is in none of them."""
+    if len(config.images) != len(config.labels):
+        raise ConfigError(
+            "task",
+            found=f"{len(config.images)} images and {len(config.labels)} labels",
+            expected="one label per image, in the same order",
+            fix="Check the lists after -i and -l.",
+        )
+    trained = load_trained(config.model, device=config.device)
+    scans: list[Prepared] = []
+    labels: list[NDArray[np.integer]] = []
+    for image_path, label_path in zip(config.images, config.labels, strict=True):
+        volume = read_volume(image_path)
+        label = read_label(label_path, like=volume)
+        scans.append(prepare_volume(volume, trained.preparation))
+        labels.append(prepare_label(label, scans[-1].grid))
+    structures = _structures(config, labels)
+    encoded = [
+        encode_reference(trained, scan, label, list(structures.values()))
+        for scan, label in zip(scans, labels, strict=True)
+    ]
+    present = torch.stack([shown for _, shown in encoded])
+    _require_shown(config, structures, present)
+    task = Task(
+        tokens=torch.stack([tokens for tokens, _ in encoded]),
+        present=present,
+        structures=structures,
+        references=tuple(case_id_of(path) for path in config.images),
+        model=trained.fingerprint,
+        run="",
+    )
+    saved = save_task(config.output, task, run=config.model)
+    write_provenance(config.output.with_suffix(".task-record"), "task", config)
+    return TaskReport(config.output, structures, saved.references, saved.fingerprint)
+
+
+def _structures(config: TaskConfig, labels: list[NDArray[np.integer]]) -> dict[str, int]:
+    """Wanted structures: the setting, else dataset.json of the first label, else the values."""
+    if config.structures is not None:
+        return config.structures
+    named = read_structures(config.labels[0].parent)
+    if named:
+        return named
+    values = sorted({int(v) for label in labels for v in np.unique(label)} - {0})
+    if not values:
+        raise DataError(
+            config.labels[0],
+            found="no labelled voxel",
+            expected="at least one structure",
+            fix="Check that this is the label map, not the image.",
+        )
+    return {str(value): value for value in values}
+
+
+def _require_shown(config: TaskConfig, structures: dict[str, int], present: torch.Tensor) -> None:
+    missing = [
+        name for name, shown in zip(structures, present.any(0).tolist(), strict=True) if not shown
+    ]
+    if missing:
+        raise DataError(
+            ", ".join(path.name for path in config.labels),
+            found=f"no voxel of {', '.join(missing)} on the grid of the model",
+            expected="every structure in at least one reference",
+            fix="Choose references that show them, or name the wanted structures: "
+            "--set 'structures={liver=1}'.",
+        )

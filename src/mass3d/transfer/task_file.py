@@ -1,0 +1,73 @@
+"""Task files: what a model needs to know about named structures, in kilobytes.
+
+A task holds the tokens of every reference and structure, never image content. It fits exactly
+the model that made it: the fingerprint is checked before use.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from mass3d.engine import checkpoint
+from mass3d.errors import ModelError
+from mass3d.transfer.trained import TrainedModel
+
+KIND = "task"
+
+
+@dataclass(frozen=True)
+class Task:
+    """Tokens of named structures. Letters: R references, S structures, T tokens, C width."""
+
+    tokens: Tensor  # (R, S, T, C)
+    present: Tensor  # (R, S) bool: the reference shows the structure
+    structures: dict[str, int]  # name -> label value, in the order of S
+    references: tuple[str, ...]  # case ids, in the order of R
+    model: str  # fingerprint of the model that made the tokens
+    run: str  # where that model was, relative to the task file; a hint only
+    fingerprint: str = ""  # SHA-256 over all of this, known once the task is on disk
+
+
+def save_task(path: Path, task: Task, *, run: Path) -> Task:
+    """Write the task atomically; returns it with its fingerprint and the way to `run`."""
+    hint = Path(os.path.relpath(run.resolve(), path.parent.resolve())).as_posix()
+    facts = {
+        "structures": [[name, value] for name, value in task.structures.items()],
+        "references": list(task.references),
+        "model": task.model,
+        "run": hint,
+    }
+    tensors = {"tokens": task.tokens, "present": task.present}
+    fingerprint = checkpoint.save(path, tensors, kind=KIND, facts=facts)
+    return Task(
+        task.tokens, task.present, task.structures, task.references, task.model, hint, fingerprint
+    )
+
+
+def load_task(path: Path) -> Task:
+    """Read a task file. Raises `ModelError` when it is missing, foreign or damaged."""
+    tensors, facts, fingerprint = checkpoint.load(path, kind=KIND)
+    return Task(
+        tensors["tokens"],
+        tensors["present"],
+        {name: int(value) for name, value in facts["structures"]},
+        tuple(facts["references"]),
+        facts["model"],
+        facts["run"],
+        fingerprint,
+    )
+
+
+def require_model(path: Path, task: Task, trained: TrainedModel) -> None:
+    """Raise `ModelError` unless the task was made by exactly this model."""
+    if task.model != trained.fingerprint:
+        raise ModelError(
+            path,
+            found=f"a task made by the model {task.model[:12]}…",
+            expected=f"one made by the model at hand, {trained.fingerprint[:12]}…",
+            fix="Use the run it was made with (-m RUN), or make the task again with this model.",
+        )
