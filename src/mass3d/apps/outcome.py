@@ -1,0 +1,53 @@
+"""What every verb ends with: faults, a report, and a record of the settings beside its results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ConfigDict
+
+from mass3d.config import Config, to_toml
+from mass3d.record import run_record, write_bytes, write_json
+
+PLACES = ("output", "workers")  # where results lie and how fast they come, not what they are
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that went wrong with one case or file while the others went on."""
+
+    where: str
+    message: str
+
+
+class Report:
+    """The base of all reports: frozen dataclasses whose `faults` decide the exit code."""
+
+    faults: tuple[Fault, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that was asked for was done."""
+        return not self.faults
+
+    def summary(self) -> str:
+        """One paragraph for people."""
+        raise NotImplementedError
+
+
+def write_provenance(folder: Path, verb: str, config: Config, **facts: object) -> None:
+    """Write config.toml (readable by `--config`) and record.json into the folder of a result.
+
+    The output place and the number of workers are left out: they do not change a result, and
+    equal results should be equal byte for byte wherever they lie.
+    """
+    settings = _Settings.model_validate(
+        {key: value for key, value in config.plain().items() if key not in PLACES}
+    )
+    write_bytes(folder / "config.toml", to_toml(settings).encode())
+    write_json(folder / "record.json", run_record(verb, settings.plain(), **facts))
+
+
+class _Settings(Config):
+    model_config = ConfigDict(extra="allow")
