@@ -1,0 +1,321 @@
+"""Write a store so that a reader sees whole cases only, whenever the process is killed.
+
+A case is written into a hidden neighbour folder, flushed to disk and renamed; the index is
+written unfinished first and finished last. Whoever writes holds a lock on the folder, which the
+system releases when the process dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import numpy as np
+from numpy.typing import NDArray
+
+from mass3d.errors import DataError, StoreError
+from mass3d.masks.layers import MaskSet, MaskTable
+from mass3d.record import file_hash, write_json
+from mass3d.store.reader import whole_record
+from mass3d.store.schema import (
+    CASES,
+    IMAGE,
+    INDEX,
+    LAYERS,
+    PARTS,
+    RECORD,
+    SCHEMA,
+    TABLE,
+    CaseEntry,
+    CaseRecord,
+    IndexRecord,
+    IntensityRecord,
+    Part,
+    Source,
+    StoreSettings,
+    case_folder,
+    is_plain_name,
+    read_index,
+)
+from mass3d.volume.preparation import Prepared
+
+PARTIAL = ".partial-"
+CHUNK, BLOCK = 64, 32  # voxels per axis: a crop unpacks few blocks, and blocks pack well
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of files inside the .npz, so that equal tables are equal bytes
+
+
+def as_stored(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The image (D, H, W) with the precision it has in a store; masks are proposed on this."""
+    return image.astype(np.float16).astype(np.float32)
+
+
+@contextmanager
+def open_for_writing(root: Path) -> Iterator[None]:
+    """Hold the only right to write into the store folder, made if need be; clear leftovers.
+
+    Raises `StoreError` when another process writes there or the folder holds something else.
+    """
+    _require_free(root)
+    (root / CASES).mkdir(parents=True, exist_ok=True)
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        _lock(handle, root)
+        for leftover in [*root.glob(f"{PARTIAL}*"), *(root / CASES).glob(f"{PARTIAL}*")]:
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        yield
+    finally:
+        os.close(handle)
+
+
+def begin(root: Path, settings: StoreSettings) -> None:
+    """Mark the store as being written with these settings.
+
+    Raises `StoreError`, naming the setting, when the folder holds cases of other settings.
+    """
+    found = existing_settings(root)
+    different = _differences(settings, found) if found else []
+    if different:
+        name, ours, theirs = different[0]
+        also = "".join(f", {other}" for other, *_ in different[1:])
+        raise StoreError(
+            root,
+            found=f"cases prepared with {name} = {theirs}",
+            expected=f"{name} = {ours}" + (f" (also different: {also[2:]})" if also else ""),
+            fix="Use the same settings, or choose another -o.",
+        )
+    mark_unfinished(root, settings)
+
+
+def mark_unfinished(root: Path, settings: StoreSettings) -> None:
+    """Write an index without cases: readers are told that the store is being written."""
+    _write_index(root, IndexRecord.make(settings, {}, finished=False))
+
+
+def existing_settings(root: Path) -> StoreSettings | None:
+    """The settings of the store in a folder, finished or not; None where there is none."""
+    return read_index(root).settings if (root / INDEX).exists() else None
+
+
+def finish(root: Path, settings: StoreSettings) -> IndexRecord:
+    """Write the index of all whole cases of these settings."""
+    cases = {}
+    for folder in sorted((root / CASES).iterdir()):
+        record = whole_record(folder) if is_plain_name(folder.name) else None
+        if record is not None and record.settings == settings.fingerprint:
+            cases[folder.name] = CaseEntry(
+                source=record.source, record_sha256=file_hash(folder / RECORD)
+            )
+    index = IndexRecord.make(settings, cases, finished=True)
+    _write_index(root, index)
+    return index
+
+
+def write_case(
+    root: Path,
+    case_id: str,
+    prepared: Prepared,
+    masks: MaskSet,
+    *,
+    source: Source,
+    settings: StoreSettings,
+) -> None:
+    """Write one case, whole or not at all; an older case of the same id is replaced.
+
+    Raises `DataError` when the image cannot be stored or the id is no name for a folder.
+    """
+    assert masks.shape == prepared.image.shape, (masks.shape, prepared.image.shape)
+    _require_storable(case_id, prepared.image)
+    intensity = prepared.intensity
+    record = CaseRecord(
+        schema_version=SCHEMA,
+        case_id=case_id,
+        source=source,
+        settings=settings.fingerprint,
+        grid=prepared.grid.plain(),
+        source_grid=prepared.source.plain(),
+        modality=prepared.modality,
+        modality_from=prepared.modality_from,
+        intensity=IntensityRecord(
+            low=intensity.low, high=intensity.high, mean=intensity.mean, std=intensity.std
+        ),
+        mended=prepared.mended,
+        num_layers=len(masks.ranks),
+        num_masks=len(masks),
+        parts={},
+    )
+
+    def fill(folder: Path) -> None:
+        _write_array(folder / IMAGE, prepared.image.astype(np.float16))
+
+    _write_folder(root, record, masks, fill)
+
+
+def replace_masks(root: Path, record: CaseRecord, masks: MaskSet, settings: StoreSettings) -> None:
+    """Write a case anew with other masks on the same image, whole or not at all."""
+    old = case_folder(root, record.case_id)
+    changed = record.model_copy(
+        update={
+            "settings": settings.fingerprint,
+            "num_layers": len(masks.ranks),
+            "num_masks": len(masks),
+        }
+    )
+
+    def fill(folder: Path) -> None:
+        shutil.copyfile(old / IMAGE, folder / IMAGE)
+
+    _write_folder(root, changed, masks, fill)
+
+
+def discard_case(root: Path, case_id: str) -> None:
+    """Remove a case if it is there, so that what is left is never half a case."""
+    folder = case_folder(root, case_id)
+    if folder.exists():
+        shutil.rmtree(_set_aside(folder))
+
+
+def _write_folder(
+    root: Path, record: CaseRecord, masks: MaskSet, fill: Callable[[Path], None]
+) -> None:
+    target = case_folder(root, record.case_id)
+    partial = target.with_name(f"{PARTIAL}{os.getpid()}-{record.case_id}")
+    partial.mkdir()
+    try:
+        fill(partial)
+        _write_array(partial / LAYERS, masks.ranks)
+        (partial / TABLE).write_bytes(_npz(masks.table))
+        parts = {
+            name: Part(bytes=(partial / name).stat().st_size, sha256=file_hash(partial / name))
+            for name in PARTS
+        }
+        write_json(partial / RECORD, record.model_copy(update={"parts": parts}).plain())
+        for path in (*partial.iterdir(), partial):
+            _flush(path)
+        if target.exists():
+            shutil.rmtree(_set_aside(target))
+        partial.rename(target)
+        _flush(target.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _set_aside(folder: Path) -> Path:
+    aside = folder.with_name(f"{PARTIAL}{os.getpid()}-old-{folder.name}")
+    return folder.rename(aside)
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> None:
+    """One thread only: with more, blocks lie in the file in the order they happened to end."""
+    extra = (1,) * (array.ndim - 3)
+    chunks = extra + tuple(max(1, min(CHUNK, n)) for n in array.shape[-3:])
+    blosc2.asarray(
+        np.ascontiguousarray(array),
+        urlpath=str(path),
+        mode="w",
+        chunks=chunks,
+        blocks=tuple(min(BLOCK, n) for n in chunks),
+        cparams=blosc2.CParams(
+            codec=blosc2.Codec.ZSTD, clevel=5, filters=[blosc2.Filter.SHUFFLE], nthreads=1
+        ),
+    )
+
+
+def _npz(table: MaskTable) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, column in table.columns().items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.ascontiguousarray(column), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=EPOCH)
+            archive.writestr(entry, content.getvalue(), compress_type=zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def _require_storable(case_id: str, image: NDArray[np.float32]) -> None:
+    if not is_plain_name(case_id):
+        raise DataError(
+            f"case {case_id!r}",
+            found="an id that is no name for a folder",
+            expected="an id without slashes that does not start with a dot",
+            fix="Rename the file.",
+        )
+    most = float(np.finfo(np.float16).max)
+    if not (np.abs(image) <= most).all():  # false for NaN too
+        raise DataError(
+            f"case {case_id}",
+            found="normalised intensities that are not finite or beyond 16-bit floats",
+            expected="a few standard deviations around 0",
+            fix="Look at the scan; its intensities may be corrupt.",
+        )
+
+
+def _write_index(root: Path, index: IndexRecord) -> None:
+    write_json(root / INDEX, index.plain())
+    _flush(root)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, root: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StoreError(
+            root,
+            found="another mass3d process writing into it",
+            expected="one writer at a time",
+            fix="Wait for the other one, or choose another -o.",
+        ) from error
+
+
+def _require_free(root: Path) -> None:
+    """Raise `StoreError` unless the folder is new, empty or a store."""
+    if not root.exists() or (root / INDEX).exists():
+        return
+    if not root.is_dir():
+        raise _not_a_store(root, "a file")
+    content = [*root.iterdir(), *(root / CASES).glob("*")]
+    strange = sorted(
+        path.name for path in content if path.name != CASES and not path.name.startswith(PARTIAL)
+    )
+    if strange:
+        raise _not_a_store(root, f"a folder with other files ({strange[0]})")
+
+
+def _not_a_store(root: Path, found: str) -> StoreError:
+    return StoreError(
+        root,
+        found=found,
+        expected="a new or empty folder, or a store to go on with",
+        fix="Choose another -o.",
+    )
+
+
+def _differences(ours: StoreSettings, theirs: StoreSettings) -> list[tuple[str, object, object]]:
+    mine, other = _flat(ours.plain()), _flat(theirs.plain())
+    keys = sorted(mine.keys() | other.keys())
+    return [(k, mine.get(k), other.get(k)) for k in keys if mine.get(k) != other.get(k)]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
