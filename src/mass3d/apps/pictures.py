@@ -1,0 +1,174 @@
+"""Slices of scans with masks over them, as RGB arrays and as PNG text for a page.
+
+Slices are shown as radiologists expect them: front and head up, the patient's right on the left.
+"""
+
+from __future__ import annotations
+
+import base64
+import colorsys
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from matplotlib import image as png
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mass3d.masks.layers import MaskSet
+
+Rgb = NDArray[np.uint8]  # (rows, columns, 3)
+Colour = tuple[int, int, int]
+
+# Told apart by colour-blind readers and on grey slices; used in this order for named structures.
+PALETTE: Final[tuple[Colour, ...]] = (
+    (242, 145, 61),
+    (64, 176, 232),
+    (235, 87, 118),
+    (62, 197, 150),
+    (246, 208, 69),
+    (170, 128, 242),
+    (157, 204, 71),
+    (244, 143, 200),
+    (120, 145, 255),
+    (200, 160, 120),
+)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One slice of a volume (D, H, W): axial on axis 0, coronal on 1, sagittal on 2."""
+
+    axis: int
+    index: int
+
+    def cut(self, volume: NDArray[Any]) -> NDArray[Any]:
+        """The slice, oriented for viewing."""
+        pixels: NDArray[Any] = volume.take(self.index, axis=self.axis)
+        return pixels[::-1, ::-1]
+
+    def pixel_mm(self, spacing_mm: Sequence[float]) -> tuple[float, float]:
+        """Edges of a pixel of the slice: rows, columns."""
+        rows, columns = (s for axis, s in enumerate(spacing_mm) if axis != self.axis)
+        return rows, columns
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A region drawn over a slice; later ones lie on top."""
+
+    region: NDArray[np.bool_]  # (rows, columns), as `Plane.cut` gives it
+    colour: Colour
+    fill: float = 0.35  # opacity inside; 0 leaves only the line
+    line: float = 0.95  # opacity of the outline
+
+
+def best_plane(label: NDArray[np.integer[Any]], spacing_mm: Sequence[float]) -> Plane:
+    """The slice that shows most structures of a label map (D, H, W), and most of them.
+
+    Axial, unless the voxels are much longer along another axis: then the slices as acquired.
+    """
+    axis = int(np.argmax(spacing_mm)) if max(spacing_mm) > 1.5 * min(spacing_mm) else 0
+    values = [v for v in np.unique(label) if v > 0]
+    if not values:
+        return Plane(axis, label.shape[axis] // 2)
+    others = tuple(a for a in range(3) if a != axis)
+    areas = np.stack([(label == v).sum(axis=others) for v in values])  # (S, slices)
+    shares = areas / areas.max(axis=1, keepdims=True)
+    return Plane(axis, int(np.argmax(np.sqrt(shares).sum(axis=0))))
+
+
+def grey_range(image: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    """Values shown as black and white: soft tissue where air is at -1000 HU, else percentiles."""
+    if image.min() < -500:
+        return -150.0, 260.0
+    low, high = np.percentile(image, (1.0, 99.5))
+    return float(low), float(max(high, low + 1e-6))
+
+
+def draw(
+    pixels: NDArray[np.floating[Any]],
+    *,
+    pixel_mm: tuple[float, float],
+    grey: tuple[float, float],
+    overlays: Sequence[Overlay] = (),
+    width: int = 400,
+) -> Rgb:
+    """Render a slice (rows, columns) `width` pixels wide, square in millimetres."""
+    rows, columns = pixels.shape
+    height = max(1, round(width * rows * pixel_mm[0] / (columns * pixel_mm[1])))
+    low, high = grey
+    shade = np.clip((_enlarge(pixels, (height, width)) - low) / (high - low), 0, 1)
+    canvas = np.repeat((255 * shade)[..., None], 3, axis=2)
+    for overlay in overlays:
+        if not overlay.region.any():
+            continue
+        soft = _enlarge(overlay.region.astype(np.float32), (height, width))
+        colour = np.array(overlay.colour, np.float32)
+        inside = np.clip((soft - 0.5) * 8 + 0.5, 0, 1)[..., None]
+        canvas += overlay.fill * inside * (colour - canvas)
+        canvas += overlay.line * _outline(soft)[..., None] * (colour - canvas)
+    return np.asarray(np.clip(canvas, 0, 255), np.uint8)
+
+
+def _enlarge(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Bilinear enlargement to (rows, columns) whose outer edges coincide."""
+    axes = [
+        np.clip((np.arange(n) + 0.5) * old / n - 0.5, 0, old - 1)
+        for n, old in zip(size, pixels.shape, strict=True)
+    ]
+    grid = np.meshgrid(*axes, indexing="ij")
+    enlarged = ndimage.map_coordinates(pixels.astype(np.float32), grid, order=1)
+    return np.asarray(enlarged, np.float32)
+
+
+def _outline(soft: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A line of about two pixels where a soft mask crosses one half."""
+    down, across = np.gradient(soft)
+    distance = np.abs(soft - 0.5) / np.maximum(np.hypot(down, across), 1e-3)
+    return np.asarray(np.clip(1.6 - distance, 0, 1), np.float32)
+
+
+def label_overlays(
+    label: NDArray[np.integer[Any]], colours: dict[int, Colour], *, fill: float = 0.35
+) -> list[Overlay]:
+    """One overlay per structure of a label slice."""
+    return [Overlay(label == value, colour, fill) for value, colour in colours.items()]
+
+
+def structure_colours(structures: dict[str, int]) -> dict[int, Colour]:
+    """Label value -> colour, in the order of the structures."""
+    return {v: PALETTE[i % len(PALETTE)] for i, v in enumerate(structures.values())}
+
+
+def mask_overlays(masks: MaskSet, rows: Sequence[int], plane: Plane) -> list[Overlay]:
+    """Masks of a set on one slice, largest first, neighbours in far-apart hues."""
+    order = sorted(rows, key=lambda row: -int(masks.table.voxels[row]))
+    overlays = []
+    for position, row in enumerate(order):
+        box = masks.table.slices(row)
+        if not box[plane.axis].start <= plane.index < box[plane.axis].stop:
+            continue
+        region = plane.cut(masks.mask(row))
+        overlays.append(Overlay(region, _hue(position), fill=0.5, line=0.8))
+    return overlays
+
+
+def _hue(position: int) -> Colour:
+    """Colours that stay apart however many are drawn: steps of the golden angle."""
+    red, green, blue = colorsys.hls_to_rgb((0.08 + position * 0.381966) % 1.0, 0.62, 0.75)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def png_uri(picture: Rgb) -> str:
+    """The picture as a `data:` address, to be written into a page."""
+    buffer = io.BytesIO()
+    png.imsave(buffer, picture, format="png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def css(colour: Colour) -> str:
+    """A colour in the words of a style sheet."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
