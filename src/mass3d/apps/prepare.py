@@ -1,0 +1,225 @@
+"""`mass3d prepare`: turn a folder of scans into a store of prepared cases with masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from mass3d.apps.outcome import Fault, Report, write_provenance
+from mass3d.apps.pool import run_cases
+from mass3d.config import Config
+from mass3d.errors import ConfigError, DataError, Mass3dError
+from mass3d.io.cohort import CaseFile, find_cases
+from mass3d.io.read import read_grid, read_volume
+from mass3d.masks.hierarchy import HierarchyConfig, propose
+from mass3d.record import file_hash
+from mass3d.store.reader import whole_record
+from mass3d.store.schema import Source, StoreSettings, case_folder
+from mass3d.store.writer import (
+    as_stored,
+    begin,
+    discard_case,
+    existing_settings,
+    finish,
+    open_for_writing,
+    write_case,
+)
+from mass3d.volume.geometry import Grid
+from mass3d.volume.preparation import PreparationConfig, prepare_volume
+from mass3d.volume.volume import Modality
+
+FINEST_MM = 1.0  # automatic spacing is never finer: masks and networks see enough at this
+WORKER_BYTES = 4e8  # of a worker at rest, with its libraries
+VOXEL_BYTES = 110  # at the peak, per voxel of the source or the store, whichever has more
+
+
+class PrepareConfig(Config):
+    """Settings of `mass3d prepare`."""
+
+    inputs: tuple[Path, ...] = Field(min_length=1)
+    """Scans or folders of scans."""
+    output: Path
+    """Store to write, or to go on with."""
+    spacing_mm: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    """Edge of the cubic voxels; auto keeps that of an existing store, else goes by the headers."""
+    modality: Modality | Literal["auto"] = "auto"
+    """Kind of scan; auto goes by the name of each file and its histogram."""
+    masks: HierarchyConfig = HierarchyConfig()
+    """How masks are proposed."""
+    workers: int | None = Field(default=None, ge=1)
+    """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
+
+
+@dataclass(frozen=True)
+class PrepareReport(Report):
+    """What became of every scan."""
+
+    store: Path
+    spacing_mm: float
+    prepared: tuple[str, ...]  # done now
+    kept: tuple[str, ...]  # done before, from the same file with the same settings
+    num_masks: dict[str, int]
+    fingerprint: str
+    faults: tuple[Fault, ...] = ()
+
+    def summary(self) -> str:
+        """One paragraph for people."""
+        done = len(self.prepared) + len(self.kept)
+        masks = f", {round(np.median(list(self.num_masks.values())))} masks each" if done else ""
+        before = f" ({len(self.kept)} of them earlier)" if self.kept else ""
+        failed = f" {len(self.faults)} could not be prepared." if self.faults else ""
+        return (
+            f"Prepared {done} scans{before} at {self.spacing_mm:g} mm{masks}, "
+            f"in {self.store}.{failed}"
+        )
+
+
+@dataclass(frozen=True)
+class _Job:
+    case: CaseFile
+    root: Path
+    settings: StoreSettings
+
+
+@dataclass(frozen=True)
+class _Done:
+    kept: bool
+    num_masks: int
+
+
+def run(config: PrepareConfig) -> PrepareReport:
+    """Prepare every scan; one that fails becomes a fault and the others go on.
+
+    Killed at any moment, the same call goes on where it was and ends with the same bytes. Scans
+    of earlier calls with the same settings stay in the store. Raises `StoreError` when the
+    folder holds something else or cases of other settings, `DataError` when there is no scan.
+    """
+    cases = find_cases(config.inputs)
+    if not cases:
+        raise DataError(
+            ", ".join(str(path) for path in config.inputs),
+            found="no scan",
+            expected="NIfTI, NRRD or MHA files",
+            fix="Check the paths.",
+        )
+    _require_apart(config)
+    with open_for_writing(config.output):
+        grids = _readable_grids(cases)
+        settings = _settle(config, grids)
+        begin(config.output, settings)
+        outcomes = run_cases(
+            _prepare,
+            {case.case_id: _Job(case, config.output, settings) for case in cases},
+            workers=config.workers,
+            title="prepare",
+            bytes_each=_bytes_each(grids, settings.preparation.spacing_mm),
+        )
+        faults = tuple(found for found in outcomes.values() if isinstance(found, Fault))
+        for fault in faults:
+            discard_case(config.output, fault.where)
+        index = finish(config.output, settings)
+        write_provenance(
+            config.output,
+            "prepare",
+            config,
+            spacing_mm=index.spacing_mm,
+            cases=len(index.cases),
+            fingerprint=index.fingerprint,
+            faults=[{"where": fault.where, "message": fault.message} for fault in faults],
+        )
+    done = {name: found for name, found in outcomes.items() if isinstance(found, _Done)}
+    return PrepareReport(
+        store=config.output,
+        spacing_mm=index.spacing_mm,
+        prepared=tuple(name for name, found in done.items() if not found.kept),
+        kept=tuple(name for name, found in done.items() if found.kept),
+        num_masks={name: found.num_masks for name, found in done.items()},
+        fingerprint=index.fingerprint,
+        faults=faults,
+    )
+
+
+def automatic_spacing_mm(grids: Iterable[Grid]) -> float:
+    """Geometric mean of the median voxel edges, rounded to 0.1 mm, at least 1 mm."""
+    edges = [grid.spacing_mm for grid in grids]
+    if not edges:
+        return FINEST_MM
+    medians = np.median(np.array(edges), axis=0)
+    return max(FINEST_MM, round(float(np.exp(np.log(medians).mean())), 1))
+
+
+def _prepare(job: _Job) -> _Done:
+    """Read, prepare, propose and write one case, unless exactly that was done before."""
+    case, settings = job.case, job.settings
+    source = Source(name=case.path.name, sha256=file_hash(case.path))
+    old = whole_record(case_folder(job.root, case.case_id))
+    if old and old.source == source and old.settings == settings.fingerprint:
+        return _Done(kept=True, num_masks=old.num_masks)
+    scan = prepare_volume(read_volume(case.path), settings.preparation)
+    masks = propose(
+        as_stored(scan.image),
+        spacing_mm=settings.preparation.spacing_mm,
+        modality=scan.modality,
+        mean=scan.intensity.mean,
+        std=scan.intensity.std,
+        config=settings.masks,
+    )
+    if not len(masks):
+        raise DataError(
+            case.path,
+            found="no mask",
+            expected="an image with visible structures",
+            fix="Look at the scan; if it is fine, prepare it with a finer spacing_mm.",
+        )
+    write_case(job.root, case.case_id, scan, masks, source=source, settings=settings)
+    return _Done(kept=False, num_masks=len(masks))
+
+
+def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:
+    """The settings with every `auto` that concerns the whole cohort decided."""
+    spacing_mm = config.spacing_mm
+    if spacing_mm == "auto":
+        old = existing_settings(config.output)
+        spacing_mm = old.preparation.spacing_mm if old else automatic_spacing_mm(grids)
+    return StoreSettings(
+        preparation=PreparationConfig(spacing_mm=spacing_mm, modality=config.modality),
+        masks=config.masks,
+    )
+
+
+def _readable_grids(cases: list[CaseFile]) -> list[Grid]:
+    """Grids of the scans whose headers can be read; the others become faults when prepared."""
+    grids = []
+    for case in cases:
+        try:
+            grids.append(read_grid(case.path).grid)
+        except (Mass3dError, OSError):
+            continue
+    return grids
+
+
+def _bytes_each(grids: list[Grid], spacing_mm: float) -> float:
+    """Memory that a worker needs for the largest scan."""
+    most = 0.0
+    for grid in grids:
+        voxels = float(np.prod(grid.shape))
+        new = voxels * float(np.prod(grid.spacing_mm)) / spacing_mm**3
+        most = max(most, voxels, new)
+    return WORKER_BYTES + VOXEL_BYTES * most
+
+
+def _require_apart(config: PrepareConfig) -> None:
+    """Raise `ConfigError` when the store would lie where its own scans are looked for."""
+    output = config.output.resolve()
+    if any(output == path.resolve() for path in config.inputs):
+        raise ConfigError(
+            "output",
+            found=f"{config.output}, which is also an input",
+            expected="a folder of its own",
+            fix="Choose another -o.",
+        )
