@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ConfigDict
+from rich.console import Console
+from rich.text import Text
 
 from mass3d.config import Config, to_toml
 from mass3d.record import run_record, write_bytes, write_json
@@ -34,6 +36,12 @@ class Report:
     def summary(self) -> str:
         """One paragraph for people."""
         raise NotImplementedError
+
+    def show(self, console: Console) -> None:
+        """The summary, then every fault on a line of its own."""
+        console.print(self.summary(), highlight=False, markup=False)
+        for fault in self.faults:
+            console.print(Text(f"  {fault.where}: ", style="bold red").append(fault.message, ""))
 
 
 def write_provenance(folder: Path, verb: str, config: Config, **facts: object) -> None:

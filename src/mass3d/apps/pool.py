@@ -88,8 +88,8 @@ def _in_pool(
                     name,
                     Fault(
                         name,
-                        "its worker process died twice, most likely for want of memory; give it more "
-                        "memory, fewer workers or a larger spacing_mm",
+                        "its worker process died twice, most likely for want of memory; "
+                        "take fewer workers, more memory or a larger spacing_mm",
                     ),
                 )
 

@@ -178,7 +178,7 @@ def replace_masks(root: Path, record: CaseRecord, masks: MaskSet, settings: Stor
 def discard_case(root: Path, case_id: str) -> None:
     """Remove a case if it is there, so that what is left is never half a case."""
     folder = case_folder(root, case_id)
-    if folder.exists():
+    if is_plain_name(case_id) and folder.exists():
         shutil.rmtree(_set_aside(folder))
 
 
