@@ -188,9 +188,13 @@ def proposal_pictures(case: StoredCase) -> tuple[Picture, ...]:
         rows = np.flatnonzero((volume >= smallest) & (volume < largest))
         overlays = mask_overlays(masks, [int(row) for row in rows], plane)
         pixels = draw(plane.cut(image), pixel_mm=pixel_mm, grey=(low, high), overlays=overlays)
-        limits = f"over {smallest:.2g} ml" if largest == math.inf else f"under {largest:.2g} ml"
+        limits = f"over {_ml(smallest)}" if largest == math.inf else f"under {_ml(largest)}"
         pictures.append(Picture(pixels, name, f"{len(rows)} in the scan, {limits}"))
     return tuple(pictures)
+
+
+def _ml(volume: float) -> str:
+    return f"{volume:.0f} ml" if volume >= 10 else f"{volume:.2g} ml"
 
 
 def size_groups(masks: MaskSet, voxel_ml: float) -> list[tuple[str, float, float]]:

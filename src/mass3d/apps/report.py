@@ -109,13 +109,15 @@ def render_page(content: ReportContent) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"png_uri": png_uri, "css": css, "dice": _dice_text}
-    return environment.get_template("report.html").render(**page_context(content))
+    page = environment.get_template("report.html").render(**page_context(content))
+    return page.lstrip()  # the template begins with its macros
 
 
 def page_context(content: ReportContent) -> dict[str, Any]:
     """The names the template knows."""
     return {
         "report": content,
+        "scores": (content.overall, *content.structures),
         "version": VERSION,
         "loss": curve_line(content.curve, "loss"),
         "pretext_dice": curve_line(content.curve, "dice"),
@@ -230,7 +232,7 @@ def render_overview(content: ReportContent) -> bytes:
 
 
 def overview_rows(content: ReportContent) -> list[list[Picture]]:
-    """Unlabelled scans with their masks above; the one example and what came of it below."""
+    """Above, a scan and its masks; below, the one example, and truth and finds in the best case."""
     learned = [p for row in content.proposals[:1] for p in row]
-    found = [*content.reference[-1:], *(content.cases[0].pictures if content.cases else ())]
+    found = [*content.reference[-1:], *(content.cases[0].pictures[1:] if content.cases else ())]
     return [row for row in (learned, found) if row]
