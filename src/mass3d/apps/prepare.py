@@ -49,6 +49,10 @@ class PrepareConfig(Config):
     """Edge of the cubic voxels; auto keeps that of an existing store, else goes by the headers."""
     modality: Modality | Literal["auto"] = "auto"
     """Kind of scan; auto goes by the name of each file and its histogram."""
+    ct_clip_hu: tuple[float, float] = (-991.0, 500.0)
+    """CT is clipped to this range."""
+    percentiles: tuple[float, float] = (2.0, 98.0)
+    """MR and PET are clipped to these percentiles of the body voxels."""
     masks: HierarchyConfig = HierarchyConfig()
     """How masks are proposed."""
     workers: int | None = Field(default=None, ge=1)
@@ -187,7 +191,12 @@ def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:
         old = existing_settings(config.output)
         spacing_mm = old.preparation.spacing_mm if old else automatic_spacing_mm(grids)
     return StoreSettings(
-        preparation=PreparationConfig(spacing_mm=spacing_mm, modality=config.modality),
+        preparation=PreparationConfig(
+            spacing_mm=spacing_mm,
+            modality=config.modality,
+            ct_clip_hu=config.ct_clip_hu,
+            percentiles=config.percentiles,
+        ),
         masks=config.masks,
     )
 

@@ -30,6 +30,7 @@ from mass3d.store.schema import (
     read_model,
 )
 from mass3d.volume.geometry import Grid, SourceGrid
+from mass3d.volume.intensity import Intensity
 from mass3d.volume.preparation import PreparationConfig
 
 Box = tuple[slice, slice, slice]
@@ -138,10 +139,14 @@ class StoredCase:
         return self.record.modality
 
     @property
+    def intensity(self) -> Intensity:
+        """How raw intensities became the stored ones."""
+        return Intensity(**self.record.intensity.plain())
+
+    @property
     def outside(self) -> float:
         """Normalised value of the lowest intensity: what lies outside the scan."""
-        intensity = self.record.intensity
-        return (intensity.low - intensity.mean) / intensity.std
+        return self.intensity.outside
 
     def read_image(self, box: Box | None = None) -> NDArray[np.float32]:
         """The image (D, H, W), or what lies in `box` (three slices within the volume)."""
@@ -182,7 +187,7 @@ class StoredCase:
         try:
             with self._reading:
                 voxels: NDArray[Any] = array[box]
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # blosc2 has no error of its own for broken blocks
             raise _changed(self.folder) from error
         return voxels
 
@@ -233,7 +238,7 @@ def open_array(path: Path, *, shape: tuple[int, ...], dtypes: tuple[str, ...]) -
     try:
         array = blosc2.open(str(path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))
         found = (tuple(array.shape), str(array.dtype))
-    except (OSError, RuntimeError, ValueError, AttributeError) as error:
+    except Exception as error:  # blosc2 parses broken headers with whatever error comes up
         raise _changed(path) from error
     if found[0] != shape or found[1] not in dtypes:
         raise StoreError(

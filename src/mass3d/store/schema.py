@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from mass3d.config import Config
 from mass3d.errors import StoreError
@@ -65,7 +65,7 @@ class IntensityRecord(Config):
     low: float
     high: float
     mean: float
-    std: float
+    std: float = Field(gt=0)
 
 
 class CaseRecord(Config):
