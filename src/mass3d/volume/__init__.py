@@ -1,1 +1,1 @@
-"""TODO"""
+"""Voxels and where they are: geometry, resampling, intensity, body, preparation."""

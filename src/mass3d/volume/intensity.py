@@ -1,0 +1,63 @@
+"""What intensities mean: which modality a scan is, and one scale for the network."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mass3d.volume.volume import Modality
+
+NAME_TOKENS: Final[dict[Modality, frozenset[str]]] = {
+    "ct": frozenset({"ct", "cbct", "ldct"}),
+    "mr": frozenset({"mr", "mri", "t1", "t1w", "t1c", "t1ce", "t2", "t2w", "flair", "dwi", "adc"}),
+    "pet": frozenset({"pet", "suv"}),
+}
+AIR_HU = -800.0
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """How raw intensities became the network's: clip to [low, high], then (x - mean) / std."""
+
+    low: float
+    high: float
+    mean: float
+    std: float
+
+    @property
+    def outside(self) -> float:
+        """The normalised value of the darkest voxels, used where a view leaves the scan."""
+        return (self.low - self.mean) / self.std
+
+    def apply(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        """Raw image -> normalised float32."""
+        out = image.astype(np.float32)
+        np.clip(out, self.low, self.high, out=out)
+        out -= np.float32(self.mean)
+        out /= np.float32(self.std)
+        return out
+
+    def plain(self) -> dict[str, float]:
+        """JSON-able form."""
+        return asdict(self)
+
+
+def guess_modality(image: NDArray[Any], path: Path | None) -> tuple[Modality, str]:
+    """The modality and what told it: "name" or "histogram".
+
+    Names count when a whole word of the file or of its two folders is a modality's (ct, t1w,
+    pet, ...). Otherwise a scan whose darkest percentile is air in HU is CT, and everything else
+    is MR, the only kind with arbitrary units and no sign.
+    """
+    for part in [path.name, *(parent.name for parent in list(path.parents)[:2])] if path else []:
+        words = set(re.split(r"[^a-z0-9]+", part.lower()))
+        found = [modality for modality, tokens in NAME_TOKENS.items() if words & tokens]
+        if len(found) == 1:
+            return found[0], "name"
+    darkest = float(np.percentile(image[::2, ::2, ::2] if image.size > 8**3 else image, 1))
+    return ("ct" if darkest <= AIR_HU else "mr"), "histogram"

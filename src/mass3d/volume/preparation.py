@@ -1,0 +1,106 @@
+"""From a scan as read to what masks and networks see: one grid, one scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mass3d.config import Config
+from mass3d.errors import DataError
+from mass3d.volume.body import body_mask
+from mass3d.volume.geometry import Grid, SourceGrid
+from mass3d.volume.intensity import Intensity, guess_modality
+from mass3d.volume.resample import resample_image, resample_label
+from mass3d.volume.volume import Modality, Volume
+
+MOST_VOXELS = 2e9  # of a prepared scan; beyond, the spacing is a mistake
+
+
+class PreparationConfig(Config):
+    """How a scan is brought to the network's grid and scale."""
+
+    spacing_mm: float = Field(gt=0)
+    """Edge of the cubic voxels."""
+    modality: Modality | Literal["auto"] = "auto"
+    """Kind of scan; auto goes by the file's name and histogram."""
+    ct_clip_hu: tuple[float, float] = (-991.0, 500.0)
+    """CT is clipped to this range."""
+    percentiles: tuple[float, float] = (2.0, 98.0)
+    """MR and PET are clipped to these percentiles of the body voxels."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A scan on cubic voxels with normalised intensities, and the way back."""
+
+    image: NDArray[np.float32]  # (D, H, W), normalised
+    grid: Grid
+    source: SourceGrid
+    modality: Modality
+    modality_from: str  # "setting", "name" or "histogram"
+    intensity: Intensity
+    mended: tuple[str, ...]
+
+
+def prepare_volume(
+    volume: Volume, config: PreparationConfig, *, modality: Modality | None = None
+) -> Prepared:
+    """Resample to cubic voxels, clip and z-score.
+
+    `modality` overrides the setting. Statistics are those of the body voxels after resampling
+    and clipping. Raises `DataError` when the body has a single intensity or the grid would be
+    absurdly large.
+    """
+    kind, told_by = _modality(volume, config, modality)
+    grid = volume.grid.resampled((config.spacing_mm,) * 3)
+    if np.prod([float(n) for n in grid.shape]) > MOST_VOXELS:
+        raise DataError(
+            volume.path or "volume",
+            found=f"{' x '.join(map(str, grid.shape))} voxels at {config.spacing_mm:g} mm",
+            expected=f"at most {MOST_VOXELS:.0e} voxels",
+            fix="Check the spacing in the header, or prepare with a coarser spacing_mm.",
+        )
+    image = resample_image(volume.voxels, volume.grid, grid)
+    intensity = _measure(image, kind, config, volume)
+    return Prepared(
+        intensity.apply(image), grid, volume.source, kind, told_by, intensity, volume.mended
+    )
+
+
+def prepare_label(volume: Volume, grid: Grid) -> NDArray[Any]:
+    """A label map, nearest, on the grid of its prepared image."""
+    return resample_label(volume.voxels, volume.grid, grid)
+
+
+def _modality(
+    volume: Volume, config: PreparationConfig, override: Modality | None
+) -> tuple[Modality, str]:
+    if override is not None:
+        return override, "setting"
+    if config.modality != "auto":
+        return config.modality, "setting"
+    return guess_modality(volume.voxels, volume.path)
+
+
+def _measure(
+    image: NDArray[np.float32], modality: Modality, config: PreparationConfig, volume: Volume
+) -> Intensity:
+    body = image[body_mask(image, modality)]
+    if modality == "ct":
+        low, high = config.ct_clip_hu
+    else:
+        low, high = (float(edge) for edge in np.percentile(body, config.percentiles))
+    np.clip(body, low, high, out=body)
+    mean, std = float(body.mean(dtype=np.float64)), float(body.std(dtype=np.float64))
+    if not std > 1e-6 * max(1.0, abs(mean)):
+        raise DataError(
+            volume.path or "volume",
+            found=f"one intensity ({mean:g}) throughout the body",
+            expected=f"an image of modality {modality}",
+            fix="Check the file; if the modality is wrong, set it with --set modality=mr.",
+        )
+    return Intensity(float(low), float(high), mean, std)
