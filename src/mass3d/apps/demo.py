@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from mass3d.io.read import read_label
 from mass3d.store.reader import Store
 
 R = TypeVar("R", bound=Report)
+CHANNEL = re.compile(r"_\d{4}$")  # further channels of nnU-Net count as scans of their own
 MOST_CANDIDATES = 20  # labels looked at for one that shows every structure
 
 
@@ -86,14 +88,15 @@ def run(config: DemoConfig) -> DemoReport:
     write_provenance(out, "demo", config)
     raw = _scans(config, tell)
     cohort = choose_cohort(raw, test_cases=config.test_cases, seed=config.seed)
-    inspected = tell.result(inspect.run(inspect.InspectConfig(inputs=(raw / "imagesTr",))))
+    scans = tuple(case.path for case in cohort.training)
+    inspected = tell.result(inspect.run(inspect.InspectConfig(inputs=scans)))
     prepared = _prepare(config, cohort, tell)
     _pretrain(config, tell)
     pretrained, faults = _one_shot(config, cohort, run="run", tell=tell)
     pretrain.save_untrained(out / "untrained", like=out / "run")
     untrained, _ = _one_shot(config, cohort, run="untrained", tell=tell)
     tell.stage("Report", "What was learned from, what was shown, what was found, how well.")
-    content = _content(config, cohort, pretrained=pretrained, untrained=untrained)
+    content = _content(config, cohort, inspected, pretrained=pretrained, untrained=untrained)
     page = write_report(content, out)
     overall = content.overall
     report = DemoReport(
@@ -240,7 +243,7 @@ def choose_cohort(folder: Path, *, test_cases: int, seed: int) -> Cohort:
     if len(test) > test_cases:
         test = [test[i] for i in sorted(rng.permutation(len(test))[:test_cases])]
     ids = {case.case_id for case in test}
-    training = [case for case in training if case.case_id not in ids]
+    training = [case for case in training if CHANNEL.sub("", case.case_id) not in ids]
     reference, structures = _choose_reference(
         [case for case in labelled if case.case_id not in ids],
         read_structures(folder / "labelsTr"),
@@ -271,7 +274,12 @@ def _choose_reference(
 
 
 def _content(
-    config: DemoConfig, cohort: Cohort, *, pretrained: CaseDice, untrained: CaseDice
+    config: DemoConfig,
+    cohort: Cohort,
+    inspected: inspect.InspectReport,
+    *,
+    pretrained: CaseDice,
+    untrained: CaseDice,
 ) -> ReportContent:
     """Fill the page from the folders of the demo."""
     out = config.output
@@ -293,7 +301,7 @@ def _content(
         steps=config.steps,
         overall=overall,
         structures=structures,
-        cohort=findings.cohort_table(store, cohort_size=len(cohort.training)),
+        cohort=findings.cohort_table(inspected, store),
         proposals=findings.proposal_rows(store),
         proposals_note=PROPOSALS_NOTE,
         curve=findings.curve_rows(out / "run" / METRICS),

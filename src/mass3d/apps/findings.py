@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mass3d.apps.inspect import InspectReport
 from mass3d.apps.pictures import (
     Colour,
     Overlay,
@@ -216,27 +217,33 @@ def curve_rows(metrics: Path) -> tuple[dict[str, float], ...]:
     return tuple(json.loads(line) for line in metrics.read_text().splitlines())
 
 
-def cohort_table(store: Store, *, cohort_size: int) -> tuple[tuple[str, str], ...]:
-    """What is in the prepared store, in words: name, value."""
+def cohort_table(inspected: InspectReport, store: Store) -> tuple[tuple[str, str], ...]:
+    """The fingerprint of the training scans in words: name, value."""
+    facts = list(inspected.cases.values())
     cases = [store.case(case_id) for case_id in store.case_ids]
-    modalities = Counter(case.modality for case in cases)
-    spacings = np.array([case.source.grid.spacing_mm for case in cases])
-    shapes = np.array([case.source.grid.shape for case in cases])
     masks = np.array([len(case.table) for case in cases])
     oblique = sum(_is_oblique(case.source.affine) for case in cases)
-    orders = len({(case.source.permutation, case.source.flips) for case in cases})
+    orientations = Counter(fact.orientation for fact in facts)
+    read = len(facts) + len(inspected.faults)
     return (
-        ("Training scans", f"{len(cases)} prepared of {cohort_size}"),
-        ("Modality", ", ".join(f"{n} {name.upper()}" for name, n in sorted(modalities.items()))),
-        ("Voxels, z × y × x", f"{_triple(shapes.min(0))} to {_triple(shapes.max(0))}"),
-        (
-            "Voxel edges, z × y × x",
-            f"{_triple(spacings.min(0))} to {_triple(spacings.max(0))} mm",
-        ),
-        ("Orientations in the files", f"{orders} different, {oblique} scans oblique"),
+        ("Training scans", f"{len(facts)} readable of {read}, {len(cases)} prepared"),
+        ("Modality", _counts(Counter(fact.modality.upper() for fact in facts))),
+        ("Voxels (z × y × x)", _range(np.array([fact.shape for fact in facts]), "")),
+        ("Voxel edges (z × y × x)", _range(np.array([f.spacing_mm for f in facts]), " mm")),
+        ("Axes of the files", f"{_counts(orientations)}; {oblique} oblique"),
+        ("Repaired on reading", str(sum(bool(fact.mended) for fact in facts))),
         ("Prepared at", f"{store.spacing_mm:.3g} mm"),
         ("Masks per scan", f"{masks.min()} to {masks.max()}, median {np.median(masks):.0f}"),
     )
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in counter.most_common())
+
+
+def _range(rows: NDArray[np.number[Any]], unit: str) -> str:
+    """From the least to the most along each axis of (N, 3)."""
+    return f"{_triple(rows.min(0))} to {_triple(rows.max(0))}{unit}"
 
 
 def _triple(values: NDArray[np.number[Any]]) -> str:
