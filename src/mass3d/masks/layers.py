@@ -88,7 +88,8 @@ class MaskSet:
     def inside(self, row: int, box: Box) -> NDArray[np.bool_]:
         """One mask within a box, without touching the rest of the volume."""
         rank = self.ranks[(int(self.table.layer[row]), *box)]
-        return (rank >= self.table.first[row]) & (rank <= self.table.last[row])
+        within: NDArray[np.bool_] = (rank >= self.table.first[row]) & (rank <= self.table.last[row])
+        return within
 
     def keep(self, rows: NDArray[np.integer[Any]] | Sequence[int]) -> MaskSet:
         """Only the given masks, their ranks renumbered and layers without masks dropped.
@@ -105,7 +106,18 @@ class MaskSet:
 
 def empty(shape: tuple[int, int, int]) -> MaskSet:
     """A set without masks or layers over a (D, H, W) volume."""
-    return MaskSet(np.zeros((0, *shape), np.uint16), _table([], [], [], [], []))
+    nothing = np.zeros(0)
+    table = MaskTable(
+        layer=nothing.astype(np.int16),
+        first=nothing.astype(np.uint32),
+        last=nothing.astype(np.uint32),
+        parent=nothing.astype(np.int32),
+        voxels=nothing.astype(np.int64),
+        box=np.zeros((0, 6), np.int32),
+        score=nothing.astype(np.float32),
+        engine=nothing.astype("U1"),
+    )
+    return MaskSet(np.zeros((0, *shape), np.uint16), table)
 
 
 def encode(
@@ -180,29 +192,190 @@ def _cut(
     first: NDArray[Any],
     last: NDArray[Any],
     scores: NDArray[Any],
-    engine: str,
+    engine: str | NDArray[np.str_],
 ) -> MaskSet:
     """One layer from intervals of any rank map (D, H, W); ranks are renumbered without gaps.
 
     Neighbouring ranks that no interval separates become one, ranks in no interval become 0.
     """
-    order = np.lexsort((-last.astype(np.int64), first))
-    low, high = first[order].astype(np.int64), last[order].astype(np.int64) + 1
+    low, high = first.astype(np.int64), last.astype(np.int64) + 1
     edges = np.unique(np.concatenate([low, high]))
-    opened = np.searchsorted(low, edges, side="right")
+    opened = np.searchsorted(np.sort(low), edges, side="right")
     closed = np.searchsorted(np.sort(high), edges, side="right")
     covered = opened > closed  # the atom that starts at this edge lies in some mask
     number = np.concatenate([[0], np.where(covered, np.cumsum(covered), 0)])
-    atoms = int(number.max())
-    dtype = np.uint16 if atoms <= np.iinfo(np.uint16).max else np.uint32
     lookup = number[np.searchsorted(edges, np.arange(int(ranks.max(initial=0)) + 1), side="right")]
+    atoms = int(covered.sum())
+    dtype = np.uint16 if atoms <= np.iinfo(np.uint16).max else np.uint32
     renumbered = lookup.astype(dtype)[ranks]
+    starts = np.cumsum(covered)  # atom that starts at an edge, or the last one before it
     table = _table(
         renumbered,
-        atoms=atoms,
-        first=number[np.searchsorted(edges, low) + 1],
-        last=number[np.searchsorted(edges, high)],
-        scores=scores[order],
-        engines=np.full(len(order), engine),
+        first=starts[np.searchsorted(edges, low)],
+        last=starts[np.searchsorted(edges, high) - 1],
+        scores=scores,
+        engine=engine,
     )
     return MaskSet(renumbered[np.newaxis], table)
+
+
+def _table(
+    ranks: Ranks,
+    *,
+    first: NDArray[Any],
+    last: NDArray[Any],
+    scores: NDArray[Any],
+    engine: str | NDArray[np.str_],
+) -> MaskTable:
+    """The table of one layer (D, H, W), rows sorted so that parents stand before children.
+
+    Intervals that cover the same atoms are the same mask: the first of them stays.
+    """
+    order = np.lexsort((-np.asarray(scores, np.float64), -last.astype(np.int64), first))
+    first, last = first[order].astype(np.int64), last[order].astype(np.int64)
+    new = np.ones(len(order), bool)
+    new[1:] = (first[1:] != first[:-1]) | (last[1:] != last[:-1])
+    order, first, last = order[new], first[new], last[new]
+    atoms = int(last.max(initial=0))
+    counts = np.bincount(ranks.ravel(), minlength=atoms + 1)
+    up_to = np.cumsum(counts[1:])
+    engines = np.full(len(order), engine) if isinstance(engine, str) else engine[order]
+    return MaskTable(
+        layer=np.zeros(len(order), np.int16),
+        first=first.astype(np.uint32),
+        last=last.astype(np.uint32),
+        parent=_parents(first, last),
+        voxels=(up_to[last - 1] - up_to[first - 1] + counts[first]).astype(np.int64),
+        box=_boxes(ranks, first, last, atoms),
+        score=np.asarray(scores)[order].astype(np.float32),
+        engine=engines,
+    )
+
+
+def _parents(first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Row of the smallest interval around each, -1 for roots; rows sorted parents first."""
+    parents = np.full(len(first), -1, np.int32)
+    around: list[int] = []
+    for row in range(len(first)):
+        while around and last[around[-1]] < last[row]:
+            around.pop()
+        if around:
+            parents[row] = around[-1]
+        around.append(row)
+    return parents
+
+
+def _boxes(
+    ranks: Ranks, first: NDArray[np.int64], last: NDArray[np.int64], atoms: int
+) -> NDArray[np.int32]:
+    """(N, 6) boxes of intervals: hulls of the boxes of their atoms."""
+    large = np.iinfo(np.int32).max
+    low, high = np.full((atoms + 1, 3), large, np.int64), np.zeros((atoms + 1, 3), np.int64)
+    for rank, found in enumerate(ndimage.find_objects(ranks.astype(np.int32), atoms), start=1):
+        if found is not None:
+            low[rank] = [axis.start for axis in found]
+            high[rank] = [axis.stop for axis in found]
+    boxes = np.zeros((len(first), 6), np.int32)
+    for row, (a, b) in enumerate(zip(first, last + 1, strict=True)):
+        boxes[row, 0::2] = low[a:b].min(axis=0)
+        boxes[row, 1::2] = high[a:b].max(axis=0)
+    return boxes
+
+
+def _renumber(ranks: Ranks, table: MaskTable, rows: NDArray[np.int64]) -> MaskSet:
+    """The given masks of one layer (D, H, W) as a layer of their own."""
+    return _cut(
+        ranks,
+        first=table.first[rows],
+        last=table.last[rows],
+        scores=table.score[rows],
+        engine=table.engine[rows],
+    )
+
+
+def _leaf_intervals(
+    parents: NDArray[np.integer[Any]], leaves: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Depth-first numbers 1..R of the leaves below every node: first and last, inclusive.
+
+    Nodes are ordered so that every parent has a higher index than its children; so sizes are
+    summed upwards in one pass and places are handed out downwards in another.
+    """
+    nodes = len(parents)
+    size = np.zeros(nodes, np.int64)
+    size[:leaves] = 1
+    for node in range(nodes - 1):
+        size[parents[node]] += size[node]
+    first = np.ones(nodes, np.int64)
+    following = np.ones(nodes, np.int64)  # where the next child of a node begins
+    for node in range(nodes - 2, -1, -1):
+        parent = parents[node]
+        first[node] = following[node] = following[parent]
+        following[parent] += size[node]
+    return first, first + size - 1
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """One mask, cut to its box."""
+
+    box: Box
+    mask: NDArray[np.bool_]
+    voxels: int
+    score: float
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_], score: float) -> _Crop:
+        found = ndimage.find_objects(mask.astype(np.uint8))
+        assert found, "an empty mask"
+        box = cast("Box", found[0])
+        inside = np.ascontiguousarray(mask[box])
+        return cls(box, inside, int(inside.sum()), score)
+
+
+class _Packing:
+    """One layer in the making. Masks come largest first, so a new one is inside or disjoint.
+
+    The map holds, for each voxel, the smallest mask there (its number in order of arrival, from
+    1): a new mask fits if it lies on one number only and the mask of that number contains it.
+    """
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.smallest = np.zeros(shape, np.int32)
+        self.parent: list[int] = []  # numbers; 0 is the outside
+        self.voxels: list[int] = []
+        self.scores: list[float] = []
+
+    def take(self, crop: _Crop) -> bool:
+        """Add a mask if it is nested in or disjoint from all; a repeated mask is dropped."""
+        there = self.smallest[crop.box]
+        beneath = there[crop.mask]
+        around = int(beneath[0])
+        if (beneath != around).any():
+            return False
+        if around and self.voxels[around - 1] == crop.voxels:
+            self.scores[around - 1] = max(self.scores[around - 1], crop.score)
+            return True
+        self.parent.append(around)
+        self.voxels.append(crop.voxels)
+        self.scores.append(crop.score)
+        there[crop.mask] = len(self.parent)
+        return True
+
+    def finish(self, engine: str) -> MaskSet:
+        """The layer: each mask is its own remainder (a leaf) and its children."""
+        count = len(self.parent)
+        # leaves 0..count-1 are the remainders; node count + i is mask count - i, so that parents,
+        # which came earlier, have higher indices; the root is the outside
+        node = np.array([2 * count - number for number in range(count + 1)])
+        parents = np.empty(2 * count + 1, np.int64)
+        parents[:count] = node[1:]
+        parents[node[1:]] = node[self.parent]
+        parents[2 * count] = 2 * count
+        return encode_tree(
+            self.smallest,
+            parents=parents,
+            nodes=node[1:],
+            scores=np.array(self.scores),
+            engine=engine,
+        )

@@ -29,6 +29,9 @@ class PreparationConfig(Config):
     """Kind of scan; auto goes by the file's name and histogram."""
     ct_clip_hu: tuple[float, float] = (-991.0, 500.0)
     """CT is clipped to this range."""
+    ct_mean_std_hu: tuple[float, float] = (-100.0, 300.0)
+    """CT is shifted and divided by these. They are fixed, because HU are absolute: a z-score per
+    scan would move the same tissue with every change of the field of view."""
     percentiles: tuple[float, float] = (2.0, 98.0)
     """MR and PET are clipped to these percentiles of the body voxels."""
 
@@ -49,11 +52,11 @@ class Prepared:
 def prepare_volume(
     volume: Volume, config: PreparationConfig, *, modality: Modality | None = None
 ) -> Prepared:
-    """Resample to cubic voxels, clip and z-score.
+    """Resample to cubic voxels, clip and normalise.
 
-    `modality` overrides the setting. Statistics are those of the body voxels after resampling
-    and clipping. Raises `DataError` when the body has a single intensity or the grid would be
-    absurdly large.
+    `modality` overrides the setting. CT is normalised with fixed numbers, MR and PET with mean
+    and standard deviation of the clipped body voxels of the scan itself. Raises `DataError` when
+    the body has a single intensity or the grid would be absurdly large.
     """
     kind, told_by = _modality(volume, config, modality)
     grid = volume.grid.resampled((config.spacing_mm,) * 3)
@@ -89,17 +92,19 @@ def _modality(
 def _measure(
     image: NDArray[np.float32], modality: Modality, config: PreparationConfig, volume: Volume
 ) -> Intensity:
-    body = image[body_mask(image, modality)]
     if modality == "ct":
-        low, high = config.ct_clip_hu
+        (low, high), (mean, std) = config.ct_clip_hu, config.ct_mean_std_hu
+        spread = float(np.ptp(np.clip(image, low, high)))
     else:
+        body = image[body_mask(image, modality)]
         low, high = (float(edge) for edge in np.percentile(body, config.percentiles))
-    np.clip(body, low, high, out=body)
-    mean, std = float(body.mean(dtype=np.float64)), float(body.std(dtype=np.float64))
-    if not std > 1e-6 * max(1.0, abs(mean)):
+        np.clip(body, low, high, out=body)
+        mean, std = float(body.mean(dtype=np.float64)), float(body.std(dtype=np.float64))
+        spread = std
+    if not spread > 1e-6 * max(1.0, abs(mean)):
         raise DataError(
             volume.path or "volume",
-            found=f"one intensity ({mean:g}) throughout the body",
+            found=f"one intensity throughout the body, between {low:g} and {high:g}",
             expected=f"an image of modality {modality}",
             fix="Check the file; if the modality is wrong, set it with --set modality=mr.",
         )
