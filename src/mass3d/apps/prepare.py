@@ -17,7 +17,7 @@ from mass3d.errors import ConfigError, DataError, Mass3dError
 from mass3d.io.cohort import CaseFile, find_cases
 from mass3d.io.read import read_grid, read_volume
 from mass3d.masks.hierarchy import HierarchyConfig, propose
-from mass3d.record import file_hash
+from mass3d.record import file_hash, text_hash
 from mass3d.store.reader import whole_record
 from mass3d.store.schema import Source, StoreSettings, case_folder
 from mass3d.store.writer import (
@@ -35,6 +35,7 @@ from mass3d.volume.volume import Modality
 
 FINEST_MM = 1.0  # automatic spacing is never finer: masks and networks see enough at this
 WORKER_BYTES = 4e8  # of a worker at rest, with its libraries
+DETACHED = (".mhd", ".nhdr")  # headers whose voxels lie in a file beside them
 VOXEL_BYTES = 110  # at the peak, per voxel of the source or the store, whichever has more
 
 
@@ -67,6 +68,7 @@ class PrepareReport(Report):
     spacing_mm: float
     prepared: tuple[str, ...]  # done now
     kept: tuple[str, ...]  # done before, from the same file with the same settings
+    left_out: tuple[Path, ...]  # files of the input folders that are no scans by their names
     num_masks: dict[str, int]
     fingerprint: str
     faults: tuple[Fault, ...] = ()
@@ -77,9 +79,11 @@ class PrepareReport(Report):
         masks = f", {round(np.median(list(self.num_masks.values())))} masks each" if done else ""
         before = f" ({len(self.kept)} of them earlier)" if self.kept else ""
         failed = f" {len(self.faults)} could not be prepared." if self.faults else ""
+        kinds = sorted({path.suffix or path.name for path in self.left_out})
+        other = f" Left out {len(self.left_out)} other files ({', '.join(kinds[:5])})."
         return (
             f"Prepared {done} scans{before} at {self.spacing_mm:g} mm{masks}, "
-            f"in {self.store}.{failed}"
+            f"in {self.store}.{failed}{other if self.left_out else ''}"
         )
 
 
@@ -112,8 +116,9 @@ def run(config: PrepareConfig) -> PrepareReport:
             fix="Check the paths.",
         )
     _require_apart(config)
+    left_out = _left_out(config, cases)
     with open_for_writing(config.output):
-        grids = _readable_grids(cases)
+        grids = readable_grids(cases)
         settings = _settle(config, grids)
         begin(config.output, settings)
         outcomes = run_cases(
@@ -121,7 +126,7 @@ def run(config: PrepareConfig) -> PrepareReport:
             {case.case_id: _Job(case, config.output, settings) for case in cases},
             workers=config.workers,
             title="prepare",
-            bytes_each=_bytes_each(grids, settings.preparation.spacing_mm),
+            bytes_each=bytes_each(grids, spacing_mm=settings.preparation.spacing_mm),
         )
         faults = tuple(found for found in outcomes.values() if isinstance(found, Fault))
         for fault in faults:
@@ -134,6 +139,7 @@ def run(config: PrepareConfig) -> PrepareReport:
             spacing_mm=index.spacing_mm,
             cases=len(index.cases),
             fingerprint=index.fingerprint,
+            left_out=[str(path) for path in left_out],
             faults=[{"where": fault.where, "message": fault.message} for fault in faults],
         )
     done = {name: found for name, found in outcomes.items() if isinstance(found, _Done)}
@@ -142,6 +148,7 @@ def run(config: PrepareConfig) -> PrepareReport:
         spacing_mm=index.spacing_mm,
         prepared=tuple(name for name, found in done.items() if not found.kept),
         kept=tuple(name for name, found in done.items() if found.kept),
+        left_out=left_out,
         num_masks={name: found.num_masks for name, found in done.items()},
         fingerprint=index.fingerprint,
         faults=faults,
@@ -160,7 +167,7 @@ def automatic_spacing_mm(grids: Iterable[Grid]) -> float:
 def _prepare(job: _Job) -> _Done:
     """Read, prepare, propose and write one case, unless exactly that was done before."""
     case, settings = job.case, job.settings
-    source = Source(name=case.path.name, sha256=file_hash(case.path))
+    source = Source(name=case.path.name, sha256=_source_hash(case.path))
     old = whole_record(case_folder(job.root, case.case_id))
     if old and old.source == source and old.settings == settings.fingerprint:
         return _Done(kept=True, num_masks=old.num_masks)
@@ -184,6 +191,28 @@ def _prepare(job: _Job) -> _Done:
     return _Done(kept=False, num_masks=len(masks))
 
 
+def _source_hash(path: Path) -> str:
+    """SHA-256 of a scan; of a detached header and its data files together."""
+    if not path.name.lower().endswith(DETACHED):
+        return file_hash(path)
+    parts = sorted(part for part in path.parent.glob(f"{path.stem}.*") if part.is_file())
+    return text_hash([[part.name, file_hash(part)] for part in parts])
+
+
+def _left_out(config: PrepareConfig, cases: Iterable[CaseFile]) -> tuple[Path, ...]:
+    """Visible files of the input folders that are neither scans nor data of detached headers."""
+    paths = [case.path for case in cases]
+    headers = {path.with_suffix("") for path in paths if path.name.lower().endswith(DETACHED)}
+    files = {
+        file
+        for folder in config.inputs
+        for file in folder.rglob("*")
+        if file.is_file() and not file.is_relative_to(config.output)
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    }
+    return tuple(sorted(f for f in files - set(paths) if f.with_suffix("") not in headers))
+
+
 def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:
     """The settings with every `auto` that concerns the whole cohort decided."""
     spacing_mm = config.spacing_mm
@@ -201,7 +230,7 @@ def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:
     )
 
 
-def _readable_grids(cases: list[CaseFile]) -> list[Grid]:
+def readable_grids(cases: list[CaseFile]) -> list[Grid]:
     """Grids of the scans whose headers can be read; the others become faults when prepared."""
     grids = []
     for case in cases:
@@ -212,13 +241,13 @@ def _readable_grids(cases: list[CaseFile]) -> list[Grid]:
     return grids
 
 
-def _bytes_each(grids: list[Grid], spacing_mm: float) -> float:
-    """Memory that a worker needs for the largest scan."""
+def bytes_each(grids: Iterable[Grid], *, spacing_mm: float | None = None) -> float:
+    """Memory that a worker needs for the largest scan, as it is and at `spacing_mm`."""
     most = 0.0
     for grid in grids:
-        voxels = float(np.prod(grid.shape))
-        new = voxels * float(np.prod(grid.spacing_mm)) / spacing_mm**3
-        most = max(most, voxels, new)
+        voxels = float(np.prod([float(n) for n in grid.shape]))
+        cubes = (spacing_mm**3 if spacing_mm else np.inf) / float(np.prod(grid.spacing_mm))
+        most = max(most, voxels, voxels / cubes)
     return WORKER_BYTES + VOXEL_BYTES * most
 
 

@@ -1,0 +1,151 @@
+"""`mass3d inspect`: what a folder of scans holds and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+
+from mass3d.apps.outcome import Fault, Report
+from mass3d.apps.pool import run_cases
+from mass3d.apps.prepare import automatic_spacing_mm, bytes_each, readable_grids
+from mass3d.config import Config
+from mass3d.io.cohort import CaseFile, find_cases
+from mass3d.io.read import read_volume
+from mass3d.record import write_json
+from mass3d.volume.geometry import SourceGrid
+from mass3d.volume.intensity import guess_modality
+from mass3d.volume.volume import Modality
+
+LETTERS = ("SI", "AP", "RL")  # of the canonical axes (D, H, W), each way
+SHOWN = 200  # rows of the table on the screen; inspect.json has all
+
+
+class InspectConfig(Config):
+    """Settings of `mass3d inspect`."""
+
+    inputs: tuple[Path, ...] = Field(min_length=1)
+    """Scans or folders of scans."""
+    output: Path | None = None
+    """Folder for inspect.json; None writes nothing."""
+    modality: Modality | Literal["auto"] = "auto"
+    """Kind of scan; auto goes by the name of each file and its histogram."""
+    workers: int | None = Field(default=None, ge=1)
+    """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """What one scan is."""
+
+    file: str
+    shape: tuple[int, int, int]  # voxels along (D, H, W)
+    spacing_mm: tuple[float, float, float]  # along (D, H, W)
+    orientation: str  # towards which side each axis of the file grows, such as RAS
+    modality: Modality
+    modality_from: str  # "setting", "name" or "histogram"
+    lowest: float
+    highest: float
+    mended: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class InspectReport(Report):
+    """What a cohort is."""
+
+    cases: dict[str, CaseFacts]
+    spacing_mm: float  # that `prepare` would choose
+    faults: tuple[Fault, ...] = ()
+
+    def summary(self) -> str:
+        """One paragraph for people."""
+        kinds = Counter(facts.modality for facts in self.cases.values())
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        mended = sum(bool(facts.mended) for facts in self.cases.values())
+        return (
+            f"Read {len(self.cases)} scans ({told or 'none'}); {len(self.faults)} faults"
+            + (f", {mended} scans mended" if mended else "")
+            + f". Prepare would resample to {self.spacing_mm:g} mm."
+        )
+
+    def show(self, console: Console) -> None:
+        """The table of cases, the summary and every fault."""
+        console.print(self._table())
+        if len(self.cases) > SHOWN:
+            console.print(f"... and {len(self.cases) - SHOWN} more.", highlight=False)
+        super().show(console)
+
+    def _table(self) -> Table:
+        heads = ("case", "shape", "spacing mm", "axes", "modality", "intensity", "mended")
+        table = Table(*heads)
+        for name, facts in list(self.cases.items())[:SHOWN]:
+            table.add_row(
+                name,
+                " x ".join(str(n) for n in facts.shape),
+                " x ".join(f"{edge:.3g}" for edge in facts.spacing_mm),
+                facts.orientation,
+                f"{facts.modality} ({facts.modality_from})",
+                f"{facts.lowest:.4g} to {facts.highest:.4g}",
+                " ".join(facts.mended),
+            )
+        return table
+
+
+@dataclass(frozen=True)
+class _Job:
+    case: CaseFile
+    modality: Modality | Literal["auto"]
+
+
+def run(config: InspectConfig) -> InspectReport:
+    """Read every scan; all faults are told at once. Raises `DataError` for a bad path."""
+    cases = find_cases(config.inputs)
+    grids = readable_grids(cases)
+    outcomes = run_cases(
+        _inspect,
+        {case.case_id: _Job(case, config.modality) for case in cases},
+        workers=config.workers,
+        title="inspect",
+        bytes_each=bytes_each(grids),
+    )
+    report = InspectReport(
+        cases={name: facts for name, facts in outcomes.items() if isinstance(facts, CaseFacts)},
+        spacing_mm=automatic_spacing_mm(grids),
+        faults=tuple(found for found in outcomes.values() if isinstance(found, Fault)),
+    )
+    if config.output is not None:
+        write_json(config.output / "inspect.json", asdict(report))
+    return report
+
+
+def orientation(source: SourceGrid) -> str:
+    """Towards which side each axis of the file grows: RAS, LPS, ..."""
+    letters = [""] * 3
+    for axis, (file_axis, flipped) in enumerate(zip(source.permutation, source.flips, strict=True)):
+        letters[file_axis] = LETTERS[axis][flipped]
+    return "".join(letters)
+
+
+def _inspect(job: _Job) -> CaseFacts:
+    volume = read_volume(job.case.path)
+    modality, told_by = (
+        guess_modality(volume.voxels, volume.path)
+        if job.modality == "auto"
+        else (job.modality, "setting")
+    )
+    return CaseFacts(
+        file=job.case.path.name,
+        shape=volume.grid.shape,
+        spacing_mm=volume.spacing_mm,
+        orientation=orientation(volume.source),
+        modality=modality,
+        modality_from=told_by,
+        lowest=float(volume.voxels.min()),
+        highest=float(volume.voxels.max()),
+        mended=volume.mended,
+    )

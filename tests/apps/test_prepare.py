@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy import ndimage
+
+from mass3d.apps.prepare import PrepareConfig, PrepareReport, automatic_spacing_mm, run
+from mass3d.errors import ConfigError, DataError, StoreError
+from mass3d.io.write import write_image
+from mass3d.record import read_json
+from mass3d.store.check import check_store
+from mass3d.store.reader import Store
+from mass3d.volume.volume import Volume
+
+SHAPE = (20, 24, 22)
+
+
+def write_scan(path: Path, *, seed: int, spacing_mm: float = 2.0) -> Path:
+    """A few bright blobs in a dark box: small, quick, and not without masks."""
+    rng = np.random.default_rng(seed)
+    blobs = ndimage.gaussian_filter(rng.standard_normal(SHAPE), 2.5)
+    image = np.where(blobs > 0, 300.0, 100.0) + 5 * rng.standard_normal(SHAPE)
+    image[:2] = image[-2:] = 0
+    volume = Volume.from_array(image, spacing_mm=(spacing_mm, spacing_mm, spacing_mm))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, image, volume.source)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scans")
+    for number in range(3):
+        write_scan(folder / f"scan{number}.nii.gz", seed=number)
+    return folder
+
+
+def prepare(inputs: Path | Sequence[Path], output: Path, **changes: object) -> PrepareReport:
+    paths = (inputs,) if isinstance(inputs, Path) else tuple(inputs)
+    values = {"inputs": paths, "output": output, "workers": 1}
+    return run(PrepareConfig.model_validate(values | changes))
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The bytes of the store of `scans`."""
+    store = tmp_path_factory.mktemp("undisturbed") / "store"
+    assert prepare(scans, store).ok
+    return contents(store)
+
+
+def test_every_scan_becomes_a_case_with_masks(scans: Path, tmp_path: Path) -> None:
+    report = prepare(scans, tmp_path / "store", spacing_mm=2.5)
+    store = Store.open(tmp_path / "store")
+    assert report.ok
+    assert report.prepared == store.case_ids == ("scan0", "scan1", "scan2")
+    assert report.fingerprint == store.fingerprint
+    assert store.spacing_mm == 2.5
+    assert "Prepared 3 scans at 2.5 mm" in report.summary()
+    assert check_store(tmp_path / "store") == []
+    for case_id in store.case_ids:
+        case = store.case(case_id)
+        assert len(case.table) == report.num_masks[case_id] > 0
+        assert case.shape == case.read_image().shape == (16, 19, 18)
+        assert case.source.shape == SHAPE[::-1]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_store_does_not_depend_on_its_place_or_the_number_of_workers(
+    scans: Path, tmp_path: Path, undisturbed: dict[str, bytes], workers: int
+) -> None:
+    assert prepare(scans, tmp_path / "elsewhere" / "store", workers=workers).ok
+    assert contents(tmp_path / "elsewhere" / "store") == undisturbed
+
+
+def test_a_second_call_does_nothing_again(
+    scans: Path, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    prepare(scans, tmp_path)
+    before = (tmp_path / "cases/scan0").stat().st_ino
+    report = prepare(scans, tmp_path)
+    assert (report.prepared, report.kept) == ((), ("scan0", "scan1", "scan2"))
+    assert "3 of them earlier" in report.summary()
+    assert (tmp_path / "cases/scan0").stat().st_ino == before
+    assert contents(tmp_path) == undisturbed
+
+
+def test_a_scan_that_fails_is_named_and_the_others_go_on(scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.nii.gz").touch()
+    (tmp_path / "text.nii").write_text("not an image")
+    constant = Volume.from_array(np.zeros((8, 8, 8)))
+    write_image(tmp_path / "constant.nii", constant.voxels, constant.source)
+    report = prepare([tmp_path, scans], tmp_path / "store")
+    assert not report.ok
+    assert [fault.where for fault in report.faults] == ["constant", "empty", "text"]
+    assert Store.open(tmp_path / "store").case_ids == ("scan0", "scan1", "scan2")
+    recorded = read_json(tmp_path / "store/record.json")["faults"]
+    assert [fault["where"] for fault in recorded] == ["constant", "empty", "text"]
+    assert "3 could not be prepared" in report.summary()
+
+
+def test_a_cohort_that_fails_as_a_whole_leaves_a_store_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "text.nii").write_text("not an image")
+    report = prepare(tmp_path, tmp_path / "store")
+    assert [fault.where for fault in report.faults] == ["text"]
+    assert "Prepared 0 scans" in report.summary()
+    with pytest.raises(StoreError, match="no case"):
+        Store.open(tmp_path / "store")
+
+
+def test_files_that_are_no_scans_are_listed(tmp_path: Path) -> None:
+    write_scan(tmp_path / "in/a.nii.gz", seed=0)
+    (tmp_path / "in/readme.txt").write_text("")
+    report = prepare(tmp_path / "in", tmp_path / "store")
+    assert report.left_out == (tmp_path / "in/readme.txt",)
+    assert "Left out 1 other files (.txt)" in report.summary()
+
+
+def test_a_changed_scan_is_prepared_anew(tmp_path: Path) -> None:
+    scan = write_scan(tmp_path / "a.nii.gz", seed=0)
+    first = prepare(scan, tmp_path / "store")
+    write_scan(scan, seed=1)
+    second = prepare(scan, tmp_path / "store")
+    assert second.prepared == ("a",)
+    assert second.fingerprint != first.fingerprint
+
+
+def test_a_scan_that_has_become_unreadable_leaves_the_store(tmp_path: Path) -> None:
+    scans = [write_scan(tmp_path / f"{name}.nii", seed=0) for name in "ab"]
+    prepare(scans, tmp_path / "store")
+    scans[0].write_text("gone")
+    assert not prepare(scans, tmp_path / "store").ok
+    assert Store.open(tmp_path / "store").case_ids == ("b",)
+
+
+def test_the_voxels_of_a_detached_header_count_as_the_scan(tmp_path: Path) -> None:
+    def write(seed: int) -> None:
+        voxels = np.random.default_rng(seed).normal(size=SHAPE)
+        voxels = ndimage.gaussian_filter(voxels, 2).astype(np.float32)
+        sitk.WriteImage(sitk.GetImageFromArray(voxels), str(tmp_path / "in/a.mhd"))
+
+    (tmp_path / "in").mkdir()
+    write(0)
+    assert prepare(tmp_path / "in", tmp_path / "store").left_out == ()
+    write(1)
+    assert prepare(tmp_path / "in", tmp_path / "store").prepared == ("a",)
+
+
+def test_scans_may_be_added_later(scans: Path, tmp_path: Path) -> None:
+    prepare(write_scan(tmp_path / "a.nii", seed=7, spacing_mm=3.0), tmp_path / "store")
+    report = prepare(scans, tmp_path / "store")
+    assert report.spacing_mm == 3.0  # auto keeps what the store has
+    assert Store.open(tmp_path / "store").case_ids == ("a", "scan0", "scan1", "scan2")
+
+
+def test_other_settings_for_the_same_store_are_refused_by_name(scans: Path, tmp_path: Path) -> None:
+    prepare(scans, tmp_path, spacing_mm=3.0)
+    before = contents(tmp_path)
+    with pytest.raises(StoreError, match=r"spacing_mm = 3\.0"):
+        prepare(scans, tmp_path, spacing_mm=4.0)
+    assert contents(tmp_path) == before
+
+
+def test_a_broken_case_is_redone(
+    scans: Path, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    prepare(scans, tmp_path)
+    (tmp_path / "cases/scan1/image.b2nd").write_bytes(b"broken")
+    report = prepare(scans, tmp_path)
+    assert report.prepared == ("scan1",)
+    assert contents(tmp_path) == undisturbed
+
+
+def test_a_folder_without_scans_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no scan"):
+        prepare(tmp_path, tmp_path / "store")
+
+
+def test_a_store_cannot_lie_on_its_own_input(scans: Path) -> None:
+    with pytest.raises(ConfigError, match="also an input"):
+        prepare(scans, scans)
+
+
+def test_automatic_spacing_is_the_typical_one_and_not_too_fine() -> None:
+    def grid(*spacing_mm: float) -> Volume:
+        return Volume.from_array(np.zeros((2, 2, 2)), spacing_mm=spacing_mm)  # type: ignore[arg-type]
+
+    grids = [grid(s, 1.0, 1.0).grid for s in (5.0, 8.0, 8.0, 9.0)]
+    assert automatic_spacing_mm(grids) == 2.0
+    assert automatic_spacing_mm([grid(0.5, 0.5, 0.5).grid]) == 1.0
+    assert automatic_spacing_mm([]) == 1.0
+
+
+def killed_at_flush(scans: Path, store: Path, number: int) -> None:
+    """Prepare, and die the hard way just before the given flush to disk."""
+    flush, count = os.fsync, [0]
+
+    def fsync(handle: int) -> None:
+        count[0] += 1
+        if count[0] == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        flush(handle)
+
+    os.fsync = fsync  # this is a process of its own
+    prepare(scans, store)
+
+
+def test_killed_at_any_moment_the_same_call_ends_with_the_same_bytes(
+    scans: Path, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    fork = multiprocessing.get_context("fork")
+    kills = 0
+    for number in range(1, 40, 2):
+        store = tmp_path / str(number)
+        child = fork.Process(target=killed_at_flush, args=(scans, store, number))
+        child.start()
+        child.join()
+        if child.exitcode == 0:
+            break
+        kills += 1
+        assert child.exitcode == -signal.SIGKILL
+        with pytest.raises(StoreError):  # never taken for a whole store
+            Store.open(store)
+        assert prepare(scans, store).ok
+        assert contents(store) == undisturbed, f"killed at flush {number}"
+    assert kills >= 10
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_or_interrupted_with_workers_it_goes_on_later(
+    scans: Path, tmp_path: Path, undisturbed: dict[str, bytes], how: signal.Signals
+) -> None:
+    store = tmp_path / "store"
+    script = (
+        "from pathlib import Path; from mass3d.apps.prepare import PrepareConfig, run\n"
+        "scans, store = map(Path, sys.argv[1:])\n"
+        "run(PrepareConfig(inputs=(scans,), output=store, workers=2))"
+    )
+    command = [sys.executable, "-c", "import sys; " + script, str(scans), str(store)]
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(store.glob("cases/*")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    child.send_signal(how)
+    assert child.wait(timeout=30) != 0
+    assert prepare(scans, store).ok
+    assert contents(store) == undisturbed
