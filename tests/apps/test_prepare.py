@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -233,8 +234,9 @@ def test_killed_at_any_moment_the_same_call_ends_with_the_same_bytes(
             break
         kills += 1
         assert child.exitcode == -signal.SIGKILL
-        with pytest.raises(StoreError):  # never taken for a whole store
+        with contextlib.suppress(StoreError):  # a store that opens must be the whole store
             Store.open(store)
+            assert contents(store) == undisturbed
         assert prepare(scans, store).ok
         assert contents(store) == undisturbed, f"killed at flush {number}"
     assert kills >= 10

@@ -11,7 +11,7 @@ from mass3d.masks.hierarchy import HierarchyConfig
 from mass3d.masks.layers import MaskSet, encode
 from mass3d.record import file_hash, read_json, write_json
 from mass3d.store.schema import IndexRecord, Source, StoreSettings
-from mass3d.store.writer import begin, finish, open_for_writing, write_case
+from mass3d.store.writer import begin, collect_index, open_for_writing, write_case, write_index
 from mass3d.volume.intensity import Intensity
 from mass3d.volume.preparation import PreparationConfig, Prepared
 from mass3d.volume.volume import Volume
@@ -59,7 +59,7 @@ def make_store(
             for case_id in ids:
                 source = Source(name=f"{case_id}.nii", sha256="0" * 64)
                 write_case(root, case_id, prepared, masks, source=source, settings=settings)
-            finish(root, settings)
+            write_index(root, collect_index(root, settings))
         return root
 
     return make

@@ -15,11 +15,12 @@ from mass3d.store.schema import Source, StoreSettings
 from mass3d.store.writer import (
     as_stored,
     begin,
+    collect_index,
     discard_case,
-    finish,
     open_for_writing,
     replace_masks,
     write_case,
+    write_index,
 )
 from mass3d.volume.preparation import PreparationConfig, Prepared
 
@@ -69,7 +70,7 @@ def test_a_case_written_again_replaces_the_old_one(
     with open_for_writing(store_path):
         begin(store_path, settings)
         write_case(store_path, "a", darker, masks, source=SOURCE, settings=settings)
-        finish(store_path, settings)
+        write_index(store_path, collect_index(store_path, settings))
     store = Store.open(store_path)
     assert store.fingerprint != before
     np.testing.assert_array_equal(store.case("a").read_image(), as_stored(darker.image))
@@ -83,7 +84,7 @@ def test_new_masks_leave_the_image_as_it_was(
     record = Store.open(store_path).case("a").record
     with open_for_writing(store_path):
         replace_masks(store_path, record, masks.keep([0]), settings)
-        finish(store_path, settings)
+        write_index(store_path, collect_index(store_path, settings))
     case = Store.open(store_path).case("a")
     assert len(case.table) == 1
     assert (store_path / "cases/a/image.b2nd").read_bytes() == image
@@ -95,7 +96,7 @@ def test_a_discarded_case_is_gone_and_an_unknown_one_harmless(
     with open_for_writing(store_path):
         for case_id in ("a", "c", "../cases", ""):
             discard_case(store_path, case_id)
-        finish(store_path, settings)
+        write_index(store_path, collect_index(store_path, settings))
     assert Store.open(store_path).case_ids == ("b",)
     assert sorted(p.name for p in (store_path / "cases").iterdir()) == ["b"]
 

@@ -23,11 +23,12 @@ from mass3d.store.schema import Source, StoreSettings, case_folder
 from mass3d.store.writer import (
     as_stored,
     begin,
+    collect_index,
     discard_case,
     existing_settings,
-    finish,
     open_for_writing,
     write_case,
+    write_index,
 )
 from mass3d.volume.geometry import Grid
 from mass3d.volume.preparation import PreparationConfig, prepare_volume
@@ -131,7 +132,7 @@ def run(config: PrepareConfig) -> PrepareReport:
         faults = tuple(found for found in outcomes.values() if isinstance(found, Fault))
         for fault in faults:
             discard_case(config.output, fault.where)
-        index = finish(config.output, settings)
+        index = collect_index(config.output, settings)
         write_provenance(
             config.output,
             "prepare",
@@ -142,6 +143,7 @@ def run(config: PrepareConfig) -> PrepareReport:
             left_out=[str(path) for path in left_out],
             faults=[{"where": fault.where, "message": fault.message} for fault in faults],
         )
+        write_index(config.output, index)
     done = {name: found for name, found in outcomes.items() if isinstance(found, _Done)}
     return PrepareReport(
         store=config.output,

@@ -96,7 +96,7 @@ def begin(root: Path, settings: StoreSettings) -> None:
 
 def mark_unfinished(root: Path, settings: StoreSettings) -> None:
     """Write an index without cases: readers are told that the store is being written."""
-    _write_index(root, IndexRecord.make(settings, {}, finished=False))
+    write_index(root, IndexRecord.make(settings, {}, finished=False))
 
 
 def existing_settings(root: Path) -> StoreSettings | None:
@@ -104,8 +104,8 @@ def existing_settings(root: Path) -> StoreSettings | None:
     return read_index(root).settings if (root / INDEX).exists() else None
 
 
-def finish(root: Path, settings: StoreSettings) -> IndexRecord:
-    """Write the index of all whole cases of these settings."""
+def collect_index(root: Path, settings: StoreSettings) -> IndexRecord:
+    """The finished index of all whole cases of these settings, not yet written."""
     cases = {}
     for folder in sorted((root / CASES).iterdir()):
         record = whole_record(folder) if is_plain_name(folder.name) else None
@@ -113,9 +113,13 @@ def finish(root: Path, settings: StoreSettings) -> IndexRecord:
             cases[folder.name] = CaseEntry(
                 source=record.source, record_sha256=file_hash(folder / RECORD)
             )
-    index = IndexRecord.make(settings, cases, finished=True)
-    _write_index(root, index)
-    return index
+    return IndexRecord.make(settings, cases, finished=True)
+
+
+def write_index(root: Path, index: IndexRecord) -> None:
+    """Write store.json; a finished one is the last thing that makes a store whole."""
+    write_json(root / INDEX, index.plain())
+    _flush(root)
 
 
 def write_case(
@@ -255,11 +259,6 @@ def _require_storable(case_id: str, image: NDArray[np.float32]) -> None:
             expected="a few standard deviations around 0",
             fix="Look at the scan; its intensities may be corrupt.",
         )
-
-
-def _write_index(root: Path, index: IndexRecord) -> None:
-    write_json(root / INDEX, index.plain())
-    _flush(root)
 
 
 def _flush(path: Path) -> None:
