@@ -143,7 +143,7 @@ def test_a_destroyed_array_is_an_error_and_not_a_crash(
 
 
 def test_arrays_of_another_shape_are_refused(store_path: Path, reseal: Reseal) -> None:
-    reseal(store_path, num_layers=2)
+    reseal(store_path, num_layers=9)
     with pytest.raises(StoreError, match="shape"):
         Store.open(store_path).case("a").read_layers()
 
