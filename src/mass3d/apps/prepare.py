@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from mass3d.apps.outcome import Fault, Report, write_provenance
@@ -17,6 +18,7 @@ from mass3d.errors import ConfigError, DataError, Mass3dError
 from mass3d.io.cohort import CaseFile, find_cases
 from mass3d.io.read import read_grid, read_volume
 from mass3d.masks.hierarchy import HierarchyConfig, propose
+from mass3d.masks.layers import MaskSet
 from mass3d.record import file_hash, text_hash
 from mass3d.store.reader import whole_record
 from mass3d.store.schema import Source, StoreSettings, case_folder
@@ -31,6 +33,7 @@ from mass3d.store.writer import (
     write_index,
 )
 from mass3d.volume.geometry import Grid
+from mass3d.volume.intensity import Intensity
 from mass3d.volume.preparation import PreparationConfig, prepare_volume
 from mass3d.volume.volume import Modality
 
@@ -166,6 +169,33 @@ def automatic_spacing_mm(grids: Iterable[Grid]) -> float:
     return max(FINEST_MM, round(float(np.exp(np.log(medians).mean())), 1))
 
 
+def propose_masks(
+    image: NDArray[np.float32],
+    *,
+    settings: StoreSettings,
+    modality: Modality,
+    intensity: Intensity,
+    where: Path,
+) -> MaskSet:
+    """Masks of an image (D, H, W) as it is stored. Raises `DataError` when there is none."""
+    masks = propose(
+        image,
+        spacing_mm=settings.preparation.spacing_mm,
+        modality=modality,
+        mean=intensity.mean,
+        std=intensity.std,
+        config=settings.masks,
+    )
+    if not len(masks):
+        raise DataError(
+            where,
+            found="no mask",
+            expected="an image with visible structures",
+            fix="Look at the scan; if it is fine, try a finer spacing_mm or other mask settings.",
+        )
+    return masks
+
+
 def _prepare(job: _Job) -> _Done:
     """Read, prepare, propose and write one case, unless exactly that was done before."""
     case, settings = job.case, job.settings
@@ -174,21 +204,13 @@ def _prepare(job: _Job) -> _Done:
     if old and old.source == source and old.settings == settings.fingerprint:
         return _Done(kept=True, num_masks=old.num_masks)
     scan = prepare_volume(read_volume(case.path), settings.preparation)
-    masks = propose(
+    masks = propose_masks(
         as_stored(scan.image),
-        spacing_mm=settings.preparation.spacing_mm,
+        settings=settings,
         modality=scan.modality,
-        mean=scan.intensity.mean,
-        std=scan.intensity.std,
-        config=settings.masks,
+        intensity=scan.intensity,
+        where=case.path,
     )
-    if not len(masks):
-        raise DataError(
-            case.path,
-            found="no mask",
-            expected="an image with visible structures",
-            fix="Look at the scan; if it is fine, prepare it with a finer spacing_mm.",
-        )
     write_case(job.root, case.case_id, scan, masks, source=source, settings=settings)
     return _Done(kept=False, num_masks=len(masks))
 

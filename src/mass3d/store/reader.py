@@ -109,8 +109,7 @@ class Store:
             raise _changed(folder / RECORD)
         for name in PARTS:
             require_size(folder, record, name)
-        grid, source = grids(record, folder / RECORD)
-        return StoredCase(folder, record, grid, source)
+        return StoredCase.of(folder, record)
 
 
 class StoredCase:
@@ -119,6 +118,11 @@ class StoredCase:
     def __init__(self, folder: Path, record: CaseRecord, grid: Grid, source: SourceGrid) -> None:
         self.folder, self.record, self.grid, self.source = folder, record, grid, source
         self._reading = threading.Lock()  # an open array unpacks one block at a time
+
+    @classmethod
+    def of(cls, folder: Path, record: CaseRecord) -> StoredCase:
+        """A case from its record. Raises `StoreError` for a broken geometry."""
+        return cls(folder, record, *grids(record, folder / RECORD))
 
     def __reduce__(self) -> tuple[object, ...]:
         return StoredCase, (self.folder, self.record, self.grid, self.source)
