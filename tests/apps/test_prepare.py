@@ -128,7 +128,7 @@ def test_files_that_are_no_scans_are_listed(tmp_path: Path) -> None:
     (tmp_path / "in/readme.txt").write_text("")
     report = prepare(tmp_path / "in", tmp_path / "store")
     assert report.left_out == (tmp_path / "in/readme.txt",)
-    assert "Left out 1 other files (.txt)" in report.summary()
+    assert "Left out 1 files that are no scans (readme.txt)" in report.summary()
 
 
 def test_a_changed_scan_is_prepared_anew(tmp_path: Path) -> None:

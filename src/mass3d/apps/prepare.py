@@ -83,8 +83,9 @@ class PrepareReport(Report):
         masks = f", {round(np.median(list(self.num_masks.values())))} masks each" if done else ""
         before = f" ({len(self.kept)} of them earlier)" if self.kept else ""
         failed = f" {len(self.faults)} could not be prepared." if self.faults else ""
-        kinds = sorted({path.suffix or path.name for path in self.left_out})
-        other = f" Left out {len(self.left_out)} other files ({', '.join(kinds[:5])})."
+        names = ", ".join(path.name for path in self.left_out[:3])
+        more = ", ..." if len(self.left_out) > 3 else ""
+        other = f" Left out {len(self.left_out)} files that are no scans ({names}{more})."
         return (
             f"Prepared {done} scans{before} at {self.spacing_mm:g} mm{masks}, "
             f"in {self.store}.{failed}{other if self.left_out else ''}"
