@@ -62,15 +62,17 @@ def test_later_overlays_lie_on_top() -> None:
     assert tuple(picture[50, 50]) == (0, 0, 255)
 
 
-def test_mask_overlays_hold_the_masks_on_the_slice_with_the_largest_first() -> None:
-    large, small, elsewhere = np.zeros((3, 4, 6, 6), bool)
+def test_mask_overlays_are_the_largest_masks_on_the_slice_that_do_not_cover_each_other() -> None:
+    large, inside, beside, elsewhere = np.zeros((4, 4, 6, 6), bool)
     large[1:3, :5, :5] = True
-    small[1, 1:3, 1:3] = True
+    inside[1, 1:3, 1:3] = True
+    beside[1, 5, 2:5] = True
     elsewhere[3, 5, 5] = True
-    masks = encode([small, large, elsewhere])
+    masks = encode([inside, beside, large, elsewhere])
     overlays = mask_overlays(masks, range(len(masks)), Plane(0, 1))
-    assert [int(o.region.sum()) for o in overlays] == [25, 4]
+    assert [int(o.region.sum()) for o in overlays] == [25, 3]
     assert overlays[0].colour != overlays[1].colour
+    assert len(mask_overlays(masks, [], Plane(0, 1))) == 0
 
 
 def test_computed_tomography_is_shown_in_a_soft_tissue_window() -> None:

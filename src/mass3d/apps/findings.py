@@ -175,7 +175,8 @@ def proposal_pictures(case: StoredCase) -> tuple[Picture, ...]:
     masks = case.masks()
     plane = Plane(0, image.shape[0] // 2)
     pixel_mm = plane.pixel_mm(case.grid.spacing_mm)
-    low, high = np.percentile(image, (1.0, 99.5))
+    scale = case.record.intensity
+    low, high = ((x - scale.mean) / scale.std for x in grey_range(image * scale.std + scale.mean))
     voxel_ml = float(np.prod(case.grid.spacing_mm)) / 1000
     pictures = [
         Picture(

@@ -144,15 +144,20 @@ def structure_colours(structures: dict[str, int]) -> dict[int, Colour]:
 
 
 def mask_overlays(masks: MaskSet, rows: Sequence[int], plane: Plane) -> list[Overlay]:
-    """Masks of a set on one slice, largest first, neighbours in far-apart hues."""
-    order = sorted(rows, key=lambda row: -int(masks.table.voxels[row]))
-    overlays = []
-    for position, row in enumerate(order):
+    """Masks of a set on one slice, largest first, in far-apart hues.
+
+    A mask of which more than a tenth is coloured already is left out, so that each can be seen.
+    """
+    overlays: list[Overlay] = []
+    taken = np.zeros(plane.cut(masks.ranks[0]).shape if len(masks) else (0, 0), bool)
+    for row in sorted(rows, key=lambda row: -int(masks.table.voxels[row])):
         box = masks.table.slices(row)
         if not box[plane.axis].start <= plane.index < box[plane.axis].stop:
             continue
         region = plane.cut(masks.mask(row))
-        overlays.append(Overlay(region, _hue(position), fill=0.5, line=0.8))
+        if (region & taken).sum() <= 0.1 * region.sum() and region.any():
+            overlays.append(Overlay(region, _hue(len(overlays)), fill=0.45, line=0.9))
+            taken |= region
     return overlays
 
 

@@ -223,8 +223,8 @@ def _lungs(p: Points) -> Floats:
 
 
 def _liver(p: Points) -> Floats:
-    right = _ellipsoid(p, (46.0, 2.0, 16.0), (36.0, 42.0, 40.0))
-    left = _ellipsoid(p, (10.0, 24.0, 27.0), (42.0, 20.0, 17.0))
+    right = _ellipsoid(p, (46.0, 5.0, 22.0), (36.0, 40.0, 36.0))
+    left = _ellipsoid(p, (10.0, 25.0, 31.0), (42.0, 20.0, 16.0))
     return _blend(right, left, mm=12.0)
 
 
@@ -237,16 +237,16 @@ def _liver_vessels(p: Points) -> Floats:
 
 def _kidneys(p: Points) -> Floats:
     q = _mirrored(p)
-    q = Points(q.x + 0.22 * (q.z + 28), q.y, q.z + 3 * np.sign(p.x))
-    bean = _ellipsoid(q, (47.0, -26.0, -28.0), (15.5, 14.0, 29.0))
-    hilum = _ellipsoid(q, (32.0, -22.0, -28.0), (8.5, 7.0, 9.0))
+    q = Points(q.x + 0.22 * (q.z + 34), q.y, q.z + 3 * np.sign(p.x))
+    bean = _ellipsoid(q, (46.0, -27.0, -34.0), (15.5, 14.0, 29.0))
+    hilum = _ellipsoid(q, (31.0, -23.0, -34.0), (8.5, 7.0, 9.0))
     return np.maximum(bean, -hilum)
 
 
 def _kidney_core(p: Points) -> Floats:
     q = _mirrored(p)
-    q = Points(q.x + 0.22 * (q.z + 28), q.y, q.z + 3 * np.sign(p.x))
-    return _ellipsoid(q, (45.0, -26.0, -28.0), (7.5, 7.0, 18.0))
+    q = Points(q.x + 0.22 * (q.z + 34), q.y, q.z + 3 * np.sign(p.x))
+    return _ellipsoid(q, (44.0, -27.0, -34.0), (7.5, 7.0, 18.0))
 
 
 def _bowel(p: Points) -> Floats:
@@ -298,7 +298,7 @@ ANATOMY: Final[tuple[Part, ...]] = (
     ),
     Part(
         "gallbladder",
-        lambda p: _ellipsoid(p, (26.0, 32.0, -4.0), (10.5, 10.0, 17.0)),
+        lambda p: _ellipsoid(p, (26.0, 32.0, 0.0), (10.5, 10.0, 17.0)),
         12,
         610,
         label=STRUCTURES["gallbladder"],
