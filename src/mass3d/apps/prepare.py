@@ -38,9 +38,9 @@ from mass3d.volume.preparation import PreparationConfig, prepare_volume
 from mass3d.volume.volume import Modality
 
 FINEST_MM = 1.0  # automatic spacing is never finer: masks and networks see enough at this
-WORKER_BYTES = 4e8  # of a worker at rest, with its libraries
+WORKER_BYTES = 3e8  # of a worker at rest, with its libraries
 DETACHED = (".mhd", ".nhdr")  # headers whose voxels lie in a file beside them
-VOXEL_BYTES = 110  # at the peak, per voxel of the source or the store, whichever has more
+VOXEL_BYTES = 160  # at the peak, per voxel of the source or the store, whichever has more
 
 
 class PrepareConfig(Config):
