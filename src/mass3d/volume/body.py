@@ -6,28 +6,39 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from mass3d.volume.volume import Modality
 
 CT_AIR_HU = -500.0  # halfway between air and water
+AIR_OF_TISSUE = 0.3  # MR, PET: a threshold above this part of bright tissue separates no air
 LEAST_SHARE = 0.02  # of the scan; a smaller "body" is noise, and the whole scan is taken
 
 
 def body_mask(image: NDArray[Any], modality: Modality) -> NDArray[np.bool_]:
-    """Voxels (D, H, W) brighter than air; the whole scan where there is no air to tell.
+    """Voxels (D, H, W) of raw intensity brighter than air; all where there is no air to tell.
 
-    CT: above -500 HU, which leaves the lung out of the statistics on purpose: its share varies
-    from scan to scan. MR and PET: above Otsu's threshold of the lower half of the intensities,
-    which lies between air and tissue where both are there.
+    CT: above -500 HU, lungs are left out. MR and PET: above Otsu's threshold of the lower three
+    quarters of the intensities, which lies between air and tissue where both are there; a scan
+    cropped to tissue has no such gap and is all body.
     """
     if modality == "ct":
         body = image > CT_AIR_HU
     else:
         sample = image[::2, ::2, ::2] if min(image.shape) > 3 else image
-        lower = sample[sample <= np.percentile(sample, 75)]
-        if lower.size == 0 or lower.min() == lower.max():
+        darkest = float(sample.min())
+        dark, bright = (float(edge) for edge in np.percentile(sample, (75, 95)))
+        lower = sample[sample <= dark]
+        if lower.min() == lower.max():
             return np.ones(image.shape, bool)
         air: float = threshold_otsu(lower)
+        if air - darkest > AIR_OF_TISSUE * (bright - darkest):
+            return np.ones(image.shape, bool)
         body = image > air
     return body if body.mean() >= LEAST_SHARE else np.ones(image.shape, bool)
+
+
+def fill_axial(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Fill the holes of every axial slice of (D, H, W): lungs and bowel gas join the body."""
+    return np.stack([ndimage.binary_fill_holes(section) for section in mask])
