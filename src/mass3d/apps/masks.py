@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,16 +17,16 @@ from mass3d.errors import StoreError
 from mass3d.masks.hierarchy import HierarchyConfig
 from mass3d.masks.quality import Quality, measure
 from mass3d.record import write_json
-from mass3d.store.reader import Store, StoredCase, whole_record
-from mass3d.store.schema import CASES, StoreSettings, case_folder, read_index
+from mass3d.store.reader import Store, StoredCase, read_record, whole_record
+from mass3d.store.schema import IndexRecord, StoreSettings, case_folder, read_index
 from mass3d.store.writer import (
     collect_index,
-    mark_unfinished,
     open_for_writing,
     replace_masks,
     write_index,
 )
 from mass3d.volume.body import body_mask
+from mass3d.volume.geometry import Grid
 
 
 class MasksConfig(Config):
@@ -83,7 +84,7 @@ def run(config: MasksConfig) -> MasksReport:
         {name: _Job(config.store, name, store.index.settings) for name in store.case_ids},
         workers=config.workers,
         title="measure",
-        bytes_each=bytes_each(store.case(name).grid for name in store.case_ids),
+        bytes_each=bytes_each(_grids(config.store, store.index)),
     )
     report = MasksReport(
         store=config.store,
@@ -105,22 +106,17 @@ def _propose_anew(
     """Ids of the cases that got new masks, and faults."""
     with open_for_writing(config.store):
         old = read_index(config.store)
-        if not old.finished and old.settings.masks != masks:
-            Store.open(config.store)  # says what to do with an unfinished store
+        if not old.finished and not (old.cases and old.settings.masks == masks):
+            Store.open(config.store)  # tells what to do with the unfinished store
         settings = old.settings.model_copy(update={"masks": masks})
-        records = [whole_record(folder) for folder in sorted((config.store / CASES).iterdir())]
-        cases = [
-            StoredCase.of(case_folder(config.store, record.case_id), record)
-            for record in records
-            if record is not None
-        ]
-        mark_unfinished(config.store, settings)
+        # the table of an interrupted `masks` names its cases, that of a `prepare` is empty
+        write_index(config.store, IndexRecord.make(settings, old.cases, finished=False))
         outcomes = run_cases(
             _propose,
-            {case.case_id: _Job(config.store, case.case_id, settings) for case in cases},
+            {name: _Job(config.store, name, settings) for name in old.cases},
             workers=config.workers,
             title="propose",
-            bytes_each=bytes_each(case.grid for case in cases),
+            bytes_each=bytes_each(_grids(config.store, old)),
         )
         write_index(config.store, collect_index(config.store, settings))
     changed = tuple(name for name, found in outcomes.items() if found is True)
@@ -150,6 +146,16 @@ def _propose(job: _Job) -> bool:
     )
     replace_masks(job.root, record, masks, job.settings)
     return True
+
+
+def _grids(root: Path, index: IndexRecord) -> list[Grid]:
+    """Grids of the cases whose records can be read; the others become faults."""
+    grids = []
+    for case_id in index.cases:
+        with suppress(StoreError):
+            folder = case_folder(root, case_id)
+            grids.append(StoredCase.of(folder, read_record(folder)).grid)
+    return grids
 
 
 def _measure(job: _Job) -> Quality:
