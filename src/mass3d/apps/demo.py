@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -29,7 +29,8 @@ from mass3d.store.reader import Store
 
 R = TypeVar("R", bound=Report)
 CHANNEL = re.compile(r"_\d{4}$")  # further channels of nnU-Net count as scans of their own
-MOST_CANDIDATES = 20  # labels looked at for one that shows every structure
+PHANTOM_MM: Final = 4.7  # a few minutes of pretraining on two cores see the whole torso many times
+MOST_CANDIDATES: Final = 20  # labels looked at for one that shows every structure
 
 
 class DemoConfig(Config):
@@ -48,8 +49,8 @@ class DemoConfig(Config):
     """Scans to segment and score; the most that are taken from `data`."""
     steps: int = Field(default=500, ge=1)
     """Steps of pretraining."""
-    spacing_mm: float | Literal["auto"] = "auto"
-    """Voxel edge of the prepared scans; `auto` suits the scans."""
+    spacing_mm: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    """Voxel edge of the prepared scans; `auto` suits the scans, and is coarse for phantoms."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,9 @@ def _prepare(config: DemoConfig, cohort: Cohort, tell: Narrator) -> prepare.Prep
     settings = prepare.PrepareConfig(
         inputs=tuple(case.path for case in cohort.training),
         output=config.output / "store",
-        spacing_mm=config.spacing_mm,
+        spacing_mm=PHANTOM_MM
+        if config.data is None and config.spacing_mm == "auto"
+        else config.spacing_mm,
     )
     return tell.result(prepare.run(settings))
 
@@ -212,7 +215,11 @@ def _one_shot(
         )
     )
     tell.result(scored)
-    return scored.dice, (*found.faults, *scored.faults)
+    wanted = {
+        case: {name: value for name, value in dice.items() if name in cohort.structures}
+        for case, dice in scored.dice.items()
+    }
+    return wanted, (*found.faults, *scored.faults)
 
 
 def choose_cohort(folder: Path, *, test_cases: int, seed: int) -> Cohort:
@@ -293,6 +300,9 @@ def _content(
     by_id = {case.case_id: case for case in cohort.test}
     store = Store.open(out / "store")
     notes = honest_notes(structures, overall, cases=len(cohort.test))
+    kinds = findings.modality_note(cohort.reference, cohort.test, pretrained)
+    if kinds:
+        notes.append(kinds)
     if config.data is None:
         notes.append(PHANTOM_NOTE)
     return ReportContent(

@@ -31,6 +31,7 @@ from mass3d.io.read import read_label, read_volume
 from mass3d.masks.layers import MaskSet
 from mass3d.metrics.statistics import bootstrap_mean
 from mass3d.store.reader import Store, StoredCase
+from mass3d.volume.intensity import guess_modality
 from mass3d.volume.volume import Volume
 
 CaseDice = Mapping[str, Mapping[str, float]]  # case -> structure -> Dice; absent ones left out
@@ -87,6 +88,29 @@ def best_median_worst(means: Mapping[str, float]) -> list[tuple[str, str]]:
         if order and order[position] not in chosen.values():
             chosen[role] = order[position]
     return list(chosen.items())
+
+
+def modality_note(
+    reference: LabelledCase, test: Sequence[LabelledCase], dice: CaseDice
+) -> str | None:
+    """How scans of each kind fared, where there is more than one kind."""
+    means = case_means(dice)
+    values: dict[str, list[float]] = {}
+    for case in test:
+        if case.case_id in means:
+            values.setdefault(_modality(case), []).append(means[case.case_id])
+    if len(values) < 2:
+        return None
+    told = ", ".join(f"{np.mean(v):.2f} on {len(v)} {name}" for name, v in sorted(values.items()))
+    return (
+        f"The one example is a {_modality(reference)} scan. Mean Dice by kind of test scan: {told}. "
+        "An example of each kind helps."
+    )
+
+
+def _modality(case: LabelledCase) -> str:
+    modality, _ = guess_modality(read_volume(case.image).voxels, case.image)
+    return modality.upper()
 
 
 # --- pictures -------------------------------------------------------------------------------
