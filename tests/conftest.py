@@ -1,0 +1,18 @@
+"""Fixtures that every room's tests may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real scans: $MASS3D_TEST_DATA, or shared/data beside the checkout."""
+    named = os.environ.get("MASS3D_TEST_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real scans: {folder} is not a folder; set MASS3D_TEST_DATA to one")
+    return folder
