@@ -103,7 +103,7 @@ def modality_note(
         return None
     told = ", ".join(f"{np.mean(v):.2f} on {len(v)} {name}" for name, v in sorted(values.items()))
     return (
-        f"The one example is a {_modality(reference)} scan. Mean Dice by kind of test scan: {told}. "
+        f"The example is a {_modality(reference)} scan. Mean Dice by kind of test scan: {told}. "
         "An example of each kind helps."
     )
 
