@@ -44,7 +44,7 @@ class Part:
     name: str
     distance: Callable[[Points], Floats]  # mm to the surface, negative inside, roughly
     ct: float  # HU
-    mr: float  # arbitrary units, before the gain of the scanner
+    mr: float  # arbitrary units, before the gain of the scanner; fat-suppressed, with contrast
     label: int | None = 0  # value of STRUCTURES; None leaves what is beneath (a part of it)
     texture: float = 1.0  # strength of the tissue's own texture
     wander_mm: float = 2.5  # how far the part moves on its own from case to case
@@ -257,50 +257,50 @@ def _bowel(p: Points) -> Floats:
 
 
 ANATOMY: Final[tuple[Part, ...]] = (
-    Part("skin and fat", lambda p: _trunk(p, inset_mm=0.0), -95, 760, wander_mm=0.5),
-    Part("wall", lambda p: _trunk(p, inset_mm=9.0), 52, 290, wander_mm=0.8),
-    Part("visceral fat", lambda p: _trunk(p, inset_mm=17.0), -88, 640, wander_mm=0.8, texture=2.0),
-    Part("ribs", _ribs, 330, 210, wander_mm=0.5),
-    Part("lungs", _lungs, -820, 60, texture=2.0),
+    Part("skin and fat", lambda p: _trunk(p, inset_mm=0.0), -95, 120, wander_mm=0.5),
+    Part("wall", lambda p: _trunk(p, inset_mm=9.0), 52, 270, wander_mm=0.8),
+    Part("visceral fat", lambda p: _trunk(p, inset_mm=17.0), -88, 140, wander_mm=0.8, texture=2.0),
+    Part("ribs", _ribs, 330, 150, wander_mm=0.5),
+    Part("lungs", _lungs, -820, 40, texture=2.0),
     Part(
         "psoas",
         lambda p: _ellipsoid(_mirrored(p), (25.0, -34.0, -55.0), (11.0, 12.0, 48.0)),
         55,
-        300,
+        280,
     ),
-    Part("spine", _spine, 260, 430, texture=2.5, wander_mm=1.0),
-    Part("canal", lambda p: _tube(p, 0.0, -57.0, 5.5), 28, 620, wander_mm=0.5),
-    Part("stomach", lambda p: _ellipsoid(p, (-34.0, 24.0, 22.0), (26.0, 23.0, 27.0)), 48, 330),
+    Part("spine", _spine, 260, 230, texture=2.5, wander_mm=1.0),
+    Part("canal", lambda p: _tube(p, 0.0, -57.0, 5.5), 28, 170, wander_mm=0.5),
+    Part("stomach", lambda p: _ellipsoid(p, (-34.0, 24.0, 22.0), (26.0, 23.0, 27.0)), 48, 360),
     Part(
         "stomach content",
         lambda p: _ellipsoid(p, (-34.0, 24.0, 22.0), (21.0, 18.0, 22.0)),
         18,
-        520,
+        210,
     ),
-    Part("spleen", lambda p: _ellipsoid(p, (-62.0, -16.0, 22.0), (16.0, 26.0, 31.0)), 112, 390),
-    Part("bowel", _bowel, 38, 380, texture=2.0),
-    Part("liver", _liver, 104, 455, label=STRUCTURES["liver"], texture=1.5),
-    Part("liver vessels", _liver_vessels, 150, 560, label=None, wander_mm=1.0),
-    Part("kidneys", _kidneys, 172, 470, label=STRUCTURES["kidneys"], texture=1.5),
-    Part("kidney core", _kidney_core, 125, 360, label=None, wander_mm=1.0),
+    Part("spleen", lambda p: _ellipsoid(p, (-62.0, -16.0, 22.0), (16.0, 26.0, 31.0)), 112, 500),
+    Part("bowel", _bowel, 38, 370, texture=2.0),
+    Part("liver", _liver, 104, 480, label=STRUCTURES["liver"], texture=1.5),
+    Part("liver vessels", _liver_vessels, 150, 590, label=None, wander_mm=1.0),
+    Part("kidneys", _kidneys, 172, 600, label=STRUCTURES["kidneys"], texture=1.5),
+    Part("kidney core", _kidney_core, 125, 470, label=None, wander_mm=1.0),
     Part(
         "vena cava",
         lambda p: _tube(p, 15.0 + 4 * np.sin(p.z / 50), -14.0 + 0.06 * p.z, 7.5),
         140,
-        260,
+        560,
     ),
     Part(
         "aorta",
         lambda p: _tube(p, -9.0 + 5 * np.sin(p.z / 42), -13.0 + 3 * np.cos(p.z / 30), 8.2),
         185,
-        215,
+        620,
         label=STRUCTURES["aorta"],
     ),
     Part(
         "gallbladder",
         lambda p: _ellipsoid(p, (26.0, 32.0, 0.0), (10.5, 10.0, 17.0)),
         12,
-        610,
+        150,
         label=STRUCTURES["gallbladder"],
     ),
 )
@@ -327,7 +327,7 @@ def _paint(
     grain = _smooth_noise(rng, shape, 1.2) + _smooth_noise(rng, shape, 2.5)
     tissue = np.full(shape, -1000.0 if modality == "ct" else 15.0, np.float32)
     label = np.zeros(shape, np.uint8)
-    lesions = Part("lesions", lambda p: _lesions(p, rng), 62, 590, label=None, wander_mm=0.0)
+    lesions = Part("lesions", lambda p: _lesions(p, rng), 62, 340, label=None, wander_mm=0.0)
     after_vessels = 1 + [part.name for part in ANATOMY].index("liver vessels")
     for part in (*ANATOMY[:after_vessels], lesions, *ANATOMY[after_vessels:]):
         shift = rng.normal(0.0, part.wander_mm, 3).astype(np.float32)

@@ -1,0 +1,119 @@
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers import STEPS, pretrain_config
+from mass3d.apps import pretrain
+from mass3d.engine.fit import METRICS, RESUME, WEIGHTS
+from mass3d.errors import ConfigError, ModelError, StoreError
+
+
+def content(run: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(run.iterdir())}
+
+
+def test_a_run_holds_weights_metrics_and_what_made_it(trained: Path) -> None:
+    names = {path.name for path in trained.iterdir()}
+    assert names == {WEIGHTS, METRICS, "config.toml", "record.json"}
+    rows = [json.loads(line) for line in (trained / METRICS).read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert all(row["masks"] > 1 for row in rows)
+
+
+def test_the_same_seed_gives_the_same_bytes(trained: Path, store: Path, tmp_path: Path) -> None:
+    pretrain.run(pretrain_config(store, tmp_path / "run"))
+    for name in (WEIGHTS, METRICS):
+        assert (tmp_path / "run" / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_another_seed_gives_other_weights(trained: Path, store: Path, tmp_path: Path) -> None:
+    pretrain.run(pretrain_config(store, tmp_path / "run", seed=1))
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() != (trained / WEIGHTS).read_bytes()
+
+
+def test_a_finished_run_is_not_done_again(trained: Path, store: Path) -> None:
+    before = content(trained)
+    report = pretrain.run(pretrain_config(store, trained))
+    assert report.step == STEPS
+    assert content(trained) == before
+
+
+def test_a_finished_run_with_other_settings_is_refused(trained: Path, store: Path) -> None:
+    with pytest.raises(ModelError, match="another seed"):
+        pretrain.run(pretrain_config(store, trained, seed=1))
+
+
+def test_resume_insists_on_something_to_resume(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no resume state"):
+        pretrain.run(pretrain_config(store, tmp_path / "run", resume=True))
+
+
+def test_a_crop_off_the_stride_is_refused_with_one_that_fits(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[32, 32, 48\]"):
+        pretrain.run(pretrain_config(store, tmp_path, views={"crop_vox": (30, 33, 50)}))
+
+
+def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        pretrain.run(pretrain_config(tmp_path, tmp_path / "run"))
+
+
+def test_scans_smaller_than_the_crop_and_too_few_masks_still_train(
+    store: Path, tmp_path: Path
+) -> None:
+    views = {"crop_vox": (96, 96, 96), "num_masks": 500}
+    fit = {"steps": 1, "batch_size": 1, "log_every": 1, "accelerator": "cpu"}
+    report = pretrain.run(pretrain_config(store, tmp_path / "run", views=views, fit=fit))
+    row = json.loads((tmp_path / "run" / METRICS).read_text())
+    assert report.step == 1
+    assert 1 < row["masks"] < 500
+    assert row["loss"] == pytest.approx(row["dice_loss"] + row["bce"], rel=1e-5)
+
+
+def test_the_default_crop_follows_the_scans_and_the_budget() -> None:
+    assert pretrain.choose_crop(None, [(35, 50, 36)], 16) == (32, 48, 32)
+    assert pretrain.choose_crop(None, [(10, 20, 300)], 16) == (32, 32, 192)
+    d, h, w = pretrain.choose_crop(None, [(300, 300, 300)], 16)
+    assert d * h * w <= pretrain.MOST_VOXELS
+    assert max(d, h, w) - min(d, h, w) <= 16
+
+
+def test_the_untrained_twin_has_the_first_weights(trained: Path, tmp_path: Path) -> None:
+    pretrain.save_untrained(tmp_path, like=trained)
+    assert (tmp_path / WEIGHTS).read_bytes() != (trained / WEIGHTS).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.0, 0.4])
+def test_a_run_killed_by_sigkill_ends_with_the_same_bytes(
+    store: Path, tmp_path: Path, seconds: float
+) -> None:
+    fit = {"steps": 12, "batch_size": 1, "log_every": 1, "save_every": 1, "accelerator": "cpu"}
+    whole, killed = (
+        pretrain_config(store, tmp_path / name, fit=fit) for name in ("whole", "killed")
+    )
+    pretrain.run(whole)
+    command = (
+        "from mass3d.apps.pretrain import run, PretrainConfig;"
+        f"run(PretrainConfig.model_validate_json({killed.model_dump_json()!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", command], stderr=subprocess.DEVNULL)
+    while not (tmp_path / "killed" / RESUME).exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for leftover in (tmp_path / "killed").glob(".partial-*"):
+        leftover.unlink()
+    pretrain.run(killed)
+    ours, theirs = content(tmp_path / "whole"), content(tmp_path / "killed")
+    for name in (WEIGHTS, METRICS):
+        assert ours[name] == theirs[name]
+    shutil.rmtree(tmp_path)

@@ -1,0 +1,180 @@
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from helpers import pretrain_config
+from mass3d.apps import pretrain, segment, task
+from mass3d.engine.fit import WEIGHTS
+from mass3d.errors import ConfigError, DataError, ModelError
+
+NAMES = ("ct_000", "mr_001")
+
+
+def task_config(cohort: Path, trained: Path, output: Path, **changes: object) -> task.TaskConfig:
+    values = {
+        "images": [cohort / "imagesTr" / f"{name}_0000.nii.gz" for name in NAMES],
+        "labels": [cohort / "labelsTr" / f"{name}.nii.gz" for name in NAMES],
+        "model": trained,
+        "output": output,
+        "device": "cpu",
+    }
+    return task.TaskConfig.model_validate(values | changes)
+
+
+@pytest.fixture(scope="module")
+def task_file(cohort: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tasks") / "organs.task"
+    task.run(task_config(cohort, trained, path))
+    return path
+
+
+def segment_config(cohort: Path, task_file: Path, output: Path) -> segment.SegmentConfig:
+    return segment.SegmentConfig(
+        inputs=(cohort / "imagesTs",), task=task_file, output=output, device="cpu"
+    )
+
+
+def test_a_task_is_small_and_names_its_structures(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    report = task.run(task_config(cohort, trained, tmp_path / "organs.task"))
+    names = json.loads((cohort / "dataset.json").read_text())["labels"]
+    assert report.structures == {k: v for k, v in names.items() if v}
+    assert report.references == NAMES
+    assert report.path.stat().st_size < 100_000
+
+
+def test_equal_references_give_equal_tasks(
+    cohort: Path, trained: Path, task_file: Path, tmp_path: Path
+) -> None:
+    again = task.run(task_config(cohort, trained, tmp_path / "again.task"))
+    moved = task.run(task_config(cohort, trained, task_file.parent / "moved.task"))
+    assert moved.path.read_bytes() == task_file.read_bytes()
+    assert again.structures == moved.structures
+
+
+def test_chosen_structures_only(cohort: Path, trained: Path, tmp_path: Path) -> None:
+    config = task_config(cohort, trained, tmp_path / "x.task", structures={"liver": 1})
+    assert task.run(config).structures == {"liver": 1}
+
+
+def test_a_structure_in_no_reference_is_refused(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    config = task_config(cohort, trained, tmp_path / "x.task", structures={"spleen": 77})
+    with pytest.raises(DataError, match="no voxel of spleen"):
+        task.run(config)
+
+
+def test_images_and_labels_come_in_pairs(cohort: Path, trained: Path, tmp_path: Path) -> None:
+    config = task_config(cohort, trained, tmp_path / "x.task", labels=[tmp_path / "one.nii.gz"])
+    with pytest.raises(ConfigError, match="2 images and 1 labels"):
+        task.run(config)
+
+
+def test_a_label_on_another_grid_is_refused(cohort: Path, trained: Path, tmp_path: Path) -> None:
+    labels = [cohort / "labelsTr" / f"{name}.nii.gz" for name in reversed(NAMES)]
+    with pytest.raises(DataError, match="grid"):
+        task.run(task_config(cohort, trained, tmp_path / "x.task", labels=labels))
+
+
+def test_results_lie_exactly_on_the_grid_of_each_scan(
+    cohort: Path, task_file: Path, tmp_path: Path
+) -> None:
+    report = segment.run(segment_config(cohort, task_file, tmp_path))
+    assert report.ok
+    for source in sorted((cohort / "imagesTs").iterdir()):
+        name = source.name.replace("_0000", "")
+        image, result = nib.load(source), nib.load(tmp_path / name)
+        assert result.shape == image.shape
+        np.testing.assert_array_equal(result.affine, image.affine)
+        assert set(np.unique(np.asarray(result.dataobj))) <= {0, 1, 2, 3, 4}
+
+
+def test_results_do_not_depend_on_the_axis_order_of_the_file(
+    cohort: Path, task_file: Path, tmp_path: Path
+) -> None:
+    source = sorted((cohort / "imagesTs").iterdir())[0]
+    image = nib.load(source)
+    turned = nib.as_closest_canonical(image).slicer[::-1, :, ::-1]
+    (tmp_path / "in").mkdir()
+    nib.save(image, tmp_path / "in" / "ct_a.nii.gz")
+    nib.save(turned, tmp_path / "in" / "ct_b.nii.gz")
+    config = segment.SegmentConfig(
+        inputs=(tmp_path / "in",), task=task_file, output=tmp_path / "out", device="cpu"
+    )
+    assert segment.run(config).ok
+    a, b = (
+        nib.as_closest_canonical(nib.load(tmp_path / "out" / f"ct_{name}.nii.gz")) for name in "ab"
+    )
+    np.testing.assert_array_equal(np.asarray(a.dataobj), np.asarray(b.dataobj))
+
+
+def test_finished_cases_are_not_done_again_and_lost_ones_are(
+    cohort: Path, task_file: Path, tmp_path: Path
+) -> None:
+    config = segment_config(cohort, task_file, tmp_path)
+    whole = segment.run(config)
+    first, second = sorted(tmp_path.glob("*.nii.gz"))
+    content, stamp = first.read_bytes(), second.stat().st_mtime_ns
+    first.unlink()
+    assert segment.run(config).volumes_ml == whole.volumes_ml
+    assert first.read_bytes() == content
+    assert second.stat().st_mtime_ns == stamp
+
+
+def test_an_unreadable_scan_is_a_fault_and_the_others_go_on(
+    cohort: Path, task_file: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(cohort / "imagesTs", tmp_path / "in")
+    (tmp_path / "in" / "aaa_0000.nii.gz").write_bytes(b"not a scan")
+    config = segment.SegmentConfig(
+        inputs=(tmp_path / "in",), task=task_file, output=tmp_path / "out", device="cpu"
+    )
+    report = segment.run(config)
+    assert [fault.where for fault in report.faults] == ["aaa"]
+    assert not report.ok
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
+
+
+def test_a_task_of_another_model_is_refused(
+    cohort: Path, store: Path, task_file: Path, tmp_path: Path
+) -> None:
+    pretrain.run(pretrain_config(store, tmp_path / "other", seed=5))
+    config = segment_config(cohort, task_file, tmp_path / "out")
+    with pytest.raises(ModelError, match="made by the model"):
+        segment.run(config.model_copy(update={"model": tmp_path / "other"}))
+
+
+def test_results_of_another_task_are_not_mixed_in(
+    cohort: Path, trained: Path, task_file: Path, tmp_path: Path
+) -> None:
+    segment.run(segment_config(cohort, task_file, tmp_path / "out"))
+    task.run(task_config(cohort, trained, tmp_path / "x.task", structures={"liver": 1}))
+    with pytest.raises(ConfigError, match="another task"):
+        segment.run(segment_config(cohort, tmp_path / "x.task", tmp_path / "out"))
+
+
+def test_a_moved_model_asks_where_it_is(
+    cohort: Path, trained: Path, task_file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(task_file, tmp_path / "moved.task")
+    config = segment_config(cohort, tmp_path / "moved.task", tmp_path / "out")
+    with pytest.raises(ModelError, match="-m RUN"):
+        segment.run(config)
+    assert segment.run(config.model_copy(update={"model": trained})).ok
+
+
+def test_a_tampered_model_is_refused(
+    cohort: Path, trained: Path, task_file: Path, tmp_path: Path
+) -> None:
+    content = bytearray((trained / WEIGHTS).read_bytes())
+    content[-3] ^= 255
+    (tmp_path / WEIGHTS).write_bytes(content)
+    config = segment_config(cohort, task_file, tmp_path / "out")
+    with pytest.raises(ModelError, match="differs from what the file was written with"):
+        segment.run(config.model_copy(update={"model": tmp_path}))

@@ -1,0 +1,15 @@
+"""Settings that several test modules share."""
+
+from pathlib import Path
+
+from mass3d.apps.pretrain import PretrainConfig
+from mass3d.engine.fit import FitConfig
+
+STEPS = 4
+
+
+def pretrain_config(store: Path, output: Path, **changes: object) -> PretrainConfig:
+    """A run of a few steps on small crops."""
+    fit = FitConfig(steps=STEPS, batch_size=2, log_every=1, save_every=2, accelerator="cpu")
+    values = {"store": store, "output": output, "fit": fit, "views": {"crop_vox": (32, 32, 32)}}
+    return PretrainConfig.model_validate(values | changes)
