@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -120,14 +121,31 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def to_toml(config: Config) -> str:
-    """The resolved settings as TOML, one level deep; readable by `--config`."""
-    lines, groups = [], []
-    for key, value in config.plain().items():
+    """The settings as TOML that `--config` reads back; those that are None are left out."""
+    return "\n".join(_table(config.plain())).strip() + "\n"
+
+
+def toml_value(value: Any) -> str:
+    """A JSON-able value as TOML on one line; groups become inline tables."""
+    if isinstance(value, dict):
+        entries = (f"{toml_key(k)} = {toml_value(v)}" for k, v in value.items() if v is not None)
+        return f"{{{', '.join(entries)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml_value, value))}]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def toml_key(key: str) -> str:
+    """A key, in quotes where TOML wants them."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_value(key)
+
+
+def _table(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Lines of one table: plain settings first, then every group under a heading of its own."""
+    for key, value in values.items():
+        if value is not None and not isinstance(value, dict):
+            yield f"{toml_key(key)} = {toml_value(value)}"
+    for key, value in values.items():
         if isinstance(value, dict):
-            groups.append((key, value))
-        elif value is not None:
-            lines.append(f"{key} = {json.dumps(value)}")
-    for name, group in groups:
-        lines.append(f"\n[{name}]")
-        lines += [f"{k} = {json.dumps(v)}" for k, v in group.items() if v is not None]
-    return "\n".join(lines) + "\n"
+            yield f"\n[{prefix}{toml_key(key)}]"
+            yield from _table(value, f"{prefix}{toml_key(key)}.")
