@@ -1,0 +1,106 @@
+"""configs/<verb>.toml say what the settings are: complete, up to date, readable by `--config`."""
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from mass3d import cli
+from mass3d.config import Config, build, resolve, to_toml
+
+ROOT = Path(__file__).resolve().parent.parent
+VERBS = [command.callback.__name__ for command in cli.app.registered_commands]
+PATHS = ("scans", "other")  # of any required setting
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("write_configs", ROOT / "tools/write_configs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def required(kind: type[Config]) -> dict[str, Any]:
+    """The least that must be given."""
+    return {
+        name: PATHS if "tuple" in str(field.annotation) else PATHS[0]
+        for name, field in kind.model_fields.items()
+        if field.is_required()
+    }
+
+
+def uncommented(text: str) -> str:
+    """The file with every example set."""
+    return re.sub(r"^#(?=\S| {4}\{)", "", text, flags=re.MULTILINE)
+
+
+def leaves(kind: type[Config], prefix: str = "") -> set[str]:
+    """Dotted names of all settings that are not groups."""
+    found: set[str] = set()
+    for name, field in kind.model_fields.items():
+        groups = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        inner = [part for part in groups if isinstance(part, type) and issubclass(part, Config)]
+        lists = "tuple" in str(field.annotation)
+        found |= leaves(inner[0], f"{prefix}{name}.") if inner and not lists else {prefix + name}
+    return found
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name}
+    return found
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_file_holds_exactly_the_defaults(verb: str, tool: ModuleType) -> None:
+    kind, given = tool.config_of(verb), required(tool.config_of(verb))
+    loaded = resolve(kind, file=ROOT / "configs" / f"{verb}.toml", flags=given)
+    assert loaded == build(kind, given)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_file_names_every_setting_and_its_examples_are_valid(
+    verb: str, tool: ModuleType, tmp_path: Path
+) -> None:
+    kind = tool.config_of(verb)
+    text = uncommented((ROOT / "configs" / f"{verb}.toml").read_text())
+    (tmp_path / "all.toml").write_text(text)
+    resolve(kind, file=tmp_path / "all.toml")
+    named = {re.sub(r"^(structures)\..*", r"\1", name) for name in flat(tomllib.loads(text))}
+    assert named == leaves(kind)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_written_settings_are_read_back(verb: str, tool: ModuleType, tmp_path: Path) -> None:
+    kind = tool.config_of(verb)
+    config = resolve(kind, flags=required(kind))
+    (tmp_path / "config.toml").write_text(to_toml(config))
+    assert resolve(kind, file=tmp_path / "config.toml") == config
+
+
+def test_odd_names_and_texts_are_read_back(tool: ModuleType, tmp_path: Path) -> None:
+    kind = tool.config_of("task")
+    structures = {"left kidney": 1, "a.b": 2, 'quo"te': 3, "größe": 4}
+    config = build(kind, {**required(kind), "model": "a\\b\x7f\tc\n", "structures": structures})
+    (tmp_path / "config.toml").write_text(to_toml(config))
+    assert resolve(kind, file=tmp_path / "config.toml") == config
+
+
+def test_the_files_are_up_to_date(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tool.main(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_a_stale_file_is_found_and_renewed(tool: ModuleType, tmp_path: Path) -> None:
+    where = ["--folder", str(tmp_path)]
+    assert tool.main(["--check", *where]) == 1
+    assert not list(tmp_path.iterdir())
+    assert tool.main(where) == 0
+    assert tool.main(["--check", *where]) == 0
+    (tmp_path / "prepare.toml").write_text('spacing_mm = "auto"\n')
+    assert tool.main(["--check", *where]) == 1
