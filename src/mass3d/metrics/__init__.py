@@ -1,1 +1,1 @@
-"""TODO"""
+"""How good a segmentation is: overlap with the truth, and statistics over cases."""
