@@ -1,0 +1,128 @@
+"""What the documentation says about the command line and other files is true."""
+
+import doctest
+import re
+import shlex
+from collections.abc import Iterator
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from mass3d import cli
+from mass3d.config import Config, resolve
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted(
+    page
+    for page in ROOT.rglob("*.md")
+    if not any(part.startswith(".") for part in page.relative_to(ROOT).parts)
+)
+COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands
+REFERENCE = ROOT / "docs" / "reference" / "commands.md"
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def options(verb: str) -> set[str]:
+    """All names of the options of a verb."""
+    found = {name for p in COMMANDS[verb].params for name in p.opts if name.startswith("-")}
+    return found | {"-h", "--help"}
+
+
+def section(verb: str) -> str:
+    """What the reference says about one verb."""
+    found = re.search(rf"^## {verb}\n(.*?)(?=^#|\Z)", REFERENCE.read_text(), re.DOTALL | re.M)
+    assert found, f"no section '## {verb}' in {REFERENCE.name}"
+    return found.group(1)
+
+
+def prose(page: Path) -> str:
+    """A page without its code blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.M)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that headings can be linked by."""
+    titles = re.findall(r"^#+ (.+)$", prose(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def typed(page: Path) -> Iterator[list[str]]:
+    """Every `mass3d VERB ...` of the page's code, in words."""
+    text = page.read_text().replace("\\\n", " ")
+    fenced = "\n".join(re.findall(r"^```.*?\n(.*?)^```$", text, re.DOTALL | re.M))
+    indented = "\n".join(re.findall(r"^ {4}(.*)$", text, re.M))
+    lines = [*fenced.splitlines(), *indented.splitlines(), *re.findall(r"`([^`\n]+)`", text)]
+    for line in lines:
+        words = re.match(r"(?:\.venv/bin/)?(mass3d [^;|]+)", line.strip())
+        if words:
+            yield shlex.split(words.group(1), comments=True)
+
+
+def required(kind: type[Config]) -> dict[str, Any]:
+    return {
+        name: ["x"] if "tuple" in str(field.annotation) else "x"
+        for name, field in kind.model_fields.items()
+        if field.is_required()
+    }
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_the_reference_names_every_option_and_setting_of_a_verb(verb: str) -> None:
+    text = section(verb)
+    common = {"--config", "--set", "-h", "--help"}
+    missing = {name for name in options(verb) - common if f"`{name}`" not in text}
+    assert not missing, f"{verb}: {missing}"
+    kind = getattr(import_module(f"mass3d.apps.{verb}"), f"{verb.capitalize()}Config")
+    unnamed = {name for name in kind.model_fields if not re.search(rf"`{name}[`.]", text)}
+    assert not unnamed, f"{verb}: settings {unnamed}"
+
+
+def test_the_reference_names_no_verb_that_is_not_there() -> None:
+    listed = re.findall(r"^\| \[`(\w+)`\]", REFERENCE.read_text(), re.M)
+    assert listed == list(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in LINK.findall(prose(page)):
+        if link.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{link}: no such file"
+        assert target.is_relative_to(ROOT), f"{link}: outside the repository"
+        if anchor:
+            assert anchor in anchors(target), f"{link}: no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_on_a_page_can_be_typed(page: Path) -> None:
+    for command in typed(page):
+        verb = command[1]
+        if verb in ("VERB", "--version", "--help"):
+            continue
+        assert verb in COMMANDS, f"{shlex.join(command)}: no such verb"
+        given = {word.split("=")[0] for word in command[2:] if re.match(r"--?[a-z]", word)}
+        assert given <= options(verb), f"{shlex.join(command)}: {given - options(verb)}"
+        assignments = [b for a, b in pairwise(command) if a == "--set"]
+        if "KEY=VALUE" not in assignments:
+            kind = getattr(import_module(f"mass3d.apps.{verb}"), f"{verb.capitalize()}Config")
+            resolve(kind, assignments=assignments, flags=required(kind))
+
+
+def test_no_page_names_a_place_of_one_machine() -> None:
+    for page in PAGES:
+        assert not re.search(r"(?<![\w.])/(work|home|root|Users)/", page.read_text()), page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_python_session_on_a_page_gives_what_it_shows(page: Path) -> None:
+    blocks = re.findall(r"^```python\n(>>> .*?)^```$", page.read_text(), re.DOTALL | re.M)
+    test = doctest.DocTestParser().get_doctest("".join(blocks), {}, page.name, str(page), 0)
+    told: list[str] = []
+    doctest.DocTestRunner().run(test, out=told.append)
+    assert not told, "".join(told)
