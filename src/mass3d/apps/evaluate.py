@@ -1,0 +1,400 @@
+"""`mass3d evaluate`: score segmentations against true label maps."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mass3d.apps.outcome import Fault, Report, write_provenance
+from mass3d.apps.pool import run_cases
+from mass3d.config import Config
+from mass3d.errors import ConfigError, DataError, Mass3dError
+from mass3d.io.cohort import SUFFIXES, case_id_of, find_cases, find_label
+from mass3d.io.dataset import read_structures
+from mass3d.io.read import read_grid, read_label
+from mass3d.metrics.overlap import Overlap, label_overlaps
+from mass3d.metrics.statistics import Interval, bootstrap_mean, bootstrap_mean_of_means
+from mass3d.record import write_bytes, write_json
+
+METRICS = "metrics.json"
+CASES = "cases.csv"
+COLUMNS: Final = (
+    "case",
+    "structure",
+    "dice",
+    "truth_voxels",
+    "prediction_voxels",
+    "truth_ml",
+    "prediction_ml",
+)
+NOTHING: Final = Overlap(0, 0, 0)
+DIGITS = 6  # of a Dice in files
+WORKER_BYTES = 2e8  # of a worker at rest, with its libraries
+VOXEL_BYTES = 40  # at the peak, per voxel of a label map stored as floats
+POOL_VOXELS = 3e8  # fewer voxels are counted here before a second process would have started
+
+Absent = Literal["skip", "score"]
+
+
+class EvaluateConfig(Config):
+    """Settings of `mass3d evaluate`."""
+
+    predictions: Path
+    """Folder of segmentations, one file per case, searched to any depth."""
+    labels: Path
+    """Folder of true label maps, named like the predictions; it may hold more cases."""
+    output: Path
+    """Folder for metrics.json and cases.csv."""
+    seed: int = Field(default=0, ge=0)
+    """Decides the draws behind the intervals."""
+    structures: dict[str, Annotated[int, Field(gt=0)]] | None = Field(default=None, min_length=1)
+    """Name and label value of what to score; None takes dataset.json or the values in labels."""
+    absent: Absent = "skip"
+    """A structure that the label of a case lacks: `skip` does not score it there, for it may not
+    have been contoured; `score` gives Dice 0 to whatever is predicted there."""
+    workers: int | None = Field(default=None, ge=1)
+    """Processes; None takes as many as cores and memory allow where the cohort is large enough to
+    gain by it, 1 works in this very process."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """In how many cases a label value was where."""
+
+    n_labelled: int  # in the label
+    n_predicted: int  # in the prediction
+    n_missed: int  # in the label, not in the prediction
+    n_extra: int  # in the prediction, not in the label
+
+    @classmethod
+    def of(cls, overlaps: Iterable[Overlap]) -> Seen:
+        """Counts over the cases of one value."""
+        cases = [(overlap.truth > 0, overlap.predicted > 0) for overlap in overlaps]
+        return cls(
+            n_labelled=sum(truth for truth, _ in cases),
+            n_predicted=sum(predicted for _, predicted in cases),
+            n_missed=cases.count((True, False)),
+            n_extra=cases.count((False, True)),
+        )
+
+
+@dataclass(frozen=True)
+class StructureDice:
+    """Dice of one structure over the cases in which it was scored."""
+
+    value: int
+    dice: Interval
+    n: int  # scored cases
+    seen: Seen
+
+
+@dataclass(frozen=True)
+class EvaluateReport(Report):
+    """How good the predictions are."""
+
+    output: Path
+    dice: dict[str, dict[str, float]]  # case -> structure -> Dice; unscored ones left out
+    mean: Interval  # mean over structures of their means over cases
+    structures: dict[str, StructureDice]
+    labels_without_prediction: tuple[str, ...]  # cases
+    unnamed: dict[int, Seen]  # label values that no structure names, hence not scored
+    faults: tuple[Fault, ...] = ()
+
+    def summary(self) -> str:
+        """One paragraph for people."""
+        scored = sum(map(bool, self.dice.values()))
+        structures = sum(found.n > 0 for found in self.structures.values())
+        missing = len(self.labels_without_prediction)
+        unnamed = ", ".join(str(value) for value in self.unnamed)
+        return (
+            f"Mean Dice {_told(self.mean)} over {structures} structures in {scored} cases, "
+            f"in {self.output}."
+            + (f" {missing} labels have no prediction." if missing else "")
+            + (f" Label values without a name were not scored: {unnamed}." if unnamed else "")
+            + (f" {len(self.faults)} predictions could not be scored." if self.faults else "")
+        )
+
+    def show(self, console: Console) -> None:
+        """The table of structures, the summary and every fault."""
+        table = Table("structure", "Dice", "scored", "labelled", "predicted", "missed", "extra")
+        for name, found in self.structures.items():
+            counts = (found.n, *asdict(found.seen).values())
+            table.add_row(Text(name), Text(_told(found.dice)), *map(str, counts))
+        console.print(table)
+        super().show(console)
+
+
+@dataclass(frozen=True)
+class _Job:
+    prediction: Path
+    label: Path | None
+    labels: Path  # the folder in which the label was looked for
+
+
+@dataclass(frozen=True)
+class _Counted:
+    overlaps: dict[int, Overlap]
+    voxel_ml: float
+
+
+_Cases = Mapping[str, _Counted]
+
+
+def run(config: EvaluateConfig) -> EvaluateReport:
+    """Score every prediction; one that cannot be scored becomes a fault and the others go on.
+
+    Cases whose label has no prediction are listed and are no fault. Raises `ConfigError` when a
+    folder is missing or is given twice, `DataError` when two predictions are of one case,
+    dataset.json cannot be read, or there is nothing to score.
+    """
+    _require_folders(config)
+    named = config.structures or read_structures(config.labels)
+    jobs = _jobs(config)
+    outcomes = _count_all(config, jobs)
+    cases = {name: found for name, found in outcomes.items() if isinstance(found, _Counted)}
+    faults = tuple(found for found in outcomes.values() if isinstance(found, Fault))
+    structures = named or _labelled_values(cases)
+    table = _dice_table(cases, structures, absent=config.absent)
+    _require_scored(config, table, faults)
+    report = EvaluateReport(
+        output=config.output,
+        dice=_by_case(table, cases, structures),
+        mean=bootstrap_mean_of_means(table, seed=config.seed),
+        structures={
+            name: StructureDice(
+                value,
+                bootstrap_mean(scores, seed=config.seed),
+                int(np.isfinite(scores).sum()),
+                _seen(cases, value),
+            )
+            for (name, value), scores in zip(structures.items(), table.T, strict=True)
+        },
+        labels_without_prediction=_labels_without_prediction(config.labels, jobs),
+        unnamed=_unnamed(cases, structures),
+        faults=faults,
+    )
+    _write(config, report, cases)
+    return report
+
+
+# --- which files ----------------------------------------------------------------------------
+
+
+def _require_folders(config: EvaluateConfig) -> None:
+    for setting, folder in (("predictions", config.predictions), ("labels", config.labels)):
+        if not folder.is_dir():
+            raise ConfigError(
+                setting,
+                found=f"{folder}, which is no folder",
+                expected="a folder of label maps",
+                fix="Check the path.",
+            )
+    if config.predictions.resolve() == config.labels.resolve():
+        raise ConfigError(
+            "labels",
+            found=f"{config.labels}, which is also the folder of predictions",
+            expected="true label maps in a folder of their own",
+            fix="Check the paths.",
+        )
+
+
+def _jobs(config: EvaluateConfig) -> dict[str, _Job]:
+    """Case -> its two files; nnU-Net's `_0000` may end the name of either."""
+    return {
+        case.case_id: _Job(
+            case.path,
+            find_label(config.labels, case.case_id)
+            or find_label(config.labels, f"{case.case_id}_0000"),
+            config.labels,
+        )
+        for case in find_cases([config.predictions])
+    }
+
+
+def _labels_without_prediction(labels: Path, jobs: Mapping[str, _Job]) -> tuple[str, ...]:
+    names = {
+        case_id_of(file)
+        for file in labels.iterdir()
+        if file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".")
+    }
+    return tuple(sorted(names - set(jobs)))
+
+
+# --- counting voxels ------------------------------------------------------------------------
+
+
+def _count_all(config: EvaluateConfig, jobs: Mapping[str, _Job]) -> dict[str, _Counted | Fault]:
+    sizes = [_voxels(job.label) for job in jobs.values() if job.label]
+    here = 1 if sum(sizes) < POOL_VOXELS else None
+    return run_cases(
+        _count,
+        jobs,
+        workers=config.workers or here,
+        title="evaluate",
+        bytes_each=WORKER_BYTES + VOXEL_BYTES * max(sizes, default=0),
+    )
+
+
+def _voxels(label: Path) -> int:
+    """Voxels by the header; 0 where it cannot be read, which becomes a fault later."""
+    try:
+        return math.prod(read_grid(label).grid.shape)
+    except (Mass3dError, OSError):
+        return 0
+
+
+def _count(job: _Job) -> _Counted:
+    """Overlap of every label value of a case."""
+    if job.label is None:
+        name = case_id_of(job.prediction)
+        raise DataError(
+            job.prediction,
+            found="a prediction without a label",
+            expected=f"{name}.nii.gz, or another readable format, in {job.labels}",
+            fix="Add the label, or take the prediction out of its folder.",
+        )
+    truth = read_label(job.label)
+    prediction = read_label(job.prediction, like=truth)
+    voxel_ml = math.prod(truth.spacing_mm) / 1000
+    return _Counted(label_overlaps(prediction.voxels, truth.voxels), voxel_ml)
+
+
+# --- scores ---------------------------------------------------------------------------------
+
+
+def _labelled_values(cases: _Cases) -> dict[str, int]:
+    """The structures where nothing names them: every value of any label, called by itself."""
+    values = {v for case in cases.values() for v, found in case.overlaps.items() if found.truth}
+    return {str(value): value for value in sorted(values)}
+
+
+def _dice_table(
+    cases: _Cases, structures: Mapping[str, int], *, absent: Absent
+) -> NDArray[np.float64]:
+    """(cases, structures): Dice, NaN where a structure is not scored in a case."""
+    table = np.full((len(cases), len(structures)), math.nan)
+    for row, case in enumerate(cases.values()):
+        for column, value in enumerate(structures.values()):
+            overlap = case.overlaps.get(value, NOTHING)
+            if overlap.truth or absent == "score":
+                table[row, column] = overlap.dice
+    return table
+
+
+def _require_scored(
+    config: EvaluateConfig, table: NDArray[np.float64], faults: tuple[Fault, ...]
+) -> None:
+    if np.isfinite(table).any():
+        return
+    first = f", the first: {faults[0].message}" if faults else ""
+    raise DataError(
+        config.predictions,
+        found=f"nothing to score in {len(table)} cases, {len(faults)} faults{first}",
+        expected="at least one prediction whose label shows a structure",
+        fix="Check that the folders belong together, and the values of the structures.",
+    )
+
+
+def _by_case(
+    table: NDArray[np.float64], cases: _Cases, structures: Mapping[str, int]
+) -> dict[str, dict[str, float]]:
+    return {
+        case: {
+            name: float(score)
+            for name, score in zip(structures, row, strict=True)
+            if not math.isnan(score)
+        }
+        for case, row in zip(cases, table, strict=True)
+    }
+
+
+def _seen(cases: _Cases, value: int) -> Seen:
+    return Seen.of(case.overlaps.get(value, NOTHING) for case in cases.values())
+
+
+def _unnamed(cases: _Cases, structures: Mapping[str, int]) -> dict[int, Seen]:
+    values = {value for case in cases.values() for value in case.overlaps}
+    return {value: _seen(cases, value) for value in sorted(values - set(structures.values()))}
+
+
+# --- files ----------------------------------------------------------------------------------
+
+
+def _write(config: EvaluateConfig, report: EvaluateReport, cases: _Cases) -> None:
+    names = {name: found.value for name, found in report.structures.items()}
+    write_provenance(config.output, "evaluate", config, structures=names)
+    write_bytes(config.output / CASES, _case_rows(report, cases).encode())
+    write_json(config.output / METRICS, _metrics(config, report))
+
+
+def _metrics(config: EvaluateConfig, report: EvaluateReport) -> dict[str, Any]:
+    missing = report.labels_without_prediction
+    return {
+        "mean": {
+            "dice": _rounded(report.mean.mean),
+            "ci95": _ends(report.mean),
+            "n": sum(map(bool, report.dice.values())),
+        },
+        "structures": {
+            name: {
+                "value": found.value,
+                "dice": {
+                    "mean": _rounded(found.dice.mean),
+                    "ci95": _ends(found.dice),
+                    "n": found.n,
+                },
+                **asdict(found.seen),
+            }
+            for name, found in report.structures.items()
+        },
+        "absent": config.absent,
+        "labels_without_prediction": {"n": len(missing), "cases": list(missing)},
+        "unnamed_values": {str(value): asdict(seen) for value, seen in report.unnamed.items()},
+        "faults": [asdict(fault) for fault in report.faults],
+    }
+
+
+def _ends(interval: Interval) -> list[float | None] | None:
+    """[low, high], or None where too few cases were scored."""
+    return None if math.isnan(interval.low) else [_rounded(interval.low), _rounded(interval.high)]
+
+
+def _rounded(value: float) -> float | None:
+    """As it is written: JSON has no NaN, and sums may differ in their last bits."""
+    return None if math.isnan(value) else round(value, DIGITS)
+
+
+def _case_rows(report: EvaluateReport, cases: _Cases) -> str:
+    """One row per case and structure, as CSV; an empty Dice was not scored."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for case, counted in cases.items():
+        for name, found in report.structures.items():
+            overlap = counted.overlaps.get(found.value, NOTHING)
+            voxels = (overlap.truth, overlap.predicted)
+            score = _rounded(report.dice[case].get(name, math.nan))
+            millilitres = (round(count * counted.voxel_ml, 4) for count in voxels)
+            writer.writerow((case, name, score, *voxels, *millilitres))
+    return text.getvalue()
+
+
+def _told(interval: Interval) -> str:
+    """A mean with its interval, where there is one."""
+    if math.isnan(interval.mean):
+        return "–"
+    if math.isnan(interval.low):
+        return f"{interval.mean:.3f}"
+    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

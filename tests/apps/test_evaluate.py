@@ -1,0 +1,426 @@
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from rich.console import Console
+
+from mass3d.apps import evaluate
+from mass3d.apps.evaluate import EvaluateConfig, EvaluateReport, Seen
+from mass3d.cli import main
+from mass3d.config import build, resolve
+from mass3d.errors import ConfigError, DataError
+from mass3d.io.write import write_label
+from mass3d.metrics.statistics import bootstrap_mean, bootstrap_mean_of_means
+from mass3d.record import read_json, write_json
+from mass3d.volume.volume import Volume
+
+EDGES_MM = (2.0, 1.0, 0.5)
+NAMES = {"background": 0, "liver": 1, "[red] cyst": 2}
+
+
+def write(path: Path, voxels: str, *, spacing_mm: tuple[float, float, float] = EDGES_MM) -> Path:
+    """A label map of one line of voxels, one digit each."""
+    label = np.array([[[int(digit) for digit in voxels]]], np.uint8)
+    write_label(path, label, Volume.from_array(label, spacing_mm=spacing_mm).source)
+    return path
+
+
+class Folders:
+    """Predictions and labels in a temporary folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for folder in (self.predictions, self.labels):
+            folder.mkdir(parents=True)
+
+    @property
+    def predictions(self) -> Path:
+        return self.root / "found"
+
+    @property
+    def labels(self) -> Path:
+        return self.root / "true" / "labels"
+
+    def add(self, case: str, *, truth: str | None, found: str | None) -> None:
+        if truth is not None:
+            write(self.labels / f"{case}.nii.gz", truth)
+        if found is not None:
+            write(self.predictions / f"{case}.nii.gz", found)
+
+    def name_structures(self) -> None:
+        write_json(self.labels.parent / "dataset.json", {"labels": NAMES})
+
+    def config(self, **changes: object) -> EvaluateConfig:
+        places = {"predictions": self.predictions, "labels": self.labels, "output": self.output}
+        return EvaluateConfig.model_validate(places | changes)
+
+    @property
+    def output(self) -> Path:
+        return self.root / "scores"
+
+    def run(self, **changes: object) -> EvaluateReport:
+        return evaluate.run(self.config(**changes))
+
+    def metrics(self) -> dict[str, Any]:
+        return read_json(self.output / "metrics.json")
+
+    def rows(self) -> list[dict[str, str]]:
+        with (self.output / "cases.csv").open() as stream:
+            return list(csv.DictReader(stream))
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return Folders(tmp_path)
+
+
+@pytest.fixture
+def cohort(folders: Folders) -> Folders:
+    """Three cases of two structures; one structure is absent from one label."""
+    folders.name_structures()
+    folders.add("a", truth="1110022", found="0111022")
+    folders.add("b", truth="1111000", found="1111100")
+    folders.add("c", truth="1100222", found="1100000")
+    return folders
+
+
+def test_every_case_and_structure_gets_its_dice(cohort: Folders) -> None:
+    report = cohort.run()
+    assert report.ok
+    assert report.dice == {
+        "a": {"liver": 4 / 6, "[red] cyst": 1.0},
+        "b": {"liver": 8 / 9},
+        "c": {"liver": 1.0, "[red] cyst": 0.0},
+    }
+
+
+def test_metrics_hold_means_intervals_and_counts(cohort: Folders) -> None:
+    cohort.run(seed=3)
+    liver, cyst = np.array([4 / 6, 8 / 9, 1]), np.array([1, math.nan, 0])
+    expected = {
+        "liver": bootstrap_mean(liver, seed=3),
+        "[red] cyst": bootstrap_mean(cyst, seed=3),
+        "mean": bootstrap_mean_of_means(np.stack([liver, cyst], axis=1), seed=3),
+    }
+    assert expected["liver"].mean == pytest.approx((4 / 6 + 8 / 9 + 1) / 3)
+    assert expected["mean"].mean == pytest.approx((expected["liver"].mean + 0.5) / 2)
+    ends = {name: [round(i.low, 6), round(i.high, 6)] for name, i in expected.items()}
+    means = {name: round(interval.mean, 6) for name, interval in expected.items()}
+    assert cohort.metrics() == {
+        "mean": {"dice": means["mean"], "ci95": ends["mean"], "n": 3},
+        "structures": {
+            "liver": {
+                "value": 1,
+                "dice": {"mean": means["liver"], "ci95": ends["liver"], "n": 3},
+                "n_labelled": 3,
+                "n_predicted": 3,
+                "n_missed": 0,
+                "n_extra": 0,
+            },
+            "[red] cyst": {
+                "value": 2,
+                "dice": {"mean": 0.5, "ci95": ends["[red] cyst"], "n": 2},
+                "n_labelled": 2,
+                "n_predicted": 1,
+                "n_missed": 1,
+                "n_extra": 0,
+            },
+        },
+        "absent": "skip",
+        "labels_without_prediction": {"n": 0, "cases": []},
+        "unnamed_values": {},
+        "faults": [],
+    }
+
+
+def test_the_table_of_cases_holds_voxels_and_millilitres(cohort: Folders) -> None:
+    cohort.run()
+    rows = cohort.rows()
+    assert [(row["case"], row["structure"]) for row in rows] == [
+        (case, name) for case in "abc" for name in ("liver", "[red] cyst")
+    ]
+    assert rows[0] == {
+        "case": "a",
+        "structure": "liver",
+        "dice": "0.666667",
+        "truth_voxels": "3",
+        "prediction_voxels": "3",
+        "truth_ml": "0.003",  # voxels of 2 x 1 x 0.5 mm
+        "prediction_ml": "0.003",
+    }
+    assert (rows[3]["dice"], rows[3]["truth_voxels"]) == ("", "0")
+    assert (rows[5]["dice"], rows[5]["truth_voxels"], rows[5]["prediction_ml"]) == (
+        "0.0",
+        "3",
+        "0.0",
+    )
+
+
+# --- what is scored -------------------------------------------------------------------------
+
+
+def test_what_a_label_lacks_is_not_scored_unless_that_is_asked_for(folders: Folders) -> None:
+    folders.add("a", truth="1122", found="1122")
+    folders.add("b", truth="1100", found="1122")
+    folders.add("c", truth="1100", found="1100")
+    left_out = folders.run()
+    assert left_out.dice["b"] == left_out.dice["c"] == {"1": 1.0}
+    assert left_out.structures["2"].seen == Seen(n_labelled=1, n_predicted=2, n_missed=0, n_extra=1)
+    scored = folders.run(absent="score")
+    assert scored.dice["b"] == {"1": 1.0, "2": 0.0}
+    assert scored.dice["c"] == {"1": 1.0}
+    assert folders.metrics()["absent"] == "score"
+
+
+def test_a_missed_structure_scores_zero_and_is_counted(folders: Folders) -> None:
+    folders.add("a", truth="1122", found="1100")
+    report = folders.run()
+    assert report.dice["a"] == {"1": 1.0, "2": 0.0}
+    assert report.structures["2"].seen.n_missed == 1
+
+
+def test_a_structure_that_no_label_shows_has_no_score(cohort: Folders) -> None:
+    report = cohort.run(structures={"liver": 1, "spleen": 9})
+    assert math.isnan(report.structures["spleen"].dice.mean)
+    assert report.mean == report.structures["liver"].dice
+    written = cohort.metrics()["structures"]["spleen"]
+    assert written["dice"] == {"mean": None, "ci95": None, "n": 0}
+
+
+def test_one_case_has_a_mean_and_no_interval(folders: Folders) -> None:
+    folders.add("a", truth="11", found="10")
+    assert "Mean Dice 0.667 over 1 structures in 1 cases" in folders.run().summary()
+    assert folders.metrics()["mean"] == {"dice": 0.666667, "ci95": None, "n": 1}
+
+
+def test_without_names_structures_are_called_by_the_values_of_the_labels(folders: Folders) -> None:
+    folders.add("a", truth="1155", found="1199")
+    assert list(folders.run().structures) == ["1", "5"]
+
+
+def test_chosen_structures_go_before_those_of_the_dataset(cohort: Folders) -> None:
+    report = cohort.run(structures={"lesion": 2})
+    assert report.dice == {"a": {"lesion": 1.0}, "b": {}, "c": {"lesion": 0.0}}
+    assert cohort.metrics()["mean"]["n"] == 2
+
+
+def test_values_without_a_name_are_told_and_change_no_score(cohort: Folders) -> None:
+    before = cohort.run().dice
+    cohort.add("a", truth="1117022", found="0111822")
+    report = cohort.run()
+    assert report.ok
+    assert report.dice == before
+    assert "Label values without a name were not scored: 7, 8." in report.summary()
+    assert cohort.metrics()["unnamed_values"] == {
+        "7": {"n_labelled": 1, "n_predicted": 0, "n_missed": 1, "n_extra": 0},
+        "8": {"n_labelled": 0, "n_predicted": 1, "n_missed": 0, "n_extra": 1},
+    }
+
+
+@pytest.mark.parametrize("wrong", [{"liver": 0}, {"liver": -1}, {}])
+def test_structures_are_one_or_more_values_above_background(
+    folders: Folders, wrong: dict[str, int]
+) -> None:
+    places = {"predictions": folders.predictions, "labels": folders.labels, "output": folders.root}
+    with pytest.raises(ConfigError, match="structures"):
+        build(EvaluateConfig, {**places, "structures": wrong})
+
+
+# --- which files ----------------------------------------------------------------------------
+
+
+def test_labels_without_a_prediction_are_listed_and_are_no_fault(cohort: Folders) -> None:
+    for name in ("z", "d_0000"):
+        cohort.add(name, truth="11", found=None)
+    (cohort.labels / "notes.txt").write_text("no label")
+    report = cohort.run()
+    assert report.ok
+    assert report.labels_without_prediction == ("d", "z")
+    assert cohort.metrics()["labels_without_prediction"] == {"n": 2, "cases": ["d", "z"]}
+    assert "2 labels have no prediction." in report.summary()
+
+
+def test_a_prediction_without_a_label_is_a_fault_and_the_others_go_on(cohort: Folders) -> None:
+    cohort.add("d", truth=None, found="11")
+    report = cohort.run()
+    assert [fault.where for fault in report.faults] == ["d"]
+    assert "without a label" in report.faults[0].message
+    assert list(report.dice) == ["a", "b", "c"]
+    assert cohort.metrics()["faults"][0]["where"] == "d"
+    assert "1 predictions could not be scored." in report.summary()
+
+
+def test_a_prediction_on_another_grid_is_a_fault_that_names_both(cohort: Folders) -> None:
+    write(cohort.predictions / "a.nii.gz", "0111022", spacing_mm=(2.0, 1.0, 0.6))
+    write(cohort.predictions / "b.nii.gz", "11111000")
+    report = cohort.run()
+    assert [fault.where for fault in report.faults] == ["a", "b"]
+    assert "1 x 1 x 7 voxels of 2 x 1 x 0.6 mm" in report.faults[0].message
+    assert "1 x 1 x 7 voxels of 2 x 1 x 0.5 mm" in report.faults[0].message
+    assert "1 x 1 x 8 voxels" in report.faults[1].message
+    assert list(report.dice) == ["c"]
+
+
+def test_a_broken_prediction_is_a_fault(cohort: Folders) -> None:
+    (cohort.predictions / "b.nii.gz").write_bytes(b"broken")
+    report = cohort.run()
+    assert [fault.where for fault in report.faults] == ["b"]
+    assert list(report.dice) == ["a", "c"]
+
+
+@pytest.mark.parametrize("of", ["prediction", "label"])
+def test_either_file_may_carry_the_number_of_a_channel(cohort: Folders, of: str) -> None:
+    before = cohort.run()
+    folder = cohort.predictions if of == "prediction" else cohort.labels
+    (folder / "a.nii.gz").rename(folder / "a_0000.nii.gz")
+    after = cohort.run()
+    assert after.dice == before.dice
+    assert after.labels_without_prediction == ()
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd", ".nii"])
+def test_predictions_and_labels_may_be_of_different_formats(cohort: Folders, suffix: str) -> None:
+    before = cohort.run().dice
+    old = cohort.predictions / "a.nii.gz"
+    sitk.WriteImage(sitk.ReadImage(str(old)), str(cohort.predictions / f"a{suffix}"))
+    old.unlink()
+    report = cohort.run()
+    assert report.ok
+    assert report.dice == before
+
+
+def test_the_axis_order_of_a_file_does_not_matter(cohort: Folders) -> None:
+    before = cohort.run().dice
+    path = cohort.predictions / "a.nii.gz"
+    turned = nib.load(path).slicer[6::-1]  # without the 6 nibabel forgets to move the origin
+    nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), turned.affine), path)
+    assert before["a"]["liver"] < 1
+    assert cohort.run().dice == before
+
+
+def test_two_predictions_of_one_case_are_refused(cohort: Folders) -> None:
+    write(cohort.predictions / "again" / "a_0000.nii.gz", "0111022")
+    with pytest.raises(DataError, match="second scan of the case 'a'"):
+        cohort.run()
+
+
+def test_a_file_or_nothing_is_no_folder(cohort: Folders) -> None:
+    with pytest.raises(ConfigError, match="no folder"):
+        cohort.run(predictions=cohort.predictions / "a.nii.gz")
+    with pytest.raises(ConfigError, match="no folder"):
+        cohort.run(labels=cohort.root / "nowhere")
+
+
+def test_predictions_are_not_scored_against_themselves(cohort: Folders) -> None:
+    with pytest.raises(ConfigError, match="also the folder of predictions"):
+        cohort.run(labels=cohort.root / "true" / ".." / "found")
+
+
+def test_nothing_to_score_is_an_error(folders: Folders) -> None:
+    with pytest.raises(DataError, match="nothing to score in 0 cases, 0 faults;"):
+        folders.run()
+    folders.add("a", truth=None, found="11")
+    with pytest.raises(DataError, match=r"1 faults, the first: .* without a label"):
+        folders.run()
+    folders.add("a", truth="00", found=None)
+    with pytest.raises(DataError, match="nothing to score in 1 cases"):
+        folders.run()
+    with pytest.raises(DataError, match="nothing to score in 1 cases"):
+        folders.run(absent="score", structures={"liver": 2})
+    assert not folders.output.exists()
+
+
+# --- the verb -------------------------------------------------------------------------------
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_equal_inputs_give_equal_bytes_wherever_and_with_any_number_of_workers(
+    cohort: Folders, tmp_path: Path
+) -> None:
+    cohort.add("d", truth=None, found="11")
+    first = cohort.run(workers=1)
+    other = cohort.run(workers=2, output=tmp_path / "other")
+    assert other.dice == first.dice
+    written = contents(cohort.output)
+    assert set(written) == {"metrics.json", "cases.csv", "config.toml", "record.json"}
+    assert contents(tmp_path / "other") == written
+
+
+def test_another_seed_moves_the_intervals_only(folders: Folders) -> None:
+    for case in range(1, 9):
+        folders.add(str(case), truth="1" * 9, found="1" * case + "0" * (9 - case))
+    folders.run(seed=0)
+    first = folders.metrics()["mean"]
+    folders.run(seed=1)
+    second = folders.metrics()["mean"]
+    assert first["dice"] == second["dice"]
+    assert first["ci95"] != second["ci95"]
+
+
+def test_the_settings_beside_a_result_give_it_again(cohort: Folders, tmp_path: Path) -> None:
+    cohort.run(absent="score", seed=4)
+    again = resolve(
+        EvaluateConfig, file=cohort.output / "config.toml", flags={"output": tmp_path / "again"}
+    )
+    evaluate.run(again)
+    assert contents(tmp_path / "again") == contents(cohort.output)
+    assert read_json(cohort.output / "record.json")["structures"] == {"liver": 1, "[red] cyst": 2}
+
+
+@pytest.mark.parametrize(("limit", "workers"), [(None, 1), (20, None)])
+def test_only_a_large_cohort_starts_processes(
+    cohort: Folders, monkeypatch: pytest.MonkeyPatch, limit: int | None, workers: int | None
+) -> None:
+    asked: list[int | None] = []
+
+    def run_here(function: Any, jobs: Any, **options: Any) -> dict[str, Any]:
+        asked.append(options["workers"])
+        return {name: function(job) for name, job in jobs.items()}
+
+    monkeypatch.setattr(evaluate, "run_cases", run_here)
+    if limit is not None:
+        monkeypatch.setattr(evaluate, "POOL_VOXELS", limit)  # the cohort has 21
+    cohort.run()
+    assert asked == [workers]
+
+
+def test_people_see_a_table_a_summary_and_the_faults(cohort: Folders) -> None:
+    cohort.add("d", truth=None, found="11")
+    console = Console(record=True, width=140)
+    cohort.run().show(console)
+    text = console.export_text()
+    row = next(line for line in text.splitlines() if "[red] cyst" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")][2:] == ["2", "2", "1", "1", "0"]
+    assert "Mean Dice 0.676 [" in text
+    assert "over 2 structures in 3 cases" in text
+    assert "  d: " in text
+
+
+def test_the_command_line_ends_with_0_1_or_2(
+    cohort: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", str(cohort.predictions), str(cohort.labels), "-o", str(cohort.output)]
+
+    def exit_code(*more: str) -> object:
+        with pytest.raises(SystemExit) as left:
+            main([*command, *more])
+        return left.value.code
+
+    assert exit_code("--seed", "3") == 0
+    assert "Mean Dice 0.676" in capsys.readouterr().out
+    assert exit_code("--set", "absent=never") == 2
+    assert exit_code("--set", "structures={ghost=9}") == 1
+    assert "nothing to score" in capsys.readouterr().err
+    cohort.add("d", truth=None, found="11")
+    assert exit_code() == 1
+    assert len(cohort.metrics()["faults"]) == 1
