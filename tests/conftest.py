@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# a busy machine is no defect: a property test may take its time
+settings.register_profile("mass3d", deadline=None)
+settings.load_profile("mass3d")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -73,6 +73,3 @@ def run_record(verb: str, config: Mapping[str, object], **facts: object) -> dict
         "config": dict(config),
         **facts,
     }
-
-
-

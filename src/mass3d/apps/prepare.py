@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from mass3d.apps.outcome import Fault, Report, write_provenance
 from mass3d.apps.pool import run_cases
@@ -34,7 +34,7 @@ from mass3d.store.writer import (
 )
 from mass3d.volume.geometry import Grid
 from mass3d.volume.intensity import Intensity
-from mass3d.volume.preparation import PreparationConfig, prepare_volume
+from mass3d.volume.preparation import Percentiles, PreparationConfig, Range, prepare_volume
 from mass3d.volume.volume import Modality
 
 FINEST_MM = 1.0  # automatic spacing is never finer: masks and networks see enough at this
@@ -50,13 +50,13 @@ class PrepareConfig(Config):
     """Scans or folders of scans."""
     output: Path
     """Store to write, or to go on with."""
-    spacing_mm: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    spacing_mm: Annotated[FiniteFloat, Field(gt=0)] | Literal["auto"] = "auto"
     """Edge of the cubic voxels; auto keeps that of an existing store, else goes by the headers."""
     modality: Modality | Literal["auto"] = "auto"
     """Kind of scan; auto goes by the name of each file and its histogram."""
-    ct_clip_hu: tuple[float, float] = (-991.0, 500.0)
+    ct_clip_hu: Range = (-991.0, 500.0)
     """CT is clipped to this range."""
-    percentiles: tuple[float, float] = (2.0, 98.0)
+    percentiles: Percentiles = (2.0, 98.0)
     """MR and PET are clipped to these percentiles of the body voxels."""
     masks: HierarchyConfig = HierarchyConfig()
     """How masks are proposed."""

@@ -32,7 +32,8 @@ def body_mask(image: NDArray[Any], modality: Modality) -> NDArray[np.bool_]:
         lower = sample[sample <= dark]
         if lower.min() == lower.max():
             return np.ones(image.shape, bool)
-        air: float = threshold_otsu(lower)
+        # in float64, where 256 bins fit between any two float32
+        air: float = threshold_otsu(lower.astype(np.float64))
         if air - darkest > AIR_OF_TISSUE * (bright - darkest):
             return np.ones(image.shape, bool)
         body = image > air

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field, FiniteFloat, PositiveFloat
 
 from mass3d.config import Config
 from mass3d.errors import DataError
@@ -20,19 +20,30 @@ from mass3d.volume.volume import Modality, Volume
 MOST_VOXELS = 2e9  # of a prepared scan; beyond, the spacing is a mistake
 
 
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if not pair[0] < pair[1]:
+        raise ValueError("two numbers, the lower one first")
+    return pair
+
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Range = Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_rising)]
+Percentiles = Annotated[tuple[Percent, Percent], AfterValidator(_rising)]
+
+
 class PreparationConfig(Config):
     """How a scan is brought to the network's grid and scale."""
 
-    spacing_mm: float = Field(gt=0)
+    spacing_mm: float = Field(gt=0, allow_inf_nan=False)
     """Edge of the cubic voxels."""
     modality: Modality | Literal["auto"] = "auto"
     """Kind of scan; auto goes by the file's name and histogram."""
-    ct_clip_hu: tuple[float, float] = (-991.0, 500.0)
+    ct_clip_hu: Range = (-991.0, 500.0)
     """CT is clipped to this range."""
-    ct_mean_std_hu: tuple[float, float] = (-100.0, 300.0)
+    ct_mean_std_hu: tuple[FiniteFloat, PositiveFloat] = (-100.0, 300.0)
     """CT is shifted and divided by these. They are fixed, because HU are absolute: a z-score per
     scan would move the same tissue with every change of the field of view."""
-    percentiles: tuple[float, float] = (2.0, 98.0)
+    percentiles: Percentiles = (2.0, 98.0)
     """MR and PET are clipped to these percentiles of the body voxels."""
 
 
@@ -59,14 +70,7 @@ def prepare_volume(
     the body has a single intensity or the grid would be absurdly large.
     """
     kind, told_by = _modality(volume, config, modality)
-    grid = volume.grid.resampled((config.spacing_mm,) * 3)
-    if np.prod([float(n) for n in grid.shape]) > MOST_VOXELS:
-        raise DataError(
-            volume.path or "volume",
-            found=f"{' x '.join(map(str, grid.shape))} voxels at {config.spacing_mm:g} mm",
-            expected=f"at most {MOST_VOXELS:.0e} voxels",
-            fix="Check the spacing in the header, or prepare with a coarser spacing_mm.",
-        )
+    grid = _cubes(volume, config.spacing_mm)
     image = resample_image(volume.voxels, volume.grid, grid)
     intensity = _measure(image, kind, config, volume)
     return Prepared(
@@ -77,6 +81,20 @@ def prepare_volume(
 def prepare_label(volume: Volume, grid: Grid) -> NDArray[Any]:
     """A label map, nearest, on the grid of its prepared image."""
     return resample_label(volume.voxels, volume.grid, grid)
+
+
+def _cubes(volume: Volume, spacing_mm: float) -> Grid:
+    """The grid of cubic voxels, unless it would not fit into any memory."""
+    lengths_mm = np.multiply(volume.grid.shape, volume.spacing_mm)
+    wanted = np.maximum(1, lengths_mm / spacing_mm)
+    if np.log(wanted).sum() > np.log(MOST_VOXELS):
+        raise DataError(
+            volume.path or "volume",
+            found=f"{' x '.join(f'{n:.0f}' for n in wanted)} voxels at {spacing_mm:g} mm",
+            expected=f"at most {MOST_VOXELS:.0e} voxels",
+            fix="Check the spacing in the header, or prepare with a coarser spacing_mm.",
+        )
+    return volume.grid.resampled((spacing_mm, spacing_mm, spacing_mm))
 
 
 def _modality(

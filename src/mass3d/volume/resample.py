@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mass3d.volume.geometry import Grid, SourceGrid
+from mass3d.volume.geometry import Grid
 
 SLAB_VOXELS = 2**23  # voxels of a slab on the way through an axis: bounds the extra memory
 
@@ -48,11 +48,6 @@ def resample_probabilities(
     return np.stack([resample_image(channel, old, new) for channel in probabilities])
 
 
-def to_source_labels(labels: NDArray[Any], prepared: Grid, source: SourceGrid) -> NDArray[Any]:
-    """Labels (D, H, W) of a prepared scan, nearest, on the canonical grid of its file."""
-    return resample_label(labels, prepared, source.grid)
-
-
 def linear_weights(old: int, new: int) -> sparse.csr_array:
     """(new, old) weights of one axis; every row sums to one, edges repeat the last voxel."""
     scale = old / new
@@ -71,9 +66,9 @@ def linear_weights(old: int, new: int) -> sparse.csr_array:
 
 
 def nearest(old: int, new: int) -> NDArray[np.int64]:
-    """(new,) old index whose voxel holds each new centre."""
-    centres = (np.arange(new) + 0.5) * (old / new)
-    return np.minimum(centres.astype(np.int64), old - 1)
+    """(new,) old index whose voxel holds each new centre; the upper one where two share it."""
+    # whole numbers, because rounding errors would choose now the lower, now the upper of two
+    return (2 * np.arange(new, dtype=np.int64) + 1) * old // (2 * new)
 
 
 def _along(image: NDArray[np.float32], weights: sparse.csr_array, axis: int) -> NDArray[np.float32]:

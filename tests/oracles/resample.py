@@ -1,0 +1,41 @@
+"""Slow plain resampling: every new voxel looks up its old ones by their place in the world."""
+
+from fractions import Fraction
+from math import ceil, floor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mass3d.volume.geometry import Grid
+
+
+def image(voxels: NDArray[np.float64], old: Grid, new: Grid) -> NDArray[np.float64]:
+    """Triangle-weighted mean of the old voxels about every new centre; edges go on outside."""
+    out = np.empty(new.shape)
+    to_old = np.linalg.inv(old.affine) @ new.affine
+    reach = [max(1.0, n / o) for o, n in zip(old.spacing_mm, new.spacing_mm, strict=True)]
+    for index in np.ndindex(*new.shape):
+        centre = (to_old @ np.array([*index, 1.0]))[:3]
+        axes = [_weights(c, r, n) for c, r, n in zip(centre, reach, old.shape, strict=True)]
+        out[index] = sum(
+            wd * wh * ww * voxels[d, h, w]
+            for d, wd in axes[0].items()
+            for h, wh in axes[1].items()
+            for w, ww in axes[2].items()
+        )
+    return out
+
+
+def nearest(old: int, new: int) -> list[int]:
+    """Old voxel, of `old` in a row, that holds the centre of each of `new`; exact."""
+    return [min(floor((k + Fraction(1, 2)) * Fraction(old, new)), old - 1) for k in range(new)]
+
+
+def _weights(centre: float, reach: float, size: int) -> dict[int, float]:
+    weights: dict[int, float] = {}
+    for tap in range(floor(centre - reach), ceil(centre + reach) + 1):
+        inside = min(max(tap, 0), size - 1)
+        weight = max(0.0, 1 - abs(tap - centre) / reach)
+        weights[inside] = weights.get(inside, 0.0) + weight
+    total = sum(weights.values())
+    return {tap: weight / total for tap, weight in weights.items()}

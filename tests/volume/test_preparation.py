@@ -1,0 +1,168 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from mass3d.errors import DataError
+from mass3d.volume.body import body_mask
+from mass3d.volume.geometry import SourceGrid
+from mass3d.volume.preparation import PreparationConfig, prepare_label, prepare_volume
+from mass3d.volume.volume import Volume
+from oracles import geometry
+
+SHAPE = (12, 14, 16)
+
+
+def config(**changes: Any) -> PreparationConfig:
+    return PreparationConfig.model_validate({"spacing_mm": 1.5} | changes)
+
+
+def scan(image: np.ndarray, name: str = "scan.nii", edge_mm: float = 1.0) -> Volume:
+    return Volume.from_array(
+        image.astype(np.float32), spacing_mm=(2 * edge_mm, edge_mm, edge_mm), path=Path(name)
+    )
+
+
+@pytest.fixture
+def tissue() -> np.ndarray:
+    """A box of tissue in air, HU."""
+    image = np.full(SHAPE, -1000.0)
+    image[3:9, 4:10, 4:12] = np.random.default_rng(0).normal(40, 25, (6, 6, 8))
+    return image
+
+
+def test_a_prepared_scan_has_cubic_voxels_over_the_same_box(tissue: np.ndarray) -> None:
+    scanned = scan(tissue)
+    prepared = prepare_volume(scanned, config())
+    assert prepared.image.shape == prepared.grid.shape == (16, 9, 11)
+    assert prepared.image.dtype == np.float32
+    assert prepared.grid == scanned.grid.resampled((1.5, 1.5, 1.5))
+    assert prepared.source == scanned.source
+
+
+def test_a_label_is_prepared_onto_the_grid_of_its_scan(tissue: np.ndarray) -> None:
+    affine = geometry.affine(np.eye(3)[[2, 0, 1]], tilt_deg=(8.0, -5.0, 11.0))
+    source = SourceGrid.nearest(SHAPE, affine)
+    image = source.to_canonical(tissue)
+    prepared = prepare_volume(Volume(image, source.grid, source), config(modality="ct"))
+    organ = (image > -500).astype(np.uint16)
+    label = prepare_label(Volume(organ, source.grid, source), prepared.grid)
+    assert label.shape == prepared.image.shape
+    assert label.dtype == np.uint16
+    bright = prepared.image > (-500 + 100) / 300
+    assert 2 * (bright & (label > 0)).sum() / (bright.sum() + label.sum()) > 0.9
+
+
+def test_the_same_ct_tissue_gets_the_same_value_whatever_else_is_in_the_scan(
+    tissue: np.ndarray,
+) -> None:
+    whole = prepare_volume(scan(tissue), config(spacing_mm=1.0, modality="ct"))
+    part = prepare_volume(scan(tissue[4:8, 5:9, 5:11]), config(spacing_mm=1.0, modality="ct"))
+    assert whole.intensity == part.intensity
+    np.testing.assert_allclose(whole.image[11:13, 7, 7], part.image[3:5, 2, 2], rtol=1e-5)
+
+
+def test_ct_is_normalised_with_fixed_numbers(tissue: np.ndarray) -> None:
+    tissue[4, 5, 5] = 3000
+    prepared = prepare_volume(scan(tissue, edge_mm=1.5), config(modality="ct", spacing_mm=1.5))
+    assert prepared.intensity.plain() == {"low": -991, "high": 500, "mean": -100, "std": 300}
+    assert prepared.image.min() == pytest.approx((-991 + 100) / 300)
+    assert prepared.image.max() <= (500 + 100) / 300
+    assert prepared.intensity.outside == pytest.approx(prepared.image.min())
+
+
+@pytest.mark.parametrize("modality", ["mr", "pet"])
+def test_other_scans_have_a_body_of_mean_zero_and_deviation_one(
+    tissue: np.ndarray, modality: str
+) -> None:
+    for units in (1.0, 1000.0):
+        image = (tissue + 1000) * units
+        volume = Volume.from_array(image.astype(np.float32))  # cubes already
+        prepared = prepare_volume(volume, config(modality=modality, spacing_mm=1.0))
+        assert prepared.modality == modality
+        body = prepared.image[body_mask(image, prepared.modality)]
+        assert body.mean() == pytest.approx(0, abs=1e-3)
+        assert body.std() == pytest.approx(1, abs=1e-3)
+
+
+def test_percentiles_bound_what_is_kept_of_an_mr(tissue: np.ndarray) -> None:
+    body = tissue[3:9, 4:10, 4:12]
+    volume = Volume.from_array(body.astype(np.float32))
+    prepared = prepare_volume(
+        volume, config(modality="mr", spacing_mm=1.0, percentiles=(10.0, 60.0))
+    )
+    low, high = np.percentile(body, (10, 60))
+    assert prepared.intensity.low == pytest.approx(low, rel=1e-5)
+    assert prepared.intensity.high == pytest.approx(high, rel=1e-5)
+
+
+def test_an_argument_goes_before_the_setting_and_the_setting_before_the_name(
+    tissue: np.ndarray,
+) -> None:
+    named = scan(tissue, "case_ct.nii")
+    told = [
+        prepare_volume(named, config()),
+        prepare_volume(named, config(modality="pet")),
+        prepare_volume(named, config(modality="pet"), modality="mr"),
+        prepare_volume(scan(tissue, "case.nii"), config()),
+    ]
+    assert [(p.modality, p.modality_from) for p in told] == [
+        ("ct", "name"),
+        ("pet", "setting"),
+        ("mr", "setting"),
+        ("ct", "histogram"),
+    ]
+
+
+def test_repairs_of_the_reader_are_handed_on(tissue: np.ndarray) -> None:
+    read = scan(tissue)
+    mended = Volume(read.voxels, read.grid, read.source, read.path, ("replaced 3 voxels",))
+    assert prepare_volume(mended, config()).mended == ("replaced 3 voxels",)
+
+
+@pytest.mark.parametrize(
+    ("modality", "values"),
+    [("mr", (7.0, 7.0)), ("pet", (0.0, 0.0)), ("ct", (600.0, 2000.0)), ("ct", (-3000.0, -1000.0))],
+)
+def test_a_body_of_one_intensity_is_refused(modality: str, values: tuple[float, float]) -> None:
+    image = np.random.default_rng(0).uniform(*values, SHAPE)
+    with pytest.raises(DataError) as caught:
+        prepare_volume(scan(image, "flat.nii"), config(modality=modality))
+    assert caught.value.where == "flat.nii"
+    assert "one intensity throughout the body" in caught.value.found
+    assert caught.value.expected == f"an image of modality {modality}"
+    assert "--set modality" in caught.value.fix
+
+
+@pytest.mark.parametrize("spacing_mm", [1e-2, 1e-9, 1e-200])
+def test_a_spacing_that_makes_an_absurd_grid_is_refused(
+    tissue: np.ndarray, spacing_mm: float
+) -> None:
+    with pytest.raises(DataError) as caught:
+        prepare_volume(scan(tissue, "a.nii"), config(spacing_mm=spacing_mm))
+    assert caught.value.where == "a.nii"
+    assert f"voxels at {spacing_mm:g} mm" in caught.value.found
+    assert "at most 2e+09 voxels" in caught.value.expected
+    assert "coarser spacing_mm" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spacing_mm": 0},
+        {"spacing_mm": float("inf")},
+        {"spacing_mm": float("nan")},
+        {"ct_clip_hu": (500, -991)},
+        {"ct_clip_hu": (100, 100)},
+        {"ct_mean_std_hu": (0, 0)},
+        {"percentiles": (98, 2)},
+        {"percentiles": (-1, 50)},
+        {"percentiles": (2, 101)},
+        {"modality": "xray"},
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        config(**changes)
