@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mass3d.masks.hierarchy import HierarchyConfig
 
+from mass3d.masks.hierarchy import HierarchyConfig
 from mass3d.masks.layers import MaskSet, encode
 from mass3d.record import file_hash, read_json, write_json
 from mass3d.store.schema import IndexRecord, Source, StoreSettings

@@ -114,7 +114,8 @@ def fit(
     """
     fabric = make_fabric(config)
     fabric.launch()
-    model = model.to(memory_format=torch.channels_last_3d)  # a tenth faster with oneDNN
+    # a tenth faster with oneDNN; torch's stubs do not know the argument
+    model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     ema = Ema(fabric.to_device(model), decay=config.ema_decay)
     wrapped, optimizer = fabric.setup(model, make_optimizer(model, config))
     state = FitState(fabric, model, wrapped, ema, optimizer)

@@ -9,10 +9,8 @@ Watershed hierarchies: Cousty et al. 2018; library: Higra, Perret et al. 2019.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import higra as hg
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -21,13 +19,13 @@ from skimage.segmentation import watershed
 
 from mass3d.config import Config
 from mass3d.masks.layers import MaskSet, concatenate, empty, encode_tree
+from mass3d.masks.merge import Graph, Merging, merge
 from mass3d.masks.select import SelectionConfig, select_nodes
 from mass3d.volume.body import body_mask, fill_axial
 from mass3d.volume.volume import Modality
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
-Merging = Literal["edge", "contrast", "ward", "volume", "area", "dynamics"]
 WindowName = Literal["soft", "narrow", "wide", "bone", "full", "low", "high"]
 
 # CT windows in HU; MR and PET windows as fractions of the scan's own clipped range.
@@ -48,12 +46,12 @@ class TreeConfig(Config):
 
     window: WindowName
     """Intensities that matter; those outside are clipped to its ends."""
-    sigma_vox: float = Field(ge=0)
-    """Smoothing of the gradient that the regions are cut from."""
+    sigma_vox: float = Field(ge=0.3)
+    """Smoothing of the gradient that the regions are cut from; less than 0.3 is no smoothing."""
     merging: Merging
     """Which neighbours merge first: weak mean edge (edge), weak edge and alike in mean intensity
-    (contrast), least variance added (ward); or the watershed hierarchy whose basins go by volume,
-    area or dynamics."""
+    (contrast), least variance added (ward, slow where a region has thousands of neighbours); or
+    the watershed hierarchy whose basins go by volume, area or dynamics."""
 
 
 def _trees(*rows: tuple[WindowName, float, Merging]) -> tuple[TreeConfig, ...]:
@@ -64,37 +62,25 @@ class HierarchyConfig(Config):
     """Settings of the `hierarchy` engine."""
 
     ct: tuple[TreeConfig, ...] = _trees(
-        ("soft", 1.0, "contrast"),
-        ("narrow", 1.0, "ward"),
+        ("soft", 0.3, "edge"),
         ("bone", 1.0, "contrast"),
-        ("wide", 1.0, "contrast"),
-        ("soft", 1.0, "volume"),
-        ("narrow", 0.5, "area"),
+        ("narrow", 0.3, "area"),
+        ("narrow", 1.0, "volume"),
+        ("bone", 1.0, "volume"),
+        ("wide", 0.5, "contrast"),
     )
     """Trees of a CT."""
     other: tuple[TreeConfig, ...] = _trees(
-        ("low", 0.5, "edge"),
-        ("full", 0.5, "edge"),
-        ("full", 1.0, "contrast"),
-        ("low", 0.5, "dynamics"),
-        ("full", 1.0, "ward"),
-        ("high", 1.0, "volume"),
+        ("full", 0.3, "edge"),
+        ("low", 0.5, "volume"),
+        ("full", 1.0, "volume"),
+        ("full", 0.5, "contrast"),
+        ("high", 0.5, "dynamics"),
+        ("full", 0.3, "area"),
     )
     """Trees of MR and PET."""
     selection: SelectionConfig = SelectionConfig()
     """Which nodes of a tree become masks."""
-
-
-@dataclass(frozen=True)
-class Graph:
-    """Regions 1..R of a scan as a graph of neighbours."""
-
-    regions: NDArray[np.int32]  # (D, H, W), 1..R
-    graph: Any  # higra.UndirectedGraph over regions 0..R-1
-    edge: Floats  # (E,) mean gradient along the border of two neighbours
-    border: Floats  # (E,) voxel faces they share
-    size: Floats  # (R,) voxels
-    mean: Floats  # (R,) mean windowed intensity
 
 
 def propose(
@@ -140,18 +126,16 @@ def windowed(raw: NDArray[np.float32], window: WindowName, modality: Modality) -
 
 def build_graph(image: Floats, sigma_vox: float) -> Graph | None:
     """Watershed regions of the smoothed gradient and their neighbours; None for one region."""
-    gradient = ndimage.gaussian_gradient_magnitude(image, max(sigma_vox, 0.3), mode="nearest")
+    gradient = ndimage.gaussian_gradient_magnitude(image, sigma_vox, mode="nearest")
     seeds, _ = ndimage.label(gradient == ndimage.minimum_filter(gradient, 3))
     regions = watershed(gradient, seeds).astype(np.int32)
     count = int(regions.max())
     if count < 2:
         return None
     first, second, edge, border = _neighbours(regions, gradient, count)
-    graph = hg.UndirectedGraph(count)
-    graph.add_edges(first, second)
     size = np.bincount(regions.ravel(), minlength=count + 1)[1:].astype(np.float64)
     total = np.bincount(regions.ravel(), weights=image.ravel(), minlength=count + 1)[1:]
-    return Graph(regions, graph, edge, border, size, total / size)
+    return Graph(regions, first, second, edge, border, size, total / size)
 
 
 def _neighbours(
@@ -173,30 +157,6 @@ def _neighbours(
     return pair // count, pair % count, edge, faces.astype(np.float64)
 
 
-def _merge(graph: Graph, merging: Merging) -> tuple[Any, Floats]:
-    """The tree of a merging order and the altitude at which each node formed."""
-    found: tuple[Any, Floats]
-    if merging == "volume":
-        found = hg.watershed_hierarchy_by_volume(graph.graph, graph.edge, vertex_area=graph.size)
-    elif merging == "area":
-        found = hg.watershed_hierarchy_by_area(graph.graph, graph.edge, vertex_area=graph.size)
-    elif merging == "dynamics":
-        found = hg.watershed_hierarchy_by_dynamics(graph.graph, graph.edge)
-    elif merging == "ward":
-        found = hg.binary_partition_tree_ward_linkage(
-            graph.graph, graph.mean[:, None], vertex_sizes=graph.size
-        )
-    else:
-        strength = graph.edge
-        if merging == "contrast":
-            first, second = graph.graph.edge_list()
-            strength = 0.5 * strength + np.abs(graph.mean[first] - graph.mean[second])
-        found = hg.binary_partition_tree_average_linkage(
-            graph.graph, strength, edge_weight_weights=graph.border
-        )
-    return found
-
-
 def _layer(
     graph: Graph,
     merging: Merging,
@@ -205,8 +165,7 @@ def _layer(
     *,
     spacing_mm: float,
 ) -> MaskSet:
-    tree, altitudes = _merge(graph, merging)
-    parents = tree.parents().astype(np.int64)
+    parents, altitudes = merge(graph, merging)
     inside = np.bincount(graph.regions[body], minlength=len(graph.size) + 1)[1:]
     size = _sums(parents, graph.size)
     nodes, scores = select_nodes(

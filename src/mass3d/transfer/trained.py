@@ -44,7 +44,9 @@ def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     target = torch.device(device)
-    net = net.eval().requires_grad_(False).to(target, memory_format=torch.channels_last_3d)
+    net = net.eval().requires_grad_(False).to(target)
+    # torch's stubs do not know the argument
+    net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     d, h, w = facts["crop_vox"]
     return TrainedModel(
         net, (d, h, w), build(PreparationConfig, facts["preparation"]), fingerprint, target
