@@ -17,6 +17,7 @@ from mass3d.config import Config
 from mass3d.errors import ConfigError, DataError, Mass3dError
 from mass3d.io.cohort import CaseFile, find_cases
 from mass3d.io.read import read_grid, read_volume
+from mass3d.io.sniff import CONVERT_DICOM, is_dicom
 from mass3d.masks.hierarchy import HierarchyConfig, propose
 from mass3d.masks.layers import MaskSet
 from mass3d.record import file_hash, text_hash
@@ -73,6 +74,7 @@ class PrepareReport(Report):
     prepared: tuple[str, ...]  # done now
     kept: tuple[str, ...]  # done before, from the same file with the same settings
     left_out: tuple[Path, ...]  # files of the input folders that are no scans by their names
+    num_dicom: int  # of those left out
     num_masks: dict[str, int]
     fingerprint: str
     faults: tuple[Fault, ...] = ()
@@ -86,6 +88,8 @@ class PrepareReport(Report):
         names = ", ".join(path.name for path in self.left_out[:3])
         more = ", ..." if len(self.left_out) > 3 else ""
         other = f" Left out {len(self.left_out)} files that are no scans ({names}{more})."
+        if self.num_dicom:
+            other += f" {self.num_dicom} of them are DICOM. {CONVERT_DICOM}"
         return (
             f"Prepared {done} scans{before} at {self.spacing_mm:g} mm{masks}, "
             f"in {self.store}.{failed}{other if self.left_out else ''}"
@@ -113,13 +117,6 @@ def run(config: PrepareConfig) -> PrepareReport:
     folder holds something else or cases of other settings, `DataError` when there is no scan.
     """
     cases = find_cases(config.inputs)
-    if not cases:
-        raise DataError(
-            ", ".join(str(path) for path in config.inputs),
-            found="no scan",
-            expected="NIfTI, NRRD or MHA files",
-            fix="Check the paths.",
-        )
     _require_apart(config)
     left_out = _left_out(config, cases)
     with open_for_writing(config.output):
@@ -155,6 +152,7 @@ def run(config: PrepareConfig) -> PrepareReport:
         prepared=tuple(name for name, found in done.items() if not found.kept),
         kept=tuple(name for name, found in done.items() if found.kept),
         left_out=left_out,
+        num_dicom=sum(map(is_dicom, left_out)),
         num_masks={name: found.num_masks for name, found in done.items()},
         fingerprint=index.fingerprint,
         faults=faults,

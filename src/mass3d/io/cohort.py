@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mass3d.errors import DataError
+from mass3d.io.sniff import CONVERT_DICOM, is_dicom
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 CHANNEL = re.compile(r"_0000$")  # nnU-Net's suffix of the first channel
@@ -22,28 +23,31 @@ class CaseFile:
 
 
 def find_cases(paths: Sequence[Path]) -> list[CaseFile]:
-    """All scans among files and folders (searched to any depth), sorted by case id.
+    """All scans among files and folders (searched to any depth), sorted by case id; at least one.
 
     Files that are named one by one are taken whatever their name. Hidden files are passed over.
-    Raises `DataError` when a path is missing or two files have one case id.
+    Raises `DataError` when a path is missing, there is no scan, or two files have one case id.
     """
     found: dict[str, Path] = {}
     for file in (file for path in paths for file in _files(path)):
         case_id = case_id_of(file)
-        if case_id in found and found[case_id] != file:
+        first = found.setdefault(case_id, file)
+        if first.resolve() != file.resolve():
             raise DataError(
                 file,
-                found=f"a second scan of the case {case_id!r}; the first is {found[case_id]}",
+                found=f"a second scan of the case {case_id!r}; the first is {first}",
                 expected="one file per case",
                 fix="Rename one of them, or prepare the folders separately.",
             )
-        found[case_id] = file
+    if not found:
+        raise _nothing(paths)
     return [CaseFile(case_id, found[case_id]) for case_id in sorted(found)]
 
 
 def case_id_of(path: Path) -> str:
     """The name of a file without its format suffix and nnU-Net's `_0000`."""
-    return CHANNEL.sub("", _stem(path))
+    stem = _stem(path)
+    return CHANNEL.sub("", stem) or stem
 
 
 def find_label(folder: Path, case_id: str) -> Path | None:
@@ -67,7 +71,7 @@ def _files(path: Path) -> list[Path]:
         return sorted(
             file
             for file in path.rglob("*")
-            if file.is_file()
+            if not file.is_dir()  # a broken link is no file, but must not be passed over either
             and file.name.lower().endswith(SUFFIXES)
             and not any(part.startswith(".") for part in file.relative_to(path).parts)
         )
@@ -78,4 +82,16 @@ def _files(path: Path) -> list[Path]:
         found="no such file or folder",
         expected=f"a scan ({', '.join(SUFFIXES)}) or a folder of scans",
         fix="Check the path.",
+    )
+
+
+def _nothing(paths: Sequence[Path]) -> DataError:
+    """The error for folders without scans, which says so when they hold DICOM."""
+    files = (file for folder in paths for file in sorted(folder.rglob("*")))
+    dicom = next((file for file in files if is_dicom(file)), None)
+    return DataError(
+        ", ".join(str(path) for path in paths) or "inputs",
+        found=f"no scan but DICOM files, such as {dicom}" if dicom else "no scan",
+        expected=f"files named {', '.join(SUFFIXES)}",
+        fix=CONVERT_DICOM if dicom else "Check the path.",
     )

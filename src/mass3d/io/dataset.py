@@ -23,11 +23,11 @@ def read_structures(labels: Path) -> dict[str, int] | None:
 
 def _parse(file: Path) -> dict[str, int]:
     try:
-        named = json.loads(file.read_text())["labels"]
-        # nnU-Net v2 writes {"liver": 1}, the decathlon {"1": "liver"}
-        if all(isinstance(value, str) for value in named.values()):
-            named = {name: value for value, name in named.items()}
-        structures = {str(name): int(value) for name, value in named.items()}
+        labels = json.loads(file.read_text(encoding="utf-8"))["labels"]
+        pairs = [_name_and_value(key, value) for key, value in labels.items()]
+        structures = {name: value for name, value in pairs if value != 0}
+        if len(set(structures.values())) < sum(value != 0 for _, value in pairs):
+            raise ValueError("two labels share a name or a value")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             file,
@@ -35,5 +35,12 @@ def _parse(file: Path) -> dict[str, int]:
             expected='"labels": {"background": 0, "liver": 1, ...}',
             fix="Correct the file. Regions of several values are not supported.",
         ) from error
-    kept = {name: value for name, value in structures.items() if value != 0}
-    return dict(sorted(kept.items(), key=lambda item: item[1]))
+    return dict(sorted(structures.items(), key=lambda item: item[1]))
+
+
+def _name_and_value(key: str, entry: object) -> tuple[str, int]:
+    """nnU-Net v2 writes {"liver": 1}, the decathlon {"1": "liver"}."""
+    name, value = (entry, int(key)) if isinstance(entry, str) else (key, entry)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is no label value")
+    return name, value

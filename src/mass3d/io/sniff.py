@@ -1,0 +1,114 @@
+"""What a file is, by its first bytes: names and suffixes are not trusted."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+from typing import Final, Literal
+
+from mass3d.errors import DataError
+from mass3d.io.checks import damaged
+
+Format = Literal["nifti", "nrrd", "metaimage"]
+READABLE: Final = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd)"
+CONVERT_DICOM: Final = (
+    "DICOM is not read yet: convert every series to one NIfTI file, with dcm2niix for instance."
+)
+GZIP: Final = b"\x1f\x8b"
+METAIMAGE: Final = re.compile(rb"^(ObjectType|NDims|DimSize|ElementType)\s*=", re.MULTILINE)
+# size of the header, which comes first -> place and text of the mark of a single file
+NIFTI: Final = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}
+
+
+def sniff(path: Path) -> Format:
+    """The format of an image file. Raises `DataError` for anything else, saying what it is."""
+    start = _start(path)
+    zipped = start[:2] == GZIP
+    if zipped:
+        start = _unzip(path, start)
+    if _is_nifti(path, start):
+        return "nifti"
+    found: Format | None = None
+    if start.startswith(b"NRRD000"):
+        found = "nrrd"
+    elif METAIMAGE.search(start):
+        found = "metaimage"
+    if found is None:
+        raise _stranger(path, start)
+    if zipped:
+        raise DataError(
+            path,
+            found=f"a gzip file around a {found} file",
+            expected=READABLE,
+            fix="Unpack it; these formats have a compression of their own.",
+        )
+    return found
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a readable file has the mark of DICOM."""
+    try:
+        with path.open("rb") as stream:
+            return _has_dicom_mark(stream.read(132))
+    except OSError:
+        return False
+
+
+def _start(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4096)
+    except OSError as error:
+        raise DataError(
+            path,
+            found=f"no readable file ({error.strerror})",
+            expected=READABLE,
+            fix="Check the path and the permissions.",
+        ) from error
+    if not start:
+        raise DataError(
+            path, found="an empty file", expected=READABLE, fix="Copy or export it again."
+        )
+    return start
+
+
+def _unzip(path: Path, start: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(wbits=31).decompress(start, 1024)
+    except zlib.error as error:
+        raise damaged(path, str(error)) from error
+
+
+def _is_nifti(path: Path, start: bytes) -> bool:
+    """Whether this is a NIfTI file that holds its voxels. Raises `DataError` for half of one."""
+    sizes = {int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big")} & NIFTI.keys()
+    if not sizes:
+        return False
+    size = sizes.pop()
+    if len(start) < size:
+        raise damaged(path, f"it ends within the header, after {len(start)} bytes")
+    place, mark = NIFTI[size]
+    if start[place : place + len(mark)] != mark:
+        raise DataError(
+            path,
+            found="a header of Analyze or of a NIfTI pair (.hdr, .img), without voxels",
+            expected=READABLE,
+            fix="Convert the pair to one .nii file.",
+        )
+    return True
+
+
+def _stranger(path: Path, start: bytes) -> DataError:
+    if _has_dicom_mark(start):
+        return DataError(path, found="a DICOM file", expected=READABLE, fix=CONVERT_DICOM)
+    return DataError(
+        path,
+        found=f"content that begins with {start[:16]!r}",
+        expected=READABLE,
+        fix="This is not an image file of these formats, whatever its name says.",
+    )
+
+
+def _has_dicom_mark(start: bytes) -> bool:
+    return start[128:132] == b"DICM"

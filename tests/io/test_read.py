@@ -1,0 +1,454 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+import scans
+from mass3d.errors import DataError
+from mass3d.io.read import read_grid, read_label, read_volume
+from mass3d.volume.volume import Volume
+from oracles import geometry
+
+OBLIQUE = geometry.affine(
+    geometry.orientations()[13], spacing_mm=(1.0, 2.5, 0.75), tilt_deg=(12.0, -7.0, 21.0)
+)
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def check_against_nibabel(volume: Volume, path: Path) -> None:
+    image = nib.load(path)
+    assert isinstance(image, nib.Nifti1Image)
+    np.testing.assert_array_equal(np.array(volume.source.affine), image.affine)
+    np.testing.assert_array_equal(
+        volume.source.from_canonical(volume.voxels), image.get_fdata().astype(np.float32)
+    )
+    assert volume.grid == volume.source.grid
+
+
+def check_against_itk(volume: Volume, path: Path) -> None:
+    image = sitk.ReadImage(str(path))
+    in_file = volume.source.from_canonical(volume.voxels)
+    np.testing.assert_array_equal(in_file.T, sitk.GetArrayFromImage(image))
+    affine = np.array(volume.source.affine)
+    for index in [(0, 0, 0), *np.ndindex(2, 2, 2), tuple(n - 1 for n in in_file.shape)]:
+        lps = image.TransformIndexToPhysicalPoint([int(i) for i in index])
+        ours = (LPS_TO_RAS @ affine @ np.array([*index, 1.0]))[:3]
+        np.testing.assert_allclose(ours, lps, rtol=0, atol=1e-4)
+    assert volume.grid == volume.source.grid
+
+
+# --- NIfTI ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_nifti_is_read_in_both_versions_and_byte_orders_plain_and_zipped(
+    tmp_path: Path, version: int, byte_order: str, zipped: bool
+) -> None:
+    content = scans.nifti_bytes(
+        scans.voxels(np.float32), OBLIQUE, version=version, byte_order=byte_order
+    )
+    path = tmp_path / ("a.nii.gz" if zipped else "a.nii")
+    path.write_bytes(gzip.compress(content) if zipped else content)
+    volume = read_volume(path)
+    assert volume.voxels.dtype == np.float32
+    assert volume.voxels.dtype.isnative
+    assert volume.voxels.flags.c_contiguous
+    assert volume.mended == ()
+    assert volume.path == path
+    check_against_nibabel(volume, path)
+    np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
+def test_every_type_of_number_is_read(tmp_path: Path, dtype: str) -> None:
+    path = tmp_path / "a.nii"
+    path.write_bytes(scans.nifti_bytes(scans.voxels(dtype)))
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
+
+
+@pytest.mark.parametrize("axes", geometry.orientations())
+def test_voxels_are_where_nibabel_has_them_in_every_orientation(
+    tmp_path: Path, axes: np.ndarray
+) -> None:
+    path = tmp_path / "a.nii"
+    affine = geometry.affine(axes, tilt_deg=(5.0, 8.0, -3.0))
+    path.write_bytes(scans.nifti_bytes(scans.voxels(), affine))
+    check_against_nibabel(read_volume(path), path)
+
+
+def test_a_scan_with_a_qform_alone_is_where_nibabel_has_it(tmp_path: Path) -> None:
+    def only_qform(header: nib.Nifti1Header) -> None:
+        header.set_qform(OBLIQUE, code=1)
+        header.set_sform(None, code=0)
+
+    path = tmp_path / "a.nii"
+    path.write_bytes(scans.nifti_bytes(scans.voxels(), header=only_qform))
+    volume = read_volume(path)
+    assert volume.mended == ()
+    check_against_nibabel(volume, path)
+    np.testing.assert_allclose(np.array(volume.source.affine), OBLIQUE, atol=1e-4)
+
+
+def test_scaled_integers_become_the_numbers_they_stand_for(tmp_path: Path) -> None:
+    def scale(header: nib.Nifti1Header) -> None:
+        header["scl_slope"], header["scl_inter"] = 0.5, -1024
+
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(scans.nifti_bytes(scans.voxels(), header=scale)))
+    volume = read_volume(path)
+    check_against_nibabel(volume, path)
+    np.testing.assert_array_equal(
+        volume.source.from_canonical(volume.voxels), scans.voxels() * 0.5 - 1024
+    )
+
+
+@pytest.mark.parametrize("slope", [0.0, np.nan])
+def test_a_slope_that_says_nothing_is_no_slope(tmp_path: Path, slope: float) -> None:
+    def scale(header: nib.Nifti1Header) -> None:
+        header["scl_slope"], header["scl_inter"] = slope, 7
+
+    path = tmp_path / "a.nii"
+    path.write_bytes(scans.nifti_bytes(scans.voxels(), header=scale))
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
+
+
+def test_one_volume_in_a_4d_file_is_a_scan_and_that_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii"
+    path.write_bytes(scans.nifti_bytes(scans.voxels()[..., None, None], OBLIQUE))
+    volume = read_volume(path)
+    assert volume.mended == ("dropped empty axes of a 5D file",)
+    np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
+
+
+# --- NRRD and MetaImage ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".mha", ".mhd"])
+def test_nrrd_and_metaimage_are_read_attached_and_detached_plain_and_packed(
+    tmp_path: Path, suffix: str, packed: bool
+) -> None:
+    image = scans.itk_image(direction=OBLIQUE[:3, :3] / np.linalg.norm(OBLIQUE[:3, :3], axis=0))
+    path = scans.write_itk(tmp_path / f"a{suffix}", image, packed=packed)
+    volume = read_volume(path)
+    assert volume.voxels.dtype == np.float32
+    assert volume.voxels.flags.c_contiguous
+    assert volume.mended == ()
+    check_against_itk(volume, path)
+
+
+@pytest.mark.parametrize("axes", geometry.orientations())
+def test_voxels_are_where_itk_has_them_in_every_orientation(
+    tmp_path: Path, axes: np.ndarray
+) -> None:
+    path = scans.write_itk(tmp_path / "a.nrrd", scans.itk_image(direction=axes))
+    check_against_itk(read_volume(path), path)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+@pytest.mark.parametrize(
+    "kind", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64]
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_type_of_number_is_read_from_itk_formats(
+    tmp_path: Path, suffix: str, kind: type, packed: bool
+) -> None:
+    image = scans.itk_image(scans.voxels(kind))
+    path = scans.write_itk(tmp_path / f"a{suffix}", image, packed=packed)
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
+
+
+def test_a_metaimage_in_the_other_byte_order_is_read(tmp_path: Path) -> None:
+    image = scans.itk_image(scans.voxels().byteswap())
+    path = scans.write_itk(tmp_path / "a.mha", image, BinaryDataByteOrderMSB="True")
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
+
+
+@pytest.mark.parametrize(
+    ("space", "to_ras"),
+    [
+        ("left-posterior-superior", (-1, -1, 1)),
+        ("LPS", (-1, -1, 1)),
+        ("right-anterior-superior", (1, 1, 1)),
+        ("left-anterior-superior", (-1, 1, 1)),
+    ],
+)
+def test_the_space_of_a_nrrd_is_heeded(
+    tmp_path: Path, space: str, to_ras: tuple[int, int, int]
+) -> None:
+    path = scans.write_itk(tmp_path / "a.nrrd", scans.itk_image(), space=space)
+    volume = read_volume(path)
+    expected = np.eye(4)
+    expected[:3] = np.diag(to_ras) @ [[1, 0, 0, 4], [0, 2, 0, -5], [0, 0, 3, 6.5]]
+    np.testing.assert_array_equal(np.array(volume.source.affine), expected)
+    assert volume.mended == ()
+
+
+def test_one_volume_in_a_4d_metaimage_is_a_scan_and_that_is_told(tmp_path: Path) -> None:
+    image = sitk.JoinSeries([scans.itk_image()])
+    path = scans.write_itk(tmp_path / "a.mha", image)
+    volume = read_volume(path)
+    assert volume.mended == ("dropped empty axes of a 4D file",)
+    np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
+
+
+# --- what the name says does not matter -------------------------------------------------------
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    plain = scans.nifti_bytes(scans.voxels())
+    second = scans.nifti_bytes(scans.voxels(), version=2, byte_order=">")
+    nrrd = scans.write_itk(folder / "x.nrrd", scans.itk_image()).read_bytes()
+    mha = scans.write_itk(folder / "x.mha", scans.itk_image(), packed=True).read_bytes()
+    return {
+        "nifti": plain,
+        "zipped": gzip.compress(plain),
+        "second": gzip.compress(second),
+        "nrrd": nrrd,
+        "mha": mha,
+    }
+
+
+@pytest.mark.parametrize("content", ["nifti", "zipped", "second", "nrrd", "mha"])
+@pytest.mark.parametrize(
+    "name", ["a.nii", "a.nii.gz", "a.NII.GZ", "a.nrrd", "a.mha", "a", "a.b.c", "a.hdr", "a.gz"]
+)
+def test_a_scan_is_read_by_what_it_holds_whatever_its_name(
+    tmp_path: Path, content: str, name: str
+) -> None:
+    (tmp_path / "made").mkdir()
+    path = tmp_path / name
+    path.write_bytes(contents(tmp_path / "made")[content])
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
+    assert read_grid(path).grid == volume.grid
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.nhdr", "a.mha", "a.mhd"])
+def test_the_grid_is_known_without_the_voxels(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if ".nii" in name:
+        content = scans.nifti_bytes(scans.voxels(), OBLIQUE)
+        path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    else:
+        scans.write_itk(path, scans.itk_image())
+    volume = read_volume(path)
+    header = read_grid(path)
+    assert (header.grid, header.source) == (volume.grid, volume.source)
+
+
+# --- guesses and repairs are told -------------------------------------------------------------
+
+
+def test_a_nifti_without_orientation_is_read_as_nibabel_does_and_that_is_told(
+    tmp_path: Path,
+) -> None:
+    def neither(header: nib.Nifti1Header) -> None:
+        header["qform_code"] = header["sform_code"] = 0
+        header["pixdim"][1:4] = 1, 2, 3
+
+    path = tmp_path / "a.nii"
+    path.write_bytes(scans.nifti_bytes(scans.voxels(), header=neither))
+    volume = read_volume(path)
+    check_against_nibabel(volume, path)
+    assert volume.spacing_mm == (3, 2, 1)
+    assert volume.mended == (
+        "the header gives no orientation; took the axes as left, anterior, superior",
+    )
+
+
+@pytest.mark.parametrize("space", ["", "scanner-xyz"])
+def test_a_nrrd_without_orientation_is_read_as_itk_does_and_that_is_told(
+    tmp_path: Path, space: str
+) -> None:
+    path = scans.write_itk(tmp_path / "a.nrrd", scans.itk_image(), space=space or "scanner-xyz")
+    if not space:
+        scans.write_itk(
+            path, scans.itk_image(), space="", space_directions="", space_origin="", kinds=""
+        )
+        path.write_bytes(path.read_bytes().replace(b"\nsizes", b"\nspacings: 1 2 3\nsizes"))
+    volume = read_volume(path)
+    check_against_itk(volume, path)
+    assert volume.spacing_mm == (3, 2, 1)
+    assert volume.mended == (
+        "the header gives no orientation; took the axes as left, posterior, superior",
+    )
+
+
+def test_a_qform_that_contradicts_the_sform_is_told(tmp_path: Path) -> None:
+    def move(header: nib.Nifti1Header) -> None:
+        header["qoffset_x"] += 12
+
+    path = tmp_path / "a.nii"
+    path.write_bytes(scans.nifti_bytes(scans.voxels(), header=lambda h: h.set_qform(np.eye(4), 1)))
+    assert read_volume(path).mended == ()
+
+    def both(header: nib.Nifti1Header) -> None:
+        header.set_qform(np.eye(4), code=1)
+        move(header)
+
+    path.write_bytes(scans.nifti_bytes(scans.voxels(), header=both))
+    volume = read_volume(path)
+    check_against_nibabel(volume, path)
+    assert volume.mended == ("took the sform; the qform lies up to 12 mm away",)
+
+
+def test_a_qform_that_is_no_rotation_does_not_matter_beside_an_sform(tmp_path: Path) -> None:
+    def turn(header: nib.Nifti1Header) -> None:
+        header["qform_code"], header["quatern_b"] = 1, 3
+
+    path = tmp_path / "a.nii"
+    path.write_bytes(scans.nifti_bytes(scans.voxels(), OBLIQUE, header=turn))
+    volume = read_volume(path)
+    np.testing.assert_allclose(np.array(volume.source.affine), OBLIQUE, atol=1e-4)
+    assert volume.mended == ("took the sform; the qform lies up to inf mm away",)
+
+
+@pytest.mark.parametrize("edge", [0.0, -1.0, np.nan, np.inf, 3.0])
+def test_a_spacing_that_contradicts_the_sform_is_told(tmp_path: Path, edge: float) -> None:
+    def change(header: nib.Nifti1Header) -> None:
+        header["pixdim"][1] = edge
+
+    path = tmp_path / "a.nii"
+    path.write_bytes(scans.nifti_bytes(scans.voxels(), header=change))
+    volume = read_volume(path)
+    assert volume.spacing_mm == (1, 1, 1)
+    told = f"took the spacing from the sform; pixdim says {edge:g}, 1, 1"
+    assert volume.mended == (told,)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+def test_a_few_voxels_that_are_no_numbers_become_the_lowest_and_that_is_told(
+    tmp_path: Path, bad: float
+) -> None:
+    image = scans.voxels(np.float64) - 50
+    image[1, 2, 3] = image[4, 4, 4] = bad
+    path = tmp_path / "a.nii"
+    path.write_bytes(scans.nifti_bytes(image))
+    volume = read_volume(path)
+    found = volume.source.from_canonical(volume.voxels)
+    lowest = image[np.isfinite(image)].min()
+    assert found[1, 2, 3] == found[4, 4, 4] == lowest
+    sound = np.abs(image) < 1e30
+    np.testing.assert_array_equal(found[sound], image[sound])
+    assert volume.mended == ("replaced 2 NaN or infinite voxels by the lowest value",)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.mha", "a.nrrd"])
+def test_reading_says_nothing_on_the_console(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    path = tmp_path / name
+    if name == "a.nii":
+
+        def odd(header: nib.Nifti1Header) -> None:
+            header["pixdim"][:4] = 0, -1, 1, 1
+            header["bitpix"] = 3
+
+        path.write_bytes(scans.nifti_bytes(scans.voxels(), header=odd))
+        read_volume(path)
+    else:
+        scans.write_itk(path, scans.itk_image(), packed=True)
+        path.write_bytes(path.read_bytes()[:-40])
+        with pytest.raises(DataError):
+            read_volume(path)
+    assert capfd.readouterr() == ("", "")
+
+
+# --- labels -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i8", "u8", "f4", "f8"])
+def test_labels_are_whole_numbers_however_they_are_stored(tmp_path: Path, dtype: str) -> None:
+    path = tmp_path / "a.nii"
+    image = scans.voxels(dtype)
+    image[0, 0, 0], image[0, 0, 1] = 0, 255 if dtype == "u1" else 32767
+    path.write_bytes(scans.nifti_bytes(image, OBLIQUE))
+    label = read_label(path)
+    assert label.voxels.dtype == np.uint16
+    assert label.voxels.flags.c_contiguous
+    np.testing.assert_array_equal(label.source.from_canonical(label.voxels), image)
+    assert label.grid == label.source.grid
+
+
+def test_a_scaled_label_is_read_if_its_numbers_are_whole(tmp_path: Path) -> None:
+    def double(header: nib.Nifti1Header) -> None:
+        header["scl_slope"] = 2
+
+    path = tmp_path / "a.nii"
+    path.write_bytes(scans.nifti_bytes(scans.voxels("u1"), header=double))
+    label = read_label(path)
+    np.testing.assert_array_equal(label.source.from_canonical(label.voxels), 2 * scans.voxels())
+
+
+def test_an_empty_label_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii"
+    path.write_bytes(scans.nifti_bytes(np.zeros(scans.SHAPE, np.uint8)))
+    assert not read_label(path).voxels.any()
+
+
+def test_a_label_may_lie_in_another_axis_order_than_its_scan(tmp_path: Path) -> None:
+    image, label = tmp_path / "image.nii", tmp_path / "label.nii"
+    image.write_bytes(scans.nifti_bytes(scans.voxels()))
+    turned = np.eye(4)[:, [1, 2, 0, 3]]  # the file's first axis is the world's y, and so on
+    label.write_bytes(scans.nifti_bytes(scans.voxels().transpose(1, 2, 0), turned))
+    volume = read_volume(image)
+    found = read_label(label, like=volume)
+    assert found.source.permutation != volume.source.permutation
+    np.testing.assert_array_equal(found.voxels, volume.voxels)
+
+
+def test_a_label_a_hair_off_its_scan_gets_exactly_the_grid_of_the_scan(tmp_path: Path) -> None:
+    image, label = tmp_path / "image.nii", tmp_path / "label.nii"
+    image.write_bytes(scans.nifti_bytes(scans.voxels(), OBLIQUE))
+    moved = OBLIQUE.copy()
+    moved[0, 3] += 0.05 * 0.75  # a twentieth of the shortest edge
+    label.write_bytes(scans.nifti_bytes(scans.voxels("u1"), moved))
+    volume = read_volume(image)
+    found = read_label(label, like=volume)
+    assert found.grid == volume.grid
+    assert found.source.affine != volume.source.affine  # what the file said is not lost
+
+
+# --- real files --------------------------------------------------------------------------------
+
+READABLE = [
+    "nifti/big_endian.nii",
+    "nifti/cardiac_oblique.nii.gz",
+    "nifti/cardiac_oblique_gt.nii.gz",
+    "nifti/ct_rotated.nii.gz",
+    "nrrd/BallBinary30x30x30.nhdr",
+    "nrrd/BallBinary30x30x30_gz.nrrd",
+    "mha/3DCT_lung_baseline_small.mha",
+    "dicom/ct_20_slices_seg.nii.gz",
+]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", READABLE)
+def test_awkward_real_files_are_read_as_itk_reads_them(data_dir: Path, name: str) -> None:
+    path = data_dir / "reader" / name
+    volume = read_volume(path)
+    check_against_itk(volume, path)
+    assert volume.mended == ()
+    assert read_grid(path).grid == volume.grid
+
+
+@pytest.mark.data
+def test_the_real_label_fits_its_oblique_scan(data_dir: Path) -> None:
+    folder = data_dir / "reader" / "nifti"
+    image = read_volume(folder / "cardiac_oblique.nii.gz")
+    label = read_label(folder / "cardiac_oblique_gt.nii.gz", like=image)
+    assert label.grid == image.grid
+    assert label.voxels.max() > 0
