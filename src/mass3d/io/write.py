@@ -16,8 +16,9 @@ from mass3d.volume.geometry import SourceGrid
 
 def write_label(path: Path, labels: NDArray[Any], source: SourceGrid) -> None:
     """labels (D, H, W), integers from 0 on the canonical grid of `source` -> NIfTI at `path`."""
-    dtype = np.uint8 if labels.max(initial=0) <= 255 else np.uint16
-    _write(path, labels.astype(dtype), source)
+    stored = labels.astype(np.uint8 if labels.max(initial=0) <= 255 else np.uint16)
+    assert (stored == labels).all(), "labels are whole numbers from 0 to 65535"
+    _write(path, stored, source)
 
 
 def write_image(path: Path, image: NDArray[Any], source: SourceGrid) -> None:

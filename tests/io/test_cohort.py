@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mass3d.errors import DataError
+from mass3d.io.cohort import SUFFIXES, CaseFile, case_id_of, find_cases, find_label
+from mass3d.io.sniff import CONVERT_DICOM, is_dicom
+
+DICOM = bytes(128) + b"DICM" + bytes(100)
+
+
+def touch(folder: Path, *names: str, content: bytes = b"x") -> list[Path]:
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("name", "case_id"),
+    [
+        ("liver_001.nii.gz", "liver_001"),
+        ("liver_001_0000.nii.gz", "liver_001"),
+        ("liver_001_0001.nii.gz", "liver_001_0001"),
+        ("liver_001_00001.nii.gz", "liver_001_00001"),
+        ("Scan.NII.GZ", "Scan"),
+        ("a.b.mha", "a.b"),
+        ("a.nhdr", "a"),
+        ("a.nii.gz.mhd", "a.nii.gz"),
+        ("IM-0001.dcm", "IM-0001.dcm"),
+        ("_0000.nii.gz", "_0000"),
+        ("noname", "noname"),
+    ],
+)
+def test_a_case_is_called_like_its_file_without_format_and_channel(name: str, case_id: str) -> None:
+    assert case_id_of(Path("folder.nii") / name) == case_id
+
+
+def test_scans_are_found_at_any_depth_in_any_format_sorted_by_case(tmp_path: Path) -> None:
+    names = [f"{9 - i}/deep/case{i}{suffix}" for i, suffix in enumerate(SUFFIXES)]
+    paths = touch(tmp_path, *names)
+    touch(tmp_path, "notes.txt", "case0.raw", "case1.json", "x.nii.gz.md5")
+    assert find_cases([tmp_path]) == [CaseFile(f"case{i}", path) for i, path in enumerate(paths)]
+
+
+def test_hidden_files_are_passed_over_unless_they_are_named(tmp_path: Path) -> None:
+    hidden = touch(tmp_path, ".a.nii", ".hidden/b.nii", "._c.nii.gz")
+    (seen,) = touch(tmp_path, "d.nii")
+    assert [case.path for case in find_cases([tmp_path])] == [seen]
+    assert [case.path for case in find_cases(hidden[:1])] == hidden[:1]
+
+
+def test_a_cohort_in_a_hidden_folder_is_found(tmp_path: Path) -> None:
+    (path,) = touch(tmp_path / ".cache", "a.nii")
+    assert [case.path for case in find_cases([tmp_path / ".cache"])] == [path]
+
+
+def test_files_that_are_named_are_taken_whatever_their_name(tmp_path: Path) -> None:
+    paths = touch(tmp_path, "scan", "IM1.dcm")
+    assert {case.path for case in find_cases(paths)} == set(paths)
+
+
+def test_files_and_folders_may_be_mixed(tmp_path: Path) -> None:
+    inside, outside = touch(tmp_path, "in/a.nii", "b.nii")
+    found = find_cases([tmp_path / "in", outside])
+    assert [case.path for case in found] == [inside, outside]
+
+
+def test_one_file_named_twice_is_one_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = touch(tmp_path, "in/a.nii")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    monkeypatch.chdir(tmp_path)
+    ways = [tmp_path / "in", path, Path("in"), Path("in/a.nii"), tmp_path / "link" / "a.nii"]
+    assert [case.case_id for case in find_cases(ways)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("a.nii", "a.nii.gz"),
+        ("a.nii.gz", "a_0000.nii.gz"),
+        ("x/a.mha", "y/a.mha"),
+        ("a.nii", "a.NII"),
+    ],
+)
+def test_two_cases_of_one_name_are_refused_by_both_paths(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    paths = touch(tmp_path, first, second)
+    with pytest.raises(DataError) as caught:
+        find_cases([tmp_path])
+    told = caught.value
+    assert "a second scan of the case 'a'" in told.found
+    assert {told.where, told.found.rpartition("the first is ")[2]} == set(map(str, paths))
+    assert told.expected == "one file per case"
+    assert told.fix == "Rename one of them, or prepare the folders separately."
+
+
+def test_a_missing_path_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "a.nii")
+    with pytest.raises(DataError) as caught:
+        find_cases([tmp_path, tmp_path / "nowhere"])
+    told = caught.value
+    assert told.where == str(tmp_path / "nowhere")
+    assert told.found == "no such file or folder"
+    assert told.expected == f"a scan ({', '.join(SUFFIXES)}) or a folder of scans"
+    assert told.fix == "Check the path."
+
+
+def test_a_broken_link_is_a_case_and_fails_when_it_is_read(tmp_path: Path) -> None:
+    """Data sets under git-annex are full of them: passing them over would lose scans."""
+    touch(tmp_path, "a.nii")
+    (tmp_path / "b.nii").symlink_to(tmp_path / "not fetched")
+    assert [case.case_id for case in find_cases([tmp_path])] == ["a", "b"]
+
+
+def test_folders_without_a_scan_are_refused_by_name(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        touch(tmp_path / folder, "notes.txt")
+    with pytest.raises(DataError) as caught:
+        find_cases([tmp_path / "a", tmp_path / "b"])
+    told = caught.value
+    assert told.where == f"{tmp_path / 'a'}, {tmp_path / 'b'}"
+    assert told.found == "no scan"
+    assert told.expected == f"files named {', '.join(SUFFIXES)}"
+    assert told.fix == "Check the path."
+
+
+def test_a_folder_that_holds_only_dicom_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    first, _ = touch(tmp_path, "series/CT.1.2.840", "series/IM2.dcm", content=DICOM)
+    touch(tmp_path, "README.txt")
+    with pytest.raises(DataError) as caught:
+        find_cases([tmp_path])
+    assert caught.value.found == f"no scan but DICOM files, such as {first}"
+    assert caught.value.fix == CONVERT_DICOM
+    assert "dcm2niix" in str(caught.value)
+
+
+def test_scans_beside_dicom_are_found(tmp_path: Path) -> None:
+    touch(tmp_path, "IM1.dcm", content=DICOM)
+    (path,) = touch(tmp_path, "a.nii")
+    assert [case.path for case in find_cases([tmp_path])] == [path]
+
+
+def test_dicom_is_known_by_its_mark(tmp_path: Path) -> None:
+    (dicom,) = touch(tmp_path, "scan", content=DICOM)
+    (text,) = touch(tmp_path, "text.dcm")
+    assert is_dicom(dicom)
+    assert not any(map(is_dicom, (text, tmp_path, tmp_path / "nowhere")))
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["ct_20_slices", "missing_slice", "gantry_tilt"])
+def test_real_dicom_series_are_refused_with_the_way_out(data_dir: Path, name: str) -> None:
+    folder = data_dir / "reader" / "dicom" / name
+    with pytest.raises(DataError) as caught:
+        find_cases([folder])
+    assert caught.value.where == str(folder)
+    assert caught.value.found.startswith(f"no scan but DICOM files, such as {folder}/")
+    assert caught.value.fix == CONVERT_DICOM
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_label_is_found_in_any_format(tmp_path: Path, suffix: str) -> None:
+    (path,) = touch(tmp_path, f"liver_001{suffix}")
+    touch(tmp_path, "liver_002.nii.gz", f"other/liver_003{suffix}")
+    assert find_label(tmp_path, "liver_001") == path
+    assert find_label(tmp_path, "liver_003") is None
