@@ -142,6 +142,7 @@ def test_metrics_hold_means_intervals_and_counts(cohort: Folders) -> None:
 
 def test_the_table_of_cases_holds_voxels_and_millilitres(cohort: Folders) -> None:
     cohort.run()
+    assert b"\r" not in (cohort.output / "cases.csv").read_bytes()
     rows = cohort.rows()
     assert [(row["case"], row["structure"]) for row in rows] == [
         (case, name) for case in "abc" for name in ("liver", "[red] cyst")
@@ -239,7 +240,8 @@ def test_structures_are_one_or_more_values_above_background(
 def test_labels_without_a_prediction_are_listed_and_are_no_fault(cohort: Folders) -> None:
     for name in ("z", "d_0000"):
         cohort.add(name, truth="11", found=None)
-    (cohort.labels / "notes.txt").write_text("no label")
+    for other in ("notes.txt", ".partial-7-x.nii.gz"):
+        (cohort.labels / other).write_text("no label")
     report = cohort.run()
     assert report.ok
     assert report.labels_without_prediction == ("d", "z")
@@ -324,7 +326,7 @@ def test_predictions_are_not_scored_against_themselves(cohort: Folders) -> None:
 
 
 def test_nothing_to_score_is_an_error(folders: Folders) -> None:
-    with pytest.raises(DataError, match="nothing to score in 0 cases, 0 faults;"):
+    with pytest.raises(DataError, match="no scan"):
         folders.run()
     folders.add("a", truth=None, found="11")
     with pytest.raises(DataError, match=r"1 faults, the first: .* without a label"):
