@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from mass3d.errors import Mass3dError
 
 VERSION = version("mass3d")
 
@@ -31,6 +34,28 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_writer(folder: Path, error: type[Mass3dError]) -> Iterator[None]:
+    """Hold the only right to write into an existing folder; the system frees it if we die.
+
+    Raises `error` when another process holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as blocked:
+            raise error(
+                folder,
+                found="another mass3d process writing into it",
+                expected="one writer at a time",
+                fix="Wait for the other one, or choose another -o.",
+            ) from blocked
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from helpers import STEPS, pretrain_config
-from mass3d.apps import pretrain
+from mass3d.apps import prepare, pretrain
 from mass3d.engine.fit import METRICS, RESUME, WEIGHTS
 from mass3d.errors import ConfigError, ModelError, StoreError
+from mass3d.masks.hierarchy import HierarchyConfig
+from mass3d.masks.select import SelectionConfig
+from mass3d.record import only_writer
 
 
 def content(run: Path) -> dict[str, bytes]:
@@ -49,6 +52,12 @@ def test_a_finished_run_with_other_settings_is_refused(trained: Path, store: Pat
         pretrain.run(pretrain_config(store, trained, seed=1))
 
 
+def test_two_processes_cannot_write_one_run(store: Path, tmp_path: Path) -> None:
+    with only_writer(tmp_path, ModelError), pytest.raises(ModelError, match="another mass3d"):
+        pretrain.run(pretrain_config(store, tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_resume_insists_on_something_to_resume(store: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no resume state"):
         pretrain.run(pretrain_config(store, tmp_path / "run", resume=True))
@@ -65,14 +74,23 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
 
 
 def test_scans_smaller_than_the_crop_and_too_few_masks_still_train(
-    store: Path, tmp_path: Path
+    cohort: Path, tmp_path: Path
 ) -> None:
-    views = {"crop_vox": (96, 96, 96), "num_masks": 500}
+    few = HierarchyConfig(selection=SelectionConfig(max_masks=3))
+    scan = cohort / "imagesTr" / "ct_000_0000.nii.gz"
+    prepare.run(
+        prepare.PrepareConfig(
+            inputs=(scan,), output=tmp_path / "store", spacing_mm=7.0, masks=few, workers=1
+        )
+    )
+    views = {"crop_vox": (48, 48, 48), "num_masks": 30}
     fit = {"steps": 1, "batch_size": 1, "log_every": 1, "accelerator": "cpu"}
-    report = pretrain.run(pretrain_config(store, tmp_path / "run", views=views, fit=fit))
+    report = pretrain.run(
+        pretrain_config(tmp_path / "store", tmp_path / "run", views=views, fit=fit)
+    )
     row = json.loads((tmp_path / "run" / METRICS).read_text())
     assert report.step == 1
-    assert 1 < row["masks"] < 500
+    assert 1 < row["masks"] <= 18  # three of each of six trees
     assert row["loss"] == pytest.approx(row["dice_loss"] + row["bce"], rel=1e-5)
 
 

@@ -20,6 +20,7 @@ from mass3d.errors import ConfigError, ModelError
 from mass3d.model.incontext import InContextNet
 from mass3d.model.presets import PRESETS, Preset, PresetName
 from mass3d.objective.mask_loss import hard_dice, mask_losses
+from mass3d.record import only_writer
 from mass3d.store.reader import Store
 from mass3d.views.draw import ViewConfig
 from mass3d.views.pair import PairMaker, ViewPair
@@ -88,11 +89,12 @@ def run(config: PretrainConfig) -> PretrainReport:
     }
     if _is_finished(config, facts):
         return _report(config, crop)
-    write_provenance(config.output, "pretrain", config, store=store.fingerprint, crop_vox=crop)
     make_pairs = PairMaker(
         cases, config.views, crop=crop, batch_size=config.fit.batch_size, seed=config.seed
     )
-    with training_progress(config.fit.steps) as hook:
+    config.output.mkdir(parents=True, exist_ok=True)
+    with only_writer(config.output, ModelError), training_progress(config.fit.steps) as hook:
+        write_provenance(config.output, "pretrain", config, store=store.fingerprint, crop_vox=crop)
         fit(net, make_pairs, pair_step, config.fit, run=config.output, facts=facts, hooks=(hook,))
     return _report(config, crop)
 

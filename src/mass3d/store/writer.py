@@ -7,7 +7,6 @@ system releases when the process dies.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import shutil
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from mass3d.errors import DataError, StoreError
 from mass3d.masks.layers import MaskSet, MaskTable
-from mass3d.record import file_hash, write_json
+from mass3d.record import file_hash, only_writer, write_json
 from mass3d.store.reader import whole_record
 from mass3d.store.schema import (
     CASES,
@@ -65,14 +64,10 @@ def open_for_writing(root: Path) -> Iterator[None]:
     """
     _require_free(root)
     (root / CASES).mkdir(parents=True, exist_ok=True)
-    handle = os.open(root, os.O_RDONLY)
-    try:
-        _lock(handle, root)
+    with only_writer(root, StoreError):
         for leftover in [*root.glob(f"{PARTIAL}*"), *(root / CASES).glob(f"{PARTIAL}*")]:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         yield
-    finally:
-        os.close(handle)
 
 
 def begin(root: Path, settings: StoreSettings) -> None:
@@ -266,18 +261,6 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _lock(handle: int, root: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise StoreError(
-            root,
-            found="another mass3d process writing into it",
-            expected="one writer at a time",
-            fix="Wait for the other one, or choose another -o.",
-        ) from error
 
 
 def _require_free(root: Path) -> None:
