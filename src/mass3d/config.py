@@ -5,14 +5,24 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import textwrap
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mass3d.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+UNKNOWN: Final = "extra_forbidden"  # pydantic's names of faults
+MISSING: Final = "missing"
+LONGEST_FOUND = 200  # letters of a wrong value in a message
 
 
 class Config(BaseModel):
@@ -55,48 +65,117 @@ def resolve(
 
 
 def build(kind: type[C], values: dict[str, Any]) -> C:
-    """Validate `values`; an unknown key is an error that names the closest one."""
+    """Validate `values`. Raises `ConfigError`; for an unknown key it names the closest one."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            known = sorted(_keys(kind))
-            close = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            hint = f"Did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(
-                f"setting {key!r}",
-                found="an unknown key",
-                expected=f"one of {', '.join(known)}",
-                fix=hint,
-            ) from error
-        raise ConfigError(
-            f"setting {key!r}",
-            found=repr(first.get("input")),
-            expected=first["msg"][0].lower() + first["msg"][1:],
-            fix="Correct the value.",
-        ) from error
+        raise _refusal(kind, values, error.errors()) from error
 
 
-def _keys(kind: type[BaseModel], prefix: str = "") -> set[str]:
-    found: set[str] = set()
+def _refusal(
+    kind: type[Config], values: Mapping[str, Any], faults: Sequence[ErrorDetails]
+) -> ConfigError:
+    """The first fault in words; an unknown key goes first, as it may be why another is missing."""
+    first = next((fault for fault in faults if fault["type"] == UNKNOWN), faults[0])
+    name = _name(values, first)
+    if first["type"] == UNKNOWN:
+        return _unknown(kind, name)
+    if first["type"] == MISSING:
+        field = _fields(kind).get(_without_numbers(name))
+        meaning = " ".join((field.description or "").split()) if field else ""
+        return ConfigError(
+            f"setting {name!r}",
+            found="no value",
+            expected=f"one ({meaning.rstrip('.')})" if meaning else "one",
+            fix=f"Give it on the command line, with --set {name}=VALUE or in the --config file."
+            if name == _without_numbers(name)
+            else "Complete the value.",
+        )
+    branches = [fault for fault in faults if _name(values, fault) == name]
+    return ConfigError(
+        f"setting {name!r}" if name else "settings",
+        found=textwrap.shorten(repr(first["input"]), LONGEST_FOUND),
+        expected=" or ".join(dict.fromkeys(map(_in_words, branches))),
+        fix="Correct the value.",
+    )
+
+
+def _name(values: Mapping[str, Any], fault: ErrorDetails) -> str:
+    """The dotted key that a fault is about; pydantic also counts the branches of a union."""
+    parts: list[str] = []
+    at: Any = values
+    for part in fault["loc"]:
+        if isinstance(part, int):
+            at = at[part] if isinstance(at, Sequence) and part < len(at) else None
+        elif isinstance(at, Mapping) and part in at:
+            at = at[part]
+        elif fault["type"] != MISSING or part != fault["loc"][-1]:
+            continue
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _unknown(kind: type[Config], name: str) -> ConfigError:
+    """The error that names the keys beside an unknown one, and the closest of all."""
+    known = _fields(kind)
+    plain = _without_numbers(name)
+    group = plain.rpartition(".")[0]
+    beside = [key for key in known if key.rpartition(".")[0] == group]
+    close = max(known, key=lambda key: _likeness(key, plain))
+    return ConfigError(
+        f"setting {name!r}",
+        found="an unknown key",
+        expected=f"one of {', '.join(sorted(beside))}",
+        fix=f"Did you mean {close!r}?",
+    )
+
+
+def _likeness(known: str, given: str) -> tuple[float, float]:
+    """How alike two keys are, by their last words before anything else."""
+    last, whole = (
+        difflib.SequenceMatcher(None, a, b).ratio()
+        for a, b in ((known.rpartition(".")[2], given.rpartition(".")[2]), (known, given))
+    )
+    return last, whole
+
+
+def _in_words(fault: ErrorDetails) -> str:
+    """What pydantic expected, without its phrases."""
+    text = re.sub(r"^(Input should be|Input is|Value error,|\w+ should have) ", "", fault["msg"])
+    text = re.sub(r"(, unable to| after validation| or instance of| for <class).*", "", text)
+    return text[0].lower() + text[1:]
+
+
+def _fields(kind: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
+    """Every setting by its dotted key: groups, what is in them, and in the entries of lists."""
+    found: dict[str, FieldInfo] = {}
     for name, field in kind.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            found |= _keys(annotation, f"{prefix}{name}.")
-        else:
-            found.add(prefix + name)
+        found[prefix + name] = field
+        for group in _groups(field.annotation):
+            found |= _fields(group, f"{prefix}{name}.")
     return found
+
+
+def _groups(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The groups of settings within a type, such as an optional one or a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _groups(part)
+
+
+def _without_numbers(name: str) -> str:
+    return ".".join(part for part in name.split(".") if not part.isdigit())
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text())
+        with file.open("rb") as stream:
+            return tomllib.load(stream)
     except OSError as error:
         raise ConfigError(
             file,
-            found="no readable file",
+            found=f"no readable file ({error.strerror})",
             expected="a TOML file",
             fix="Check the path after --config.",
         ) from error
@@ -107,16 +186,27 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _read_value(text: str) -> Any:
+    """A TOML value, or the text itself; no setting is a date, but a folder may be called so."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    return text if isinstance(value, date | time) else value
 
 
 def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set a dotted key. Raises `ConfigError` where a group on the way is a single value."""
     *groups, last = dotted.split(".")
     for group in groups:
-        values = values.setdefault(group, {})
+        inner = values.setdefault(group, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(
+                f"setting {dotted!r}",
+                found=f"{group} = {inner!r} before it",
+                expected=f"{group} as a group of settings",
+                fix=f"Leave {group} = {inner!r} out.",
+            )
+        values = inner
     values[last] = value
 
 
