@@ -27,14 +27,15 @@ def __getattr__(name: str) -> Any:
     if name in _VERBS:
         return _function(name, _VERBS[name])
     if name == "load":
-        from mass3d.transfer.trained import load_trained  # noqa: PLC0415
+        from mass3d.transfer.segmenter import Segmenter  # noqa: PLC0415
 
-        return load_trained
+        return Segmenter.load
     raise AttributeError(f"module 'mass3d' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_VERBS, "load"})
+    """The functions, not what this file needs to find them."""
+    return sorted({*_VERBS, "load", *(name for name in globals() if name.startswith("__"))})
 
 
 def _function(name: str, verb: str) -> Callable[..., Any]:
@@ -52,5 +53,8 @@ def _function(name: str, verb: str) -> Callable[..., Any]:
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = app.run.__doc__
-    call.__signature__ = signature(kind)  # type: ignore[attr-defined]
+    returned = signature(app.run).return_annotation
+    call.__signature__ = signature(kind).replace(  # type: ignore[attr-defined]
+        return_annotation=returned
+    )
     return call

@@ -6,10 +6,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import mass3d
 from helpers import pretrain_config
 from mass3d.apps import pretrain, segment, task
 from mass3d.engine.fit import WEIGHTS
 from mass3d.errors import ConfigError, DataError, ModelError
+from mass3d.io.read import read_label
+from mass3d.transfer.task_file import load_task
+from mass3d.volume.volume import Volume
 
 NAMES = ("ct_000", "mr_001")
 
@@ -95,12 +99,26 @@ def test_results_lie_exactly_on_the_grid_of_each_scan(
         assert set(np.unique(np.asarray(result.dataobj))) <= {0, 1, 2, 3, 4}
 
 
+def test_volumes_in_memory_give_what_files_give(
+    cohort: Path, trained: Path, task_file: Path, tmp_path: Path
+) -> None:
+    segment.run(segment_config(cohort, task_file, tmp_path))
+    source = sorted((cohort / "imagesTs").iterdir())[0]
+    image = nib.load(source)
+    found = mass3d.load(trained, device="cpu").segment(
+        Volume.from_file_order(np.asarray(image.dataobj), image.affine, path=source),
+        load_task(task_file),
+    )
+    written = read_label(tmp_path / source.name.replace("_0000", ""))
+    np.testing.assert_array_equal(found, written.voxels)
+
+
 def test_results_do_not_depend_on_the_axis_order_of_the_file(
     cohort: Path, task_file: Path, tmp_path: Path
 ) -> None:
     source = sorted((cohort / "imagesTs").iterdir())[0]
     image = nib.load(source)
-    turned = nib.as_closest_canonical(image).slicer[::-1, :, ::-1]
+    turned = image.as_reoriented(np.array([[2, 1], [0, -1], [1, -1]]))  # the origin moves along
     (tmp_path / "in").mkdir()
     nib.save(image, tmp_path / "in" / "ct_a.nii.gz")
     nib.save(turned, tmp_path / "in" / "ct_b.nii.gz")
@@ -162,8 +180,10 @@ def test_results_of_another_task_are_not_mixed_in(
 def test_a_moved_model_asks_where_it_is(
     cohort: Path, trained: Path, task_file: Path, tmp_path: Path
 ) -> None:
-    shutil.copy(task_file, tmp_path / "moved.task")
-    config = segment_config(cohort, tmp_path / "moved.task", tmp_path / "out")
+    moved = tmp_path / "far" / "away" / "moved.task"  # where the way to the run leads nowhere
+    moved.parent.mkdir(parents=True)
+    shutil.copy(task_file, moved)
+    config = segment_config(cohort, moved, tmp_path / "out")
     with pytest.raises(ModelError, match="-m RUN"):
         segment.run(config)
     assert segment.run(config.model_copy(update={"model": trained})).ok

@@ -30,4 +30,4 @@ def test_a_large_mask_is_covered_completely() -> None:
 
 def test_the_highest_probability_wins_above_one_half() -> None:
     probabilities = np.array([[0.4, 0.6, 0.9, 0.5], [0.3, 0.7, 0.8, 0.2]], np.float32)
-    assert to_labels(probabilities, [3, 9]).tolist() == [0, 9, 3, 0]
+    assert to_labels(probabilities, [3, 9], shape=(4,)).tolist() == [0, 9, 3, 0]

@@ -10,7 +10,6 @@ from mass3d.volume.resample import (
     nearest,
     resample_image,
     resample_label,
-    resample_probabilities,
 )
 from oracles import geometry
 from oracles import resample as oracle
@@ -116,16 +115,6 @@ def test_a_region_and_its_picture_cover_the_same_voxels_after_shrinking_threefol
     np.testing.assert_array_equal(
         resample_image(region, old, new) > 0.5, resample_label(region, old, new)
     )
-
-
-def test_every_channel_of_probabilities_is_an_image() -> None:
-    old = grid((5, 6, 7))
-    new = old.resampled((2.0, 1.5, 0.5))
-    channels = np.random.default_rng(0).uniform(size=(3, *old.shape)).astype(np.float32)
-    found = resample_probabilities(channels, old, new)
-    assert found.shape == (3, *new.shape)
-    for channel, expected in zip(found, channels, strict=True):
-        np.testing.assert_array_equal(channel, resample_image(expected, old, new))
 
 
 def test_large_scans_are_resampled_in_slabs_to_the_same_result(

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 from rich.console import Console
 from rich.padding import Padding
+from rich.text import Text
 
 from mass3d.apps import evaluate, findings, inspect, prepare, pretrain, segment, task
 from mass3d.apps.findings import CaseDice, LabelledCase
@@ -124,7 +125,7 @@ class Narrator:
 
     def result(self, report: R) -> R:
         """What a step reports."""
-        self.console.print(Padding(report.summary(), (0, 3)), highlight=False)
+        self.console.print(Padding(Text(report.summary()), (0, 3)))
         return report
 
 

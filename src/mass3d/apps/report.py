@@ -168,10 +168,10 @@ def honest_notes(
     if weak:
         listed = ", ".join(f"{s.name} ({_dice_text(s.pretrained.mean.mean)})" for s in weak)
         notes.append(f"Not good enough to use: {listed}. More steps or more references help.")
-    unclear = [s.name for s in structures if s.pretrained.mean.low <= s.untrained.mean.high]
+    unclear = [s.name for s in structures if not s.pretrained.mean.low > s.untrained.mean.high]
     if unclear:
         notes.append(
-            f"The intervals of the pretrained and the untrained network touch for "
+            f"The intervals of the pretrained and the untrained network touch, or are unknown, for "
             f"{', '.join(unclear)}: no gain is shown there."
         )
     values = [v for v in overall.pretrained.values if not math.isnan(v)]
@@ -210,11 +210,12 @@ def render_overview(content: ReportContent) -> bytes:
                 0, -0.03, picture.note, color=QUIET, fontsize=8.5, va="top", transform=ax.transAxes
             )
     better, worse = content.overall.pretrained.mean, content.overall.untrained.mean
+    ends = "" if math.isnan(better.low) else f" [{better.low:.2f}, {better.high:.2f}]"
     figure.text(
         0.012,
         0.035,
-        f"One labelled example, no further training: mean Dice {better.mean:.2f} "
-        f"[{better.low:.2f}, {better.high:.2f}] · the same network untrained: {worse.mean:.2f}",
+        f"One labelled example, no further training: mean Dice {better.mean:.2f}{ends} "
+        f"· the same network untrained: {worse.mean:.2f}",
         color=INK,
         fontsize=12,
     )

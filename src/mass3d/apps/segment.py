@@ -18,11 +18,8 @@ from mass3d.io.cohort import CaseFile, find_cases
 from mass3d.io.read import read_volume
 from mass3d.io.write import write_label
 from mass3d.record import file_hash, read_json, write_json
-from mass3d.transfer.incontext import predict, to_labels
+from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, load_task, require_model
-from mass3d.transfer.trained import TrainedModel, load_trained
-from mass3d.volume.preparation import prepare_volume
-from mass3d.volume.resample import resample_probabilities
 
 CASES = "cases.json"
 
@@ -65,8 +62,8 @@ def run(config: SegmentConfig) -> SegmentReport:
     results of another task.
     """
     task = load_task(config.task)
-    trained = load_trained(_find_model(config, task), device=config.device)
-    require_model(config.task, task, trained)
+    segmenter = Segmenter.load(_find_model(config, task), device=config.device)
+    require_model(config.task, task, segmenter.trained)
     cases = find_cases(config.inputs)
     done = _begin(config, task)
     write_provenance(config.output, "segment", config, task=task.fingerprint)
@@ -78,7 +75,7 @@ def run(config: SegmentConfig) -> SegmentReport:
             target = config.output / f"{case.case_id}.nii.gz"
             if done.get(case.case_id, {}).get("source") == source and target.exists():
                 continue
-            volumes = segment_case(trained, task, case, target, overlap=config.overlap)
+            volumes = segment_case(segmenter, task, case, target, overlap=config.overlap)
         except Mass3dError as error:
             faults.append(Fault(case.case_id, str(error)))
             continue
@@ -90,15 +87,11 @@ def run(config: SegmentConfig) -> SegmentReport:
 
 
 def segment_case(
-    trained: TrainedModel, task: Task, case: CaseFile, target: Path, *, overlap: float
+    segmenter: Segmenter, task: Task, case: CaseFile, target: Path, *, overlap: float
 ) -> dict[str, float]:
     """Segment one scan into `target`; returns the volume of every structure in millilitres."""
     volume = read_volume(case.path)
-    scan = prepare_volume(volume, trained.preparation)
-    probabilities = predict(trained, scan, task, overlap=overlap).numpy()
-    fine = resample_probabilities(probabilities, scan.grid, volume.grid)
-    values = list(task.structures.values())
-    labels = to_labels(fine, values)
+    labels = segmenter.segment(volume, task, overlap=overlap)
     write_label(target, labels, volume.source)
     return _volumes_ml(labels, task.structures, float(np.prod(volume.spacing_mm)))
 

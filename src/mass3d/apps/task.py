@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from pydantic import Field
 
 from mass3d.apps.outcome import Fault, Report, write_provenance
@@ -16,10 +14,9 @@ from mass3d.errors import ConfigError, DataError
 from mass3d.io.cohort import case_id_of
 from mass3d.io.dataset import read_structures
 from mass3d.io.read import read_label, read_volume
-from mass3d.transfer.incontext import encode_reference
+from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, save_task
-from mass3d.transfer.trained import load_trained
-from mass3d.volume.preparation import Prepared, prepare_label, prepare_volume
+from mass3d.volume.volume import Volume
 
 
 class TaskConfig(Config):
@@ -66,42 +63,31 @@ def run(config: TaskConfig) -> TaskReport:
             expected="one label per image, in the same order",
             fix="Check the lists after -i and -l.",
         )
-    trained = load_trained(config.model, device=config.device)
-    scans: list[Prepared] = []
-    labels: list[NDArray[np.integer]] = []
-    for image_path, label_path in zip(config.images, config.labels, strict=True):
-        volume = read_volume(image_path)
-        label = read_label(label_path, like=volume)
-        scans.append(prepare_volume(volume, trained.preparation))
-        labels.append(prepare_label(label, scans[-1].grid))
-    structures = _structures(config, labels)
-    encoded = [
-        encode_reference(trained, scan, label, list(structures.values()))
-        for scan, label in zip(scans, labels, strict=True)
+    segmenter = Segmenter.load(config.model, device=config.device)
+    images = [read_volume(path) for path in config.images]
+    labels = [
+        read_label(path, like=image) for path, image in zip(config.labels, images, strict=True)
     ]
-    present = torch.stack([shown for _, shown in encoded])
-    _require_shown(config, structures, present)
-    task = Task(
-        tokens=torch.stack([tokens for tokens, _ in encoded]),
-        present=present,
-        structures=structures,
-        references=tuple(case_id_of(path) for path in config.images),
-        model=trained.fingerprint,
-        run="",
+    task = segmenter.task(
+        images,
+        labels,
+        _structures(config, labels),
+        references=[case_id_of(path) for path in config.images],
     )
+    _require_shown(config, task)
     saved = save_task(config.output, task, run=config.model)
     write_provenance(config.output.with_suffix(".task-record"), "task", config)
-    return TaskReport(config.output, structures, saved.references, saved.fingerprint)
+    return TaskReport(config.output, saved.structures, saved.references, saved.fingerprint)
 
 
-def _structures(config: TaskConfig, labels: list[NDArray[np.integer]]) -> dict[str, int]:
+def _structures(config: TaskConfig, labels: list[Volume]) -> dict[str, int]:
     """Wanted structures: the setting, else dataset.json of the first label, else the values."""
     if config.structures is not None:
         return config.structures
     named = read_structures(config.labels[0].parent)
     if named:
         return named
-    values = sorted({int(v) for label in labels for v in np.unique(label)} - {0})
+    values = sorted({int(v) for label in labels for v in np.unique(label.voxels)} - {0})
     if not values:
         raise DataError(
             config.labels[0],
@@ -112,10 +98,9 @@ def _structures(config: TaskConfig, labels: list[NDArray[np.integer]]) -> dict[s
     return {str(value): value for value in values}
 
 
-def _require_shown(config: TaskConfig, structures: dict[str, int], present: torch.Tensor) -> None:
-    missing = [
-        name for name, shown in zip(structures, present.any(0).tolist(), strict=True) if not shown
-    ]
+def _require_shown(config: TaskConfig, task: Task) -> None:
+    shown = task.present.any(0).tolist()
+    missing = [name for name, seen in zip(task.structures, shown, strict=True) if not seen]
     if missing:
         raise DataError(
             ", ".join(path.name for path in config.labels),

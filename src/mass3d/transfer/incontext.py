@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 
 import numpy as np
@@ -16,6 +16,7 @@ from mass3d.transfer.trained import TrainedModel
 from mass3d.volume.preparation import Prepared
 
 Box = tuple[slice, slice, slice]
+Shape = tuple[int, ...]
 
 
 @torch.no_grad()
@@ -117,13 +118,15 @@ def predict(trained: TrainedModel, scan: Prepared, task: Task, *, overlap: float
     )
 
 
-def to_labels(probabilities: NDArray[np.floating], values: Sequence[int]) -> NDArray[np.uint16]:
+def to_labels(
+    probabilities: Iterable[NDArray[np.floating]], values: Sequence[int], *, shape: Shape
+) -> NDArray[np.uint16]:
     """The most probable structure of each voxel, 0 where none reaches one half.
 
-    probabilities (S, ...) -> label values (...); S is looped over to keep memory flat.
+    probabilities: S arrays of `shape`, taken one after the other -> label values of `shape`.
     """
-    best = np.full(probabilities.shape[1:], 0.5, np.float32)
-    labels = np.zeros(probabilities.shape[1:], np.uint16)
+    best = np.full(shape, 0.5, np.float32)
+    labels = np.zeros(shape, np.uint16)
     for probability, value in zip(probabilities, values, strict=True):
         higher = probability > best
         labels[higher] = value

@@ -62,11 +62,11 @@ def load_task(path: Path) -> Task:
     )
 
 
-def require_model(path: Path, task: Task, trained: TrainedModel) -> None:
+def require_model(where: Path | str, task: Task, trained: TrainedModel) -> None:
     """Raise `ModelError` unless the task was made by exactly this model."""
     if task.model != trained.fingerprint:
         raise ModelError(
-            path,
+            where,
             found=f"a task made by the model {task.model[:12]}…",
             expected=f"one made by the model at hand, {trained.fingerprint[:12]}…",
             fix="Use the run it was made with (-m RUN), or make the task again with this model.",

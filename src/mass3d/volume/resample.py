@@ -41,13 +41,6 @@ def resample_label(voxels: NDArray[Any], old: Grid, new: Grid) -> NDArray[Any]:
     return np.ascontiguousarray(voxels)
 
 
-def resample_probabilities(
-    probabilities: NDArray[np.float32], old: Grid, new: Grid
-) -> NDArray[np.float32]:
-    """Channels (C, D, H, W) on `old`, each as an image, on `new`."""
-    return np.stack([resample_image(channel, old, new) for channel in probabilities])
-
-
 def linear_weights(old: int, new: int) -> sparse.csr_array:
     """(new, old) weights of one axis; every row sums to one, edges repeat the last voxel."""
     scale = old / new

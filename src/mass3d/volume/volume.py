@@ -33,6 +33,14 @@ class Volume:
         return self.grid.spacing_mm
 
     @classmethod
+    def from_file_order(
+        cls, voxels: NDArray[Any], affine: NDArray[np.float64], *, path: Path | None = None
+    ) -> Volume:
+        """A volume from an array (i, j, k) and its affine to RAS+ mm, as nibabel gives them."""
+        source = SourceGrid.nearest((voxels.shape[0], voxels.shape[1], voxels.shape[2]), affine)
+        return cls(np.ascontiguousarray(source.to_canonical(voxels)), source.grid, source, path)
+
+    @classmethod
     def from_array(
         cls,
         voxels: NDArray[Any],
