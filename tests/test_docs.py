@@ -1,6 +1,8 @@
 """What the documentation says about the command line and other files is true."""
 
+import ast
 import doctest
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import typer
 
+import mass3d
 from mass3d import cli
 from mass3d.config import Config, resolve
 
@@ -126,3 +129,14 @@ def test_every_python_session_on_a_page_gives_what_it_shows(page: Path) -> None:
     told: list[str] = []
     doctest.DocTestRunner().run(test, out=told.append)
     assert not told, "".join(told)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_on_a_page_is_valid_and_imports_what_is_there(page: Path) -> None:
+    for block in re.findall(r"^```python\n(?!>>>)(.*?)^```$", page.read_text(), re.DOTALL | re.M):
+        tree = ast.parse(block)
+        imports = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), page.name, "exec"), {})
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "mass3d":
+                assert node.attr in dir(mass3d) or importlib.util.find_spec(f"mass3d.{node.attr}")

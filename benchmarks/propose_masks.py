@@ -1,0 +1,53 @@
+"""Propose masks by the hierarchy engine: time and memory over the size of the volume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from support.measure import Row, cpu_seconds, main, memory_gib
+from support.synthetic import ct
+
+from mass3d.masks.hierarchy import HierarchyConfig, propose
+from mass3d.masks.layers import MaskSet
+from mass3d.volume.preparation import PreparationConfig
+from mass3d.volume.volume import Volume
+
+CONFIG = HierarchyConfig()
+
+
+def measure(small: bool) -> Sequence[Row]:
+    """All trees of a CT, for volumes of growing size."""
+    sizes = (0.05, 0.1) if small else (0.5, 1.0, 2.0)
+    rows, seconds = [], []
+    for size in sizes:
+        volume = ct(size)
+        found: list[MaskSet] = []
+        memory = memory_gib(lambda volume=volume, found=found: found.append(masks_of(volume)))
+        seconds.append(cpu_seconds(lambda volume=volume: masks_of(volume), repeats=1))
+        what = f"{len(found[0])} masks in {len(found[0].ranks)} layers, {size:g} Mvoxel"
+        per = seconds[-1] / size / len(CONFIG.ct)
+        rows += [
+            Row(what, per, "CPU-s per Mvoxel and layer", budget="<= 1"),
+            Row(f"memory, {size:g} Mvoxel", 10 * memory / size, "GiB per 10 Mvoxel", budget="<= 1"),
+        ]
+    growth = float(np.log(seconds[-1] / seconds[0]) / np.log(sizes[-1] / sizes[0]))
+    return [*rows, Row("exponent of the volume in the time", growth, "", budget="linear: 1")]
+
+
+def masks_of(volume: Volume) -> MaskSet:
+    """As `prepare` proposes them."""
+    preparation = PreparationConfig(spacing_mm=volume.spacing_mm[0])
+    mean, std = preparation.ct_mean_std_hu
+    return propose(
+        (np.clip(volume.voxels, *preparation.ct_clip_hu) - np.float32(mean)) / np.float32(std),
+        spacing_mm=preparation.spacing_mm,
+        modality="ct",
+        mean=mean,
+        std=std,
+        config=CONFIG,
+    )
+
+
+if __name__ == "__main__":
+    main(__file__, measure)

@@ -1,0 +1,71 @@
+"""Segment one prepared scan with the preset tiny: one reference, one and four structures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from support.measure import Row, cost, main
+from support.synthetic import Shape, image
+
+from mass3d.apps.pretrain import initial_network
+from mass3d.model.presets import PRESETS
+from mass3d.transfer.incontext import predict
+from mass3d.transfer.task_file import Task
+from mass3d.transfer.trained import TrainedModel
+from mass3d.volume.intensity import Intensity
+from mass3d.volume.preparation import PreparationConfig, Prepared
+from mass3d.volume.volume import Volume
+
+
+def measure(small: bool) -> Sequence[Row]:
+    """A volume of 160 voxels per axis in windows of 48 x 64 x 64 that overlap by half."""
+    shape: Shape = (32, 32, 32) if small else (160, 160, 160)
+    crop: Shape = (32, 32, 32) if small else (48, 64, 64)
+    trained = TrainedModel(
+        initial_network(PRESETS["tiny"], seed=0).eval().requires_grad_(False),
+        crop,
+        PreparationConfig(spacing_mm=1.0, modality="mr"),
+        "",
+        torch.device("cpu"),
+    )
+    scan = prepared(shape)
+    name, windows = "x".join(map(str, shape)), "x".join(map(str, crop))
+    what = f"segment {name}, windows of {windows}"
+    rows = []
+    for structures in (4, 1):
+        task = random_task(trained, structures)
+        found = cost(partial(predict, trained, scan, task, overlap=0.5))
+        rows.append(Row(f"{what}, {structures} structures", found.cpu_s, "CPU-s"))
+        budget = "preset small: <= 30 s" if structures == 1 else ""
+        rows.append(Row("the same on the clock", found.wall_s, "s", budget=budget))
+        if structures == 4:
+            rows.append(Row("memory of the same", found.gib, "GiB"))
+    return rows
+
+
+def prepared(shape: Shape) -> Prepared:
+    """A scan as `prepare_volume` returns it."""
+    voxels = image(shape)
+    volume = Volume.from_array(voxels)
+    intensity = Intensity(low=-5, high=5, mean=0, std=1)
+    return Prepared(voxels, volume.grid, volume.source, "mr", "setting", intensity, ())
+
+
+def random_task(trained: TrainedModel, structures: int) -> Task:
+    """Tokens of one reference; their values do not matter for the time."""
+    preset = trained.net.preset
+    torch.manual_seed(0)
+    return Task(
+        tokens=torch.randn(1, structures, preset.tokens, preset.dim),
+        present=torch.ones(1, structures, dtype=torch.bool),
+        structures={str(value): value for value in range(1, structures + 1)},
+        references=("made up",),
+        model="",
+        run="",
+    )
+
+
+if __name__ == "__main__":
+    main(__file__, measure)

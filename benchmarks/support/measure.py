@@ -1,0 +1,111 @@
+"""What the benchmarks share: clocks, and lines to paste into RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+HEAD = (
+    "| date | machine | command | what | mass3d | plain alternative | ratio | budget |\n"
+    "|---|---|---|---|--:|--:|--:|---|"
+)
+BUSY = 0.3  # load per core from which on the times of a run are doubtful
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured number, with the plain alternative beside it where there is one."""
+
+    what: str
+    ours: float
+    unit: str
+    plain: float | None = None
+    against: str = ""  # what the plain alternative is
+    budget: str = ""
+
+    def cells(self) -> list[str]:
+        """As cells of the table; the ratio says how many times less we need."""
+        if self.plain is None:
+            return [self.what, f"{self.ours:.3g} {self.unit}", "", "", self.budget]
+        plain = f"{self.plain:.3g} {self.unit} ({self.against})"
+        ratio = f"{self.plain / self.ours:.3g}" if self.ours else ""
+        return [self.what, f"{self.ours:.3g} {self.unit}", plain, ratio, self.budget]
+
+
+def cpu_seconds(work: Callable[[], object], *, repeats: int = 3) -> float:
+    """CPU seconds of all threads of this process, the least of some repetitions after one more."""
+    work()
+    return min(_timed(work, time.process_time) for _ in range(repeats))
+
+
+def _timed(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    begin = clock()
+    work()
+    return clock() - begin
+
+
+class Cost(NamedTuple):
+    """What one run of some work took."""
+
+    cpu_s: float
+    wall_s: float
+    gib: float
+
+
+def cost(work: Callable[[], object]) -> Cost:
+    """Time and memory (see `memory_gib`) of a single run, for work that is long."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    gib = memory_gib(work)
+    return Cost(time.process_time() - cpu, time.perf_counter() - wall, gib)
+
+
+def memory_gib(work: Callable[[], object]) -> float:
+    """The most memory above that held before, while `work` runs once. Linux only."""
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peaks of the past
+    before = _held("VmRSS")
+    work()
+    return (_held("VmHWM") - before) / 2**20
+
+
+def _held(name: str) -> int:
+    """Kilobytes of one row of the kernel's table of this process."""
+    rows = Path("/proc/self/status").read_text().splitlines()
+    return next(int(row.split()[1]) for row in rows if row.startswith(f"{name}:"))
+
+
+def bytes_of(*paths: Path) -> int:
+    """Bytes of files."""
+    return sum(path.stat().st_size for path in paths)
+
+
+def main(script: str, measure: Callable[[bool], Sequence[Row]]) -> None:
+    """Measure and print the lines; `--small` is a quick run that only shows that it works."""
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.add_argument("--small", action="store_true", help="tiny sizes, numbers without meaning")
+    small = parser.parse_args().small
+    load = os.getloadavg()[0] / cores()
+    state = f"busy, load {load:.1f} per core" if load > BUSY else "calm"
+    machine = f"{cores()} of {os.cpu_count()} cores, {processor()}, CPU only, {state}"
+    command = f"`python benchmarks/{Path(script).name}{' --small' if small else ''}`"
+    today = datetime.now(UTC).date().isoformat()
+    print(HEAD)
+    for row in measure(small):
+        print("| " + " | ".join([today, machine, command, *row.cells()]) + " |", flush=True)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def processor() -> str:
+    """The name of the processor."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
