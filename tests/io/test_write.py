@@ -7,7 +7,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scans
@@ -45,6 +45,7 @@ def test_a_result_lies_exactly_on_the_grid_of_its_scan_in_every_orientation(
     np.testing.assert_array_equal(again.voxels, volume.voxels)
 
 
+@settings(max_examples=25)  # each is flushed to disk
 @given(
     st.sampled_from(ORIENTATIONS),
     st.tuples(*[st.integers(2, 5)] * 3),

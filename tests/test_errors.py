@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import copy
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from mass3d import errors
+from mass3d.errors import ConfigError, DataError, Mass3dError, ModelError, StoreError
+
+KINDS = [DataError, StoreError, ModelError, ConfigError]
+
+
+def an_error(kind: type[Mass3dError]) -> Mass3dError:
+    return kind(Path("a b.nii"), found="nothing", expected="something", fix="Put something there.")
+
+
+def raise_one(kind: type[Mass3dError]) -> None:
+    raise an_error(kind)
+
+
+def test_these_are_all_errors_of_the_tree() -> None:
+    defined = {
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
+    assert defined == {Mass3dError, *KINDS}
+    assert all(kind.__bases__ == (Mass3dError,) for kind in KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_says_where_what_was_found_what_was_expected_and_what_to_do(
+    kind: type[Mass3dError],
+) -> None:
+    error = an_error(kind)
+    assert str(error) == "a b.nii: found nothing; expected something. Put something there."
+    told = (error.where, error.found, error.expected, error.fix)
+    assert told == ("a b.nii", "nothing", "something", "Put something there.")
+
+
+def test_only_a_wrong_setting_has_exit_code_2() -> None:
+    assert {kind: kind.exit_code for kind in KINDS} == {
+        DataError: 1,
+        StoreError: 1,
+        ModelError: 1,
+        ConfigError: 2,
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_is_copied_whole(kind: type[Mass3dError]) -> None:
+    error = an_error(kind)
+    for copied in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert type(copied) is kind
+        assert str(copied) == str(error)
+        assert vars(copied) == vars(error)
+
+
+def test_an_error_crosses_a_process_pool_intact() -> None:
+    with (
+        ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool,
+        pytest.raises(ConfigError) as caught,
+    ):
+        pool.submit(raise_one, ConfigError).result()
+    assert vars(caught.value) == vars(an_error(ConfigError))
