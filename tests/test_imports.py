@@ -1,0 +1,223 @@
+"""The rules of CONTRIBUTING.md about who may import whom, read off the source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import mass3d
+
+SOURCE = Path(mass3d.__file__).parent
+
+# A room imports only from rooms to its left.
+LINE = (
+    "volume",
+    "io",
+    "masks",
+    "store",
+    "views",
+    "model",
+    "objective",
+    "engine",
+    "transfer",
+    "apps",
+    "cli",
+)
+EVERYWHERE = {"errors", "config", "record"}  # in this order among themselves: config sees errors
+BESIDE = "metrics"  # for transfer and apps
+MEDICAL = {"volume", "io", "masks", "store", "views"}
+NOT_MEDICAL = ("model", "objective", "engine")
+WITHOUT_TORCH = ("errors", "config", "record", "cli", "volume", "io", "masks", "store", "metrics")
+
+# An app imports only from those before it. The first are parts, not verbs.
+APPS = (
+    "outcome",
+    "progress",
+    "pool",
+    "pictures",
+    "prepare",
+    "inspect",
+    "masks",
+    "pretrain",
+    "task",
+    "segment",
+    "evaluate",
+    "report",
+    "findings",
+    "demo",
+)
+# Verbs whose workers are processes of their own: torch would cost each of them 200 MB.
+APPS_WITHOUT_TORCH = ("prepare", "inspect", "masks", "evaluate")
+
+# library -> the only room that knows it
+OWNERS = {
+    "nibabel": {"io"},
+    "SimpleITK": {"io"},
+    "higra": {"masks"},
+    "blosc2": {"store"},
+    "lightning_fabric": {"engine"},
+    "typer": {"cli"},
+    "jinja2": {"apps"},
+    "matplotlib": {"apps"},
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = ("mass3d", *path.relative_to(SOURCE).with_suffix("").parts)
+        found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported(path: Path) -> set[str]:
+    """What a file imports, anywhere in it; modules, or names in them where those are no modules."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else str(node.module) for name in names}
+    return found
+
+
+IMPORTS = {name: imported(path) for name, path in MODULES.items()}
+
+
+def room(module: str) -> str:
+    """mass3d.io.read -> io; mass3d itself has none."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def rooms_seen_by(module: str) -> set[str]:
+    """Other rooms that a module imports from."""
+    ours = (name for name in IMPORTS[module] if name.split(".")[0] == "mass3d")
+    return {room(name) for name in ours} - {room(module)}
+
+
+def reached_from(module: str) -> set[str]:
+    """Modules of the package that importing one brings in, directly or not."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in MODULES and name not in found:
+            found.add(name)
+            waiting += IMPORTS[name]
+    return found
+
+
+def in_room(name: str) -> list[str]:
+    return [module for module in MODULES if room(module) == name]
+
+
+def test_every_module_is_in_a_known_room() -> None:
+    known = {*LINE, *EVERYWHERE, BESIDE, ""}
+    assert {room(module) for module in MODULES} == known
+
+
+@pytest.mark.parametrize("name", LINE)
+def test_a_room_imports_only_from_rooms_to_its_left(name: str) -> None:
+    allowed = {*LINE[: LINE.index(name)], *EVERYWHERE}
+    if name in {"transfer", "apps"}:
+        allowed.add(BESIDE)
+    for module in in_room(name):
+        assert rooms_seen_by(module) <= allowed, module
+
+
+def test_what_everyone_imports_imports_no_room() -> None:
+    assert rooms_seen_by("mass3d.errors") == set()
+    assert rooms_seen_by("mass3d.config") <= {"errors"}
+    assert rooms_seen_by("mass3d.record") <= {"errors"}
+
+
+def test_metrics_know_nothing_but_arrays() -> None:
+    for module in in_room(BESIDE):
+        assert rooms_seen_by(module) <= {"volume", *EVERYWHERE}, module
+
+
+def test_the_package_itself_imports_only_what_a_function_needs_when_it_is_called() -> None:
+    top = ast.parse((SOURCE / "__init__.py").read_text()).body
+    modules = {str(node.module) for node in top if isinstance(node, ast.ImportFrom)}
+    assert modules <= {"__future__", "collections.abc", "typing"}
+    assert not any(isinstance(node, ast.Import) for node in top)
+
+
+@pytest.mark.parametrize("name", NOT_MEDICAL)
+def test_network_loss_and_loop_know_nothing_medical(name: str) -> None:
+    for module in in_room(name):
+        rooms = {room(reached) for reached in reached_from(module)}
+        assert not rooms & MEDICAL, module
+
+
+def test_masks_cannot_see_a_label() -> None:
+    """Proposals that knew labels would make every number of the method worthless."""
+    for module in in_room("masks"):
+        rooms = {room(reached) for reached in reached_from(module)}
+        assert "io" not in rooms, module
+        text = MODULES[module].read_text()
+        for word in ("read_label", "find_label", "read_structures", "prepare_label"):
+            assert word not in text, module
+
+
+def test_apps_import_only_apps_before_them() -> None:
+    found = {module.split(".")[2] for module in in_room("apps") if module.count(".") == 2}
+    assert found == set(APPS)
+    for position, app in enumerate(APPS):
+        seen = {name for name in IMPORTS[f"mass3d.apps.{app}"] if name.startswith("mass3d.apps.")}
+        assert seen <= {f"mass3d.apps.{before}" for before in APPS[:position]}, app
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = {name: {other for other in IMPORTS[name] if other in MODULES} for name in MODULES}
+    del graph["mass3d"]  # it imports within functions only
+    for name, others in graph.items():
+        graph[name] = others - {"mass3d"}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(graph)
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_a_library_is_known_to_the_room_that_needs_it_only(library: str) -> None:
+    users = {
+        room(module)
+        for module, names in IMPORTS.items()
+        if any(name.split(".")[0] == library for name in names)
+    }
+    assert users == OWNERS[library]
+
+
+def first_that_loads(libraries: set[str], groups: dict[str, list[str]]) -> str:
+    """The first group of modules after whose import, in a fresh process, one of them is there."""
+    code = f"""
+import importlib, sys
+for name, modules in {groups!r}.items():
+    for module in modules:
+        importlib.import_module(module)
+    if {libraries!r} & sys.modules.keys():
+        sys.exit(print(name))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_rooms_that_do_without_torch_and_verbs_of_many_processes_do_not_load_it() -> None:
+    groups = {name: in_room(name) for name in WITHOUT_TORCH}
+    groups |= {f"apps.{app}": [f"mass3d.apps.{app}"] for app in APPS_WITHOUT_TORCH}
+    assert first_that_loads({"torch", "lightning_fabric"}, groups) == ""
+    assert first_that_loads({"nibabel"}, {"volume": in_room("volume"), "io": in_room("io")}) == "io"
+
+
+def test_network_loss_and_loop_load_no_reader_of_files() -> None:
+    groups = {name: in_room(name) for name in NOT_MEDICAL}
+    assert first_that_loads({"nibabel", "SimpleITK", "higra", "blosc2", "skimage"}, groups) == ""
