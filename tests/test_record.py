@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mass3d.errors import ModelError
 from mass3d.record import (
     VERSION,
     file_hash,
+    only_writer,
     read_json,
     run_record,
     text_hash,
@@ -119,6 +121,33 @@ def test_a_killed_writer_leaves_the_old_file_and_the_next_one_succeeds(tmp_path:
 def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
     write_bytes(tmp_path / "x" / "y" / "a.bin", b"1")
     assert (tmp_path / "x" / "y" / "a.bin").read_bytes() == b"1"
+
+
+# --- one writer ----------------------------------------------------------------------------------
+
+
+def hold_and_die(folder: Path) -> None:
+    with only_writer(folder, ModelError):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    with only_writer(tmp_path, ModelError):
+        with pytest.raises(ModelError) as caught, only_writer(tmp_path, ModelError):
+            pass
+        assert caught.value.where == str(tmp_path)
+        assert caught.value.found == "another mass3d process writing into it"
+    with only_writer(tmp_path, ModelError):
+        assert not list(tmp_path.iterdir())  # the right to write is no file
+
+
+def test_a_dead_writer_blocks_no_one(tmp_path: Path) -> None:
+    child = get_context("fork").Process(target=hold_and_die, args=(tmp_path,))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    with only_writer(tmp_path, ModelError):
+        pass
 
 
 # --- records -------------------------------------------------------------------------------------

@@ -232,7 +232,8 @@ def demo(
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code.
 
-    Errors that mass3d raises on purpose become one message on stderr; others keep their traces.
+    Errors that mass3d raises on purpose, and those of the file system, such as a full disk, become
+    one message on stderr; others keep their traces.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -240,6 +241,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Mass3dError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"error: {where}{error.strerror}", err=True)
+        sys.exit(1)
 
 
 def spread(arguments: Sequence[str]) -> list[str]:
