@@ -1,23 +1,10 @@
 from __future__ import annotations
 
 import os
-import signal
-import time
 
 from mass3d.apps.outcome import Fault
 from mass3d.apps.pool import available_bytes, run_cases, worker_count
-from mass3d.errors import DataError
-
-
-def work(job: int) -> int:
-    if job == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if job == 3:
-        raise DataError("file", found="x", expected="y", fix="z")
-    if job == 4:
-        raise ZeroDivisionError("of ours")
-    time.sleep(0.01)
-    return job * 10
+from pool_jobs import work
 
 
 def run(jobs: list[int], workers: int | None) -> dict[str, int | Fault]:
