@@ -48,7 +48,7 @@ class DemoConfig(Config):
     """Phantoms to learn from."""
     test_cases: int = Field(default=10, ge=1)
     """Scans to segment and score; the most that are taken from `data`."""
-    steps: int = Field(default=500, ge=1)
+    steps: int = Field(default=1000, ge=1)
     """Steps of pretraining."""
     spacing_mm: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """Voxel edge of the prepared scans; `auto` suits the scans, and is coarse for phantoms."""
@@ -351,7 +351,7 @@ PROPOSALS_NOTE = (
 COMMANDS = (
     ("mass3d inspect scans/", "What is in the folder, and what is wrong with it."),
     ("mass3d prepare scans/ -o store/", "One grid, one intensity scale, and masks for each scan."),
-    ("mass3d pretrain store/ -o run/", "Learn from them. Longer is better: --steps 3000."),
+    ("mass3d pretrain store/ -o run/", "Learn from them, 3000 steps; more are better: --steps 10000."),
     (
         "mass3d task -i a.nii.gz -l a_label.nii.gz -m run/ -o mine.task",
         "Show one labelled scan, or several.",
