@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from mass3d.views.draw import (
     IntensityConfig,
+    ViewConfig,
     WarpConfig,
     case_order,
     draw_crop_centres,
@@ -111,3 +112,11 @@ def test_rare_sizes_are_drawn_as_often_as_common_ones() -> None:
         for _ in range(400)
     )
     assert 140 < hits < 260
+
+
+def test_one_changed_setting_of_a_view_leaves_the_others_as_they_are() -> None:
+    changed = ViewConfig.model_validate(
+        {"strong": {"max_degrees": 10}, "strong_intensity": {"noise_std": 0}}
+    )
+    assert changed.strong == ViewConfig().strong.model_copy(update={"max_degrees": 10.0})
+    assert changed.strong_intensity.gain == ViewConfig().strong_intensity.gain

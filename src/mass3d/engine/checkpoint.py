@@ -47,6 +47,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], *, kind: str, facts: Mapping
     }
     with whole_file(path) as partial:
         save_file(ready, partial, metadata={"mass3d": json.dumps(header, sort_keys=True)})
+        partial.chmod(0o644)  # safetensors leaves it to its owner alone; a run is to be shared
     return fingerprint
 
 

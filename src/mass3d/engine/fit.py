@@ -42,6 +42,7 @@ class FitConfig(Config):
     clip: float = Field(default=1.0, gt=0)
     """Largest gradient norm."""
     schedule: ScheduleName = "warmup_cosine"
+    """How the learning rate goes over the run."""
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
     """Decay of the average of the weights, which is what a run delivers."""
     log_every: int = Field(default=10, ge=1)
@@ -51,6 +52,7 @@ class FitConfig(Config):
     precision: Literal["32-true", "bf16-mixed", "auto"] = "auto"
     """`auto`: bf16 on a GPU that has it, 32 bits elsewhere."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; `auto` takes a GPU where there is one."""
 
 
 class StepOutcome(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from mass3d.config import build
 from mass3d.engine import checkpoint
 from mass3d.engine.fit import WEIGHTS
-from mass3d.errors import ModelError
+from mass3d.errors import ConfigError, ModelError
 from mass3d.model.incontext import InContextNet
 from mass3d.model.presets import Preset
 from mass3d.volume.preparation import PreparationConfig
@@ -41,9 +41,7 @@ def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
             expected="exactly the tensors of the preset it names",
             fix="The file was made by another version: pretrain again.",
         ) from error
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    target = torch.device(device)
+    target = _device(device)
     net = net.eval().requires_grad_(False).to(target)
     # torch's stubs do not know the argument
     net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -51,3 +49,20 @@ def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
     return TrainedModel(
         net, (d, h, w), build(PreparationConfig, facts["preparation"]), fingerprint, target
     )
+
+
+def _device(name: str) -> torch.device:
+    """The named device. Raises `ConfigError` where torch has no such device here."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(
+            "device",
+            found=repr(name),
+            expected="auto, cpu, or a device that torch has on this machine",
+            fix="Leave it out to take what is there.",
+        ) from error
+    return device

@@ -35,6 +35,17 @@ class WarpConfig(Config):
     """Standard deviation of the bending, as a fraction of the crop edge."""
 
 
+class StrongWarpConfig(WarpConfig):
+    """Random geometry of the query, which is moved, sheared and bent more than the reference."""
+
+    p: float = Field(default=0.8, ge=0, le=1)
+    """Share of views that are rotated and scaled at all."""
+    max_shear: float = Field(default=0.1, ge=0, le=0.5)
+    """Largest shear term between two axes."""
+    bend_p: float = Field(default=0.5, ge=0, le=1)
+    """Share of views that are bent by a smooth random field."""
+
+
 class IntensityConfig(Config):
     """Random intensity of one view (reference.md, section 3; each range is one uniform draw)."""
 
@@ -54,6 +65,23 @@ class IntensityConfig(Config):
     """Standard deviation of added noise."""
 
 
+class StrongIntensityConfig(IntensityConfig):
+    """Random intensity of the query, which is changed more than the reference."""
+
+    gain: tuple[float, float] = (0.8, 1.3)
+    """Multiplicative brightness."""
+    shift_std: float = 0.15
+    """Standard deviation of additive brightness, in standard deviations of the scan."""
+    gamma: tuple[float, float] = (0.8, 1.3)
+    """Exponent on the view's own range."""
+    contrast: tuple[float, float] = (0.8, 1.3)
+    """Contrast about the mean, clamped to the old range."""
+    blur_vox: tuple[float, float] = (0.7, 1.5)
+    """Standard deviation of Gaussian blur, in voxels."""
+    noise_std: float = 0.04
+    """Standard deviation of added noise."""
+
+
 class ViewConfig(Config):
     """The pair of views and its masks."""
 
@@ -70,16 +98,13 @@ class ViewConfig(Config):
     min_visible_vox: int = Field(default=16, ge=1)
     """A mask counts as visible in a view from this many voxels on."""
     weak: WarpConfig = WarpConfig()
-    strong: WarpConfig = WarpConfig(p=0.8, max_shear=0.1, bend_p=0.5)
+    """Geometry of the reference."""
+    strong: StrongWarpConfig = StrongWarpConfig()
+    """Geometry of the query."""
     weak_intensity: IntensityConfig = IntensityConfig()
-    strong_intensity: IntensityConfig = IntensityConfig(
-        gain=(0.8, 1.3),
-        shift_std=0.15,
-        gamma=(0.8, 1.3),
-        contrast=(0.8, 1.3),
-        blur_vox=(0.7, 1.5),
-        noise_std=0.04,
-    )
+    """Intensity of the reference."""
+    strong_intensity: StrongIntensityConfig = StrongIntensityConfig()
+    """Intensity of the query."""
 
 
 @dataclass(frozen=True)
