@@ -58,6 +58,7 @@ APPS_WITHOUT_TORCH = ("prepare", "inspect", "masks", "evaluate")
 OWNERS = {
     "nibabel": {"io"},
     "SimpleITK": {"io"},
+    "pydicom": {"io"},
     "higra": {"masks"},
     "blosc2": {"store"},
     "lightning_fabric": {"engine"},

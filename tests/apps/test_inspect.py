@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import dicoms
 from mass3d.apps.inspect import InspectConfig, InspectReport, orientation, run
 from mass3d.errors import DataError
 from mass3d.io.write import write_image
@@ -55,6 +56,17 @@ def test_every_scan_is_described_and_every_fault_told(scans: Path, tmp_path: Pat
 def test_the_modality_can_be_set(scans: Path) -> None:
     facts = inspect(scans, modality="pet").cases["a_ct"]
     assert (facts.modality, facts.modality_from) == ("pet", "setting")
+
+
+def test_dicom_is_told_by_its_tags_and_what_is_left_out_is_listed(tmp_path: Path) -> None:
+    dicoms.series(tmp_path / "in/ct")
+    dicoms.series(tmp_path / "in/scout", [0])
+    report = inspect(tmp_path / "in", output=tmp_path / "out")
+    facts = report.cases["ct"]
+    assert (facts.modality, facts.modality_from, facts.file) == ("ct", "tags", "ct")
+    assert "Left out 1 files: 1 x a single slice (001)." in report.summary()
+    (entry,) = read_json(tmp_path / "out" / "inspect.json")["left_out"]
+    assert entry["reason"] == "a single slice"
 
 
 def test_people_see_a_table_a_summary_and_the_faults(scans: Path) -> None:

@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pydicom.dataset import Dataset
 from scipy import ndimage
 
+import dicoms
 from mass3d.apps.prepare import PrepareConfig, PrepareReport, automatic_spacing_mm, run
 from mass3d.errors import ConfigError, DataError, StoreError
+from mass3d.io.dicom.series import LeftOut
 from mass3d.io.write import write_image
 from mass3d.record import read_json
 from mass3d.store.check import check_store
@@ -127,8 +130,46 @@ def test_files_that_are_no_scans_are_listed(tmp_path: Path) -> None:
     write_scan(tmp_path / "in/a.nii.gz", seed=0)
     (tmp_path / "in/readme.txt").write_text("")
     report = prepare(tmp_path / "in", tmp_path / "store")
-    assert report.left_out == (tmp_path / "in/readme.txt",)
-    assert "Left out 1 files that are no scans (readme.txt)" in report.summary()
+    reason = "no image by name and content"
+    assert report.left_out == (LeftOut(tmp_path / "in/readme.txt", reason),)
+    assert f"Left out 1 files: 1 x {reason} (readme.txt)" in report.summary()
+    assert read_json(tmp_path / "store/record.json")["left_out"] == [
+        {"path": str(tmp_path / "in/readme.txt"), "reason": reason, "files": 1}
+    ]
+
+
+def test_dicom_and_nifti_of_one_folder_are_prepared_together(tmp_path: Path) -> None:
+    def blobs(ds: Dataset, number: int) -> None:
+        rng = np.random.default_rng(number // 4)
+        image = ndimage.gaussian_filter(rng.standard_normal((24, 20)), 2.5)
+        ds.Rows, ds.Columns = image.shape
+        ds.PixelData = np.where(image > 0, 1400, 100).astype(np.int16).tobytes()
+        ds.PixelSpacing = [2, 2]
+
+    def cut(ds: Dataset, number: int) -> None:
+        blobs(ds, number)
+        del ds.PixelSpacing
+
+    places = [2.0 * k for k in range(20) if k != 7]
+    dicoms.series(tmp_path / "in/p1/scan", places, change=blobs)
+    dicoms.series(tmp_path / "in/p1/scout", [0], change=blobs)
+    dicoms.series(tmp_path / "in/p2", places, change=cut)
+    write_scan(tmp_path / "in/p3.nii.gz", seed=0)
+    report = prepare(tmp_path / "in", tmp_path / "store")
+    assert [fault.where for fault in report.faults] == ["p2_001"]
+    assert "a slice without PixelSpacing" in report.faults[0].message
+    assert [entry.reason for entry in report.left_out] == ["a single slice"]
+    told = "interpolated 1 missing of 20 slices (number 8)"
+    assert f"Mended 1 scans (p1_scan: {told})" in report.summary()
+    store = Store.open(tmp_path / "store")
+    assert store.case_ids == ("p1_scan", "p3")
+    record = read_json(tmp_path / "store/cases/p1_scan/case.json")
+    assert (record["modality"], record["modality_from"]) == ("ct", "tags")
+    assert (record["mended"], record["source"]["name"]) == ([told], "scan")
+    assert dicoms.SECRET not in "".join(f"{c!r}" for c in contents(tmp_path / "store").values())
+    again = prepare(tmp_path / "in", tmp_path / "store")
+    assert again.kept == ("p1_scan", "p3")
+    assert again.mended == report.mended
 
 
 def test_a_changed_scan_is_prepared_anew(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
+import dicoms
 import mass3d
 from helpers import pretrain_config
 from mass3d.apps import pretrain, segment, task
 from mass3d.engine.fit import WEIGHTS
 from mass3d.errors import ConfigError, DataError, ModelError
-from mass3d.io.read import read_label
+from mass3d.io.read import read_grid, read_label
 from mass3d.transfer.task_file import load_task
 from mass3d.volume.volume import Volume
 
@@ -130,6 +132,24 @@ def test_results_do_not_depend_on_the_axis_order_of_the_file(
         nib.as_closest_canonical(nib.load(tmp_path / "out" / f"ct_{name}.nii.gz")) for name in "ab"
     )
     np.testing.assert_array_equal(np.asarray(a.dataobj), np.asarray(b.dataobj))
+
+
+def test_a_dicom_series_is_segmented_on_its_own_grid(
+    cohort: Path, task_file: Path, tmp_path: Path
+) -> None:
+    def grey(ds: Dataset, _: int) -> None:
+        ds.PixelSpacing = [5, 5]
+
+    dicoms.series(tmp_path / "in/p1", [5.0 * k for k in range(6)], change=grey)
+    config = segment.SegmentConfig(
+        inputs=(tmp_path / "in",), task=task_file, output=tmp_path / "out", device="cpu"
+    )
+    report = segment.run(config)
+    assert report.ok
+    assert list(report.volumes_ml) == ["p1"]
+    grid = read_grid(tmp_path / "out" / "p1.nii.gz").grid
+    np.testing.assert_allclose(grid.affine, read_grid(tmp_path / "in/p1").grid.affine, atol=1e-5)
+    assert grid.shape == read_grid(tmp_path / "in/p1").grid.shape
 
 
 def test_finished_cases_are_not_done_again_and_lost_ones_are(

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+import dicoms
 from mass3d.errors import DataError
-from mass3d.io.cohort import SUFFIXES, CaseFile, case_id_of, find_cases, find_label
-from mass3d.io.sniff import CONVERT_DICOM, is_dicom
+from mass3d.io.cohort import SUFFIXES, CaseFile, case_id_of, find_cases, find_cohort, find_label
+from mass3d.io.sniff import is_dicom
 
 DICOM = bytes(128) + b"DICM" + bytes(100)
 
@@ -106,7 +107,7 @@ def test_a_missing_path_is_refused(tmp_path: Path) -> None:
     told = caught.value
     assert told.where == str(tmp_path / "nowhere")
     assert told.found == "no such file or folder"
-    assert told.expected == f"a scan ({', '.join(SUFFIXES)}) or a folder of scans"
+    assert told.expected == f"a scan ({', '.join(SUFFIXES)}, DICOM, .zip) or a folder of scans"
     assert told.fix == "Check the path."
 
 
@@ -125,24 +126,39 @@ def test_folders_without_a_scan_are_refused_by_name(tmp_path: Path) -> None:
     told = caught.value
     assert told.where == f"{tmp_path / 'a'}, {tmp_path / 'b'}"
     assert told.found == "no scan"
-    assert told.expected == f"files named {', '.join(SUFFIXES)}"
+    assert told.expected == (
+        f"files named {', '.join(SUFFIXES)}, DICOM series, or archives (.zip) of them"
+    )
     assert told.fix == "Check the path."
 
 
-def test_a_folder_that_holds_only_dicom_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    first, _ = touch(tmp_path, "series/CT.1.2.840", "series/IM2.dcm", content=DICOM)
-    touch(tmp_path, "README.txt")
+def test_dicom_without_content_is_left_out_with_a_reason(tmp_path: Path) -> None:
+    first, _ = touch(tmp_path, "CT.1.2.840", "series/IM2.dcm", content=DICOM)
     with pytest.raises(DataError) as caught:
         find_cases([tmp_path])
-    assert caught.value.found == f"no scan but DICOM files, such as {first}"
-    assert caught.value.fix == CONVERT_DICOM
-    assert "dcm2niix" in str(caught.value)
-
-
-def test_scans_beside_dicom_are_found(tmp_path: Path) -> None:
-    touch(tmp_path, "IM1.dcm", content=DICOM)
+    reason = "DICOM without an image (no modality)"
+    assert caught.value.found.startswith(f"no scan but {first.name}: {reason}")
     (path,) = touch(tmp_path, "a.nii")
-    assert [case.path for case in find_cases([tmp_path])] == [path]
+    cohort = find_cohort([tmp_path])
+    assert [case.path for case in cohort.cases] == [path]
+    assert [entry.reason for entry in cohort.left_out] == [reason, reason]
+
+
+def test_files_that_are_no_scans_are_left_out_with_a_reason(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mhd", "a.raw", "notes.txt", ".hidden")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    left_out = {entry.path.name: entry.reason for entry in find_cohort([tmp_path]).left_out}
+    assert left_out == {
+        "notes.txt": "no image by name and content",
+        "link": "a file that cannot be read (No such file or directory)",
+    }
+
+
+def test_a_folder_of_dicom_and_a_file_of_one_name_are_refused(tmp_path: Path) -> None:
+    dicoms.series(tmp_path / "a")
+    touch(tmp_path, "a.nii")
+    with pytest.raises(DataError, match="a second scan of the case 'a'"):
+        find_cases([tmp_path])
 
 
 def test_dicom_is_known_by_its_mark(tmp_path: Path) -> None:
@@ -150,17 +166,6 @@ def test_dicom_is_known_by_its_mark(tmp_path: Path) -> None:
     (text,) = touch(tmp_path, "text.dcm")
     assert is_dicom(dicom)
     assert not any(map(is_dicom, (text, tmp_path, tmp_path / "nowhere")))
-
-
-@pytest.mark.data
-@pytest.mark.parametrize("name", ["ct_20_slices", "missing_slice", "gantry_tilt"])
-def test_real_dicom_series_are_refused_with_the_way_out(data_dir: Path, name: str) -> None:
-    folder = data_dir / "reader" / "dicom" / name
-    with pytest.raises(DataError) as caught:
-        find_cases([folder])
-    assert caught.value.where == str(folder)
-    assert caught.value.found.startswith(f"no scan but DICOM files, such as {folder}/")
-    assert caught.value.fix == CONVERT_DICOM
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 import scans
 from mass3d.errors import DataError
 from mass3d.io.read import read_grid, read_label, read_volume
-from mass3d.io.sniff import CONVERT_DICOM, READABLE
+from mass3d.io.sniff import READABLE
 from oracles import geometry
 
 Maker = Callable[[Path], Any]
@@ -25,7 +25,10 @@ DAMAGED = ("a whole file", "Copy or export it again.")
 EMPTY = (READABLE, "Copy or export it again.")
 PAIR = (READABLE, "Convert the pair to one .nii file.")
 UNPACK = (READABLE, "Unpack it; these formats have a compression of their own.")
-DICOM = (READABLE, CONVERT_DICOM)
+SERIES = (
+    "one DICOM series",
+    "Name the folder that holds all slices of one series, and of no other.",
+)
 TOGETHER = (
     "header and voxels in one folder",
     "Copy both, under the names they were written with.",
@@ -58,6 +61,8 @@ ONE_EDGE = (
     "one edge per axis, in mm",
     "Add the spacing to the header with the tool that wrote it.",
 )
+
+NO_SERIES = r"no series \(1 x DICOM without an image \(no modality\)\)"
 
 
 class Bad(NamedTuple):
@@ -204,8 +209,8 @@ FILES = [
     Bad("type.nii", nifti(datatype=1), broken("data code 1 not supported"), *DAMAGED),
     Bad("pair.hdr", nifti(magic=b"ni1"), "a header of Analyze or of a NIfTI pair .*", *PAIR),
     Bad("analyze.hdr", nifti(magic=b""), "a header of Analyze or of a NIfTI pair .*", *PAIR),
-    Bad("scan.dcm", raw(bytes(128) + b"DICM" + bytes(500)), "a DICOM file", *DICOM),
-    Bad("scan.nii", raw(bytes(128) + b"DICM" + bytes(500)), "a DICOM file", *DICOM),
+    Bad("scan.dcm", raw(bytes(128) + b"DICM" + bytes(500)), NO_SERIES, *SERIES),
+    Bad("scan.nii", raw(bytes(128) + b"DICM" + bytes(500)), NO_SERIES, *SERIES),
     Bad(
         "half.mha",
         cut(itk(), end=-10),
@@ -440,14 +445,26 @@ def test_a_header_without_fault_has_a_grid_and_any_other_is_refused(
 
 
 @pytest.mark.parametrize("read", [read_volume, read_label, read_grid])
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, read: Callable[..., Any]) -> None:
-    for path, reason in ((tmp_path / "no.nii", "No such file"), (tmp_path, "Is a directory")):
+def test_a_missing_file_is_refused(tmp_path: Path, read: Callable[..., Any]) -> None:
+    path = tmp_path / "no.nii"
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert caught.value.where == str(path)
+    assert "No such file" in caught.value.found
+    assert caught.value.expected == READABLE
+    assert caught.value.fix == "Check the path and the permissions."
+
+
+def test_a_folder_is_no_label_map_and_without_dicom_no_scan(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Is a directory"):
+        read_label(tmp_path)
+    for read in (read_volume, read_grid):
         with pytest.raises(DataError) as caught:
-            read(path)
-        assert caught.value.where == str(path)
-        assert reason in caught.value.found
-        assert caught.value.expected == READABLE
-        assert caught.value.fix == "Check the path and the permissions."
+            read(tmp_path)
+        assert (caught.value.found, caught.value.expected) == (
+            "no series (no DICOM)",
+            "one DICOM series",
+        )
 
 
 LABEL_RANGE = (
@@ -528,10 +545,13 @@ def test_a_label_on_another_grid_than_its_scan_is_refused_by_both_names(
 REFUSED = {
     "nifti/four_d.nii.gz": ("a 4D image of 128 x 96 x 24 x 2 voxels", *SPLIT),
     "nrrd/BallBinary30x30x30.raw": (r"content that begins with b'(\\x00){16}'", *NO_FORMAT),
-    "dicom/ct_20_slices/CT.*": ("a DICOM file", *DICOM),
-    "dicom/missing_slice/*.dcm": ("a DICOM file", *DICOM),
-    "dicom/gantry_tilt/*.dcm": ("a DICOM file", *DICOM),
-    "dicom_seg/seg_image_ct_binary.dcm": ("a DICOM file", *DICOM),
+    "dicom/ct_20_slices/CT.*": (r"no series \(1 x a single slice\)", *SERIES),
+    "dicom/missing_slice/*.dcm": (r"no series \(1 x a single slice\)", *SERIES),
+    "dicom/gantry_tilt/*.dcm": (r"no series \(1 x a single slice\)", *SERIES),
+    "dicom_seg/seg_image_ct_binary.dcm": (
+        r"no series \(1 x a DICOM segmentation\)",
+        *SERIES,
+    ),
 }
 
 
@@ -542,10 +562,13 @@ def test_awkward_real_files_that_are_not_read_are_refused(data_dir: Path, name: 
     assert paths
     found, expected, fix = REFUSED[name]
     for path in paths:
-        for read in (read_volume, read_label):
-            with pytest.raises(DataError) as caught:
-                read(path)
-            check(caught.value, path, Bad(path.name, raw(b""), found, expected, fix))
+        with pytest.raises(DataError) as caught:
+            read_volume(path)
+        check(caught.value, path, Bad(path.name, raw(b""), found, expected, fix))
+        with pytest.raises(DataError) as caught:
+            read_label(path)
+        dicom = name.startswith("dicom")
+        assert re.fullmatch("a DICOM file" if dicom else found, caught.value.found)
 
 
 @pytest.mark.data

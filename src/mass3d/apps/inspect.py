@@ -11,15 +11,16 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from mass3d.apps.outcome import Fault, Report
+from mass3d.apps.outcome import Fault, Report, left_out_sentence
 from mass3d.apps.pool import run_cases
 from mass3d.apps.prepare import automatic_spacing_mm, bytes_each, readable_grids
 from mass3d.config import Config
-from mass3d.io.cohort import CaseFile, find_cases
+from mass3d.io.cohort import CaseFile, find_cohort
+from mass3d.io.dicom.series import LeftOut
 from mass3d.io.read import read_volume
 from mass3d.record import write_json
 from mass3d.volume.geometry import SourceGrid
-from mass3d.volume.intensity import guess_modality
+from mass3d.volume.intensity import modality_of
 from mass3d.volume.volume import Modality
 
 LETTERS = ("SI", "AP", "RL")  # of the canonical axes (D, H, W), each way
@@ -30,11 +31,11 @@ class InspectConfig(Config):
     """Settings of `mass3d inspect`."""
 
     inputs: tuple[Path, ...] = Field(min_length=1)
-    """Scans or folders of scans."""
+    """Scans, folders of scans, or archives (.zip) of DICOM."""
     output: Path | None = None
     """Folder for inspect.json; None writes nothing."""
     modality: Modality | Literal["auto"] = "auto"
-    """Kind of scan; auto goes by the name of each file and its histogram."""
+    """Kind of scan; auto goes by DICOM tags, else by the name of each file and its histogram."""
     workers: int | None = Field(default=None, ge=1)
     """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
 
@@ -48,7 +49,7 @@ class CaseFacts:
     spacing_mm: tuple[float, float, float]  # along (D, H, W)
     orientation: str  # towards which side each axis of the file grows, such as RAS
     modality: Modality
-    modality_from: str  # "setting", "name" or "histogram"
+    modality_from: str  # "setting", "tags", "name" or "histogram"
     lowest: float
     highest: float
     mended: tuple[str, ...]
@@ -60,6 +61,7 @@ class InspectReport(Report):
 
     cases: dict[str, CaseFacts]
     spacing_mm: float  # that `prepare` would choose
+    left_out: tuple[LeftOut, ...] = ()  # files that are part of no scan, and why
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
@@ -71,6 +73,7 @@ class InspectReport(Report):
             f"Read {len(self.cases)} scans ({told or 'none'}); {len(self.faults)} faults"
             + (f", {mended} scans mended" if mended else "")
             + f". Prepare would resample to {self.spacing_mm:g} mm."
+            + left_out_sentence(self.left_out)
         )
 
     def show(self, console: Console) -> None:
@@ -104,7 +107,8 @@ class _Job:
 
 def run(config: InspectConfig) -> InspectReport:
     """Read every scan; all faults are told at once. Raises `DataError` for a bad path."""
-    cases = find_cases(config.inputs)
+    cohort = find_cohort(config.inputs)
+    cases = cohort.cases
     grids = readable_grids(cases)
     outcomes = run_cases(
         _inspect,
@@ -116,10 +120,12 @@ def run(config: InspectConfig) -> InspectReport:
     report = InspectReport(
         cases={name: facts for name, facts in outcomes.items() if isinstance(facts, CaseFacts)},
         spacing_mm=automatic_spacing_mm(grids),
+        left_out=cohort.left_out,
         faults=tuple(found for found in outcomes.values() if isinstance(found, Fault)),
     )
     if config.output is not None:
-        write_json(config.output / "inspect.json", asdict(report))
+        left_out = [asdict(entry) | {"path": str(entry.path)} for entry in report.left_out]
+        write_json(config.output / "inspect.json", asdict(report) | {"left_out": left_out})
     return report
 
 
@@ -132,12 +138,8 @@ def orientation(source: SourceGrid) -> str:
 
 
 def _inspect(job: _Job) -> CaseFacts:
-    volume = read_volume(job.case.path)
-    modality, told_by = (
-        guess_modality(volume.voxels, volume.path)
-        if job.modality == "auto"
-        else (job.modality, "setting")
-    )
+    volume = read_volume(job.case.scan)
+    modality, told_by = modality_of(volume) if job.modality == "auto" else (job.modality, "setting")
     return CaseFacts(
         file=job.case.path.name,
         shape=volume.grid.shape,

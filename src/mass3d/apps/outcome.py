@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from mass3d.config import Config, to_toml
+from mass3d.io.dicom.series import LeftOut
 from mass3d.record import run_record, write_bytes, write_json
 
+SHOWN = 3  # mended scans that a summary tells in words; case.json has all
 PLACES = ("output", "workers")  # where results lie and how fast they come, not what they are
 
 
@@ -42,6 +46,24 @@ class Report:
         console.print(self.summary(), highlight=False, markup=False)
         for fault in self.faults:
             console.print(Text(f"  {fault.where}: ", style="bold red").append(fault.message, ""))
+
+
+def left_out_sentence(left_out: Iterable[LeftOut]) -> str:
+    """How many files are part of no scan and why, with an example for each reason; or nothing."""
+    counts: Counter[str] = Counter()
+    example: dict[str, str] = {}
+    for entry in left_out:
+        counts[entry.reason] += entry.files
+        example.setdefault(entry.reason, entry.path.name)
+    told = ", ".join(f"{n} x {reason} ({example[reason]})" for reason, n in counts.most_common())
+    return f" Left out {counts.total()} files: {told}." if counts else ""
+
+
+def mended_sentence(mended: Mapping[str, Sequence[str]]) -> str:
+    """How many cases were mended on the way in, and the first of them in words; or nothing."""
+    told = [f"{name}: {'; '.join(sentences)}" for name, sentences in mended.items() if sentences]
+    more = " ..." if len(told) > SHOWN else ""
+    return f" Mended {len(told)} scans ({'. '.join(told[:SHOWN])}{more})." if told else ""
 
 
 def write_provenance(folder: Path, verb: str, config: Config, **facts: object) -> None:

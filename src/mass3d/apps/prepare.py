@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,16 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat
 
-from mass3d.apps.outcome import Fault, Report, write_provenance
+from mass3d.apps.outcome import (
+    Fault,
+    Report,
+    left_out_sentence,
+    mended_sentence,
+    write_provenance,
+)
 from mass3d.apps.pool import run_cases
 from mass3d.config import Config
 from mass3d.errors import ConfigError, DataError, Mass3dError
-from mass3d.io.cohort import CaseFile, find_cases
+from mass3d.io.cohort import CaseFile, find_cohort, source_hash
+from mass3d.io.dicom.series import LeftOut
 from mass3d.io.read import read_grid, read_volume
-from mass3d.io.sniff import CONVERT_DICOM, is_dicom
 from mass3d.masks.hierarchy import HierarchyConfig, propose
 from mass3d.masks.layers import MaskSet
-from mass3d.record import file_hash, text_hash
 from mass3d.store.reader import whole_record
 from mass3d.store.schema import Source, StoreSettings, case_folder
 from mass3d.store.writer import (
@@ -40,7 +45,6 @@ from mass3d.volume.volume import Modality
 
 FINEST_MM = 1.0  # automatic spacing is never finer: masks and networks see enough at this
 WORKER_BYTES = 3e8  # of a worker at rest, with its libraries
-DETACHED = (".mhd", ".nhdr")  # headers whose voxels lie in a file beside them
 VOXEL_BYTES = 160  # at the peak, per voxel of the source or the store, whichever has more
 
 
@@ -48,13 +52,13 @@ class PrepareConfig(Config):
     """Settings of `mass3d prepare`."""
 
     inputs: tuple[Path, ...] = Field(min_length=1)
-    """Scans or folders of scans."""
+    """Scans, folders of scans, or archives (.zip) of DICOM."""
     output: Path
     """Store to write, or to go on with."""
     spacing_mm: Annotated[FiniteFloat, Field(gt=0)] | Literal["auto"] = "auto"
     """Edge of the cubic voxels; auto keeps that of an existing store, else goes by the headers."""
     modality: Modality | Literal["auto"] = "auto"
-    """Kind of scan; auto goes by the name of each file and its histogram."""
+    """Kind of scan; auto goes by DICOM tags, else by the name of each file and its histogram."""
     ct_clip_hu: Range = (-991.0, 500.0)
     """CT is clipped to this range."""
     percentiles: Percentiles = (2.0, 98.0)
@@ -73,10 +77,10 @@ class PrepareReport(Report):
     spacing_mm: float
     prepared: tuple[str, ...]  # done now
     kept: tuple[str, ...]  # done before, from the same file with the same settings
-    left_out: tuple[Path, ...]  # files of the input folders that are no scans by their names
-    num_dicom: int  # of those left out
+    left_out: tuple[LeftOut, ...]  # files of the inputs that are part of no scan, and why
     num_masks: dict[str, int]
     fingerprint: str
+    mended: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # case -> repairs, if any
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
@@ -85,14 +89,9 @@ class PrepareReport(Report):
         masks = f", {round(np.median(list(self.num_masks.values())))} masks each" if done else ""
         before = f" ({len(self.kept)} of them earlier)" if self.kept else ""
         failed = f" {len(self.faults)} could not be prepared." if self.faults else ""
-        names = ", ".join(path.name for path in self.left_out[:3])
-        more = ", ..." if len(self.left_out) > 3 else ""
-        other = f" Left out {len(self.left_out)} files that are no scans ({names}{more})."
-        if self.num_dicom:
-            other += f" {self.num_dicom} of them are DICOM. {CONVERT_DICOM}"
         return (
-            f"Prepared {done} scans{before} at {self.spacing_mm:g} mm{masks}, "
-            f"in {self.store}.{failed}{other if self.left_out else ''}"
+            f"Prepared {done} scans{before} at {self.spacing_mm:g} mm{masks}, in {self.store}."
+            f"{failed}{mended_sentence(self.mended)}{left_out_sentence(self.left_out)}"
         )
 
 
@@ -107,6 +106,7 @@ class _Job:
 class _Done:
     kept: bool
     num_masks: int
+    mended: tuple[str, ...]
 
 
 def run(config: PrepareConfig) -> PrepareReport:
@@ -116,9 +116,10 @@ def run(config: PrepareConfig) -> PrepareReport:
     of earlier calls with the same settings stay in the store. Raises `StoreError` when the
     folder holds something else or cases of other settings, `DataError` when there is no scan.
     """
-    cases = find_cases(config.inputs)
+    cohort = find_cohort(config.inputs)
+    cases = cohort.cases
     _require_apart(config)
-    left_out = _left_out(config, cases)
+    left_out = _apart_from(config.output, cohort.left_out)
     with open_for_writing(config.output):
         grids = readable_grids(cases)
         settings = _settle(config, grids)
@@ -141,7 +142,7 @@ def run(config: PrepareConfig) -> PrepareReport:
             spacing_mm=index.spacing_mm,
             cases=len(index.cases),
             fingerprint=index.fingerprint,
-            left_out=[str(path) for path in left_out],
+            left_out=[asdict(entry) | {"path": str(entry.path)} for entry in left_out],
             faults=[{"where": fault.where, "message": fault.message} for fault in faults],
         )
         write_index(config.output, index)
@@ -152,9 +153,9 @@ def run(config: PrepareConfig) -> PrepareReport:
         prepared=tuple(name for name, found in done.items() if not found.kept),
         kept=tuple(name for name, found in done.items() if found.kept),
         left_out=left_out,
-        num_dicom=sum(map(is_dicom, left_out)),
         num_masks={name: found.num_masks for name, found in done.items()},
         fingerprint=index.fingerprint,
+        mended={name: found.mended for name, found in done.items() if found.mended},
         faults=faults,
     )
 
@@ -198,11 +199,11 @@ def propose_masks(
 def _prepare(job: _Job) -> _Done:
     """Read, prepare, propose and write one case, unless exactly that was done before."""
     case, settings = job.case, job.settings
-    source = Source(name=case.path.name, sha256=_source_hash(case.path))
+    source = Source(name=case.path.name, sha256=source_hash(case))
     old = whole_record(case_folder(job.root, case.case_id))
     if old and old.source == source and old.settings == settings.fingerprint:
-        return _Done(kept=True, num_masks=old.num_masks)
-    scan = prepare_volume(read_volume(case.path), settings.preparation)
+        return _Done(kept=True, num_masks=old.num_masks, mended=old.mended)
+    scan = prepare_volume(read_volume(case.scan), settings.preparation)
     masks = propose_masks(
         as_stored(scan.image),
         settings=settings,
@@ -211,29 +212,12 @@ def _prepare(job: _Job) -> _Done:
         where=case.path,
     )
     write_case(job.root, case.case_id, scan, masks, source=source, settings=settings)
-    return _Done(kept=False, num_masks=len(masks))
+    return _Done(kept=False, num_masks=len(masks), mended=scan.mended)
 
 
-def _source_hash(path: Path) -> str:
-    """SHA-256 of a scan; of a detached header and its data files together."""
-    if not path.name.lower().endswith(DETACHED):
-        return file_hash(path)
-    parts = sorted(part for part in path.parent.glob(f"{path.stem}.*") if part.is_file())
-    return text_hash([[part.name, file_hash(part)] for part in parts])
-
-
-def _left_out(config: PrepareConfig, cases: Iterable[CaseFile]) -> tuple[Path, ...]:
-    """Visible files of the input folders that are neither scans nor data of detached headers."""
-    paths = [case.path for case in cases]
-    headers = {path.with_suffix("") for path in paths if path.name.lower().endswith(DETACHED)}
-    files = {
-        file
-        for folder in config.inputs
-        for file in folder.rglob("*")
-        if file.is_file() and not file.is_relative_to(config.output)
-        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    }
-    return tuple(sorted(f for f in files - set(paths) if f.with_suffix("") not in headers))
+def _apart_from(output: Path, left_out: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
+    """Without the files of the store itself, which may lie in a folder of scans."""
+    return tuple(entry for entry in left_out if not entry.path.is_relative_to(output))
 
 
 def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:
@@ -253,12 +237,12 @@ def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:
     )
 
 
-def readable_grids(cases: list[CaseFile]) -> list[Grid]:
+def readable_grids(cases: Iterable[CaseFile]) -> list[Grid]:
     """Grids of the scans whose headers can be read; the others become faults when prepared."""
     grids = []
     for case in cases:
         try:
-            grids.append(read_grid(case.path).grid)
+            grids.append(read_grid(case.scan).grid)
         except (Mass3dError, OSError):
             continue
     return grids

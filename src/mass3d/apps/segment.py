@@ -14,10 +14,10 @@ from rich.progress import track
 from mass3d.apps.outcome import Fault, Report, write_provenance
 from mass3d.config import Config
 from mass3d.errors import ConfigError, Mass3dError, ModelError
-from mass3d.io.cohort import CaseFile, find_cases
+from mass3d.io.cohort import CaseFile, find_cases, source_hash
 from mass3d.io.read import read_volume
 from mass3d.io.write import write_label
-from mass3d.record import file_hash, read_json, write_json
+from mass3d.record import read_json, write_json
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, load_task, require_model
 
@@ -28,7 +28,7 @@ class SegmentConfig(Config):
     """Settings of `mass3d segment`."""
 
     inputs: tuple[Path, ...] = Field(min_length=1)
-    """Scans or folders of scans."""
+    """Scans, folders of scans, or archives (.zip) of DICOM."""
     task: Path
     """Task file."""
     output: Path
@@ -71,7 +71,7 @@ def run(config: SegmentConfig) -> SegmentReport:
     console = Console(stderr=True)
     for case in track(cases, "segment", console=console, disable=not console.is_terminal):
         try:
-            source = file_hash(case.path)
+            source = source_hash(case)
             target = config.output / f"{case.case_id}.nii.gz"
             if done.get(case.case_id, {}).get("source") == source and target.exists():
                 continue
@@ -90,7 +90,7 @@ def segment_case(
     segmenter: Segmenter, task: Task, case: CaseFile, target: Path, *, overlap: float
 ) -> dict[str, float]:
     """Segment one scan into `target`; returns the volume of every structure in millilitres."""
-    volume = read_volume(case.path)
+    volume = read_volume(case.scan)
     labels = segmenter.segment(volume, task, overlap=overlap)
     write_label(target, labels, volume.source)
     return _volumes_ml(labels, task.structures, float(np.prod(volume.spacing_mm)))

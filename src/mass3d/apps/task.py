@@ -23,7 +23,7 @@ class TaskConfig(Config):
     """Settings of `mass3d task`."""
 
     images: tuple[Path, ...] = Field(min_length=1)
-    """Reference scans."""
+    """Reference scans: files, or folders or archives (.zip) of one DICOM series each."""
     labels: tuple[Path, ...] = Field(min_length=1)
     """Their label maps, in the same order."""
     model: Path

@@ -1,6 +1,7 @@
 """Read a scan or a label map by what the file holds, not by its name.
 
-NIfTI-1 and -2 (plain or gzip, either byte order), NRRD and MetaImage (attached or detached).
+NIfTI-1 and -2 (plain or gzip, either byte order), NRRD and MetaImage (attached or detached), and
+scans as DICOM: a series that was found before, or a folder, archive or file that holds just one.
 Everything leaves here as a `Volume` in canonical axes, RAS+.
 """
 
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 
 from mass3d.errors import DataError
 from mass3d.io.checks import Raw, farthest_mm, times
+from mass3d.io.dicom.series import Series
+from mass3d.io.dicom.volume import only_series, read_series, read_series_grid, series_modality
 from mass3d.io.itk import read_itk, read_itk_grid
 from mass3d.io.nifti import read_nifti, read_nifti_grid
-from mass3d.io.sniff import sniff
+from mass3d.io.sniff import is_dicom, is_zip, sniff
 from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.volume import Volume
 
@@ -33,13 +36,16 @@ class Header:
     source: SourceGrid
 
 
-def read_volume(path: Path) -> Volume:
-    """Read a scan: float32 voxels (D, H, W), HU for CT. Raises `DataError`.
+def read_volume(scan: Path | Series) -> Volume:
+    """Read a scan: float32 voxels (D, H, W), HU for CT, SUV for PET. Raises `DataError`.
 
-    NaN and infinite voxels are replaced by the lowest finite value, and the volume tells so,
-    when they are less than half of the scan; otherwise, and for a constant scan, it is refused.
+    PET is SUV where it comes as DICOM; other files hold what they hold. NaN and infinite voxels
+    are replaced by the lowest finite value, and the volume tells so, when they are less than half
+    of the scan; otherwise, and for a constant scan, it is refused.
     """
-    raw = _read(path)
+    found = _resolved(scan)
+    path = found.path if isinstance(found, Series) else found
+    raw = read_series(found) if isinstance(found, Series) else _read(found)
     source, mended = raw.source, raw.mended
     if min(source.shape) < 2:
         raise DataError(
@@ -59,7 +65,8 @@ def read_volume(path: Path) -> Volume:
             expected="an image",
             fix="Export the scan again; this file shows nothing.",
         )
-    return Volume(image, source.grid, source, path, mended)
+    modality = series_modality(found) if isinstance(found, Series) else None
+    return Volume(image, source.grid, source, path, mended, modality)
 
 
 def read_label(path: Path, *, like: Volume | None = None) -> Volume:
@@ -78,10 +85,14 @@ def read_label(path: Path, *, like: Volume | None = None) -> Volume:
     return replace(volume, grid=like.grid)
 
 
-def read_grid(path: Path) -> Header:
-    """The geometry of a file without its voxels. Raises `DataError`."""
-    kind = sniff(path)
-    source = read_nifti_grid(path) if kind == "nifti" else read_itk_grid(path, kind)
+def read_grid(scan: Path | Series) -> Header:
+    """The geometry of a scan or label map without its voxels. Raises `DataError`."""
+    found = _resolved(scan)
+    if isinstance(found, Series):
+        source = read_series_grid(found)
+    else:
+        kind = sniff(found)
+        source = read_nifti_grid(found) if kind == "nifti" else read_itk_grid(found, kind)
     return Header(source.grid, source)
 
 
@@ -100,6 +111,13 @@ def require_same_grid(label: Volume, image: Volume) -> None:
         expected=f"the grid of {image.path or 'its image'}: {_describe(theirs)}",
         fix="Resample the label onto its image with the tool that made it.",
     )
+
+
+def _resolved(scan: Path | Series) -> Path | Series:
+    """The series of a path that holds DICOM. Raises `DataError` where it holds several."""
+    if isinstance(scan, Path) and (scan.is_dir() or is_zip(scan) or is_dicom(scan)):
+        return only_series(scan)
+    return scan
 
 
 def _read(path: Path) -> Raw:

@@ -12,9 +12,7 @@ from mass3d.io.checks import damaged
 
 Format = Literal["nifti", "nrrd", "metaimage"]
 READABLE: Final = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd)"
-CONVERT_DICOM: Final = (
-    "DICOM is not read yet: convert every series to one NIfTI file, with dcm2niix for instance."
-)
+MARKED: Final = 132  # bytes at the start of a file that show whether it is DICOM
 GZIP: Final = b"\x1f\x8b"
 METAIMAGE: Final = re.compile(rb"^(ObjectType|NDims|DimSize|ElementType)\s*=", re.MULTILINE)
 # size of the header, which comes first -> place and text of the mark of a single file
@@ -47,12 +45,28 @@ def sniff(path: Path) -> Format:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a readable file has the mark of DICOM."""
+    """Whether a readable file begins as DICOM does."""
     try:
         with path.open("rb") as stream:
-            return _has_dicom_mark(stream.read(132))
+            return has_dicom_start(stream.read(MARKED))
     except OSError:
         return False
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is an archive, which only its name can tell: other formats are zipped too."""
+    return path.suffix.lower() == ".zip"
+
+
+def has_dicom_start(start: bytes) -> bool:
+    """Whether a file that begins so has the mark of DICOM or, of an old one, its first tag.
+
+    The first tag is of group 2 or 8, little-endian, and low in the group: its length or a UID.
+    """
+    if start[128:MARKED] == b"DICM":
+        return True
+    group, element = int.from_bytes(start[:2], "little"), int.from_bytes(start[2:4], "little")
+    return len(start) == MARKED and group in {2, 8} and element <= 0x18
 
 
 def _start(path: Path) -> bytes:
@@ -100,15 +114,16 @@ def _is_nifti(path: Path, start: bytes) -> bool:
 
 
 def _stranger(path: Path, start: bytes) -> DataError:
-    if _has_dicom_mark(start):
-        return DataError(path, found="a DICOM file", expected=READABLE, fix=CONVERT_DICOM)
+    if has_dicom_start(start[:MARKED]):
+        return DataError(
+            path,
+            found="a DICOM file",
+            expected=READABLE,
+            fix="DICOM is read as scans, not as label maps: convert it to NIfTI.",
+        )
     return DataError(
         path,
         found=f"content that begins with {start[:16]!r}",
         expected=READABLE,
         fix="This is not an image file of these formats, whatever its name says.",
     )
-
-
-def _has_dicom_mark(start: bytes) -> bool:
-    return start[128:132] == b"DICM"

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mass3d.volume.volume import Modality
+from mass3d.volume.volume import Modality, Volume
 
 NAME_TOKENS: Final[dict[Modality, frozenset[str]]] = {
     "ct": frozenset({"ct", "cbct", "ldct"}),
@@ -45,6 +45,13 @@ class Intensity:
     def plain(self) -> dict[str, float]:
         """JSON-able form."""
         return asdict(self)
+
+
+def modality_of(volume: Volume) -> tuple[Modality, str]:
+    """The modality and what told it: "tags" of the file, else as `guess_modality`."""
+    if volume.modality is not None:
+        return volume.modality, "tags"
+    return guess_modality(volume.voxels, volume.path)
 
 
 def guess_modality(image: NDArray[Any], path: Path | None) -> tuple[Modality, str]:

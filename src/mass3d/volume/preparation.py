@@ -13,7 +13,7 @@ from mass3d.config import Config
 from mass3d.errors import DataError
 from mass3d.volume.body import body_mask
 from mass3d.volume.geometry import Grid, SourceGrid
-from mass3d.volume.intensity import Intensity, guess_modality
+from mass3d.volume.intensity import Intensity, modality_of
 from mass3d.volume.resample import resample_image, resample_label
 from mass3d.volume.volume import Modality, Volume
 
@@ -37,7 +37,7 @@ class PreparationConfig(Config):
     spacing_mm: float = Field(gt=0, allow_inf_nan=False)
     """Edge of the cubic voxels."""
     modality: Modality | Literal["auto"] = "auto"
-    """Kind of scan; auto goes by the file's name and histogram."""
+    """Kind of scan; auto goes by DICOM tags, else by the file's name and histogram."""
     ct_clip_hu: Range = (-991.0, 500.0)
     """CT is clipped to this range."""
     ct_mean_std_hu: tuple[FiniteFloat, PositiveFloat] = (-100.0, 300.0)
@@ -55,7 +55,7 @@ class Prepared:
     grid: Grid
     source: SourceGrid
     modality: Modality
-    modality_from: str  # "setting", "name" or "histogram"
+    modality_from: str  # "setting", "tags", "name" or "histogram"
     intensity: Intensity
     mended: tuple[str, ...]
 
@@ -104,7 +104,7 @@ def _modality(
         return override, "setting"
     if config.modality != "auto":
         return config.modality, "setting"
-    return guess_modality(volume.voxels, volume.path)
+    return modality_of(volume)
 
 
 def _measure(

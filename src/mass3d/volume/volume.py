@@ -23,6 +23,7 @@ class Volume:
     source: SourceGrid  # the grid of the file they came from
     path: Path | None = None  # the file, for messages
     mended: tuple[str, ...] = field(default=())  # repairs made on the way in, one sentence each
+    modality: Modality | None = None  # where the file says it, as DICOM does
 
     def __post_init__(self) -> None:
         assert self.voxels.shape == self.grid.shape, (self.voxels.shape, self.grid.shape)

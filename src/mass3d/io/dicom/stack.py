@@ -1,0 +1,160 @@
+"""Slices of one volume -> a regular grid: gaps, uneven steps and tilt, by rules.
+
+Steps are taken along the normal of the slices.
+- Every slice within `NEAR` of a step from an even grid: the grid is taken.
+- Places of that grid without a slice: interpolated, if at most one in `ONE_IN` is missing and no
+  two in a row; otherwise refused. (The grid ends with the slices, so no end is made up.)
+- Otherwise uneven: resampled to even steps, if every step is within `UNEVEN` of the usual one.
+- Slices that drift sideways (gantry tilt): sheared back, if they lie on one line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mass3d.errors import DataError
+from mass3d.io.checks import SKEW_LIMIT_DEG, require_edges
+from mass3d.io.dicom.header import Slice
+from mass3d.io.dicom.series import SAME_MM, Series, places_of
+from mass3d.volume.geometry import Shape
+
+NEAR = 0.1  # of a step
+ONE_IN = 10  # slices may be missing
+UNEVEN = 0.25  # of the usual step
+DRIFT_VOX = 0.1  # sideways over the whole stack; less is rounding in the header
+STRAY_VOX = 0.5  # of a slice from the line that the others lie on
+LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Stack:
+    """How slices make a regular grid of (columns, rows, slices)."""
+
+    shape: Shape
+    affine: NDArray[np.float64]  # (4, 4): index (i, j, k) -> RAS+ mm
+    places: tuple[float, ...]  # k of every place that has a slice; whole where the grid is even
+    shifts: NDArray[np.float64]  # (places, 2): index (i, j) of a place's first pixel
+    mended: tuple[str, ...]
+
+
+def stack_slices(series: Series) -> Stack:
+    """The grid of a volume. Raises `DataError` where its slices make none."""
+    first = _first_of_places(series)
+    positions = np.array([part.position for part in first])
+    normal = first[0].normal
+    along = (positions - positions[0]) @ normal
+    _require_all_of_span(series, along + float(positions[0] @ normal))
+    places, step, told = _even(series, along)
+    axes = np.reshape(first[0].axes, (2, 3))
+    edges = np.array(first[0].pixel_mm[::-1])  # between columns, between rows
+    require_edges(series.path, edges)
+    drift = _drift(series, (positions - positions[0]) @ axes.T, places, edges)
+    angle = _degrees(drift, step)
+    rows, columns = first[0].shape
+    size = np.array([columns, rows])
+    depth = round(places[-1]) + 1
+    third, shifts = normal * step, np.zeros((len(places), 2))
+    if angle > SKEW_LIMIT_DEG:
+        shifts = np.outer(places, drift / edges)
+        shifts -= shifts.min(axis=0)
+        size += np.ceil(shifts.max(axis=0) - 1e-6).astype(int)
+        told += (f"gantry tilt of {angle:.1f} degrees: slices resampled to a regular grid",)
+    elif np.any(np.abs(drift) * (depth - 1) > DRIFT_VOX * edges):
+        third = third + drift @ axes  # so little skew is kept, as in any other format
+    affine = np.eye(4)
+    affine[:3, :2], affine[:3, 2] = axes.T * edges, third
+    affine[:3, 3] = positions[0] - (shifts[0] * edges) @ axes
+    shape = (int(size[0]), int(size[1]), depth)
+    return Stack(shape, LPS_TO_RAS @ affine, tuple(places.tolist()), shifts, told)
+
+
+def _first_of_places(series: Series) -> list[Slice]:
+    places = places_of(series.slices)
+    return [series.slices[places.index(place)] for place in range(places[-1] + 1)]
+
+
+def _require_all_of_span(series: Series, along: NDArray[np.float64]) -> None:
+    """Raise `DataError` when other volumes of the same series reach further than this one."""
+    lowest, highest = series.span_mm
+    lost = max(along[0] - lowest, highest - along[-1])
+    if lost > SAME_MM:
+        raise _refused(
+            series,
+            f"a volume ({series.volume}) that ends {lost:.3g} mm before the others of its series",
+            "volumes with all their slices",
+        )
+
+
+def _even(
+    series: Series, along: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float, tuple[str, ...]]:
+    """Place of every slice in steps, the step in mm, and what was mended."""
+    gaps = np.diff(along)
+    usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
+    whole = np.concatenate([[0.0], np.cumsum(np.maximum(1, np.round(gaps / usual)))])
+    step = float(along[-1] / whole[-1])
+    if np.abs(step * whole - along).max() <= NEAR * step:
+        return whole, step, _missing(series, whole)
+    if np.abs(gaps / usual - 1).max() <= UNEVEN:
+        step = float(along[-1] / len(gaps))
+        told = f"uneven steps of {gaps.min():.3g} to {gaps.max():.3g} mm: resampled to {step:.3g}"
+        return along / step, step, (told,)
+    raise _refused(
+        series,
+        f"steps between slices of {gaps.min():.3g} to {gaps.max():.3g} mm",
+        f"even steps; up to {UNEVEN:.0%} off the usual {usual:.3g} mm are resampled",
+    )
+
+
+def _missing(series: Series, whole: NDArray[np.float64]) -> tuple[str, ...]:
+    """The sentence about slices to interpolate. Raises `DataError` when they are too many."""
+    total = int(whole[-1]) + 1
+    gone = sorted(set(range(total)) - set(whole.astype(int).tolist()))
+    if not gone:
+        return ()
+    names = ", ".join(str(place + 1) for place in gone[:10]) + (", ..." if gone[10:] else "")
+    if len(gone) * ONE_IN > total or np.diff(whole).max() > 2:
+        raise _refused(
+            series,
+            f"{len(gone)} of {total} slices missing (number {names})",
+            f"all; one in {ONE_IN} is interpolated, but no two in a row",
+        )
+    return (f"interpolated {len(gone)} missing of {total} slices (number {names})",)
+
+
+def _drift(
+    series: Series,
+    sideways: NDArray[np.float64],
+    places: NDArray[np.float64],
+    edges: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """How many mm each step moves along a row and along a column.
+
+    sideways (places, 2) in mm. Raises `DataError` when the slices do not lie on one line.
+    """
+    drift = (places @ sideways) / (places @ places)
+    stray = np.abs(sideways - np.outer(places, drift)) / edges
+    if stray.max() > STRAY_VOX:
+        raise _refused(
+            series,
+            f"slices that lie up to {stray.max():.2g} pixels beside the line of the others",
+            "slices stacked along one line",
+        )
+    return np.asarray(drift)
+
+
+def _degrees(drift: NDArray[np.float64], step: float) -> float:
+    return float(np.degrees(np.arctan2(np.linalg.norm(drift), step)))
+
+
+def _refused(series: Series, found: str, expected: str) -> DataError:
+    return DataError(
+        series.path,
+        found=found,
+        expected=expected,
+        fix="Export the series again with all its slices, or convert it with another tool.",
+    )
