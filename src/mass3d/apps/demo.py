@@ -351,7 +351,7 @@ PROPOSALS_NOTE = (
 COMMANDS = (
     ("mass3d inspect scans/", "What is in the folder, and what is wrong with it."),
     ("mass3d prepare scans/ -o store/", "One grid, one intensity scale, and masks for each scan."),
-    ("mass3d pretrain store/ -o run/", "Learn from them, 3000 steps; more are better: --steps 10000."),
+    ("mass3d pretrain store/ -o run/", "Learn from them. Longer is better: --steps 10000."),
     (
         "mass3d task -i a.nii.gz -l a_label.nii.gz -m run/ -o mine.task",
         "Show one labelled scan, or several.",
