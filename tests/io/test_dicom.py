@@ -507,6 +507,13 @@ def test_pet_that_cannot_become_suv_is_refused(
     assert refused(tmp_path).found == found
 
 
+def test_a_broken_number_among_the_tags_of_suv_is_refused(tmp_path: Path) -> None:
+    paths = dicoms.series(tmp_path, modality="PT", change=dicoms.pet)
+    for path in paths:
+        path.write_bytes(path.read_bytes().replace(b"200000000.0", b"2000\0x000.0"))
+    assert refused(tmp_path).found.startswith("a damaged or incomplete image (could not convert")
+
+
 # --- files -------------------------------------------------------------------------------------
 
 

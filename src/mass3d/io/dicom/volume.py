@@ -11,9 +11,9 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 from mass3d.errors import DataError
-from mass3d.io.checks import Raw, source_grid
+from mass3d.io.checks import Raw, damaged, source_grid
 from mass3d.io.dicom.files import dicom_files
-from mass3d.io.dicom.header import DIMENSIONS, MODALITIES, Slice
+from mass3d.io.dicom.header import DIMENSIONS, MODALITIES, Slice, quiet_pydicom
 from mass3d.io.dicom.pixels import read_pixels, require_plain_scale
 from mass3d.io.dicom.series import Series, gather, name_series, places_of
 from mass3d.io.dicom.stack import Stack, stack_slices
@@ -95,12 +95,19 @@ class _Scale:
         require_plain_scale(part, header)
         if self.suv is None:
             self.suv = self._suv(header) if part.modality == "PT" else 1.0
-        plane = stored.astype(np.float64) * part.slope + part.intercept
-        return (plane * self.suv).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no number is dealt with later
+            plane = stored.astype(np.float64) * part.slope + part.intercept
+            return (plane * self.suv).astype(np.float32)
 
     def _suv(self, header: Dataset) -> float:
         started = [str(part.dimensions[ACQUIRED] or "") for part in self.series.slices]
-        scale, self.told = suv_scale(header, started=started, where=self.series.path)
+        try:
+            with quiet_pydicom():
+                scale, self.told = suv_scale(header, started=started, where=self.series.path)
+        except DataError:
+            raise
+        except Exception as error:  # a broken tag can make pydicom raise anything
+            raise damaged(self.series.path, str(error) or type(error).__name__) from error
         return scale
 
 
