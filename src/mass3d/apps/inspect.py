@@ -124,7 +124,7 @@ def run(config: InspectConfig) -> InspectReport:
         faults=tuple(found for found in outcomes.values() if isinstance(found, Fault)),
     )
     if config.output is not None:
-        left_out = [asdict(entry) | {"path": str(entry.path)} for entry in report.left_out]
+        left_out = [entry.plain() for entry in report.left_out]
         write_json(config.output / "inspect.json", asdict(report) | {"left_out": left_out})
     return report
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -142,7 +142,7 @@ def run(config: PrepareConfig) -> PrepareReport:
             spacing_mm=index.spacing_mm,
             cases=len(index.cases),
             fingerprint=index.fingerprint,
-            left_out=[asdict(entry) | {"path": str(entry.path)} for entry in left_out],
+            left_out=[entry.plain() for entry in left_out],
             faults=[{"where": fault.where, "message": fault.message} for fault in faults],
         )
         write_index(config.output, index)

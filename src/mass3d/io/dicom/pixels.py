@@ -71,7 +71,7 @@ def _decode(header: Dataset, frames: list[int]) -> list[NDArray[Any]]:
     _complete(header)
     try:
         return [np.array(plane) for plane in iter_pixels(header, indices=frames)]
-    except Exception:
+    except Exception:  # whatever pydicom's decoders raise, GDCM may know the syntax
         if not header.file_meta.TransferSyntaxUID.is_encapsulated:
             raise
         everything = _decode_with_gdcm(header)

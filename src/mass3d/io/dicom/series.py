@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
@@ -54,6 +54,10 @@ class LeftOut:
     path: Path  # the first of them
     reason: str
     files: int = 1
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self) | {"path": str(self.path)}
 
 
 @dataclass(frozen=True)
