@@ -40,6 +40,7 @@ APPS = (
     "progress",
     "pool",
     "pictures",
+    "page",
     "prepare",
     "inspect",
     "masks",

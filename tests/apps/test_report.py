@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 import json
-import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import pages
 from mass3d.apps import findings
-from mass3d.apps.pictures import draw, structure_colours
+from mass3d.apps.pictures import Picture, draw, structure_colours
 from mass3d.apps.report import (
-    Picture,
     ReportContent,
     ShownCase,
     curve_line,
@@ -51,31 +49,12 @@ def content() -> ReportContent:
     )
 
 
-class Sources(HTMLParser):
-    """Collects everything a browser would load, and whether tags are balanced."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.loads += [v or "" for k, v in attrs if k in ("src", "href", "srcset", "data")]
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 def test_the_page_loads_nothing_from_anywhere(content: ReportContent) -> None:
     page = render_page(content)
-    parser = Sources()
-    parser.feed(page)
-    assert not parser.open
-    assert len(parser.loads) == 10
-    assert all(address.startswith("data:image/png;base64,") for address in parser.loads)
-    assert not re.search(r"https?://|@import|url\(|<script|<link", page)
+    loads = pages.require_whole(page)
+    assert len(loads) == 10
+    assert all(address.startswith("data:image/png;base64,") for address in loads)
+    assert "<script" not in page
 
 
 def test_the_page_says_the_scores_the_weak_points_and_what_to_type(content: ReportContent) -> None:
@@ -92,10 +71,8 @@ def test_names_from_files_cannot_break_the_page(content: ReportContent) -> None:
 
 
 def test_a_page_without_a_curve_or_notes_is_still_whole(content: ReportContent) -> None:
-    parser = Sources()
     bare = {**vars(content), "curve": (), "notes": ()}
-    parser.feed(render_page(ReportContent(**bare)))
-    assert not parser.open
+    pages.require_whole(render_page(ReportContent(**bare)))
 
 
 def test_the_report_is_a_page_and_a_picture_and_the_same_bytes_again(

@@ -17,6 +17,7 @@ from mass3d.apps.inspect import InspectReport
 from mass3d.apps.pictures import (
     Colour,
     Overlay,
+    Picture,
     Plane,
     Rgb,
     best_plane,
@@ -26,7 +27,7 @@ from mass3d.apps.pictures import (
     mask_overlays,
     structure_colours,
 )
-from mass3d.apps.report import Picture, Sample, ShownCase, StructureScore
+from mass3d.apps.report import Sample, ShownCase, StructureScore
 from mass3d.io.read import read_label, read_volume
 from mass3d.masks.layers import MaskSet
 from mass3d.metrics.statistics import bootstrap_mean

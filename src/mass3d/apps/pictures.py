@@ -38,6 +38,15 @@ PALETTE: Final[tuple[Colour, ...]] = (
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A rendered slice and the words beneath it."""
+
+    pixels: Rgb
+    title: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Plane:
     """One slice of a volume (D, H, W): axial on axis 0, coronal on 1, sagittal on 2."""
 

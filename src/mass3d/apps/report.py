@@ -13,22 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mass3d.apps.pictures import Colour, Rgb, css, png_uri
+from mass3d.apps.page import decimals, render, write_page
+from mass3d.apps.pictures import Colour, Picture
 from mass3d.metrics.statistics import Interval
-from mass3d.record import VERSION, write_bytes
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A rendered slice and the words beneath it."""
-
-    pixels: Rgb
-    title: str
-    note: str = ""
+from mass3d.record import write_bytes
 
 
 @dataclass(frozen=True)
@@ -93,24 +84,13 @@ class Line:
 
 def write_report(content: ReportContent, folder: Path) -> Path:
     """Write `report.html` and `overview.png` into `folder`; returns the page."""
-    page = folder / "report.html"
-    write_bytes(page, render_page(content).encode())
     write_bytes(folder / "overview.png", render_overview(content))
-    return page
+    return write_page(folder / "report.html", "report.html", **page_context(content))
 
 
 def render_page(content: ReportContent) -> str:
     """The page as HTML that needs no other file and no network."""
-    environment = Environment(
-        loader=PackageLoader("mass3d.apps"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"png_uri": png_uri, "css": css, "dice": _dice_text}
-    page = environment.get_template("report.html").render(**page_context(content))
-    return page.lstrip()  # the template begins with its macros
+    return render("report.html", **page_context(content))
 
 
 def page_context(content: ReportContent) -> dict[str, Any]:
@@ -118,7 +98,6 @@ def page_context(content: ReportContent) -> dict[str, Any]:
     return {
         "report": content,
         "scores": (content.overall, *content.structures),
-        "version": VERSION,
         "loss": curve_line(content.curve, "loss"),
         "pretext_dice": curve_line(content.curve, "dice"),
     }
@@ -155,10 +134,6 @@ def _smoothed(values: Sequence[float], *, over: float) -> list[float]:
     return smooth
 
 
-def _dice_text(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f}"
-
-
 def honest_notes(
     structures: Sequence[StructureScore], overall: StructureScore, *, cases: int
 ) -> list[str]:
@@ -166,7 +141,7 @@ def honest_notes(
     notes = []
     weak = [s for s in structures if s.pretrained.mean.mean < 0.5]
     if weak:
-        listed = ", ".join(f"{s.name} ({_dice_text(s.pretrained.mean.mean)})" for s in weak)
+        listed = ", ".join(f"{s.name} ({decimals(s.pretrained.mean.mean)})" for s in weak)
         notes.append(f"Not good enough to use: {listed}. More steps or more references help.")
     unclear = [s.name for s in structures if not s.pretrained.mean.low > s.untrained.mean.high]
     if unclear:
@@ -177,8 +152,8 @@ def honest_notes(
     values = [v for v in overall.pretrained.values if not math.isnan(v)]
     if values and min(values) < 0.6 * (sum(values) / len(values)):
         notes.append(
-            f"Cases differ much: the worst reaches a mean Dice of {_dice_text(min(values))}, "
-            f"the best {_dice_text(max(values))}."
+            f"Cases differ much: the worst reaches a mean Dice of {decimals(min(values))}, "
+            f"the best {decimals(max(values))}."
         )
     if cases < 30:
         notes.append(

@@ -1,0 +1,38 @@
+"""HTML pages that need no other file and no network: one look, one way to write them.
+
+A page is a template that extends `base.html`; what it shows comes in as plain values.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mass3d.apps.pictures import css, png_uri
+from mass3d.record import VERSION, write_bytes
+
+
+def write_page(path: Path, template: str, **content: object) -> Path:
+    """Render a template and write the page whole or not at all; returns `path`."""
+    write_bytes(path, render(template, **content).encode())
+    return path
+
+
+def render(template: str, **content: object) -> str:
+    """A page as text. Whatever it shows is escaped; a name the template lacks is an error."""
+    environment = Environment(
+        loader=PackageLoader("mass3d.apps"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"png_uri": png_uri, "css": css, "decimals": decimals}
+    return environment.get_template(template).render(version=VERSION, **content)
+
+
+def decimals(value: float, places: int = 2) -> str:
+    """A number with so many decimals; a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.{places}f}"
