@@ -19,6 +19,7 @@ from mass3d.io.dicom.series import (
     name_series,
     safe_name,
 )
+from mass3d.io.layouts import LabelFiles
 from mass3d.io.sniff import is_zip
 from mass3d.record import file_hash, text_hash
 
@@ -34,6 +35,7 @@ class CaseFile:
     case_id: str
     path: Path  # of a series: the folder or archive that holds it
     series: Series | None = None
+    label: LabelFiles | None = None  # what lies beside it as its label; never opened by `prepare`
 
     @property
     def scan(self) -> Path | Series:

@@ -17,11 +17,12 @@ def read_structures(labels: Path) -> dict[str, int] | None:
     for folder in (labels, labels.resolve().parent):
         file = folder / "dataset.json"
         if file.exists():
-            return _parse(file)
+            return read_table(file)
     return None
 
 
-def _parse(file: Path) -> dict[str, int]:
+def read_table(file: Path) -> dict[str, int]:
+    """Name -> label value, by value, background left out, from a dataset.json itself."""
     try:
         labels = json.loads(file.read_text(encoding="utf-8"))["labels"]
         pairs = [_name_and_value(key, value) for key, value in labels.items()]
