@@ -115,12 +115,13 @@ def save_untrained(run: Path, *, like: Path) -> None:
 
 def pair_step(model: nn.Module, pair: ViewPair) -> StepOutcome:
     """One step of the pretext task: find the masks of the reference in the query."""
-    logits = model(pair.reference.image, pair.reference.masks, pair.query.image)
-    losses = mask_losses(logits.float(), pair.query.masks, pair.valid)
+    target = pair.query.masks.float()
+    logits = model(pair.reference.image, pair.reference.masks.float(), pair.query.image)
+    losses = mask_losses(logits.float(), target, pair.valid)
     figures = {
         "dice_loss": losses.dice,
         "bce": losses.bce,
-        "dice": hard_dice(logits.detach(), pair.query.masks, pair.valid),
+        "dice": hard_dice(logits.detach(), target, pair.valid),
         "masks": pair.valid.float().sum(1).mean(),
     }
     return StepOutcome(losses.total, figures, pair.case_ids)

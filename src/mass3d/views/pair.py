@@ -44,7 +44,7 @@ class View(NamedTuple):
     """One augmented crop per sample."""
 
     image: Tensor  # (B, 1, D, H, W), unitless
-    masks: Tensor  # (B, K, D, H, W), in {0, 1}
+    masks: Tensor  # (B, K, D, H, W), bool
 
 
 class ViewPair(NamedTuple):
@@ -163,7 +163,7 @@ def count_visible(
 ) -> NDArray[np.int64]:
     """Voxels of every mask in a warped view: one histogram per layer, one subtraction per mask.
 
-    ranks (L, D, H, W) int64; table columns (N,). Returns (N,).
+    ranks (L, D, H, W) int32; table columns (N,). Returns (N,).
     """
     counts = np.zeros(len(layer), np.int64)
     for number, rank_map in enumerate(ranks):
@@ -199,11 +199,11 @@ def _stack_ranks(blocks: Sequence[NDArray[np.unsignedinteger]]) -> Tensor:
 def _render_batch(
     ranks: Tensor, tables: Sequence[MaskTable], chosen: Sequence[NDArray[np.int64]], num_masks: int
 ) -> Tensor:
-    """Rank maps (B, L, D, H, W) and chosen table rows -> masks (B, K, D, H, W), float in {0, 1}."""
-    masks = ranks.new_zeros((len(chosen), num_masks, *ranks.shape[2:]), dtype=torch.float32)
+    """Rank maps (B, L, D, H, W) and chosen table rows -> masks (B, K, D, H, W), bool."""
+    masks = ranks.new_zeros((len(chosen), num_masks, *ranks.shape[2:]), dtype=torch.bool)
     for b, (table, rows) in enumerate(zip(tables, chosen, strict=True)):
         for k, row in enumerate(rows):
             rank_map = ranks[b, int(table.layer[row])]
-            first, last = int(table.first[row]), int(table.last[row])
-            masks[b, k] = (rank_map >= first) & (rank_map <= last)
+            torch.ge(rank_map, int(table.first[row]), out=masks[b, k])
+            masks[b, k] &= rank_map <= int(table.last[row])
     return masks

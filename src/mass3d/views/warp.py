@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,20 +41,26 @@ def sample_grid(
     wants it.
     """
     axes = [torch.arange(n, device=device, dtype=torch.float32) - (n - 1) / 2 for n in crop]
-    offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)  # (D, H, W, 3)
+    size = np.array(padded, np.float64)
     grids = []
-    size = torch.tensor(padded, device=device, dtype=torch.float32)
     for warp, box in zip(warps, boxes, strict=True):
-        matrix = torch.tensor(warp.matrix, device=device, dtype=torch.float32)
+        # coordinates x become (2 x + 1) / size - 1: a linear change, applied to the matrix instead
         start = np.array([axis.start for axis in box])
-        centre = torch.tensor(warp.centre - start, device=device, dtype=torch.float32)
-        points = offsets @ matrix.T + centre
+        centre = (2 * (warp.centre - start) + 1) / size - 1
+        origin, matrix = _flipped(centre, device), _flipped(2 * warp.matrix / size[:, None], device)
+        d, h, w = (x[:, None] * matrix[:, axis] for axis, x in enumerate(axes))
+        grid = d[:, None, None] + (h[:, None] + (w + origin))
         if warp.bend is not None:
-            bend = torch.tensor(warp.bend, device=device).unsqueeze(0)
+            bend = _flipped(2 * warp.bend / size.reshape(3, 1, 1, 1), device).unsqueeze(0)
             smooth = F.interpolate(bend, size=crop, mode="trilinear", align_corners=True)
-            points = points + smooth[0].permute(1, 2, 3, 0)
-        grids.append(((2 * points + 1) / size - 1).flip(-1))
+            grid += smooth[0].permute(1, 2, 3, 0)
+        grids.append(grid)
     return torch.stack(grids)
+
+
+def _flipped(values: NDArray[np.floating[Any]], device: torch.device) -> Tensor:
+    """Rows in the order (W, H, D) that torch's grids have."""
+    return torch.tensor(values[::-1].copy(), device=device, dtype=torch.float32)
 
 
 def stack_padded(blocks: Sequence[NDArray[np.float32]], fill: Sequence[float]) -> Tensor:
@@ -73,12 +80,12 @@ def stack_padded(blocks: Sequence[NDArray[np.float32]], fill: Sequence[float]) -
 def warp_images(images: Tensor, grid: Tensor, fill: Tensor) -> Tensor:
     """Linear sampling of padded blocks (B, 1, d, h, w) minus `fill` (B,): (B, 1, D, H, W)."""
     sampled = F.grid_sample(images, grid, mode="bilinear", align_corners=False)
-    return sampled + fill.view(-1, 1, 1, 1, 1)
+    return sampled.add_(fill.view(-1, 1, 1, 1, 1))
 
 
 def warp_ranks(ranks: Tensor, grid: Tensor) -> Tensor:
-    """Nearest sampling of rank maps (B, L, d, h, w) -> int64 (B, L, D, H, W); 0 is outside.
+    """Nearest sampling of rank maps (B, L, d, h, w) -> int32 (B, L, D, H, W); 0 is outside.
 
     Ranks pass through float32, which is exact up to 2^24 atoms.
     """
-    return F.grid_sample(ranks, grid, mode="nearest", align_corners=False).long()
+    return F.grid_sample(ranks, grid, mode="nearest", align_corners=False).int()
