@@ -121,8 +121,8 @@ assert set(sys.modules) - before >= {"mass3d"} and "mass3d.apps" not in sys.modu
 
 
 def test_settings_may_be_given_as_objects_or_as_plain_values(tmp_path: Path) -> None:
-    hierarchy = import_module("mass3d.masks.hierarchy")
-    default = hierarchy.HierarchyConfig()
+    engines = import_module("mass3d.masks.engines")
+    default = engines.MaskConfig()
     for masks in (default, default.plain()):
         with pytest.raises(DataError, match="no scan"):
             mass3d.prepare(inputs=(tmp_path,), output=tmp_path / "store", masks=masks)

@@ -197,6 +197,8 @@ def allowed(annotation: Any, metadata: Sequence[Any]) -> str:
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return allowed(parts[0], parts[1:])
+    if origin is tuple and get_origin(parts[0]) is Literal:
+        return allowed(parts[0], ())
     if origin is Literal:
         return ", ".join(toml_value(value) for value in parts)
     if origin in (Union, UnionType):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mass3d.io.phantom import draw_phantom
-from mass3d.masks.hierarchy import HierarchyConfig
+from mass3d.masks.engines import MaskConfig
 from mass3d.masks.layers import MaskSet, encode_tree
 from mass3d.store.reader import Store
 from mass3d.store.schema import Source, StoreSettings
@@ -119,7 +119,7 @@ def write_store(folder: Path, voxels: NDArray[np.float32], masks: MaskSet) -> St
     """A store of one case."""
     volume = Volume.from_array(voxels)
     settings = StoreSettings(
-        preparation=PreparationConfig(spacing_mm=1.0, modality="mr"), masks=HierarchyConfig()
+        preparation=PreparationConfig(spacing_mm=1.0, modality="mr"), masks=MaskConfig()
     )
     prepared = Prepared(
         image=voxels,

@@ -13,6 +13,7 @@ from scipy import ndimage
 from mass3d.apps import masks, prepare
 from mass3d.errors import StoreError
 from mass3d.io.write import write_image
+from mass3d.masks.engines import MaskConfig
 from mass3d.masks.hierarchy import HierarchyConfig
 from mass3d.record import read_json
 from mass3d.store.check import check_store
@@ -20,7 +21,7 @@ from mass3d.store.reader import Store
 from mass3d.volume.volume import Volume
 
 SHAPE = (20, 24, 22)
-OTHER = HierarchyConfig(other=HierarchyConfig().other[:1])
+OTHER = MaskConfig(hierarchy=HierarchyConfig(other=HierarchyConfig().other[:1]))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_new_masks_replace_the_old_ones_on_the_same_image(store: Path) -> None:
 def test_masks_proposed_again_with_the_first_settings_are_the_first_masks(store: Path) -> None:
     before = contents(store)
     run(store, masks=OTHER)
-    run(store, masks=HierarchyConfig())
+    run(store, masks=MaskConfig())
     assert contents(store).items() >= before.items()
 
 

@@ -12,6 +12,7 @@ from helpers import STEPS, pretrain_config
 from mass3d.apps import prepare, pretrain
 from mass3d.engine.fit import METRICS, RESUME, WEIGHTS
 from mass3d.errors import ConfigError, ModelError, StoreError
+from mass3d.masks.engines import MaskConfig
 from mass3d.masks.hierarchy import HierarchyConfig
 from mass3d.masks.select import SelectionConfig
 from mass3d.record import only_writer
@@ -76,7 +77,7 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
 def test_scans_smaller_than_the_crop_and_too_few_masks_still_train(
     cohort: Path, tmp_path: Path
 ) -> None:
-    few = HierarchyConfig(selection=SelectionConfig(max_masks=3))
+    few = MaskConfig(hierarchy=HierarchyConfig(selection=SelectionConfig(max_masks=3)))
     scan = cohort / "imagesTr" / "ct_000_0000.nii.gz"
     prepare.run(
         prepare.PrepareConfig(

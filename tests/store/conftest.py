@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mass3d.masks.hierarchy import HierarchyConfig
+from mass3d.masks.engines import MaskConfig
 from mass3d.masks.layers import MaskSet, encode
 from mass3d.record import file_hash, read_json, write_json
 from mass3d.store.schema import IndexRecord, Source, StoreSettings
@@ -21,7 +21,7 @@ SHAPE = (13, 70, 21)
 
 @pytest.fixture
 def settings() -> StoreSettings:
-    return StoreSettings(preparation=PreparationConfig(spacing_mm=1.5), masks=HierarchyConfig())
+    return StoreSettings(preparation=PreparationConfig(spacing_mm=1.5), masks=MaskConfig())
 
 
 @pytest.fixture

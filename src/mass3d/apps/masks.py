@@ -14,7 +14,7 @@ from mass3d.apps.pool import run_cases
 from mass3d.apps.prepare import bytes_each, propose_masks
 from mass3d.config import Config
 from mass3d.errors import StoreError
-from mass3d.masks.hierarchy import HierarchyConfig
+from mass3d.masks.engines import MaskConfig
 from mass3d.masks.quality import Quality, measure
 from mass3d.record import write_json
 from mass3d.store.reader import Store, StoredCase, read_record, whole_record
@@ -34,7 +34,7 @@ class MasksConfig(Config):
 
     store: Path
     """Prepared store."""
-    masks: HierarchyConfig | None = None
+    masks: MaskConfig | None = None
     """Propose new masks with these settings; None leaves the masks as they are."""
     output: Path | None = None
     """Folder for quality.json; None takes `masks` in the store."""
@@ -101,12 +101,12 @@ def run(config: MasksConfig) -> MasksReport:
 
 
 def _propose_anew(
-    config: MasksConfig, masks: HierarchyConfig
+    config: MasksConfig, masks: MaskConfig
 ) -> tuple[tuple[str, ...], tuple[Fault, ...]]:
     """Ids of the cases that got new masks, and faults."""
     with open_for_writing(config.store):
         old = read_index(config.store)
-        if not old.finished and not (old.cases and old.settings.masks == masks):
+        if not old.finished and not (old.cases and old.settings.masks.plain() == masks.plain()):
             Store.open(config.store)  # tells what to do with the unfinished store
         settings = old.settings.model_copy(update={"masks": masks})
         # the table of an interrupted `masks` names its cases, that of a `prepare` is empty

@@ -24,7 +24,7 @@ from mass3d.errors import ConfigError, DataError, Mass3dError
 from mass3d.io.cohort import CaseFile, find_cohort, source_hash
 from mass3d.io.dicom.series import LeftOut
 from mass3d.io.read import read_grid, read_volume
-from mass3d.masks.hierarchy import HierarchyConfig, propose
+from mass3d.masks.engines import MaskConfig, propose
 from mass3d.masks.layers import MaskSet
 from mass3d.store.reader import whole_record
 from mass3d.store.schema import Source, StoreSettings, case_folder
@@ -63,7 +63,7 @@ class PrepareConfig(Config):
     """CT is clipped to this range."""
     percentiles: Percentiles = (2.0, 98.0)
     """MR and PET are clipped to these percentiles of the body voxels."""
-    masks: HierarchyConfig = HierarchyConfig()
+    masks: MaskConfig = MaskConfig()
     """How masks are proposed."""
     workers: int | None = Field(default=None, ge=1)
     """Processes; None takes as many as cores and memory allow, 1 works in this very process."""

@@ -21,13 +21,13 @@ from pydantic import Field, ValidationError
 
 from mass3d.config import Config
 from mass3d.errors import StoreError
-from mass3d.masks.hierarchy import HierarchyConfig
+from mass3d.masks.engines import MaskConfig
 from mass3d.record import VERSION, text_hash
 from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.preparation import PreparationConfig
 from mass3d.volume.volume import Modality
 
-SCHEMA = 1
+SCHEMA = 2
 INDEX, CASES = "store.json", "cases"
 RECORD, IMAGE, LAYERS, TABLE = "case.json", "image.b2nd", "layers.b2nd", "masks.npz"
 PARTS = (IMAGE, LAYERS, TABLE)
@@ -37,7 +37,7 @@ class StoreSettings(Config):
     """What decides the content of a store, given the scans."""
 
     preparation: PreparationConfig
-    masks: HierarchyConfig
+    masks: MaskConfig
 
     @property
     def fingerprint(self) -> str:
