@@ -129,6 +129,45 @@ def test_one_volume_in_a_4d_file_is_a_scan_and_that_is_told(tmp_path: Path) -> N
     np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
 
 
+@pytest.mark.parametrize("extra", [1, 5000])
+def test_bytes_after_the_voxels_are_told(tmp_path: Path, extra: int) -> None:
+    path = tmp_path / "a.nii"
+    content = scans.nifti_bytes(scans.voxels()) + bytes(extra)
+    for stored in (content, gzip.compress(content)):
+        path.write_bytes(stored)
+        volume = read_volume(path)
+        assert volume.mended == (f"ignored {extra} bytes after the voxels",)
+        np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
+
+
+def test_a_gzip_file_may_have_several_members_and_garbage_after_them(tmp_path: Path) -> None:
+    content = scans.nifti_bytes(scans.voxels())
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(content[:400]) + gzip.compress(content[400:]))
+    volume = read_volume(path)
+    assert volume.mended == ()
+    path.write_bytes(path.read_bytes() + b"garbage")
+    again = read_volume(path)
+    assert again.mended == ("ignored what follows the end of the gzip data",)
+    np.testing.assert_array_equal(again.voxels, volume.voxels)
+
+
+@pytest.mark.parametrize("row", [(0, 0, 0, 0), (np.nan, 0, 0, 0)])
+def test_the_qform_is_taken_and_told_where_the_sform_is_none(
+    tmp_path: Path, row: tuple[float, ...]
+) -> None:
+    def spoil(header: nib.Nifti1Header) -> None:
+        header.set_qform(OBLIQUE, code=1)
+        header["srow_x"] = header["srow_y"] = header["srow_z"] = row
+        header["sform_code"] = 1
+
+    path = tmp_path / "a.nii"
+    path.write_bytes(scans.nifti_bytes(scans.voxels(), header=spoil))
+    volume = read_volume(path)
+    np.testing.assert_allclose(np.array(volume.source.affine), OBLIQUE, atol=1e-4)
+    assert volume.mended == ("took the qform; the sform is no place and directions",)
+
+
 # --- NRRD and MetaImage ---------------------------------------------------------------------
 
 
@@ -390,6 +429,17 @@ def test_a_scaled_label_is_read_if_its_numbers_are_whole(tmp_path: Path) -> None
     path.write_bytes(scans.nifti_bytes(scans.voxels("u1"), header=double))
     label = read_label(path)
     np.testing.assert_array_equal(label.source.from_canonical(label.voxels), 2 * scans.voxels())
+
+
+def test_label_values_a_hair_off_are_rounded_and_that_is_told(tmp_path: Path) -> None:
+    def scale(header: nib.Nifti1Header) -> None:
+        header["scl_slope"] = 0.1
+
+    path = tmp_path / "a.nii"
+    path.write_bytes(scans.nifti_bytes(scans.voxels() * 10, header=scale))
+    label = read_label(path)
+    np.testing.assert_array_equal(label.source.from_canonical(label.voxels), scans.voxels())
+    assert label.mended == ("rounded label values, which were up to 1e-06 off whole numbers",)
 
 
 def test_an_empty_label_is_one(tmp_path: Path) -> None:

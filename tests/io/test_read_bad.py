@@ -52,8 +52,8 @@ EDGES = (
     "Repair the spacing in the header with the tool that wrote it.",
 )
 SKEWED = (
-    "perpendicular axes, to 0.5 degrees",
-    "Resample the scan to a regular grid (a gantry tilt, for instance).",
+    "perpendicular axes, or a shear of at most 45 degrees",
+    "Resample the scan to a regular grid with the tool that made it.",
 )
 NO_FORMAT = (READABLE, "This is not an image file of these formats, whatever its name says.")
 IN_MM = ("lengths in mm", "Convert the header to mm with the tool that wrote it.")
@@ -91,6 +91,8 @@ def nifti(image: np.ndarray | None = None, affine: Any = None, **changes: Any) -
         for name, value in changes.items():
             if name in {"pixdim", "dim"}:
                 header[name][1:4] = value
+            elif name == "dim0":
+                header["dim"][0] = value
             else:
                 header[name] = value
 
@@ -137,7 +139,7 @@ def packed_away(path: Path) -> None:
 NIFTI = scans.nifti_bytes(scans.voxels())
 ZIPPED = gzip.compress(NIFTI)
 LARGE = gzip.compress(scans.nifti_bytes(np.random.default_rng(0).normal(size=(20, 20, 20))))
-SHEARED = np.array([[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+SHEARED = np.array([[1, 1.5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 SINGULAR = np.diag([1.0, 1.0, 0.0, 1.0])
 FLAT = np.array([[1.0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 NO_SPACE = {"space": "", "space_origin": "", "space_directions": ""}
@@ -206,6 +208,7 @@ FILES = [
         *DAMAGED,
         False,
     ),
+    Bad("dims.nii", nifti(dim0=0), broken("it has 0 dimensions"), *DAMAGED),
     Bad("type.nii", nifti(datatype=1), broken("data code 1 not supported"), *DAMAGED),
     Bad("pair.hdr", nifti(magic=b"ni1"), "a header of Analyze or of a NIfTI pair .*", *PAIR),
     Bad("analyze.hdr", nifti(magic=b""), "a header of Analyze or of a NIfTI pair .*", *PAIR),
@@ -375,23 +378,23 @@ FILES = [
     Bad("micro.mha", itk(ElementSpacing="1 2 3\nDistanceUnits = um"), "lengths in um", *IN_MM),
     Bad("micro.nrrd", itk(sizes='5 6 7\nspace units: "um" "um" "um"'), "lengths in um", *IN_MM),
     Bad("singular.nii", nifti(affine=SINGULAR), "voxel edges of 1, 1, 0 mm", *EDGES),
-    Bad("flat.nii", nifti(affine=FLAT), "axes that are 90.0 degrees from perpendicular", *SKEWED),
+    Bad("flat.nii", nifti(affine=FLAT), "axes that are 90 degrees from perpendicular", *SKEWED),
     Bad(
         "sheared.nii",
         nifti(affine=SHEARED),
-        "axes that are 26.6 degrees from perpendicular",
+        "axes that are 56.3 degrees from perpendicular",
         *SKEWED,
     ),
     Bad(
         "sheared.mha",
-        itk(TransformMatrix="1 0 0 0.5 1 0 0 0 1"),
-        "axes that are 26.6 degrees from perpendicular",
+        itk(TransformMatrix="1 0 0 1.5 1 0 0 0 1"),
+        "axes that are 56.3 degrees from perpendicular",
         *SKEWED,
     ),
     Bad(
         "sheared.nrrd",
-        itk(space_directions="(1,0,0) (1,2,0) (0,0,3)"),
-        "axes that are 26.6 degrees from perpendicular",
+        itk(space_directions="(1,0,0) (3,2,0) (0,0,3)"),
+        "axes that are 56.3 degrees from perpendicular",
         *SKEWED,
     ),
     Bad("flat.mha", itk(TransformMatrix="1 0 0 0 1 0 0 0 0"), "voxel edges of 1, 2, 0 mm", *EDGES),
@@ -486,7 +489,7 @@ WHOLE_NUMBERS = (
         (2**63, "u8", "label values from 0 to 9.22337e+18", LABEL_RANGE),
         (1e30, "f4", "label values from 0 to 1e+30", LABEL_RANGE),
         (0.5, "f4", "values that are not whole numbers", WHOLE_NUMBERS),
-        (1 + 1e-9, "f8", "values that are not whole numbers", WHOLE_NUMBERS),
+        (1 + 2e-3, "f8", "values that are not whole numbers", WHOLE_NUMBERS),
         (np.nan, "f4", "values that are not whole numbers", WHOLE_NUMBERS),
         (np.inf, "f4", "values that are not whole numbers", WHOLE_NUMBERS),
     ],

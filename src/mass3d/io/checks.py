@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.errors import DataError
-from mass3d.volume.geometry import Shape, SourceGrid
+from mass3d.io.regular import Fit, fit_grid
+from mass3d.volume.geometry import Shape
 
-SKEW_LIMIT_DEG = 0.5  # axes further from perpendicular than this are no regular scan
 SHORTEST_MM, LONGEST_MM = 1e-4, 1e3  # voxel edges beyond these are mistakes
 
 
 @dataclass(frozen=True)
 class Raw:
-    """A file as it is: voxels in file order (i, j, k), their grid, and what was mended."""
+    """A file as it is: voxels in file order (i, j, k), how they fit a regular grid, and repairs."""
 
     voxels: NDArray[Any]
-    source: SourceGrid
+    fit: Fit
     mended: tuple[str, ...]
 
 
@@ -86,8 +86,8 @@ def require_mm(path: Path, unit: str) -> None:
         )
 
 
-def source_grid(path: Path, shape: Shape, affine: NDArray[np.float64]) -> SourceGrid:
-    """Check the affine (file index -> RAS+ mm) and choose the axis order. Raises `DataError`."""
+def placed(path: Path, shape: Shape, affine: NDArray[np.float64]) -> Fit:
+    """Check the affine (file index -> RAS+ mm) and fit a regular grid. Raises `DataError`."""
     if not np.isfinite(affine).all():
         raise DataError(
             path,
@@ -95,19 +95,8 @@ def source_grid(path: Path, shape: Shape, affine: NDArray[np.float64]) -> Source
             expected="the place of the voxels in mm",
             fix="Repair the geometry in the header with the tool that wrote it.",
         )
-    columns = affine[:3, :3]
-    spacing = np.linalg.norm(columns, axis=0)
-    require_edges(path, spacing)
-    cosines = (columns / spacing).T @ (columns / spacing)
-    skew = float(np.degrees(np.arcsin(min(1.0, np.abs(cosines - np.eye(3)).max()))))
-    if skew > SKEW_LIMIT_DEG:
-        raise DataError(
-            path,
-            found=f"axes that are {skew:.1f} degrees from perpendicular",
-            expected=f"perpendicular axes, to {SKEW_LIMIT_DEG} degrees",
-            fix="Resample the scan to a regular grid (a gantry tilt, for instance).",
-        )
-    return SourceGrid.nearest(shape, affine)
+    require_edges(path, np.linalg.norm(affine[:3, :3], axis=0))
+    return fit_grid(path, shape, affine)
 
 
 def farthest_mm(shape: Shape, a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

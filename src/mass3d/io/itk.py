@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +17,20 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from mass3d.errors import DataError
 from mass3d.io.checks import (
     Raw,
     damaged,
     not_grey,
+    placed,
     require_edges,
     require_mm,
-    source_grid,
     spatial_shape,
 )
-from mass3d.volume.geometry import SourceGrid
+from mass3d.io.regular import Fit
+from mass3d.volume.geometry import Shape
 
 TextFormat = Literal["nrrd", "metaimage"]
 READERS: Final[dict[TextFormat, str]] = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}
@@ -72,7 +74,7 @@ class Payload:
 
 def read_itk(path: Path, kind: TextFormat) -> Raw:
     """Voxels as they are stored. Raises `DataError`."""
-    reader, source, mended = _open(path, kind)
+    reader, shape, fit, mended = _open(path, kind)
     if reader.GetNumberOfComponents() != 1:
         raise not_grey(path, f"{reader.GetNumberOfComponents()} numbers per voxel")
     payload = _payload(read_text_header(path, kind), kind)
@@ -80,16 +82,16 @@ def read_itk(path: Path, kind: TextFormat) -> Raw:
         _require_all(path, payload)
     with _itk_errors(path):
         voxels = sitk.GetArrayFromImage(reader.Execute())  # (k, j, i); further axes come first
-    return Raw(voxels.T.reshape(source.shape), source, mended)
+    return Raw(voxels.T.reshape(shape), fit, mended)
 
 
-def read_itk_grid(path: Path, kind: TextFormat) -> SourceGrid:
+def read_itk_grid(path: Path, kind: TextFormat) -> Fit:
     """The grid, without the voxels. Raises `DataError`."""
-    return _open(path, kind)[1]
+    return _open(path, kind)[2]
 
 
-def _open(path: Path, kind: TextFormat) -> tuple[Any, SourceGrid, tuple[str, ...]]:
-    """A reader that knows the header, the grid, and what was mended."""
+def _open(path: Path, kind: TextFormat) -> tuple[Any, Shape, Fit, tuple[str, ...]]:
+    """A reader that knows the header, the shape in the file, the grid, and what was mended."""
     header = read_text_header(path, kind)
     told = _check(header, kind)
     _require_there(path, _payload(header, kind))
@@ -98,8 +100,9 @@ def _open(path: Path, kind: TextFormat) -> tuple[Any, SourceGrid, tuple[str, ...
     reader.SetImageIO(READERS[kind])
     with _itk_errors(path):
         reader.ReadImageInformation()
-    source, mended = _source(path, reader)
-    return reader, source, mended + told
+    shape, mended = spatial_shape(path, reader.GetSize())
+    fit = placed(path, shape, _affine(reader))
+    return reader, shape, fit, mended + told + fit.told
 
 
 def read_text_header(path: Path, kind: TextFormat) -> TextHeader:
@@ -244,16 +247,14 @@ def _unpacked_size(path: Path, payload: Payload) -> int:
     return total
 
 
-def _source(path: Path, image: Any) -> tuple[SourceGrid, tuple[str, ...]]:
-    """The grid of an ITK image or reader; ITK's world is LPS+, ours RAS+."""
-    size: Sequence[int] = image.GetSize()
-    shape, mended = spatial_shape(path, size)
-    n = len(size)
+def _affine(image: Any) -> NDArray[np.float64]:
+    """File index -> RAS+ mm of an ITK image or reader, whose own world is LPS+."""
+    n = image.GetDimension()
     direction = np.array(image.GetDirection()).reshape(n, n)[:3, :3]
     affine = np.eye(4)
     affine[:3, :3] = direction * np.array(image.GetSpacing())[:3]
     affine[:3, 3] = np.array(image.GetOrigin())[:3]
-    return source_grid(path, shape, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine), mended
+    return np.asarray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
 
 
 @contextmanager

@@ -27,16 +27,18 @@ from mass3d.io.checks import (
     damaged,
     farthest_mm,
     not_grey,
+    placed,
     require_edges,
     require_mm,
-    source_grid,
     spatial_shape,
 )
+from mass3d.io.regular import MOST_DEG, Fit
 from mass3d.io.sniff import GZIP
-from mass3d.volume.geometry import Shape, SourceGrid
+from mass3d.volume.geometry import Shape, skew_deg
 
 DAMAGE = (HeaderDataError, OSError, EOFError, zlib.error, ValueError, MemoryError)
 LENGTH_UNITS: Final = {1: "metres", 3: "micrometres"}  # other codes: mm or not said
+MOST_DIMENSIONS = 7
 AGREE_VOX = 0.1  # where header fields differ by less of a voxel, they agree
 
 
@@ -44,17 +46,16 @@ def read_nifti(path: Path) -> Raw:
     """Voxels as they are stored, scaled by slope and intercept. Raises `DataError`."""
     with _opened(path) as stream:
         header = _read_header(path, stream)
-        source, mended = _geometry(path, header)
+        shape, fit, mended = _geometry(path, header)
         voxels = _read_voxels(path, header, stream)
-        while stream.read(2**20):  # only the end of a gzip file tells whether it was whole
-            pass
-    return Raw(voxels.reshape(source.shape), source, mended)
+        mended += _rest(stream)
+    return Raw(voxels.reshape(shape), fit, mended)
 
 
-def read_nifti_grid(path: Path) -> SourceGrid:
+def read_nifti_grid(path: Path) -> Fit:
     """The grid, without the voxels. Raises `DataError`."""
     with _opened(path) as stream:
-        return _geometry(path, _read_header(path, stream))[0]
+        return _geometry(path, _read_header(path, stream))[1]
 
 
 @contextmanager
@@ -84,27 +85,40 @@ def _read_header(path: Path, stream: BufferedIOBase) -> Any:
     return kind(block, check=False)
 
 
-def _geometry(path: Path, header: Any) -> tuple[SourceGrid, tuple[str, ...]]:
-    """The grid and what was mended. The header loses its faults on the way."""
+def _geometry(path: Path, header: Any) -> tuple[Shape, Fit, tuple[str, ...]]:
+    """The shape in the file, the grid and what was mended. The header loses its faults."""
+    dimensions = int(header["dim"][0])
+    if not 1 <= dimensions <= MOST_DIMENSIONS:
+        raise damaged(path, f"it has {dimensions} dimensions")
     shape, mended = spatial_shape(path, header.get_data_shape())
     require_mm(path, LENGTH_UNITS.get(int(header["xyzt_units"]) % 8, ""))
     edges = np.array(header["pixdim"][1:4], float)
-    if header["sform_code"] <= 0:
+    usable = header["sform_code"] > 0 and (
+        header["qform_code"] <= 0 or _is_geometry(header.get_sform())
+    )
+    if not usable:
         require_edges(path, edges)
     header.check_fix(error_level=40)
-    affine, told = _affine(header)
-    source = source_grid(path, shape, np.asarray(affine, float))
-    if header["sform_code"] > 0:
+    affine, told = _affine(header, usable=usable)
+    fit = placed(path, shape, np.asarray(affine, float))
+    if usable:
         told += _contradictions(shape, affine, edges, header)
-    return source, mended + told
+    return shape, fit, mended + told + fit.told
 
 
-def _affine(header: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """File index -> RAS+ mm: the sform, else the qform, else a guess that is told."""
-    if header["sform_code"] > 0:
+def _is_geometry(affine: NDArray[np.float64]) -> bool:
+    """Whether the axes of an affine span space."""
+    sound = np.isfinite(affine).all() and np.linalg.norm(affine[:3, :3], axis=0).all()
+    return bool(sound and skew_deg(affine) <= MOST_DEG)
+
+
+def _affine(header: Any, *, usable: bool) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """File index -> RAS+ mm: the sform where usable, else the qform, else a guess that is told."""
+    if usable:
         return header.get_sform(), ()
     if header["qform_code"] > 0:
-        return header.get_qform(), ()
+        told = "took the qform; the sform is no place and directions"
+        return header.get_qform(), (told,) if header["sform_code"] > 0 else ()
     guess = "the header gives no orientation; took the axes as left, anterior, superior"
     return header.get_base_affine(), (guess,)
 
@@ -141,6 +155,19 @@ def _read_voxels(path: Path, header: Any, stream: BufferedIOBase) -> NDArray[Any
     with np.errstate(all="ignore"):
         voxels = array_from_file(shape, dtype, stream, offset, mmap=False)
         return np.asarray(apply_read_scaling(voxels, slope, inter))
+
+
+def _rest(stream: BufferedIOBase) -> tuple[str, ...]:
+    """Read to the end, as only that tells whether a gzip file was whole; tell what is too much."""
+    extra = 0
+    try:
+        while more := stream.read(2**20):
+            extra += len(more)
+    except gzip.BadGzipFile as error:
+        if not str(error).startswith("Not a gzipped file"):  # but a checksum that does not fit
+            raise
+        return ("ignored what follows the end of the gzip data",)
+    return (f"ignored {extra} bytes after the voxels",) if extra else ()
 
 
 def _scaling(path: Path, header: Any) -> tuple[float, float]:

@@ -25,6 +25,7 @@ from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.volume import Volume
 
 SAME_GRID_VOX = 0.1  # grids whose voxels are nowhere further apart than this are the same
+WHOLE = 1e-3  # of a label value that lies nearer than this to a whole number
 MOST_LABEL = int(np.iinfo(np.uint16).max)
 
 
@@ -46,18 +47,21 @@ def read_volume(scan: Path | Series) -> Volume:
     found = _resolved(scan)
     path = found.path if isinstance(found, Series) else found
     raw = read_series(found) if isinstance(found, Series) else _read(found)
-    source, mended = raw.source, raw.mended
-    if min(source.shape) < 2:
+    fit, mended = raw.fit, raw.mended
+    if min(raw.voxels.shape) < 2:
         raise DataError(
             path,
-            found=f"a single slice ({times(source.shape)} voxels)",
+            found=f"a single slice ({times(raw.voxels.shape)} voxels)",
             expected="a volume of at least 2 voxels along every axis",
             fix="Stack the slices of the scan into one file.",
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        image = np.ascontiguousarray(source.to_canonical(raw.voxels), dtype=np.float32)
+        stored = np.asarray(raw.voxels, dtype=np.float32)
     del raw
-    mended += _mend_numbers(path, image)
+    mended += _mend_numbers(path, stored)
+    source = fit.source
+    image = np.ascontiguousarray(source.to_canonical(fit.resampled(stored, label=False)))
+    del stored
     if image.min() == image.max():
         raise DataError(
             path,
@@ -73,12 +77,13 @@ def read_label(path: Path, *, like: Volume | None = None) -> Volume:
     """Read a label map: uint16 voxels (D, H, W). Raises `DataError`.
 
     With `like`, the label must lie on the grid of that scan, to a tenth of a voxel, and gets
-    exactly that grid. Numbers stored as floats are fine if they are whole.
+    exactly that grid. Numbers stored as floats are fine if they are whole, to 1e-3.
     """
     raw = _read(path)
-    _require_label_values(path, raw.voxels)
-    label = np.ascontiguousarray(raw.source.to_canonical(raw.voxels), dtype=np.uint16)
-    volume = Volume(label, raw.source.grid, raw.source, path, raw.mended)
+    stored, told = _label_values(path, raw.voxels)
+    source = raw.fit.source
+    label = np.ascontiguousarray(source.to_canonical(raw.fit.resampled(stored, label=True)))
+    volume = Volume(label, source.grid, source, path, raw.mended + told)
     if like is None:
         return volume
     require_same_grid(volume, like)
@@ -89,11 +94,11 @@ def read_grid(scan: Path | Series) -> Header:
     """The geometry of a scan or label map without its voxels. Raises `DataError`."""
     found = _resolved(scan)
     if isinstance(found, Series):
-        source = read_series_grid(found)
+        fit = read_series_grid(found)
     else:
         kind = sniff(found)
-        source = read_nifti_grid(found) if kind == "nifti" else read_itk_grid(found, kind)
-    return Header(source.grid, source)
+        fit = read_nifti_grid(found) if kind == "nifti" else read_itk_grid(found, kind)
+    return Header(fit.source.grid, fit.source)
 
 
 def require_same_grid(label: Volume, image: Volume) -> None:
@@ -125,16 +130,21 @@ def _read(path: Path) -> Raw:
     return read_nifti(path) if kind == "nifti" else read_itk(path, kind)
 
 
-def _require_label_values(path: Path, voxels: NDArray[Any]) -> None:
-    """Raise `DataError` unless every voxel is a whole number from 0 on that uint16 can hold."""
-    floats = voxels.dtype.kind == "f"
-    if floats and not (np.isfinite(voxels).all() and (voxels == np.round(voxels)).all()):
-        raise DataError(
-            path,
-            found="values that are not whole numbers",
-            expected="a label map",
-            fix="Check that this is the label, not the image or a probability map.",
-        )
+def _label_values(path: Path, voxels: NDArray[Any]) -> tuple[NDArray[np.uint16], tuple[str, ...]]:
+    """Whole numbers from 0 on, and what was rounded. Raises `DataError` where they are others."""
+    off = 0.0
+    if voxels.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            whole = np.round(voxels)
+            off = float(np.abs(voxels - whole).max())
+        if not off <= WHOLE:  # NaN and infinity are off by NaN
+            raise DataError(
+                path,
+                found="values that are not whole numbers",
+                expected="a label map",
+                fix="Check that this is the label, not the image or a probability map.",
+            )
+        voxels = whole
     lowest, highest = voxels.min(), voxels.max()
     if lowest < 0 or highest > MOST_LABEL:
         raise DataError(
@@ -143,6 +153,8 @@ def _require_label_values(path: Path, voxels: NDArray[Any]) -> None:
             expected=f"0 (background) to {MOST_LABEL}",
             fix="Check that this is the label, not the image; renumber the structures.",
         )
+    told = (f"rounded label values, which were up to {off:.1g} off whole numbers",) if off else ()
+    return voxels.astype(np.uint16), told
 
 
 def _mend_numbers(path: Path, image: NDArray[np.float32]) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 Canonical axes are world (z, y, x); indices grow towards Superior, Anterior, Right. World
 coordinates are RAS+ millimetres everywhere. A scan reaches this frame by swapping and flipping
-axes only, so an oblique scan keeps its (oblique) affine and the way back is exact.
+axes only, so an oblique scan keeps its (oblique) affine and the way back is exact. Axes that a
+header has a little off perpendicular are made perpendicular in the canonical grid alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
+FLOAT32_COSINE = 1e-6  # between axes that are perpendicular but for the rounding of a header
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,8 @@ class SourceGrid:
 
     @property
     def grid(self) -> Grid:
-        """The same voxels as a canonical grid."""
-        affine = np.array(self.affine, dtype=np.float64)
+        """The same voxels as a canonical grid, with perpendicular axes."""
+        affine = perpendicular(self.shape, np.array(self.affine, dtype=np.float64))
         shape = [self.shape[axis] for axis in self.permutation]
         columns = affine[:3, list(self.permutation)]
         origin = affine[:3, 3].copy()
@@ -145,3 +147,45 @@ class SourceGrid:
             tuple(plain["permutation"]),
             tuple(plain["flips"]),
         )
+
+
+def perpendicular(shape: Shape, affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The affine with the nearest perpendicular axes, same voxel edges and same centre.
+
+    That is the rotation of the polar decomposition of its directions. Axes that are perpendicular
+    but for float32 rounding are kept bit by bit.
+    """
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    directions = affine[:3, :3] / edges
+    if np.abs(directions.T @ directions - np.eye(3)).max() <= FLOAT32_COSINE:
+        return affine
+    left, _, right = np.linalg.svd(directions)
+    squared = affine.copy()
+    squared[:3, :3] = (left @ right) * edges
+    centre = (np.array(shape) - 1) / 2
+    squared[:3, 3] += (affine[:3, :3] - squared[:3, :3]) @ centre
+    return squared
+
+
+def skew_deg(affine: NDArray[np.float64]) -> float:
+    """The largest angle between an axis and the normal of the other two: 0 if perpendicular."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    normals = np.cross(np.roll(directions, -1, axis=1).T, np.roll(directions, -2, axis=1).T)
+    lengths = np.linalg.norm(normals, axis=1)
+    if lengths.min() == 0:  # two axes are parallel
+        return 90.0
+    sideways = normals / lengths[:, None] - directions.T * np.copysign(
+        1.0, np.linalg.det(directions)
+    )
+    # half the chord, because an arc cosine is blind to small angles
+    return float(np.degrees(2 * np.arcsin(min(1.0, np.linalg.norm(sideways, axis=1).max() / 2))))
+
+
+def moved_vox(shape: Shape, affine: NDArray[np.float64], squared: NDArray[np.float64]) -> float:
+    """How far the voxel centres of a box lie apart under two affines, at the worst.
+
+    In voxels of `squared`, along each of its axes.
+    """
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
+    apart = corners @ (affine - squared)[:3, :3].T + (affine - squared)[:3, 3]
+    return float(np.abs(np.linalg.solve(squared[:3, :3], apart.T)).max())

@@ -5,7 +5,8 @@ Steps are taken along the normal of the slices.
 - Places of that grid without a slice: interpolated, if at most one in `ONE_IN` is missing and no
   two in a row; otherwise refused. (The grid ends with the slices, so no end is made up.)
 - Otherwise uneven: resampled to even steps, if every step is within `UNEVEN` of the usual one.
-- Slices that drift sideways (gantry tilt): sheared back, if they lie on one line.
+- Slices that drift sideways (gantry tilt): sheared back, if they lie on one line and the drift
+  is more than the rule of `io.regular` makes perpendicular without touching the voxels.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.errors import DataError
-from mass3d.io.checks import SKEW_LIMIT_DEG, require_edges
+from mass3d.io.checks import require_edges
 from mass3d.io.dicom.header import Slice
 from mass3d.io.dicom.series import SAME_MM, Series, places_of
+from mass3d.io.regular import MOST_DEG, MOST_TIMES, is_sheared
 from mass3d.volume.geometry import Shape
 
 NEAR = 0.1  # of a step
 ONE_IN = 10  # slices may be missing
 UNEVEN = 0.25  # of the usual step
-DRIFT_VOX = 0.1  # sideways over the whole stack; less is rounding in the header
 STRAY_VOX = 0.5  # of a slice from the line that the others lie on
 LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -53,21 +54,28 @@ def stack_slices(series: Series) -> Stack:
     edges = np.array(first[0].pixel_mm[::-1])  # between columns, between rows
     require_edges(series.path, edges)
     drift = _drift(series, (positions - positions[0]) @ axes.T, places, edges)
-    angle = _degrees(drift, step)
     rows, columns = first[0].shape
     size = np.array([columns, rows])
     depth = round(places[-1]) + 1
-    third, shifts = normal * step, np.zeros((len(places), 2))
-    if angle > SKEW_LIMIT_DEG:
+    shifts = np.zeros((len(places), 2))
+    affine = np.eye(4)
+    affine[:3, :2], affine[:3, 2] = axes.T * edges, normal * step + drift @ axes
+    affine[:3, 3] = positions[0]
+    if is_sheared((columns, rows, depth), affine):
         shifts = np.outer(places, drift / edges)
         shifts -= shifts.min(axis=0)
         size += np.ceil(shifts.max(axis=0) - 1e-6).astype(int)
+        affine[:3, 2] = normal * step
+        affine[:3, 3] -= (shifts[0] * edges) @ axes
+        angle = _degrees(drift, step)
+        if angle > MOST_DEG or size.prod() > MOST_TIMES * rows * columns:
+            raise _refused(
+                series,
+                f"a gantry tilt of {angle:.1f} degrees over {depth} slices",
+                f"at most {MOST_DEG:g} degrees, and a regular grid at most {MOST_TIMES} times "
+                "as large",
+            )
         told += (f"gantry tilt of {angle:.1f} degrees: slices resampled to a regular grid",)
-    elif np.any(np.abs(drift) * (depth - 1) > DRIFT_VOX * edges):
-        third = third + drift @ axes  # so little skew is kept, as in any other format
-    affine = np.eye(4)
-    affine[:3, :2], affine[:3, 2] = axes.T * edges, third
-    affine[:3, 3] = positions[0] - (shifts[0] * edges) @ axes
     shape = (int(size[0]), int(size[1]), depth)
     return Stack(shape, LPS_TO_RAS @ affine, tuple(places.tolist()), shifts, told)
 

@@ -11,14 +11,14 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 from mass3d.errors import DataError
-from mass3d.io.checks import Raw, damaged, source_grid
+from mass3d.io.checks import Raw, damaged, placed
 from mass3d.io.dicom.files import dicom_files
 from mass3d.io.dicom.header import DIMENSIONS, MODALITIES, Slice, quiet_pydicom
 from mass3d.io.dicom.pixels import read_pixels, require_plain_scale
 from mass3d.io.dicom.series import Series, gather, name_series, places_of
 from mass3d.io.dicom.stack import Stack, stack_slices
 from mass3d.io.dicom.suv import suv_scale
-from mass3d.volume.geometry import SourceGrid
+from mass3d.io.regular import Fit
 from mass3d.volume.volume import Modality
 
 ACQUIRED = [tag for _, tag, _ in DIMENSIONS].index("AcquisitionTime")
@@ -27,16 +27,16 @@ ACQUIRED = [tag for _, tag, _ in DIMENSIONS].index("AcquisitionTime")
 def read_series(series: Series) -> Raw:
     """Voxels (i, j, k) along rows, columns and slices, float32. Raises `DataError`."""
     stack = stack_slices(series)
-    source = source_grid(series.path, stack.shape, stack.affine)
+    fit = placed(series.path, stack.shape, stack.affine)
     planes, told = _planes(series, stack)
     voxels = _even_planes(planes, stack)
-    return Raw(voxels.transpose(2, 1, 0), source, stack.mended + told)
+    return Raw(voxels.transpose(2, 1, 0), fit, stack.mended + fit.told + told)
 
 
-def read_series_grid(series: Series) -> SourceGrid:
+def read_series_grid(series: Series) -> Fit:
     """The grid, without the voxels. Raises `DataError`."""
     stack = stack_slices(series)
-    return source_grid(series.path, stack.shape, stack.affine)
+    return placed(series.path, stack.shape, stack.affine)
 
 
 def series_modality(series: Series) -> Modality | None:
