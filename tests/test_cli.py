@@ -19,7 +19,17 @@ from mass3d.io.write import write_image, write_label
 from mass3d.record import VERSION
 from mass3d.volume.volume import Volume
 
-VERBS = ["prepare", "pretrain", "task", "segment", "evaluate", "inspect", "masks", "demo"]
+VERBS = [
+    "prepare",
+    "pretrain",
+    "task",
+    "segment",
+    "evaluate",
+    "inspect",
+    "masks",
+    "check",
+    "demo",
+]
 SHAPE = (20, 24, 22)
 HEAVY = {"torch", "numpy", "scipy", "nibabel", "SimpleITK", "blosc2", "higra", "matplotlib"}
 
@@ -209,10 +219,11 @@ def test_a_verb_that_does_everything_ends_with_0(
 def test_an_unknown_setting_names_the_closest_and_ends_with_2(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, told = error_of(capsys, verb, "--set", "outputt=x")
+    close = "store" if verb == "check" else "output"  # it writes nothing
+    code, told = error_of(capsys, verb, "--set", f"{close}s=x")
     assert code == 2
-    assert told.startswith("setting 'outputt': found an unknown key; expected one of ")
-    assert told.endswith("Did you mean 'output'?")
+    assert told.startswith(f"setting '{close}s': found an unknown key; expected one of ")
+    assert told.endswith(f"Did you mean '{close}'?")
 
 
 @pytest.mark.parametrize(

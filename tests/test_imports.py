@@ -44,6 +44,7 @@ APPS = (
     "prepare",
     "inspect",
     "masks",
+    "check",
     "pretrain",
     "task",
     "segment",
@@ -53,7 +54,7 @@ APPS = (
     "demo",
 )
 # Verbs whose workers are processes of their own: torch would cost each of them 200 MB.
-APPS_WITHOUT_TORCH = ("prepare", "inspect", "masks", "evaluate")
+APPS_WITHOUT_TORCH = ("prepare", "inspect", "masks", "check", "evaluate")
 
 # library -> the only room that knows it
 OWNERS = {

@@ -24,6 +24,7 @@ FUNCTIONS = {
     "evaluate": "evaluate",
     "inspect": "inspect",
     "measure_masks": "masks",
+    "check": "check",
     "demo": "demo",
 }
 

@@ -19,6 +19,7 @@ _VERBS: Final = {
     "evaluate": "evaluate",
     "inspect": "inspect",
     "measure_masks": "masks",
+    "check": "check",
     "demo": "demo",
 }
 

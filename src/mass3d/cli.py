@@ -40,6 +40,9 @@ Scans = Annotated[
     list[Path] | None, typer.Argument(metavar="SCANS...", help="Scans or folders of scans.")
 ]
 StorePath = Annotated[Path | None, typer.Argument(metavar="STORE", help="Prepared store.")]
+StorePaths = Annotated[
+    list[Path] | None, typer.Argument(metavar="STORE...", help="Prepared stores.")
+]
 Spacing = Annotated[
     str | None, typer.Option("--spacing", metavar="MM|auto", help="Edge of the cubic voxels.")
 ]
@@ -210,6 +213,17 @@ def masks(
     """Measure the masks of a store; with settings of `masks`, propose new ones first."""
     flags = {"store": store, "output": output, "workers": workers}
     _execute("masks", config, assignments, flags)
+
+
+@app.command()
+def check(
+    store: StorePaths = None,
+    workers: Workers = None,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+) -> None:
+    """Check every byte of a store, and what the bytes mean."""
+    _execute("check", config, assignments, {"store": store, "workers": workers})
 
 
 @app.command()

@@ -10,9 +10,9 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mass3d.errors import ConfigError
 
@@ -36,6 +36,13 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+
+Paths = Annotated[
+    tuple[Path, ...],
+    BeforeValidator(lambda given: (given,) if isinstance(given, str | Path) else given),
+    Field(min_length=1),
+]
+"""One path or several."""
 
 
 def resolve(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from mass3d.errors import StoreError
 from mass3d.masks.engines import MaskConfig
 from mass3d.masks.quality import Quality, measure
 from mass3d.record import write_json
-from mass3d.store.reader import Store, StoredCase, read_record, whole_record
+from mass3d.store.reader import Store, StoredCase, readable_grids, whole_record
 from mass3d.store.schema import IndexRecord, StoreSettings, case_folder, read_index
 from mass3d.store.writer import (
     collect_index,
@@ -26,7 +25,6 @@ from mass3d.store.writer import (
     write_index,
 )
 from mass3d.volume.body import body_mask
-from mass3d.volume.geometry import Grid
 
 
 class MasksConfig(Config):
@@ -84,7 +82,7 @@ def run(config: MasksConfig) -> MasksReport:
         {name: _Job(config.store, name, store.index.settings) for name in store.case_ids},
         workers=config.workers,
         title="measure",
-        bytes_each=bytes_each(_grids(config.store, store.index)),
+        bytes_each=bytes_each(readable_grids(config.store, store.index)),
     )
     report = MasksReport(
         store=config.store,
@@ -116,7 +114,7 @@ def _propose_anew(
             {name: _Job(config.store, name, settings) for name in old.cases},
             workers=config.workers,
             title="propose",
-            bytes_each=bytes_each(_grids(config.store, old)),
+            bytes_each=bytes_each(readable_grids(config.store, old)),
         )
         write_index(config.store, collect_index(config.store, settings))
     changed = tuple(name for name, found in outcomes.items() if found is True)
@@ -146,16 +144,6 @@ def _propose(job: _Job) -> bool:
     )
     replace_masks(job.root, record, masks, job.settings)
     return True
-
-
-def _grids(root: Path, index: IndexRecord) -> list[Grid]:
-    """Grids of the cases whose records can be read; the others become faults."""
-    grids = []
-    for case_id in index.cases:
-        with suppress(StoreError):
-            folder = case_folder(root, case_id)
-            grids.append(StoredCase.of(folder, read_record(folder)).grid)
-    return grids
 
 
 def _measure(job: _Job) -> Quality:

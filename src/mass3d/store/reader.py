@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -194,6 +195,16 @@ class StoredCase:
         except Exception as error:  # blosc2 has no error of its own for broken blocks
             raise _changed(self.folder) from error
         return voxels
+
+
+def readable_grids(root: Path, index: IndexRecord) -> list[Grid]:
+    """Grids of the cases whose records can be read; the others become faults when they are."""
+    found = []
+    for case_id in index.cases:
+        with suppress(StoreError):
+            folder = case_folder(root, case_id)
+            found.append(StoredCase.of(folder, read_record(folder)).grid)
+    return found
 
 
 def read_record(folder: Path) -> CaseRecord:

@@ -1,0 +1,130 @@
+"""`mass3d check`: whether every byte of a store is as it was written, and makes sense."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import Field
+
+from mass3d.apps.outcome import Fault, Report
+from mass3d.apps.pool import run_cases
+from mass3d.apps.prepare import bytes_each
+from mass3d.config import Config, Paths
+from mass3d.errors import StoreError
+from mass3d.store.check import check_case, unlisted_cases
+from mass3d.store.reader import Store, readable_grids
+from mass3d.store.schema import case_folder
+
+
+class CheckConfig(Config):
+    """Settings of `mass3d check`."""
+
+    store: Paths
+    """Prepared stores, one or more."""
+    workers: int | None = Field(default=None, ge=1)
+    """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a store holds, as far as it is sound."""
+
+    cases: int
+    masks: int
+    bytes: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class CheckReport(Report):
+    """What the stores hold, and everything that is wrong with them."""
+
+    stores: dict[Path, Holding]  # without those that cannot be opened
+    faults: tuple[Fault, ...] = field(default=())
+
+    def summary(self) -> str:
+        """One line for every store that could be opened."""
+        lines = [
+            f"{path}: {held.cases} sound cases with {held.masks} masks, "
+            f"{held.bytes / 1e6:.3g} MB, fingerprint {held.fingerprint[:12]}."
+            for path, held in self.stores.items()
+        ]
+        verdict = (
+            f"{len(self.faults)} faults:" if self.faults else "Everything is as it was written."
+        )
+        return "\n".join([*lines, verdict])
+
+
+@dataclass(frozen=True)
+class _Job:
+    store: Store
+    case_id: str
+
+
+@dataclass(frozen=True)
+class _Checked:
+    faults: tuple[StoreError, ...]
+    masks: int
+    bytes: int
+
+
+def run(config: CheckConfig) -> CheckReport:
+    """Check every case of every store: checksums, geometry, intensities, masks.
+
+    All faults are told at once, each with what to do about it. A store that cannot be opened is
+    one fault; nothing is changed or written.
+    """
+    stores: dict[Path, Holding] = {}
+    faults: list[Fault] = []
+    for path in config.store:
+        try:
+            store = Store.open(path)
+        except StoreError as error:
+            faults.append(_fault(error))
+            continue
+        stores[path], found = _check(store, workers=config.workers)
+        faults += found
+    return CheckReport(stores, tuple(faults))
+
+
+def _check(store: Store, *, workers: int | None) -> tuple[Holding, list[Fault]]:
+    outcomes = run_cases(
+        _check_one,
+        {case_id: _Job(_only(store, case_id), case_id) for case_id in store.case_ids},
+        workers=workers,
+        title="check",
+        bytes_each=bytes_each(readable_grids(store.path, store.index)),
+    )
+    faults, sound = [], []
+    for outcome in outcomes.values():
+        if isinstance(outcome, Fault):
+            faults.append(outcome)
+        elif outcome.faults:
+            faults += [_fault(error) for error in outcome.faults]
+        else:
+            sound.append(outcome)
+    faults += [_fault(error) for error in unlisted_cases(store)]
+    masks, size = sum(case.masks for case in sound), sum(case.bytes for case in sound)
+    return Holding(len(sound), masks, size, store.fingerprint), faults
+
+
+def _only(store: Store, case_id: str) -> Store:
+    """The store with one row of its table: a worker is not sent thousands with every case."""
+    cases = {case_id: store.index.cases[case_id]}
+    return Store(store.path, store.index.model_copy(update={"cases": cases}))
+
+
+def _check_one(job: _Job) -> _Checked:
+    faults = tuple(check_case(job.store, job.case_id))
+    if faults:
+        return _Checked(faults, masks=0, bytes=0)
+    folder = case_folder(job.store.path, job.case_id)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    return _Checked((), job.store.case(job.case_id).record.num_masks, size)
+
+
+def _fault(error: StoreError) -> Fault:
+    """The error without its place, which stands before it in a report."""
+    told = f"found {error.found}; expected {error.expected}. {error.fix}"
+    return Fault(error.where, told)
