@@ -427,3 +427,11 @@ def test_the_command_line_ends_with_0_1_or_2(
     cohort.add("d", truth=None, found="11")
     assert exit_code() == 1
     assert len(cohort.metrics()["faults"]) == 1
+
+
+def test_voxels_of_the_ignore_label_are_not_scored(folders: Folders) -> None:
+    write_json(folders.labels.parent / "dataset.json", {"labels": {"liver": 1, "ignore": 3}})
+    folders.add("a", truth="0110333", found="0110110")
+    report = folders.run()
+    assert report.dice == {"a": {"liver": 1.0}}
+    assert report.unnamed == {}

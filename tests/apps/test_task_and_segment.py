@@ -165,6 +165,20 @@ def test_finished_cases_are_not_done_again_and_lost_ones_are(
     assert second.stat().st_mtime_ns == stamp
 
 
+def test_results_within_the_folder_of_scans_are_no_scans_the_second_time(
+    cohort: Path, task_file: Path, tmp_path: Path
+) -> None:
+    scan = next((cohort / "imagesTs").glob("*.nii.gz"))
+    shutil.copy(scan, tmp_path / "a.nii.gz")
+    config = segment_config(cohort, task_file, tmp_path / "out").model_copy(
+        update={"inputs": (tmp_path,)}
+    )
+    for _ in range(2):
+        report = segment.run(config)
+        assert report.ok
+        assert list(report.volumes_ml) == ["a"]
+
+
 def test_an_unreadable_scan_is_a_fault_and_the_others_go_on(
     cohort: Path, task_file: Path, tmp_path: Path
 ) -> None:

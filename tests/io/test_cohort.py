@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 import dicoms
 from mass3d.errors import DataError
-from mass3d.io.cohort import SUFFIXES, CaseFile, case_id_of, find_cases, find_cohort, find_label
+from mass3d.io.cohort import CaseFile, find_cases, find_cohort, find_label, label_maps
+from mass3d.io.names import SUFFIXES
 from mass3d.io.sniff import is_dicom
 
 DICOM = bytes(128) + b"DICM" + bytes(100)
@@ -20,31 +23,12 @@ def touch(folder: Path, *names: str, content: bytes = b"x") -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize(
-    ("name", "case_id"),
-    [
-        ("liver_001.nii.gz", "liver_001"),
-        ("liver_001_0000.nii.gz", "liver_001"),
-        ("liver_001_0001.nii.gz", "liver_001_0001"),
-        ("liver_001_00001.nii.gz", "liver_001_00001"),
-        ("Scan.NII.GZ", "Scan"),
-        ("a.b.mha", "a.b"),
-        ("a.nhdr", "a"),
-        ("a.nii.gz.mhd", "a.nii.gz"),
-        ("IM-0001.dcm", "IM-0001.dcm"),
-        ("_0000.nii.gz", "_0000"),
-        ("noname", "noname"),
-    ],
-)
-def test_a_case_is_called_like_its_file_without_format_and_channel(name: str, case_id: str) -> None:
-    assert case_id_of(Path("folder.nii") / name) == case_id
-
-
 def test_scans_are_found_at_any_depth_in_any_format_sorted_by_case(tmp_path: Path) -> None:
-    names = [f"{9 - i}/deep/case{i}{suffix}" for i, suffix in enumerate(SUFFIXES)]
+    names = [f"{i}/deep er/case{9 - i}{suffix}" for i, suffix in enumerate(SUFFIXES)]
     paths = touch(tmp_path, *names)
     touch(tmp_path, "notes.txt", "case0.raw", "case1.json", "x.nii.gz.md5")
-    assert find_cases([tmp_path]) == [CaseFile(f"case{i}", path) for i, path in enumerate(paths)]
+    ids = [f"{i}_deep-er_case{9 - i}" for i in range(len(SUFFIXES))]
+    assert find_cases([tmp_path]) == [CaseFile(*pair) for pair in zip(ids, paths, strict=True)]
 
 
 def test_hidden_files_are_passed_over_unless_they_are_named(tmp_path: Path) -> None:
@@ -83,7 +67,7 @@ def test_one_file_named_twice_is_one_case(tmp_path: Path, monkeypatch: pytest.Mo
     [
         ("a.nii", "a.nii.gz"),
         ("a.nii.gz", "a_0000.nii.gz"),
-        ("x/a.mha", "y/a.mha"),
+        ("imagesTr/a.mha", "imagesTs/a.mha"),
         ("a.nii", "a.NII"),
     ],
 )
@@ -97,7 +81,17 @@ def test_two_cases_of_one_name_are_refused_by_both_paths(
     assert "a second scan of the case 'a'" in told.found
     assert {told.where, told.found.rpartition("the first is ")[2]} == set(map(str, paths))
     assert told.expected == "one file per case"
-    assert told.fix == "Rename one of them, or prepare the folders separately."
+    assert told.fix.startswith("Rename one of them")
+
+
+def test_folders_whose_cases_clash_are_told_to_be_given_by_the_one_above(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a.mha", "y/a.mha")
+    with pytest.raises(DataError) as caught:
+        find_cases([tmp_path / "x", tmp_path / "y"])
+    assert caught.value.fix == (
+        "Rename one of them, or give the folder above both as one input: then ids name the folders."
+    )
+    assert [case.case_id for case in find_cases([tmp_path])] == ["x_a", "y_a"]
 
 
 def test_a_missing_path_is_refused(tmp_path: Path) -> None:
@@ -129,7 +123,9 @@ def test_folders_without_a_scan_are_refused_by_name(tmp_path: Path) -> None:
     assert told.expected == (
         f"files named {', '.join(SUFFIXES)}, DICOM series, or archives (.zip) of them"
     )
-    assert told.fix == "Check the path."
+    assert told.fix == (
+        "Check the path; files that are named one by one are taken whatever their name."
+    )
 
 
 def test_dicom_without_content_is_left_out_with_a_reason(tmp_path: Path) -> None:
@@ -142,6 +138,38 @@ def test_dicom_without_content_is_left_out_with_a_reason(tmp_path: Path) -> None
     cohort = find_cohort([tmp_path])
     assert [case.path for case in cohort.cases] == [path]
     assert [entry.reason for entry in cohort.left_out] == [reason, reason]
+
+
+def test_links_to_folders_are_followed_once_and_last(tmp_path: Path) -> None:
+    """Data sets are often folders of links; a link may lead round in a circle."""
+    touch(tmp_path, "far/a.nii", "near/z/b.nii")
+    (tmp_path / "near/linked").symlink_to(tmp_path / "far")
+    (tmp_path / "near/again").symlink_to(tmp_path / "near/z")
+    (tmp_path / "near/z/circle").symlink_to(tmp_path / "near")
+    assert [case.case_id for case in find_cases([tmp_path / "near"])] == ["linked_a", "z_b"]
+
+
+def test_a_folder_that_cannot_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "a.nii", "closed/b.nii")
+    scandir = os.scandir
+
+    def denied(path: Path) -> object:  # chmod does not stop root, who runs tests in containers
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(DataError, match=r"closed: found a folder that cannot be read"):
+        find_cases([tmp_path])
+
+
+def test_what_lies_in_the_folder_of_results_is_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "a.nii", "out/a.nii", "out/notes.txt", "output/a.nii")
+    cohort = find_cohort([tmp_path], apart_from=tmp_path / "output" / ".." / "out")
+    assert [case.case_id for case in cohort.cases] == ["a", "output_a"]
+    assert cohort.left_out == ()
 
 
 def test_files_that_are_no_scans_are_left_out_with_a_reason(tmp_path: Path) -> None:
@@ -174,3 +202,25 @@ def test_a_label_is_found_in_any_format(tmp_path: Path, suffix: str) -> None:
     touch(tmp_path, "liver_002.nii.gz", f"other/liver_003{suffix}")
     assert find_label(tmp_path, "liver_001") == path
     assert find_label(tmp_path, "liver_003") is None
+
+
+def test_two_label_maps_of_one_case_are_refused(tmp_path: Path) -> None:
+    paths = touch(tmp_path, "a.nii.gz", "a.nrrd")
+    with pytest.raises(DataError, match="a second label map of the case 'a'") as caught:
+        find_label(tmp_path, "a")
+    assert caught.value.where == str(paths[1])
+    assert caught.value.fix == "Remove or rename one of them."
+
+
+def test_label_maps_are_called_like_their_files_whatever_the_layout(tmp_path: Path) -> None:
+    paths = touch(tmp_path, "labelsTs/a_0000.nii", "fold/b_seg.mha", "labelsTr/c.nrrd")
+    touch(tmp_path, "labelsTs/notes.txt", ".hidden.nii")
+    assert label_maps(tmp_path) == dict(zip(("a", "b_seg", "c"), paths, strict=True))
+
+
+def test_label_maps_of_one_name_and_folders_without_any_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a.nii", "y/a.nii", "z/notes.txt")
+    with pytest.raises(DataError, match="a second scan of the case 'a'"):
+        label_maps(tmp_path)
+    with pytest.raises(DataError, match="no scan"):
+        label_maps(tmp_path / "z")

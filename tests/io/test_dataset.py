@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mass3d.errors import DataError
-from mass3d.io.dataset import read_structures
+from mass3d.io.dataset import read_channels, read_ignored, read_structures
 
 
 def written(folder: Path, content: object) -> Path:
@@ -83,3 +83,32 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_bytes(b"\xff\xfe{}")
     with pytest.raises(DataError, match="no readable table of labels"):
         read_structures(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{"background": 0, "liver": 1, "ignore": 2}, {"0": "background", "1": "liver", "2": "ignore"}],
+)
+def test_the_ignore_label_is_no_structure(tmp_path: Path, labels: dict[str, object]) -> None:
+    folder = written(tmp_path, {"labels": labels})
+    assert read_structures(folder) == {"liver": 1}
+    assert read_ignored(folder) == 2
+    assert read_ignored(written(tmp_path / "other", {"labels": {"liver": 1}})) is None
+    assert read_ignored(tmp_path / "nowhere" / "labels") is None
+
+
+def test_channels_are_named_by_nnunet_and_the_decathlon(tmp_path: Path) -> None:
+    def channels(content: object) -> dict[int, str]:
+        return read_channels(written(tmp_path, content) / "dataset.json")
+
+    assert channels({"channel_names": {"0": "CT", "1": "PET"}}) == {0: "CT", 1: "PET"}
+    assert channels({"modality": {"0": "MRI"}}) == {0: "MRI"}
+    assert channels({"labels": {}}) == {}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", {"modality": "CT"}, {"modality": {"first": "CT"}}])
+def test_a_table_of_channels_without_numbers_is_refused(tmp_path: Path, content: object) -> None:
+    file = written(tmp_path, content) / "dataset.json"
+    with pytest.raises(DataError, match="no readable table of channels") as caught:
+        read_channels(file)
+    assert caught.value.where == str(file)

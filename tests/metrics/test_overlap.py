@@ -65,3 +65,13 @@ def test_maps_of_other_shapes_are_never_broadcast() -> None:
         label_overlaps(one, other)
     with pytest.raises(AssertionError):
         dice(one > 0, other > 0)
+
+
+def test_ignored_voxels_are_not_counted_whatever_is_predicted_there() -> None:
+    truth = np.array([[[0, 1, 1, 9, 9, 9, 2]]], np.uint8)
+    prediction = np.array([[[0, 1, 0, 1, 9, 0, 9]]], np.uint8)
+    assert label_overlaps(prediction, truth, ignored=9) == {
+        1: Overlap(truth=2, predicted=1, shared=1),
+        2: Overlap(truth=1, predicted=0, shared=0),
+        9: Overlap(truth=0, predicted=1, shared=0),
+    }

@@ -21,8 +21,9 @@ from mass3d.apps.outcome import Fault, Report, write_provenance
 from mass3d.apps.pool import run_cases
 from mass3d.config import Config
 from mass3d.errors import ConfigError, DataError, Mass3dError
-from mass3d.io.cohort import SUFFIXES, case_id_of, find_cases, find_label
-from mass3d.io.dataset import read_structures
+from mass3d.io.cohort import find_label, label_maps
+from mass3d.io.dataset import read_ignored, read_structures
+from mass3d.io.names import SUFFIXES, case_id_of
 from mass3d.io.read import read_grid, read_label
 from mass3d.metrics.overlap import Overlap, label_overlaps
 from mass3d.metrics.statistics import Interval, bootstrap_mean, bootstrap_mean_of_means
@@ -141,6 +142,7 @@ class _Job:
     prediction: Path
     label: Path | None
     labels: Path  # the folder in which the label was looked for
+    ignored: int | None  # the value of voxels that nobody has annotated
 
 
 @dataclass(frozen=True)
@@ -212,14 +214,15 @@ def _require_folders(config: EvaluateConfig) -> None:
 
 def _jobs(config: EvaluateConfig) -> dict[str, _Job]:
     """Case -> its two files; nnU-Net's `_0000` may end the name of either."""
+    ignored = read_ignored(config.labels)
     return {
-        case.case_id: _Job(
-            case.path,
-            find_label(config.labels, case.case_id)
-            or find_label(config.labels, f"{case.case_id}_0000"),
+        name: _Job(
+            prediction,
+            find_label(config.labels, name) or find_label(config.labels, f"{name}_0000"),
             config.labels,
+            ignored,
         )
-        for case in find_cases([config.predictions])
+        for name, prediction in label_maps(config.predictions).items()
     }
 
 
@@ -268,7 +271,7 @@ def _count(job: _Job) -> _Counted:
     truth = read_label(job.label)
     prediction = read_label(job.prediction, like=truth)
     voxel_ml = math.prod(truth.spacing_mm) / 1000
-    return _Counted(label_overlaps(prediction.voxels, truth.voxels), voxel_ml)
+    return _Counted(label_overlaps(prediction.voxels, truth.voxels, ignored=job.ignored), voxel_ml)
 
 
 # --- scores ---------------------------------------------------------------------------------

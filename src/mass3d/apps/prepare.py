@@ -116,10 +116,9 @@ def run(config: PrepareConfig) -> PrepareReport:
     of earlier calls with the same settings stay in the store. Raises `StoreError` when the
     folder holds something else or cases of other settings, `DataError` when there is no scan.
     """
-    cohort = find_cohort(config.inputs)
-    cases = cohort.cases
     _require_apart(config)
-    left_out = _apart_from(config.output, cohort.left_out)
+    cohort = find_cohort(config.inputs, apart_from=config.output)
+    cases, left_out = cohort.cases, cohort.left_out
     with open_for_writing(config.output):
         grids = readable_grids(cases)
         settings = _settle(config, grids)
@@ -213,11 +212,6 @@ def _prepare(job: _Job) -> _Done:
     )
     write_case(job.root, case.case_id, scan, masks, source=source, settings=settings)
     return _Done(kept=False, num_masks=len(masks), mended=scan.mended)
-
-
-def _apart_from(output: Path, left_out: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
-    """Without the files of the store itself, which may lie in a folder of scans."""
-    return tuple(entry for entry in left_out if not entry.path.is_relative_to(output))
 
 
 def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:

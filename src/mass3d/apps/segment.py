@@ -14,7 +14,7 @@ from rich.progress import track
 from mass3d.apps.outcome import Fault, Report, write_provenance
 from mass3d.config import Config
 from mass3d.errors import ConfigError, Mass3dError, ModelError
-from mass3d.io.cohort import CaseFile, find_cases, source_hash
+from mass3d.io.cohort import CaseFile, find_cohort, source_hash
 from mass3d.io.read import read_volume
 from mass3d.io.write import write_label
 from mass3d.record import read_json, write_json
@@ -64,7 +64,7 @@ def run(config: SegmentConfig) -> SegmentReport:
     task = load_task(config.task)
     segmenter = Segmenter.load(_find_model(config, task), device=config.device)
     require_model(config.task, task, segmenter.trained)
-    cases = find_cases(config.inputs)
+    cases = find_cohort(config.inputs, apart_from=config.output).cases
     done = _begin(config, task)
     write_provenance(config.output, "segment", config, task=task.fingerprint)
     faults = []

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mass3d.errors import DataError
@@ -19,13 +20,14 @@ from mass3d.io.dicom.series import (
     name_series,
     safe_name,
 )
-from mass3d.io.layouts import LabelFiles
+from mass3d.io.layouts import IMAGES, ImageFile, LabelFiles, case_ids, is_label, reason_against
+from mass3d.io.names import DETACHED, SUFFIXES, case_id_of, is_image_name
+from mass3d.io.pairing import pair_labels
 from mass3d.io.sniff import is_zip
 from mass3d.record import file_hash, text_hash
 
-DETACHED = (".mhd", ".nhdr")  # headers whose voxels lie in a file beside them
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-CHANNEL = re.compile(r"_0000$")  # nnU-Net's suffix of the first channel
+NO_IMAGE = "no image by name and content"
+PAIRED = "a label of a scan"
 
 
 @dataclass(frozen=True)
@@ -56,25 +58,46 @@ def find_cases(paths: Sequence[Path]) -> list[CaseFile]:
     return list(find_cohort(paths).cases)
 
 
-def find_cohort(paths: Sequence[Path]) -> Cohort:
+def find_cohort(paths: Sequence[Path], *, apart_from: Path | None = None) -> Cohort:
     """All scans among files, folders (searched to any depth) and archives; at least one.
 
-    Files that are named one by one are taken whatever their name. Hidden files are passed over.
-    DICOM is known by its content and grouped into series; a file of it that cannot be read is a
-    case by itself, so that it becomes a fault and is not lost. Raises `DataError` when a path is
-    missing, there is no scan, or two scans have one case id.
+    Below a folder the layout of datasets is followed (`layouts`): what is a label there is given
+    to its scan and is no case. Files that are named one by one are taken whatever their name.
+    Hidden files and what lies in `apart_from` are passed over. DICOM is known by its content and
+    grouped into series; a file of it that cannot be read is a case by itself, so that it becomes
+    a fault and is not lost. Raises `DataError` when a path is missing, there is no scan, or two
+    scans have one case id.
     """
-    scans, heap, others = _sorted_out(paths)
-    found = gather(heap)
+    heap = _sorted_out(paths, apart_from)
+    found = gather(heap.dicom)
     roots = [path if path.is_dir() else path.parent for path in paths]
-    plain = (CaseFile(case_id_of(file), file) for file in scans)
+    plain = [CaseFile(name, file.path) for file, name in case_ids(heap.scans).items()]
     cases = _by_id([*plain, *_dicom_cases(found, roots)])
+    pairing = pair_labels(
+        [*heap.labels, *_labels_above(paths, heap.labels)],
+        {name: ImageFile(case.path, _root_of(case.path, roots)) for name, case in cases.items()},
+    )
+    unpaired = {file.path: pairing.unpaired.get(file.path, PAIRED) for file in heap.labels}
+    left_out = [*_told(heap, unpaired), *found.left_out]
     if not cases:
-        raise _nothing(paths, found)
-    headers = {file.with_suffix("") for file in scans if file.name.lower().endswith(DETACHED)}
-    left_out = [entry for entry in others if entry.path.with_suffix("") not in headers]
-    left_out = sorted([*left_out, *found.left_out], key=lambda entry: (entry.path, entry.reason))
-    return Cohort(tuple(cases[case_id] for case_id in sorted(cases)), tuple(left_out))
+        raise _nothing(paths, left_out)
+    return Cohort(
+        tuple(replace(cases[name], label=pairing.labels.get(name)) for name in sorted(cases)),
+        tuple(sorted(left_out, key=lambda entry: (entry.path, entry.reason))),
+    )
+
+
+def label_maps(folder: Path) -> dict[str, Path]:
+    """Case -> label map, for all image files below a folder; at least one.
+
+    Every one of them is taken for a label map and called like its file, whatever the layout.
+    Raises `DataError` when there is none or two have one name.
+    """
+    files = [file for file in _files(folder) if is_image_name(file)]
+    if not files:
+        raise _nothing([folder], [])
+    named = _by_id(CaseFile(case_id_of(file), file) for file in files)
+    return {name: named[name].path for name in sorted(named)}
 
 
 def source_hash(case: CaseFile) -> str:
@@ -91,26 +114,19 @@ def source_hash(case: CaseFile) -> str:
     return text_hash([[part.name, file_hash(part)] for part in parts if part.is_file()])
 
 
-def case_id_of(path: Path) -> str:
-    """The name of a file without its format suffix and nnU-Net's `_0000`."""
-    stem = _stem(path)
-    return CHANNEL.sub("", stem) or stem
-
-
 def find_label(folder: Path, case_id: str) -> Path | None:
-    """The label map of a case in a folder, in any readable format."""
-    for suffix in SUFFIXES:
-        candidate = folder / f"{case_id}{suffix}"
-        if candidate.exists():
-            return candidate
-    return None
-
-
-def _stem(path: Path) -> str:
-    for suffix in (*SUFFIXES, ".zip"):
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
+    """The label map of a case in a folder, in any readable format. Raises `DataError` for two."""
+    found = [
+        path for path in (folder / f"{case_id}{suffix}" for suffix in SUFFIXES) if path.exists()
+    ]
+    if len(found) > 1:
+        raise DataError(
+            found[1],
+            found=f"a second label map of the case {case_id!r}; the first is {found[0]}",
+            expected="one file per case",
+            fix="Remove or rename one of them.",
+        )
+    return found[0] if found else None
 
 
 def _series_hash(series: Series) -> str:
@@ -124,25 +140,97 @@ def _series_hash(series: Series) -> str:
     return text_hash(sorted(hashes))
 
 
-def _sorted_out(paths: Sequence[Path]) -> tuple[list[Path], list[DicomFile], list[LeftOut]]:
-    """Scan files, DICOM files and the others; each once, however it was named."""
-    scans, heap, others = [], [], []
+@dataclass(frozen=True)
+class _Heap:
+    """All files that were found, by what they are."""
+
+    scans: list[ImageFile] = field(default_factory=list)
+    labels: list[ImageFile] = field(default_factory=list)
+    dicom: list[DicomFile] = field(default_factory=list)
+    others: list[LeftOut] = field(default_factory=list)
+
+
+def _sorted_out(paths: Sequence[Path], apart_from: Path | None) -> _Heap:
+    """Every file once, however it was named."""
+    heap = _Heap()
     seen: set[Path] = set()
     for path in paths:
-        for file in _files(path):
+        for file in _files(path, apart_from):
             if file.resolve() in seen:
                 continue
             seen.add(file.resolve())
-            if file.name.lower().endswith(SUFFIXES):
-                scans.append(file)
-                continue
-            parts, reason = _dicom_parts(file)
-            heap += parts
-            if not parts and (file == path or not reason):
-                scans.append(file)
-            elif not parts:
-                others.append(LeftOut(file, reason))
-    return scans, heap, others
+            if file == path:
+                _add_named(heap, file)
+            elif is_image_name(file):
+                _add_image(heap, ImageFile(file, path))
+            else:
+                _add_other(heap, ImageFile(file, path))
+    return heap
+
+
+def _add_named(heap: _Heap, file: Path) -> None:
+    """A file that was given itself: if no DICOM, it is taken for an image, or fails as one."""
+    parts = [] if is_image_name(file) else _dicom_parts(file)[0]
+    heap.dicom.extend(parts)
+    if not parts:
+        heap.scans.append(ImageFile(file, file.parent))
+
+
+def _add_image(heap: _Heap, image: ImageFile) -> None:
+    reason = reason_against(image)
+    if is_label(image):
+        heap.labels.append(image)
+    elif reason:
+        heap.others.append(LeftOut(image.path, reason))
+    else:
+        heap.scans.append(image)
+
+
+def _add_other(heap: _Heap, image: ImageFile) -> None:
+    parts, reason = _dicom_parts(image.path)
+    heap.dicom.extend(parts)
+    if not parts and reason:
+        heap.others.append(LeftOut(image.path, reason))
+    elif not parts:
+        heap.scans.append(image)
+
+
+def _labels_above(paths: Sequence[Path], known: Iterable[ImageFile]) -> list[ImageFile]:
+    """The labels of a folder imagesTr, imagesTs or imagesVal that was given itself."""
+    seen = {label.path.resolve() for label in known}
+    found = []
+    for path in paths:
+        split = IMAGES.fullmatch(path.absolute().name)
+        top = path.absolute().parent
+        folder = top / f"labels{split['split'] or ''}" if split else top
+        if split and path.is_dir() and folder.is_dir():
+            files = [file for file in _files(folder) if file.resolve() not in seen]
+            found += [ImageFile(file, top) for file in files if is_image_name(file)]
+    return found
+
+
+def _root_of(path: Path, roots: Sequence[Path]) -> Path:
+    """The folder that was searched when something was found."""
+    return next((root for root in roots if path.is_relative_to(root)), path.parent)
+
+
+def _told(heap: _Heap, labels: Mapping[Path, str]) -> Iterator[LeftOut]:
+    """Files that are no scans. Those that need no look are told once for every folder."""
+    headers = {
+        file.path.with_suffix("")
+        for file in (*heap.scans, *heap.labels)
+        if file.path.name.lower().endswith(DETACHED)
+    }
+    others = [entry for entry in heap.others if entry.path.with_suffix("") not in headers]
+    every = [*others, *(LeftOut(path, reason) for path, reason in labels.items())]
+    alike: dict[tuple[Path, str], list[Path]] = defaultdict(list)
+    for entry in every:
+        if entry.reason in {NO_IMAGE, PAIRED}:
+            alike[entry.path.parent, entry.reason].append(entry.path)
+        else:
+            yield entry
+    for (_, reason), files in alike.items():
+        yield LeftOut(min(files), reason, len(files))
 
 
 def _dicom_parts(file: Path) -> tuple[list[DicomFile], str]:
@@ -153,7 +241,7 @@ def _dicom_parts(file: Path) -> tuple[list[DicomFile], str]:
         return [], ""  # it may hold scans: left to fail when it is read
     except OSError as error:
         return [], f"a file that cannot be read ({error.strerror})"
-    return parts, "an archive without DICOM" if is_zip(file) else "no image by name and content"
+    return parts, "an archive without DICOM" if is_zip(file) else NO_IMAGE
 
 
 def _dicom_cases(found: Gathered, roots: Sequence[Path]) -> list[CaseFile]:
@@ -174,23 +262,21 @@ def _by_id(cases: Iterable[CaseFile]) -> dict[str, CaseFile]:
     for case in cases:
         first = found.setdefault(case.case_id, case)
         if first is not case:
+            apart = first.path.parent != case.path.parent
+            above = ", or give the folder above both as one input: then ids name the folders"
             raise DataError(
                 case.path,
                 found=f"a second scan of the case {case.case_id!r}; the first is {first.path}",
                 expected="one file per case",
-                fix="Rename one of them, or prepare the folders separately.",
+                fix=f"Rename one of them{above if apart else ''}.",
             )
     return found
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, apart_from: Path | None = None) -> list[Path]:
+    """All files below a folder that are not hidden, through links too; or the file itself."""
     if path.is_dir():
-        return sorted(
-            file
-            for file in path.rglob("*")
-            if not file.is_dir()  # a broken link is no file, but must not be passed over either
-            and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        )
+        return sorted(_walk(path, apart_from.resolve() if apart_from else None))
     if path.exists():
         return [path]
     raise DataError(
@@ -201,12 +287,38 @@ def _files(path: Path) -> list[Path]:
     )
 
 
-def _nothing(paths: Sequence[Path], found: Gathered) -> DataError:
-    """The error for folders without scans, which says what the DICOM files in them are."""
-    reasons = ", ".join(f"{entry.path.name}: {entry.reason}" for entry in found.left_out[:5])
+def _walk(top: Path, apart_from: Path | None) -> Iterator[Path]:
+    """Links to folders are followed last, so that what they lead to goes by its own name."""
+    seen = {apart_from}
+    waiting = [top]
+    while waiting:
+        for name, folders, files in os.walk(waiting.pop(0), onerror=_unreadable):
+            folder = Path(name)
+            if folder.resolve() in seen:
+                folders.clear()
+                continue
+            seen.add(folder.resolve())
+            folders[:] = sorted(found for found in folders if not found.startswith("."))
+            waiting += (folder / found for found in folders if (folder / found).is_symlink())
+            yield from (folder / found for found in files if not found.startswith("."))
+
+
+def _unreadable(error: OSError) -> None:
+    raise DataError(
+        error.filename,
+        found=f"a folder that cannot be read ({error.strerror})",
+        expected="a folder of scans",
+        fix="Check its permissions.",
+    ) from error
+
+
+def _nothing(paths: Sequence[Path], left_out: Sequence[LeftOut]) -> DataError:
+    """The error for folders without scans, which says what the files in them are."""
+    told = [entry for entry in left_out if entry.reason != NO_IMAGE]
+    reasons = ", ".join(f"{entry.path.name}: {entry.reason}" for entry in told[:5])
     return DataError(
         ", ".join(str(path) for path in paths) or "inputs",
         found=f"no scan but {reasons}" if reasons else "no scan",
         expected=f"files named {', '.join(SUFFIXES)}, DICOM series, or archives (.zip) of them",
-        fix="Check the path.",
+        fix="Check the path; files that are named one by one are taken whatever their name.",
     )

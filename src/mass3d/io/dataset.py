@@ -1,33 +1,65 @@
-"""What nnU-Net's dataset.json says about label values."""
+"""What nnU-Net's and the decathlon's dataset.json says about channels and label values."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
 from mass3d.errors import DataError
 
+IGNORE: Final = "ignore"  # nnU-Net's name for voxels that nobody has annotated
+
 
 def read_structures(labels: Path) -> dict[str, int] | None:
-    """Name -> label value, by value, background left out; None where no dataset.json is near.
+    """Name -> label value, by value, without background; None where no dataset.json is near.
 
-    The file is looked for in the folder of the labels and in the one above. Raises `DataError`
-    when it cannot be read.
+    The file is looked for in the folder of the labels and in the one above. nnU-Net's ignore
+    label is no structure. Raises `DataError` when the file cannot be read.
     """
-    for folder in (labels, labels.resolve().parent):
-        file = folder / "dataset.json"
-        if file.exists():
-            return read_table(file)
-    return None
+    file = find_table(labels)
+    return None if file is None else read_table(file)
+
+
+def read_ignored(labels: Path) -> int | None:
+    """The value of nnU-Net's ignore label, if there is one near, as for `read_structures`."""
+    file = find_table(labels)
+    return None if file is None else _parse(file).get(IGNORE)
+
+
+def find_table(labels: Path) -> Path | None:
+    """The dataset.json that is nearest to a folder of labels: in it or in the one above."""
+    files = (folder / "dataset.json" for folder in (labels, labels.resolve().parent))
+    return next((file for file in files if file.exists()), None)
 
 
 def read_table(file: Path) -> dict[str, int]:
-    """Name -> label value, by value, background left out, from a dataset.json itself."""
+    """The structures of a dataset.json, as `read_structures`."""
+    return {name: value for name, value in _parse(file).items() if name != IGNORE}
+
+
+def read_channels(file: Path) -> dict[int, str]:
+    """Number -> name of the channels; empty where none are named. Raises `DataError`."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        channels = content.get("channel_names") or content.get("modality") or {}
+        return {int(number): str(name) for number, name in channels.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(
+            file,
+            found=f"no readable table of channels ({error})",
+            expected='"channel_names": {"0": "CT", ...}',
+            fix="Correct the file.",
+        ) from error
+
+
+def _parse(file: Path) -> dict[str, int]:
+    """Every label but the background, by value."""
     try:
         labels = json.loads(file.read_text(encoding="utf-8"))["labels"]
         pairs = [_name_and_value(key, value) for key, value in labels.items()]
-        structures = {name: value for name, value in pairs if value != 0}
-        if len(set(structures.values())) < sum(value != 0 for _, value in pairs):
+        named = {name: value for name, value in pairs if value != 0}
+        if len(set(named.values())) < sum(value != 0 for _, value in pairs):
             raise ValueError("two labels share a name or a value")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
@@ -36,7 +68,7 @@ def read_table(file: Path) -> dict[str, int]:
             expected='"labels": {"background": 0, "liver": 1, ...}',
             fix="Correct the file. Regions of several values are not supported.",
         ) from error
-    return dict(sorted(structures.items(), key=lambda item: item[1]))
+    return dict(sorted(named.items(), key=lambda item: item[1]))
 
 
 def _name_and_value(key: str, entry: object) -> tuple[str, int]:

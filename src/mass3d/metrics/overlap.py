@@ -36,16 +36,22 @@ def dice(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 
 def label_overlaps(
-    prediction: NDArray[np.integer[Any]], truth: NDArray[np.integer[Any]]
+    prediction: NDArray[np.integer[Any]],
+    truth: NDArray[np.integer[Any]],
+    *,
+    ignored: int | None = None,
 ) -> dict[int, Overlap]:
     """Value -> overlap, for every value but 0 that either label map (D, H, W) holds, by value.
 
-    Values are non-negative; both maps have one shape. The volume is passed over once, whatever
-    the number of structures: of the joint histogram Dice needs only the sums and the diagonal,
-    so it never grows with the square of the values.
+    Voxels where the truth is `ignored` are not counted. Values are non-negative; both maps have
+    one shape. The volume is passed over once, whatever the number of structures: of the joint
+    histogram Dice needs only the sums and the diagonal, so it never grows with the square of the
+    values.
     """
     assert prediction.shape == truth.shape, (prediction.shape, truth.shape)
     anywhere = (prediction > 0) | (truth > 0)  # background is most of a scan
+    if ignored is not None:
+        anywhere &= truth != ignored
     ours, theirs = prediction[anywhere], truth[anywhere]
     length = int(max(ours.max(initial=0), theirs.max(initial=0))) + 1
     predicted, true, shared = (

@@ -1,0 +1,34 @@
+"""What the names of image files say: format, case, channel, and whether they name a label."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+DETACHED: Final = (".mhd", ".nhdr")  # headers whose voxels lie in a file beside them
+SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+CHANNEL: Final = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # as nnU-Net names its images
+LABEL: Final = re.compile(
+    r"(?:(?P<scan>.+)[-_. ])?(?:d?seg|probseg|segmentation|labels?|labelmap|(?:deface)?mask|gt)",
+    re.IGNORECASE,
+)
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether the name ends as one of an image file does."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def stem_of(path: Path) -> str:
+    """The name without the suffix of an image file or archive."""
+    for suffix in (*SUFFIXES, ".zip"):
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
+
+
+def case_id_of(path: Path) -> str:
+    """The name of a file without its format suffix and nnU-Net's `_0000`."""
+    stem = stem_of(path)
+    return stem.removesuffix("_0000") or stem
