@@ -33,6 +33,8 @@ BESIDE = "metrics"  # for transfer and apps
 MEDICAL = {"volume", "io", "masks", "store", "views"}
 NOT_MEDICAL = ("model", "objective", "engine")
 WITHOUT_TORCH = ("errors", "config", "record", "cli", "volume", "io", "masks", "store", "metrics")
+# The modules of these rooms that are imported only when the engine that needs a network runs.
+WITH_TORCH = {f"mass3d.masks.sam2.{name}" for name in ("network", "automatic", "follow")}
 
 # An app imports only from those before it. The first are parts, not verbs.
 APPS = (
@@ -62,6 +64,8 @@ OWNERS = {
     "SimpleITK": {"io"},
     "pydicom": {"io"},
     "higra": {"masks"},
+    "transformers": {"masks"},
+    "huggingface_hub": {"masks"},
     "blosc2": {"store"},
     "lightning_fabric": {"engine"},
     "typer": {"cli"},
@@ -215,10 +219,19 @@ for name, modules in {groups!r}.items():
 
 
 def test_rooms_that_do_without_torch_and_verbs_of_many_processes_do_not_load_it() -> None:
-    groups = {name: in_room(name) for name in WITHOUT_TORCH}
+    groups = {
+        name: [module for module in in_room(name) if module not in WITH_TORCH]
+        for name in WITHOUT_TORCH
+    }
     groups |= {f"apps.{app}": [f"mass3d.apps.{app}"] for app in APPS_WITHOUT_TORCH}
     assert first_that_loads({"torch", "lightning_fabric"}, groups) == ""
     assert first_that_loads({"nibabel"}, {"volume": in_room("volume"), "io": in_room("io")}) == "io"
+
+
+def test_the_engines_library_is_loaded_only_where_a_network_is_built() -> None:
+    users = {module for module, names in IMPORTS.items() if "transformers" in names}
+    assert users == {"mass3d.masks.sam2.network"}
+    assert first_that_loads({"transformers"}, {"masks": in_room("masks")}) == ""
 
 
 def test_network_loss_and_loop_load_no_reader_of_files() -> None:

@@ -9,7 +9,7 @@ go to further layers. A crop or a warp moves one map, however many masks it carr
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 import numpy as np
@@ -104,6 +104,33 @@ class MaskSet:
         return concatenate(parts) if parts else empty(self.shape)
 
 
+@dataclass(frozen=True, eq=False)
+class CutMask:
+    """One mask, cut to its box."""
+
+    box: Box
+    mask: NDArray[np.bool_]  # of the box; each of its six faces holds a voxel
+    voxels: int
+    score: float
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_], score: float) -> CutMask:
+        """Cut a mask (D, H, W) that is not empty."""
+        found = ndimage.find_objects(mask.astype(np.uint8))
+        assert found, "an empty mask"
+        box = cast("Box", found[0])
+        inside = np.ascontiguousarray(mask[box])
+        return cls(box, inside, int(inside.sum()), score)
+
+    def moved(self, by: tuple[int, int, int]) -> CutMask:
+        """The same mask, `by` voxels further along (D, H, W)."""
+        d, h, w = (
+            slice(edge.start + step, edge.stop + step)
+            for edge, step in zip(self.box, by, strict=True)
+        )
+        return replace(self, box=(d, h, w))
+
+
 def empty(shape: tuple[int, int, int]) -> MaskSet:
     """A set without masks or layers over a (D, H, W) volume."""
     nothing = np.zeros(0)
@@ -132,12 +159,17 @@ def encode(
     The round trip is exact. A mask given twice is kept once, with its higher score. `shape` is
     needed only when there may be no mask at all. An empty mask is a fault of the caller.
     """
-    crops: list[_Crop] = []
+    crops: list[CutMask] = []
     for index, mask in enumerate(masks):
         shape = shape or cast("tuple[int, int, int]", mask.shape)
         assert mask.shape == shape, f"mask {index} has shape {mask.shape}, the others {shape}"
-        crops.append(_Crop.of(mask, 1.0 if scores is None else float(scores[index])))
+        crops.append(CutMask.of(mask, 1.0 if scores is None else float(scores[index])))
     assert shape is not None, "no masks and no shape"
+    return pack(crops, shape=shape, engine=engine)
+
+
+def pack(crops: Iterable[CutMask], *, shape: tuple[int, int, int], engine: str) -> MaskSet:
+    """As `encode`, for masks that are cut to their boxes within a volume of `shape`."""
     packings: list[_Packing] = []
     for crop in sorted(crops, key=lambda c: (-c.voxels, -c.score)):  # stable: equal ones in order
         if not any(packing.take(crop) for packing in packings):
@@ -315,24 +347,6 @@ def _leaf_intervals(
     return first, first + size - 1
 
 
-@dataclass(frozen=True)
-class _Crop:
-    """One mask, cut to its box."""
-
-    box: Box
-    mask: NDArray[np.bool_]
-    voxels: int
-    score: float
-
-    @classmethod
-    def of(cls, mask: NDArray[np.bool_], score: float) -> _Crop:
-        found = ndimage.find_objects(mask.astype(np.uint8))
-        assert found, "an empty mask"
-        box = cast("Box", found[0])
-        inside = np.ascontiguousarray(mask[box])
-        return cls(box, inside, int(inside.sum()), score)
-
-
 class _Packing:
     """One layer in the making. Masks come largest first, so a new one is inside or disjoint.
 
@@ -346,7 +360,7 @@ class _Packing:
         self.voxels: list[int] = []
         self.scores: list[float] = []
 
-    def take(self, crop: _Crop) -> bool:
+    def take(self, crop: CutMask) -> bool:
         """Add a mask if it is nested in or disjoint from all; a repeated mask is dropped."""
         there = self.smallest[crop.box]
         beneath = there[crop.mask]
