@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub.constants as hub
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from mass3d.masks.sam2.settings import Sam2Config
+from sam2_models import bright_sam2, random_edgetam, random_sam2, save
 
 MEAN, STD = -100.0, 300.0  # of the stored CT
 
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    import huggingface_hub.constants as hub
-
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
 
@@ -25,24 +25,18 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def bright(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SAM2 that finds what is bright."""
-    from sam2_models import bright_sam2, save
-
     return save(bright_sam2(), tmp_path_factory.mktemp("bright"))
 
 
 @pytest.fixture(scope="session")
 def random(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SAM2 whose weights are drawn."""
-    from sam2_models import random_sam2, save
-
     return save(random_sam2(), tmp_path_factory.mktemp("random"))
 
 
 @pytest.fixture(scope="session")
 def edgetam(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An EdgeTAM whose weights are drawn."""
-    from sam2_models import random_edgetam, save
-
     return save(random_edgetam(), tmp_path_factory.mktemp("edgetam"))
 
 
