@@ -245,7 +245,7 @@ FILES = [
     Bad("flip.mha", flipped(itk(packed=True), place=-100), broken("Error -3 .*"), *DAMAGED, False),
     Bad("flip.nrrd", flipped(itk(packed=True), place=-100), broken("Error -3 .*"), *DAMAGED, False),
     Bad("header.mha", cut(itk(), end=90), broken("it ends within the header"), *DAMAGED),
-    Bad("header.nrrd", cut(itk(), end=90), broken(".*hit end of header.*"), *DAMAGED),
+    Bad("header.nrrd", cut(itk(), end=90), broken("its header gives no sizes"), *DAMAGED),
     Bad(
         "alone.mhd",
         packed_away,
@@ -306,11 +306,9 @@ FILES = [
         "a 4D image of 5 x 6 x 7 x 3 voxels",
         *SPLIT,
     ),
-    Bad("rgb.mha", itk(sitk.Compose([scans.itk_image()] * 3)), "3 numbers per voxel", *GREY, False),
-    Bad(
-        "rgb.nrrd", itk(sitk.Compose([scans.itk_image()] * 3)), "3 numbers per voxel", *GREY, False
-    ),
-    Bad("complex.mha", itk(COMPLEX), "2 numbers per voxel", *GREY, False),
+    Bad("rgb.mha", itk(sitk.Compose([scans.itk_image()] * 3)), "3 numbers per voxel", *GREY),
+    Bad("rgb.nrrd", itk(sitk.Compose([scans.itk_image()] * 3)), "3 numbers per voxel", *GREY),
+    Bad("complex.mha", itk(COMPLEX), "2 numbers per voxel", *GREY),
     # nothing to see
     Bad("nan.nii", nifti(HALF_NAN), "105 of 210 voxels that are NaN or infinite", *NUMBERS, False),
     Bad(

@@ -14,6 +14,8 @@ from mass3d.errors import DataError
 from mass3d.io.regular import Fit, fit_grid
 from mass3d.volume.geometry import Shape
 
+MOST_PACKED = 1032  # bytes that deflate can make of one; a promise of more is refused unread
+LONGEST_VOX = 2**31 - 1  # along an axis
 SHORTEST_MM, LONGEST_MM = 1e-4, 1e3  # voxel edges beyond these are mistakes
 
 
@@ -51,7 +53,8 @@ def spatial_shape(path: Path, shape: Sequence[int]) -> tuple[Shape, tuple[str, .
 
     Raises `DataError`.
     """
-    if len(shape) >= 3 and all(n > 0 for n in shape[:3]) and all(n == 1 for n in shape[3:]):
+    sound = all(0 < n <= LONGEST_VOX for n in shape[:3])
+    if len(shape) >= 3 and sound and all(n == 1 for n in shape[3:]):
         mended = (f"dropped empty axes of a {len(shape)}D file",) if len(shape) > 3 else ()
         return (int(shape[0]), int(shape[1]), int(shape[2])), mended
     raise DataError(
@@ -95,7 +98,8 @@ def placed(path: Path, shape: Shape, affine: NDArray[np.float64]) -> Fit:
             expected="the place of the voxels in mm",
             fix="Repair the geometry in the header with the tool that wrote it.",
         )
-    require_edges(path, np.linalg.norm(affine[:3, :3], axis=0))
+    with np.errstate(over="ignore"):
+        require_edges(path, np.linalg.norm(affine[:3, :3], axis=0))
     return fit_grid(path, shape, affine)
 
 

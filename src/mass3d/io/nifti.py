@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from mass3d.errors import DataError
 from mass3d.io.checks import (
+    MOST_PACKED,
     Raw,
     damaged,
     farthest_mm,
@@ -36,7 +37,7 @@ from mass3d.io.regular import MOST_DEG, Fit
 from mass3d.io.sniff import GZIP
 from mass3d.volume.geometry import Shape, skew_deg
 
-DAMAGE = (HeaderDataError, OSError, EOFError, zlib.error, ValueError, MemoryError)
+DAMAGE = (HeaderDataError, OSError, EOFError, zlib.error, ValueError, OverflowError)
 LENGTH_UNITS: Final = {1: "metres", 3: "micrometres"}  # other codes: mm or not said
 MOST_DIMENSIONS = 7
 AGREE_VOX = 0.1  # where header fields differ by less of a voxel, they agree
@@ -60,9 +61,12 @@ def read_nifti_grid(path: Path) -> Fit:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BufferedIOBase]:
-    """The unpacked content; what goes wrong with it in the block is damage to the file."""
+    """The unpacked content; what goes wrong with it in the block is damage to the file.
+
+    Odd numbers in the header raise no warning there: what matters becomes an error or is told.
+    """
     try:
-        with path.open("rb") as stream, _quiet_nibabel():
+        with path.open("rb") as stream, _quiet_nibabel(), np.errstate(all="ignore"):
             zipped = stream.read(2) == GZIP
             stream.seek(0)
             if not zipped:
@@ -108,7 +112,8 @@ def _geometry(path: Path, header: Any) -> tuple[Shape, Fit, tuple[str, ...]]:
 
 def _is_geometry(affine: NDArray[np.float64]) -> bool:
     """Whether the axes of an affine span space."""
-    sound = np.isfinite(affine).all() and np.linalg.norm(affine[:3, :3], axis=0).all()
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    sound = np.isfinite(affine).all() and np.isfinite(edges).all() and edges.all()
     return bool(sound and skew_deg(affine) <= MOST_DEG)
 
 
@@ -149,12 +154,12 @@ def _read_voxels(path: Path, header: Any, stream: BufferedIOBase) -> NDArray[Any
         raise not_grey(path, "colour or complex voxels")
     offset = header.get_data_offset()
     promised = offset + int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
-    if not isinstance(stream, gzip.GzipFile) and path.stat().st_size < promised:
-        raise damaged(path, f"{path.stat().st_size} bytes; the header promises {promised}")
+    there = path.stat().st_size
+    if promised > there * (MOST_PACKED if isinstance(stream, gzip.GzipFile) else 1):
+        raise damaged(path, f"{there} bytes; the header promises {promised}")
     slope, inter = _scaling(path, header)
-    with np.errstate(all="ignore"):
-        voxels = array_from_file(shape, dtype, stream, offset, mmap=False)
-        return np.asarray(apply_read_scaling(voxels, slope, inter))
+    voxels = array_from_file(shape, dtype, stream, offset, mmap=False)
+    return np.asarray(apply_read_scaling(voxels, slope, inter))
 
 
 def _rest(stream: BufferedIOBase) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,9 @@ from mass3d.errors import DataError
 from mass3d.io.checks import Raw, farthest_mm, times
 from mass3d.io.dicom.series import Series
 from mass3d.io.dicom.volume import only_series, read_series, read_series_grid, series_modality
-from mass3d.io.itk import read_itk, read_itk_grid
+from mass3d.io.metaimage import describe_metaimage
 from mass3d.io.nifti import read_nifti, read_nifti_grid
+from mass3d.io.nrrd import describe_nrrd
 from mass3d.io.sniff import is_dicom, is_zip, sniff
 from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.volume import Volume
@@ -27,6 +28,7 @@ from mass3d.volume.volume import Volume
 SAME_GRID_VOX = 0.1  # grids whose voxels are nowhere further apart than this are the same
 WHOLE = 1e-3  # of a label value that lies nearer than this to a whole number
 MOST_LABEL = int(np.iinfo(np.uint16).max)
+DESCRIBE: Final = {"nrrd": describe_nrrd, "metaimage": describe_metaimage}
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def read_grid(scan: Path | Series) -> Header:
         fit = read_series_grid(found)
     else:
         kind = sniff(found)
-        fit = read_nifti_grid(found) if kind == "nifti" else read_itk_grid(found, kind)
+        fit = read_nifti_grid(found) if kind == "nifti" else DESCRIBE[kind](found).fit()[1]
     return Header(fit.source.grid, fit.source)
 
 
@@ -127,7 +129,7 @@ def _resolved(scan: Path | Series) -> Path | Series:
 
 def _read(path: Path) -> Raw:
     kind = sniff(path)
-    return read_nifti(path) if kind == "nifti" else read_itk(path, kind)
+    return read_nifti(path) if kind == "nifti" else DESCRIBE[kind](path).read()
 
 
 def _label_values(path: Path, voxels: NDArray[Any]) -> tuple[NDArray[np.uint16], tuple[str, ...]]:
