@@ -5,7 +5,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -156,6 +157,7 @@ def test_every_flag_is_a_setting_of_its_verb(verb: str, flags: dict[str, Any]) -
         *groups, last = key.split(".")
         for group in groups:
             kind = kind.model_fields[group].annotation
+            kind = next((part for part in get_args(kind) if part is not NoneType), kind)
         assert last in kind.model_fields, key
 
 

@@ -43,6 +43,7 @@ APPS = (
     "pool",
     "pictures",
     "page",
+    "proposals",
     "prepare",
     "inspect",
     "masks",

@@ -44,6 +44,7 @@ EXAMPLES: dict[str, Any] = {
     "evaluate.output": "scores",
     "inspect.output": "inspected",
     "masks.output": "quality",
+    "masks.sam2.checkpoint": "facebook/sam2.1-hiera-tiny",
     "demo.data": "Dataset001_Liver",
 }
 

@@ -52,6 +52,19 @@ ModalityName = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", help="Processes; by default by cores and memory.")
 ]
+Engines = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine", metavar="hierarchy|external|sam2", help="What proposes masks; may be repeated."
+    ),
+]
+MaskFolders = Annotated[
+    list[Path] | None,
+    typer.Option("--masks", metavar="DIR", help="Masks by case id, for the engine external."),
+]
+Checkpoint = Annotated[
+    str | None, typer.Option("--checkpoint", metavar="PATH|ID", help="Weights of the engine sam2.")
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Decides every random choice.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Steps of pretraining.")]
 Device = Annotated[
@@ -84,6 +97,9 @@ def prepare(
     output: Annotated[Path | None, _output("Store to write, or to go on with.")] = None,
     spacing: Spacing = None,
     modality: ModalityName = None,
+    engines: Engines = None,
+    masks: MaskFolders = None,
+    checkpoint: Checkpoint = None,
     workers: Workers = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
@@ -94,6 +110,9 @@ def prepare(
         "output": output,
         "spacing_mm": spacing,
         "modality": modality,
+        "masks.engines": engines,
+        "masks.external.folders": masks,
+        "masks.sam2.checkpoint": checkpoint,
         "workers": workers,
     }
     _execute("prepare", config, assignments, flags)
@@ -205,13 +224,27 @@ def inspect(
 @app.command()
 def masks(
     store: StorePath = None,
+    engines: Engines = None,
+    masks: MaskFolders = None,
+    checkpoint: Checkpoint = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Keep the engines that the store has beside these.")
+    ] = False,
     output: Annotated[Path | None, _output("Folder for quality.json.")] = None,
     workers: Workers = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
-    """Measure the masks of a store; with settings of `masks`, propose new ones first."""
-    flags = {"store": store, "output": output, "workers": workers}
+    """Measure the masks of a store; with engines named, propose new ones first."""
+    flags = {
+        "store": store,
+        "masks.engines": engines,
+        "masks.external.folders": masks,
+        "masks.sam2.checkpoint": checkpoint,
+        "add": add or None,
+        "output": output,
+        "workers": workers,
+    }
     _execute("masks", config, assignments, flags)
 
 

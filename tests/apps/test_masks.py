@@ -11,8 +11,9 @@ import pytest
 from scipy import ndimage
 
 from mass3d.apps import masks, prepare
-from mass3d.errors import StoreError
+from mass3d.errors import ConfigError, StoreError
 from mass3d.io.write import write_image
+from mass3d.masks import hierarchy
 from mass3d.masks.engines import MaskConfig
 from mass3d.masks.hierarchy import HierarchyConfig
 from mass3d.record import read_json
@@ -97,7 +98,129 @@ def test_an_unfinished_prepare_is_not_finished_by_masks(store: Path) -> None:
         run(store, masks=settings.masks)
 
 
-def killed_at_flush(store: Path, number: int) -> None:
+@pytest.fixture(scope="module")
+def external(prepared: Path) -> Path:
+    """Folder of a label map of each scan, on the grid of its file."""
+    folder = prepared.parent / "labels"
+    for seed, name in enumerate(("a", "b")):
+        label = np.zeros(SHAPE, np.uint8)
+        label[4:10, 4:10, 4:10], label[11:17, 5:9, 5 + seed : 12] = 1, 2
+        volume = Volume.from_array(label, spacing_mm=(2.0, 2.0, 2.0))
+        write_image(folder / f"{name}.nii.gz", label, volume.source)
+    return folder
+
+
+def from_outside(*folders: Path, engines: tuple[str, ...] = ("external",)) -> dict[str, object]:
+    return {"engines": engines, "external": {"folders": folders}, "hierarchy": OTHER.hierarchy}
+
+
+def engines_of(store: Path, case_id: str = "a") -> list[str]:
+    """Engines of a case in the order of their layers."""
+    table = Store.open(store).case(case_id).table
+    return list(dict.fromkeys(table.engine[np.argsort(table.layer, kind="stable")].tolist()))
+
+
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("an engine ran whose masks should have been kept")
+
+
+def test_an_engine_that_is_added_leaves_the_masks_of_the_others(
+    store: Path, external: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Store.open(store).case("a").masks()
+    monkeypatch.setattr(hierarchy, "propose", never)
+    report = run(store, masks=from_outside(external), add=True)
+    assert report.ok
+    assert report.changed == ("a", "b")
+    assert engines_of(store) == ["hierarchy", "external"]
+    after = Store.open(store).case("a").masks()
+    np.testing.assert_array_equal(after.ranks[:-1], before.ranks)
+    assert sorted(after.table.voxels[after.table.layer == len(before.ranks)]) == [168, 216]
+    settings = Store.open(store).index.settings.masks
+    assert settings.engines == ("hierarchy", "external")
+    assert settings.hierarchy == HierarchyConfig()  # not those that came with the other engine
+    assert check_store(store) == []
+
+
+def test_engines_that_are_named_replace_all_others_and_coming_back_gives_the_same_bytes(
+    store: Path, external: Path
+) -> None:
+    first = contents(store)
+    run(store, masks=from_outside(external), add=True)
+    run(store, masks=MaskConfig())
+    assert contents(store).items() >= first.items()
+    run(store, masks=from_outside(external))
+    alone = contents(store)
+    run(store, masks=from_outside(external, engines=("hierarchy", "external")))
+    assert engines_of(store) == ["hierarchy", "external"]
+    run(store, masks=from_outside(external, engines=("external", "hierarchy")))
+    assert engines_of(store) == ["external", "hierarchy"]
+    run(store, masks=from_outside(external))
+    assert contents(store) == alone
+
+
+def test_only_what_changed_is_proposed_again(
+    store: Path, external: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = from_outside(external, engines=("hierarchy", "external"))
+    assert run(store, masks=both).changed == ("a", "b")
+    assert run(store, masks=both).changed == ()
+    moved = Path(shutil.copytree(external, tmp_path / "moved"))
+    assert run(store, masks=both | {"external": {"folders": (moved,)}}).changed == ()
+    shutil.copyfile(external / "b.nii.gz", moved / "a.nii.gz")
+    monkeypatch.setattr(hierarchy, "propose", never)
+    assert run(store, masks=both | {"external": {"folders": (moved,)}}).changed == ("a",)
+    shutil.rmtree(moved)  # an engine that is not named does not look for its files again
+    monkeypatch.undo()
+    report = run(store, masks=MaskConfig(), add=True)
+    assert (report.ok, report.changed) == (True, ("a", "b"))
+    assert engines_of(store) == ["hierarchy", "external"]
+
+
+def test_a_case_without_external_masks_is_a_fault_or_a_note(
+    store: Path, external: Path, tmp_path: Path
+) -> None:
+    partly = Path(shutil.copytree(external, tmp_path / "partly"))
+    (partly / "b.nii.gz").unlink()
+    report = run(store, masks=from_outside(partly), add=True)
+    assert report.ok
+    assert report.notes == {"b": ("no external masks of this case",)}
+    assert "Masks to look at in 1 cases (b: no external masks of this case)" in report.summary()
+    assert engines_of(store, "b") == ["hierarchy"]
+    assert run(store).notes == report.notes  # also when they are only looked at
+    report = run(store, masks=from_outside(partly))
+    assert [fault.where for fault in report.faults] == ["b"]
+    assert f"expected b.nii.gz or a folder b with masks in {partly}" in report.faults[0].message
+    assert Store.open(store).case_ids == ("a",)
+
+
+def test_a_file_that_is_no_label_map_is_a_fault_that_names_it(
+    store: Path, external: Path, tmp_path: Path
+) -> None:
+    odd = Path(shutil.copytree(external, tmp_path / "odd"))
+    half = np.full(SHAPE, 0.5, np.float32)
+    write_image(odd / "a.nii.gz", half, Volume.from_array(half).source)
+    report = run(store, masks=from_outside(odd), add=True)
+    assert [fault.where for fault in report.faults] == ["a"]
+    assert "a.nii.gz: found values that are not whole numbers" in report.faults[0].message
+
+
+def test_what_an_engine_lacks_is_told_before_the_store_is_touched(store: Path) -> None:
+    before = contents(store)
+    with pytest.raises(ConfigError, match="Add --masks DIR"):
+        run(store, masks={"engines": ("external",)})
+    with pytest.raises(ConfigError, match="checkpoint"):
+        run(store, masks={"engines": ("sam2",)})
+    with pytest.raises(ConfigError, match=r"--masks: .* Add --engine external"):
+        run(store, masks={"external": {"folders": ("masks",)}})
+    with pytest.raises(ConfigError, match=r"--checkpoint: .* Add --engine sam2"):
+        run(store, masks={"sam2": {"checkpoint": "weights"}})
+    with pytest.raises(ConfigError, match="no engine to add"):
+        run(store, add=True)
+    assert contents(store) == before
+
+
+def killed_at_flush(store: Path, number: int, masks: object, add: bool) -> None:
     flush, count = os.fsync, [0]
 
     def fsync(handle: int) -> None:
@@ -107,23 +230,25 @@ def killed_at_flush(store: Path, number: int) -> None:
         flush(handle)
 
     os.fsync = fsync  # this is a process of its own
-    run(store, masks=OTHER)
+    run(store, masks=masks, add=add)
 
 
+@pytest.mark.parametrize("two_engines", [False, True])
 def test_killed_at_any_moment_the_same_call_ends_with_the_same_bytes(
-    prepared: Path, tmp_path: Path
+    prepared: Path, external: Path, tmp_path: Path, two_engines: bool
 ) -> None:
+    masks = from_outside(external) if two_engines else OTHER
     undisturbed = Path(shutil.copytree(prepared, tmp_path / "undisturbed"))
-    run(undisturbed, masks=OTHER)
+    run(undisturbed, masks=masks, add=two_engines)
     for number in range(1, 17, 3):
         store = Path(shutil.copytree(prepared, tmp_path / str(number)))
         child = multiprocessing.get_context("fork").Process(
-            target=killed_at_flush, args=(store, number)
+            target=killed_at_flush, args=(store, number, masks, two_engines)
         )
         child.start()
         child.join()
         assert child.exitcode == -signal.SIGKILL
-        assert run(store, masks=OTHER).ok
+        assert run(store, masks=masks, add=two_engines).ok
         left, right = contents(store), contents(undisturbed)
         assert {k: v for k, v in left.items() if not k.startswith("masks/")} == {
             k: v for k, v in right.items() if not k.startswith("masks/")

@@ -302,3 +302,28 @@ def test_killed_or_interrupted_with_workers_it_goes_on_later(
     assert child.wait(timeout=30) != 0
     assert prepare(scans, store).ok
     assert contents(store) == undisturbed
+
+
+def test_other_external_masks_renew_the_masks_of_their_case_and_nothing_else(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label = np.zeros(SHAPE, np.uint8)
+    label[4:12, 4:12, 4:12] = 1
+    source = Volume.from_array(label, spacing_mm=(2.0, 2.0, 2.0)).source
+    for number in range(3):
+        write_image(tmp_path / f"masks/scan{number}/one.nii.gz", label, source)
+    masks = {"engines": ["external"], "external": {"folders": [tmp_path / "masks"]}}
+    first = prepare(scans, tmp_path / "store", masks=masks)
+    assert first.num_masks == {"scan0": 1, "scan1": 1, "scan2": 1}
+    before = contents(tmp_path / "store/cases")
+    label[6:8] = 2
+    write_image(tmp_path / "masks/scan1/two.nii.gz", label, source)
+    monkeypatch.setattr("mass3d.apps.prepare.prepare_volume", None)  # images are not made again
+    again = prepare(scans, tmp_path / "store", masks=masks)
+    assert (again.prepared, again.kept) == (("scan1",), ("scan0", "scan2"))
+    assert again.num_masks == {"scan0": 1, "scan1": 3, "scan2": 1}
+    assert again.fingerprint != first.fingerprint
+    after = contents(tmp_path / "store/cases")
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {f"scan1/{part}" for part in ("case.json", "layers.b2nd", "masks.npz")}
+    assert check_store(tmp_path / "store") == []

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from math import ceil, floor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,18 @@ def image(voxels: NDArray[np.float64], old: Grid, new: Grid) -> NDArray[np.float
 def nearest(old: int, new: int) -> list[int]:
     """Old voxel, of `old` in a row, that holds the centre of each of `new`; exact."""
     return [min(floor((k + Fraction(1, 2)) * Fraction(old, new)), old - 1) for k in range(new)]
+
+
+def label(voxels: NDArray[np.integer[Any]], old: Grid, new: Grid) -> NDArray[np.integer[Any]]:
+    """The old voxel whose centre is nearest to each new centre in the world, 0 outside."""
+    out = np.zeros(new.shape, voxels.dtype)
+    for index in np.ndindex(*new.shape):
+        world = new.affine @ np.array([*index, 1.0])
+        place = np.linalg.solve(old.affine, world)[:3]
+        nearest = tuple(floor(x + 0.5 + 1e-6) for x in place)  # the upper of two
+        if all(0 <= i < n for i, n in zip(nearest, old.shape, strict=True)):
+            out[index] = voxels[nearest]
+    return out
 
 
 def _weights(centre: float, reach: float, size: int) -> dict[int, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,25 @@ from pydantic import Field
 
 from mass3d.apps.outcome import Fault, Report, write_provenance
 from mass3d.apps.pool import run_cases
-from mass3d.apps.prepare import bytes_each, propose_masks
+from mass3d.apps.prepare import bytes_each
+from mass3d.apps.proposals import (
+    case_identities,
+    default_workers,
+    mask_notes,
+    notes_sentence,
+    renew_masks,
+    require_usable,
+)
 from mass3d.config import Config
-from mass3d.errors import StoreError
+from mass3d.errors import ConfigError, StoreError
 from mass3d.masks.engines import MaskConfig
 from mass3d.masks.quality import Quality, measure
 from mass3d.record import write_json
-from mass3d.store.reader import Store, StoredCase, readable_grids, whole_record
+from mass3d.store.reader import Store, readable_grids, whole_record
 from mass3d.store.schema import IndexRecord, StoreSettings, case_folder, read_index
 from mass3d.store.writer import (
     collect_index,
     open_for_writing,
-    replace_masks,
     write_index,
 )
 from mass3d.volume.body import body_mask
@@ -33,7 +41,9 @@ class MasksConfig(Config):
     store: Path
     """Prepared store."""
     masks: MaskConfig | None = None
-    """Propose new masks with these settings; None leaves the masks as they are."""
+    """Propose masks with these engines; None leaves the masks as they are."""
+    add: bool = False
+    """Whether engines that the store has and that are not named here stay; otherwise they go."""
     output: Path | None = None
     """Folder for quality.json; None takes `masks` in the store."""
     workers: int | None = Field(default=None, ge=1)
@@ -48,6 +58,7 @@ class MasksReport(Report):
     quality: dict[str, Quality]
     changed: tuple[str, ...]  # cases that got new masks
     fingerprint: str
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # masks not taken, by case
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
@@ -57,8 +68,20 @@ class MasksReport(Report):
         return (
             f"{new}{len(self.quality)} cases with {min(counts, default=0)} to "
             f"{max(counts, default=0)} masks (median {np.median(counts or [0]):.0f}) "
-            f"in {self.store}."
+            f"in {self.store}.{notes_sentence(self.notes)}"
         )
+
+
+@dataclass(frozen=True)
+class _Look:
+    root: Path
+    case_id: str
+
+
+@dataclass(frozen=True)
+class _Measured:
+    quality: Quality
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -66,6 +89,7 @@ class _Job:
     root: Path
     case_id: str
     settings: StoreSettings
+    named: MaskConfig  # the engines that were asked for now
 
 
 def run(config: MasksConfig) -> MasksReport:
@@ -75,20 +99,29 @@ def run(config: MasksConfig) -> MasksReport:
     a fault and is left out of the store's index until other settings find masks in it. Raises
     `StoreError` when the store cannot be trusted.
     """
+    if config.add and config.masks is None:
+        raise ConfigError(
+            "--add",
+            found="no engine to add",
+            expected="the engines that propose masks",
+            fix="Name one, such as --engine sam2.",
+        )
     changed, faults = ((), ()) if config.masks is None else _propose_anew(config, config.masks)
     store = Store.open(config.store)
     outcomes = run_cases(
         _measure,
-        {name: _Job(config.store, name, store.index.settings) for name in store.case_ids},
+        {name: _Look(config.store, name) for name in store.case_ids},
         workers=config.workers,
         title="measure",
         bytes_each=bytes_each(readable_grids(config.store, store.index)),
     )
+    measured = {name: found for name, found in outcomes.items() if isinstance(found, _Measured)}
     report = MasksReport(
         store=config.store,
-        quality={name: found for name, found in outcomes.items() if isinstance(found, Quality)},
+        quality={name: found.quality for name, found in measured.items()},
         changed=changed,
         fingerprint=store.fingerprint,
+        notes={name: found.notes for name, found in measured.items() if found.notes},
         faults=faults + tuple(found for found in outcomes.values() if isinstance(found, Fault)),
     )
     output = config.output or config.store / "masks"
@@ -102,23 +135,32 @@ def _propose_anew(
     config: MasksConfig, masks: MaskConfig
 ) -> tuple[tuple[str, ...], tuple[Fault, ...]]:
     """Ids of the cases that got new masks, and faults."""
+    require_usable(masks)
     with open_for_writing(config.store):
         old = read_index(config.store)
-        if not old.finished and not (old.cases and old.settings.masks.plain() == masks.plain()):
+        wanted = _added(old.settings.masks, masks) if config.add else masks
+        settings = old.settings.model_copy(update={"masks": wanted})
+        if not old.finished and not (old.cases and old.settings.content() == settings.content()):
             Store.open(config.store)  # tells what to do with the unfinished store
-        settings = old.settings.model_copy(update={"masks": masks})
         # the table of an interrupted `masks` names its cases, that of a `prepare` is empty
         write_index(config.store, IndexRecord.make(settings, old.cases, finished=False))
         outcomes = run_cases(
             _propose,
-            {name: _Job(config.store, name, settings) for name in old.cases},
-            workers=config.workers,
+            {name: _Job(config.store, name, settings, masks) for name in old.cases},
+            workers=config.workers or default_workers(masks),
             title="propose",
             bytes_each=bytes_each(readable_grids(config.store, old)),
         )
         write_index(config.store, collect_index(config.store, settings))
     changed = tuple(name for name, found in outcomes.items() if found is True)
     return changed, tuple(found for found in outcomes.values() if isinstance(found, Fault))
+
+
+def _added(old: MaskConfig, new: MaskConfig) -> MaskConfig:
+    """The engines of both, those that both have with their new settings."""
+    engines = dict.fromkeys((*old.engines, *new.engines))
+    settings = {name: getattr(new if name in new.engines else old, name) for name in engines}
+    return MaskConfig.model_validate({"engines": tuple(engines), **settings})
 
 
 def _propose(job: _Job) -> bool:
@@ -132,21 +174,18 @@ def _propose(job: _Job) -> bool:
             expected="a case as mass3d prepare wrote it",
             fix="Run the same mass3d prepare again; it redoes broken cases.",
         )
-    if record.settings == job.settings.fingerprint:
+    # engines that were not named are taken as they are: their files may be gone
+    have = {engine: done.identity for engine, done in record.engines.items()}
+    named = case_identities(job.named, job.case_id)
+    wanted = {name: named.get(name) or have[name] for name in job.settings.masks.engines}
+    if record.settings == job.settings.fingerprint and have == wanted:
         return False
-    case = StoredCase.of(folder, record)
-    masks = propose_masks(
-        case.read_image(),
-        settings=job.settings,
-        modality=record.modality,
-        intensity=case.intensity,
-        where=folder,
-    )
-    replace_masks(job.root, record, masks, job.settings)
+    renew_masks(job.root, record, job.settings, wanted)
     return True
 
 
-def _measure(job: _Job) -> Quality:
+def _measure(job: _Look) -> _Measured:
     case = Store.open(job.root).case(job.case_id)
     raw = case.read_image() * case.intensity.std + case.intensity.mean
-    return measure(case.masks(), body=body_mask(raw, case.record.modality))
+    quality = measure(case.masks(), body=body_mask(raw, case.record.modality))
+    return _Measured(quality, mask_notes(case.record))

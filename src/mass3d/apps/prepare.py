@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat
 
 from mass3d.apps.outcome import (
@@ -19,15 +18,25 @@ from mass3d.apps.outcome import (
     write_provenance,
 )
 from mass3d.apps.pool import run_cases
+from mass3d.apps.proposals import (
+    case_identities,
+    default_workers,
+    engine_records,
+    joined,
+    mask_notes,
+    notes_sentence,
+    propose_masks,
+    renew_masks,
+    require_usable,
+)
 from mass3d.config import Config
-from mass3d.errors import ConfigError, DataError, Mass3dError
+from mass3d.errors import ConfigError, Mass3dError
 from mass3d.io.cohort import CaseFile, find_cohort, source_hash
 from mass3d.io.dicom.series import LeftOut
 from mass3d.io.read import read_grid, read_volume
-from mass3d.masks.engines import MaskConfig, propose
-from mass3d.masks.layers import MaskSet
+from mass3d.masks.engines import EngineName, MaskConfig, Scan
 from mass3d.store.reader import whole_record
-from mass3d.store.schema import Source, StoreSettings, case_folder
+from mass3d.store.schema import CaseRecord, Source, StoreSettings, case_folder
 from mass3d.store.writer import (
     as_stored,
     begin,
@@ -39,7 +48,6 @@ from mass3d.store.writer import (
     write_index,
 )
 from mass3d.volume.geometry import Grid
-from mass3d.volume.intensity import Intensity
 from mass3d.volume.preparation import Percentiles, PreparationConfig, Range, prepare_volume
 from mass3d.volume.volume import Modality
 
@@ -81,6 +89,7 @@ class PrepareReport(Report):
     num_masks: dict[str, int]
     fingerprint: str
     mended: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # case -> repairs, if any
+    mask_notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # masks not taken
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
@@ -91,7 +100,8 @@ class PrepareReport(Report):
         failed = f" {len(self.faults)} could not be prepared." if self.faults else ""
         return (
             f"Prepared {done} scans{before} at {self.spacing_mm:g} mm{masks}, in {self.store}."
-            f"{failed}{mended_sentence(self.mended)}{left_out_sentence(self.left_out)}"
+            f"{failed}{mended_sentence(self.mended)}{notes_sentence(self.mask_notes)}"
+            f"{left_out_sentence(self.left_out)}"
         )
 
 
@@ -107,6 +117,7 @@ class _Done:
     kept: bool
     num_masks: int
     mended: tuple[str, ...]
+    mask_notes: tuple[str, ...]
 
 
 def run(config: PrepareConfig) -> PrepareReport:
@@ -117,6 +128,7 @@ def run(config: PrepareConfig) -> PrepareReport:
     folder holds something else or cases of other settings, `DataError` when there is no scan.
     """
     _require_apart(config)
+    require_usable(config.masks)
     cohort = find_cohort(config.inputs, apart_from=config.output)
     cases, left_out = cohort.cases, cohort.left_out
     with open_for_writing(config.output):
@@ -126,7 +138,7 @@ def run(config: PrepareConfig) -> PrepareReport:
         outcomes = run_cases(
             _prepare,
             {case.case_id: _Job(case, config.output, settings) for case in cases},
-            workers=config.workers,
+            workers=config.workers or default_workers(config.masks),
             title="prepare",
             bytes_each=bytes_each(grids, spacing_mm=settings.preparation.spacing_mm),
         )
@@ -155,6 +167,7 @@ def run(config: PrepareConfig) -> PrepareReport:
         num_masks={name: found.num_masks for name, found in done.items()},
         fingerprint=index.fingerprint,
         mended={name: found.mended for name, found in done.items() if found.mended},
+        mask_notes={name: found.mask_notes for name, found in done.items() if found.mask_notes},
         faults=faults,
     )
 
@@ -168,50 +181,52 @@ def automatic_spacing_mm(grids: Iterable[Grid]) -> float:
     return max(FINEST_MM, round(float(np.exp(np.log(medians).mean())), 1))
 
 
-def propose_masks(
-    image: NDArray[np.float32],
-    *,
-    settings: StoreSettings,
-    modality: Modality,
-    intensity: Intensity,
-    where: Path,
-) -> MaskSet:
-    """Masks of an image (D, H, W) as it is stored. Raises `DataError` when there is none."""
-    masks = propose(
-        image,
-        spacing_mm=settings.preparation.spacing_mm,
-        modality=modality,
-        mean=intensity.mean,
-        std=intensity.std,
-        config=settings.masks,
-    )
-    if not len(masks):
-        raise DataError(
-            where,
-            found="no mask",
-            expected="an image with visible structures",
-            fix="Look at the scan; if it is fine, try a finer spacing_mm or other mask settings.",
-        )
-    return masks
-
-
 def _prepare(job: _Job) -> _Done:
     """Read, prepare, propose and write one case, unless exactly that was done before."""
     case, settings = job.case, job.settings
     source = Source(name=case.path.name, sha256=source_hash(case))
+    wanted = case_identities(settings.masks, case.case_id)
     old = whole_record(case_folder(job.root, case.case_id))
-    if old and old.source == source and old.settings == settings.fingerprint:
-        return _Done(kept=True, num_masks=old.num_masks, mended=old.mended)
-    scan = prepare_volume(read_volume(case.scan), settings.preparation)
-    masks = propose_masks(
-        as_stored(scan.image),
-        settings=settings,
-        modality=scan.modality,
-        intensity=scan.intensity,
+    if old is None or old.source != source or old.settings != settings.fingerprint:
+        return _done(_prepare_anew(job, source, wanted))
+    if {engine: done.identity for engine, done in old.engines.items()} != wanted:
+        # other external masks or weights than before: the image stays
+        return _done(renew_masks(job.root, old, settings, wanted))
+    return _done(old, kept=True)
+
+
+def _prepare_anew(job: _Job, source: Source, wanted: Mapping[EngineName, str]) -> CaseRecord:
+    case, settings = job.case, job.settings
+    prepared = prepare_volume(read_volume(case.scan), settings.preparation)
+    scan = Scan(
+        image=as_stored(prepared.image),
+        grid=prepared.grid,
+        spacing_mm=settings.preparation.spacing_mm,
+        modality=prepared.modality,
+        intensity=prepared.intensity,
+    )
+    found = propose_masks(
+        job.root,
+        case.case_id,
+        scan,
+        config=settings.masks,
+        wanted=wanted,
+        have={},
         where=case.path,
     )
-    write_case(job.root, case.case_id, scan, masks, source=source, settings=settings)
-    return _Done(kept=False, num_masks=len(masks), mended=scan.mended)
+    return write_case(
+        job.root,
+        case.case_id,
+        prepared,
+        joined(found),
+        source=source,
+        settings=settings,
+        engines=engine_records(found),
+    )
+
+
+def _done(record: CaseRecord, *, kept: bool = False) -> _Done:
+    return _Done(kept, record.num_masks, record.mended, mask_notes(record))
 
 
 def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:

@@ -271,7 +271,7 @@ def _table(
     atoms = int(last.max(initial=0))
     counts = np.bincount(ranks.ravel(), minlength=atoms + 1)
     up_to = np.cumsum(counts[1:])
-    engines = np.full(len(order), engine) if isinstance(engine, str) else engine[order]
+    engines = [engine] * len(order) if isinstance(engine, str) else engine[order].tolist()
     return MaskTable(
         layer=np.zeros(len(order), np.int16),
         first=first.astype(np.uint32),
@@ -280,7 +280,7 @@ def _table(
         voxels=(up_to[last - 1] - up_to[first - 1] + counts[first]).astype(np.int64),
         box=_boxes(ranks, first, last, atoms),
         score=np.asarray(scores)[order].astype(np.float32),
-        engine=engines,
+        engine=np.array(engines, np.str_),  # as wide as its longest name, whatever it came from
     )
 
 

@@ -39,10 +39,14 @@ class StoreSettings(Config):
     preparation: PreparationConfig
     masks: MaskConfig
 
+    def content(self) -> dict[str, Any]:
+        """The settings without the places of files and weights: cases carry hashes of these."""
+        return {"preparation": self.preparation.plain(), "masks": self.masks.content()}
+
     @property
     def fingerprint(self) -> str:
         """Hash that every case carries, so that cases of other settings are never mixed in."""
-        return text_hash({"schema": SCHEMA, **self.plain()})
+        return text_hash({"schema": SCHEMA, **self.content()})
 
 
 class Source(Config):
@@ -68,6 +72,15 @@ class IntensityRecord(Config):
     std: float = Field(gt=0)
 
 
+class EngineRecord(Config):
+    """What an engine has done for a case."""
+
+    identity: str
+    """Hash of its settings and of what it read beside the scan."""
+    notes: tuple[str, ...] = ()
+    """What could not be taken, in words."""
+
+
 class CaseRecord(Config):
     """case.json."""
 
@@ -83,6 +96,7 @@ class CaseRecord(Config):
     mended: tuple[str, ...]
     num_layers: int
     num_masks: int
+    engines: dict[str, EngineRecord]
     parts: dict[str, Part]
 
 
@@ -124,7 +138,7 @@ class IndexRecord(Config):
 def content_fingerprint(settings: StoreSettings, cases: Mapping[str, CaseEntry]) -> str:
     """Hash over schema, settings and the content of all cases."""
     contents = {case_id: entry.record_sha256 for case_id, entry in cases.items()}
-    return text_hash({"schema": SCHEMA, "settings": settings.plain(), "cases": contents})
+    return text_hash({"schema": SCHEMA, "settings": settings.content(), "cases": contents})
 
 
 def read_index(root: Path) -> IndexRecord:

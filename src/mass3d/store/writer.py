@@ -11,7 +11,7 @@ import io
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from mass3d.store.schema import (
     TABLE,
     CaseEntry,
     CaseRecord,
+    EngineRecord,
     IndexRecord,
     IntensityRecord,
     Part,
@@ -47,6 +48,7 @@ from mass3d.store.schema import (
 from mass3d.volume.preparation import Prepared
 
 PARTIAL = ".partial-"
+WORK = ".work"  # what an engine has finished of a case; outlives a kill, goes when the case is done
 CHUNK, BLOCK = 64, 32  # voxels per axis: a crop unpacks few blocks, and blocks pack well
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of files inside the .npz, so that equal tables are equal bytes
 
@@ -115,6 +117,8 @@ def write_index(root: Path, index: IndexRecord) -> None:
     """Write store.json; a finished one is the last thing that makes a store whole."""
     write_json(root / INDEX, index.plain())
     _flush(root)
+    if index.finished and (root / WORK).exists() and not any((root / WORK).iterdir()):
+        (root / WORK).rmdir()
 
 
 def write_case(
@@ -125,9 +129,11 @@ def write_case(
     *,
     source: Source,
     settings: StoreSettings,
-) -> None:
+    engines: Mapping[str, EngineRecord] | None = None,
+) -> CaseRecord:
     """Write one case, whole or not at all; an older case of the same id is replaced.
 
+    engines: what each has done for it; without, none of the masks is ever kept for its engine.
     Raises `DataError` when the image cannot be stored or the id is no name for a folder.
     """
     assert masks.shape == prepared.image.shape, (masks.shape, prepared.image.shape)
@@ -148,6 +154,7 @@ def write_case(
         mended=prepared.mended,
         num_layers=len(masks.ranks),
         num_masks=len(masks),
+        engines=dict(engines or {}),
         parts={},
     )
 
@@ -155,10 +162,17 @@ def write_case(
         image = prepared.image.astype(np.float16)
         _write_array(folder / IMAGE, image, pack=blosc2.Filter.SHUFFLE)
 
-    _write_folder(root, record, masks, fill)
+    return _write_folder(root, record, masks, fill)
 
 
-def replace_masks(root: Path, record: CaseRecord, masks: MaskSet, settings: StoreSettings) -> None:
+def replace_masks(
+    root: Path,
+    record: CaseRecord,
+    masks: MaskSet,
+    settings: StoreSettings,
+    *,
+    engines: Mapping[str, EngineRecord] | None = None,
+) -> CaseRecord:
     """Write a case anew with other masks on the same image, whole or not at all."""
     old = case_folder(root, record.case_id)
     changed = record.model_copy(
@@ -166,13 +180,27 @@ def replace_masks(root: Path, record: CaseRecord, masks: MaskSet, settings: Stor
             "settings": settings.fingerprint,
             "num_layers": len(masks.ranks),
             "num_masks": len(masks),
+            "engines": dict(engines or {}),
         }
     )
 
     def fill(folder: Path) -> None:
         shutil.copyfile(old / IMAGE, folder / IMAGE)
 
-    _write_folder(root, changed, masks, fill)
+    return _write_folder(root, changed, masks, fill)
+
+
+def work_folder(root: Path, case_id: str, key: str) -> Path:
+    """A folder for the unfinished masks of a case, made by whoever uses it.
+
+    It stays when the process is killed, and goes when the case is written. `key` stands for all
+    that decides the masks; what was begun for another key is removed.
+    """
+    folder = root / WORK / case_id
+    for stale in folder.glob("*"):
+        if stale.name != key:
+            shutil.rmtree(stale)
+    return folder / key
 
 
 def discard_case(root: Path, case_id: str) -> None:
@@ -184,7 +212,7 @@ def discard_case(root: Path, case_id: str) -> None:
 
 def _write_folder(
     root: Path, record: CaseRecord, masks: MaskSet, fill: Callable[[Path], None]
-) -> None:
+) -> CaseRecord:
     target = case_folder(root, record.case_id)
     partial = target.with_name(f"{PARTIAL}{os.getpid()}-{record.case_id}")
     partial.mkdir()
@@ -196,13 +224,16 @@ def _write_folder(
             name: Part(bytes=(partial / name).stat().st_size, sha256=file_hash(partial / name))
             for name in PARTS
         }
-        write_json(partial / RECORD, record.model_copy(update={"parts": parts}).plain())
+        record = record.model_copy(update={"parts": parts})
+        write_json(partial / RECORD, record.plain())
         for path in (*partial.iterdir(), partial):
             _flush(path)
         if target.exists():
             shutil.rmtree(_set_aside(target))
         partial.rename(target)
         _flush(target.parent)
+        shutil.rmtree(root / WORK / record.case_id, ignore_errors=True)
+        return record
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -271,7 +302,9 @@ def _require_free(root: Path) -> None:
         raise _not_a_store(root, "a file")
     content = [*root.iterdir(), *(root / CASES).glob("*")]
     strange = sorted(
-        path.name for path in content if path.name != CASES and not path.name.startswith(PARTIAL)
+        path.name
+        for path in content
+        if path.name not in (CASES, WORK) and not path.name.startswith(PARTIAL)
     )
     if strange:
         raise _not_a_store(root, f"a folder with other files ({strange[0]})")
@@ -287,7 +320,7 @@ def _not_a_store(root: Path, found: str) -> StoreError:
 
 
 def _differences(ours: StoreSettings, theirs: StoreSettings) -> list[tuple[str, object, object]]:
-    mine, other = _flat(ours.plain()), _flat(theirs.plain())
+    mine, other = _flat(ours.content()), _flat(theirs.content())
     keys = sorted(mine.keys() | other.keys())
     return [(k, mine.get(k), other.get(k)) for k in keys if mine.get(k) != other.get(k)]
 

@@ -1,0 +1,183 @@
+"""The `external` engine: masks that another tool or a person has made, as layers.
+
+TotalSegmentator, FreeSurfer, nnInteractive, own labels: any label maps and folders of masks. Names
+and values mean nothing here; each value of each file is a mask like any other. Files are found and
+read by the caller (`io.mask_files`), because no engine may look for files by itself.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import ndimage
+
+from mass3d.config import Config
+from mass3d.masks.layers import Box, CutMask, MaskSet, pack
+from mass3d.volume.geometry import Grid
+from mass3d.volume.volume import Volume
+
+ENGINE = "external"
+TIE_VOX = 1e-4  # a centre between two voxels goes to the upper one, rounding errors or not
+SHOWN = 3  # masks named for each reason to leave some out
+NO_FILES = "no external masks of this case"
+
+Integers = NDArray[np.integer[Any]]
+
+
+class ExternalConfig(Config):
+    """Settings of the `external` engine."""
+
+    folders: tuple[Path, ...] = ()
+    """Folders of masks: label maps named <case>.nii.gz, or folders <case> of maps and masks."""
+    split: bool = False
+    """Whether the connected parts of a mask become masks of their own, instead of the whole."""
+    min_mm3: float = Field(default=30.0, ge=0)
+    """Smallest mask."""
+    min_vox: int = Field(default=20, ge=1)
+    """Smallest mask in voxels of the store."""
+    max_share: float = Field(default=0.9, gt=0, le=1)
+    """Largest mask, as a share of the scan."""
+
+    def content(self) -> dict[str, Any]:
+        """The settings that decide what is found, for fingerprints; add the files."""
+        return self.model_dump(mode="json", exclude={"folders"})
+
+
+def propose(
+    files: Iterable[tuple[str, Volume]], *, grid: Grid, config: ExternalConfig
+) -> tuple[MaskSet, tuple[str, ...]]:
+    """Masks on the grid of a prepared scan, and what could not be taken, in words.
+
+    files: name and content of label maps (0 is no mask), on any grids. Each value of each is one
+    mask. No file at all is told too.
+    """
+    voxel_mm3 = float(np.prod(grid.spacing_mm))
+    least = max(config.min_vox, config.min_mm3 / voxel_mm3)
+    most = config.max_share * float(np.prod(grid.shape))
+    taken: list[CutMask] = []
+    lost = _Lost()
+    for name, label in files:
+        lost.files += 1
+        lost.mended += [f"{name}: {sentence}" for sentence in label.mended]
+        for value, found in _masks(name, label, grid, lost, split=config.split):
+            if found.voxels < least:
+                lost.add("too small", name, value)
+            elif found.voxels > most:
+                lost.add("too large", name, value)
+            else:
+                taken.append(found)
+    return pack(taken, engine=ENGINE, shape=grid.shape), lost.notes()
+
+
+@dataclass
+class _Lost:
+    """Masks that could not be taken, by reason, of so many files; and what was mended in these."""
+
+    files: int = 0
+    mended: list[str] = field(default_factory=list)
+    masks: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, reason: str, name: str, value: int | None = None) -> None:
+        self.masks[reason].append(name if value is None else f"{name}: {value}")
+
+    def notes(self) -> tuple[str, ...]:
+        if not self.files:
+            return (NO_FILES,)
+        left_out = (_note(reason, names) for reason, names in sorted(self.masks.items()))
+        return (*self.mended, *left_out)
+
+
+def _note(reason: str, names: list[str]) -> str:
+    shown = ", ".join(dict.fromkeys(names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
+    return f"{len(names)} external masks left out, {reason} ({shown})"
+
+
+def _masks(
+    name: str, label: Volume, grid: Grid, lost: _Lost, *, split: bool
+) -> Iterator[tuple[int, CutMask]]:
+    """Value and mask, on the grid, of everything in a file."""
+    there = _boxes(label.voxels)
+    if not there:
+        lost.add("empty", name)
+    moved = onto(label.voxels, label.grid, grid)
+    here = _boxes(moved)
+    for value, box in there.items():
+        if value in here:
+            mask = moved[here[value]] == value
+            for part in _parts(mask, here[value]) if split else [_crop(mask, here[value])]:
+                yield value, part
+            continue
+        centres = np.argwhere(label.voxels[box] == value) + [axis.start for axis in box]
+        seen = _within(centres, label.grid, grid)
+        lost.add("smaller than a voxel of the store" if seen else "outside the scan", name, value)
+
+
+def _boxes(label: Integers) -> Mapping[int, Box]:
+    """Value -> box of every value of a label map (D, H, W) but 0, by value."""
+    found = cast("list[Box | None]", ndimage.find_objects(label))
+    return {value: box for value, box in enumerate(found, start=1) if box is not None}
+
+
+def _crop(mask: NDArray[np.bool_], box: Box) -> CutMask:
+    return CutMask(box, mask, int(mask.sum()), 1.0)
+
+
+def _parts(mask: NDArray[np.bool_], box: Box) -> Iterator[CutMask]:
+    """The parts of a mask that share no face, each in its own box."""
+    numbers, _ = ndimage.label(mask)
+    for number, inner in _boxes(numbers).items():
+        d, h, w = (
+            slice(outer.start + axis.start, outer.start + axis.stop)
+            for outer, axis in zip(box, inner, strict=True)
+        )
+        yield _crop(numbers[inner] == number, (d, h, w))
+
+
+def onto(label: Integers, old: Grid, new: Grid) -> Integers:
+    """Nearest voxel centre by position: (D, H, W) on `old` -> the same type on `new`, 0 outside.
+
+    The grids may lie in any way to each other; parallel ones are faster.
+    """
+    to_old = np.linalg.inv(old.affine) @ new.affine
+    turned = np.abs(to_old[:3, :3]) * np.array(new.shape)
+    np.fill_diagonal(turned, 0)
+    moved = np.zeros(new.shape, label.dtype)
+    if turned.sum() < TIE_VOX:
+        axes = [
+            _nearest(to_old[axis, axis] * np.arange(new.shape[axis]) + to_old[axis, 3])
+            for axis in range(3)
+        ]
+        inside = [
+            np.flatnonzero((axis >= 0) & (axis < n))
+            for axis, n in zip(axes, old.shape, strict=True)
+        ]
+        rows = [axis[kept] for axis, kept in zip(axes, inside, strict=True)]
+        moved[np.ix_(*inside)] = label[np.ix_(*rows)]
+        return moved
+    d, h, w = np.meshgrid(*map(np.arange, new.shape), indexing="ij", sparse=True)
+    for slab in range(new.shape[0]):
+        found = [_nearest(r[0] * d[slab] + r[1] * h[0] + r[2] * w[0] + r[3]) for r in to_old[:3]]
+        within = np.logical_and.reduce(
+            [(i >= 0) & (i < n) for i, n in zip(found, old.shape, strict=True)]
+        )
+        moved[slab][within] = label[tuple(i[within] for i in found)]
+    return moved
+
+
+def _nearest(places: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The voxel whose centre is nearest to each place along one axis."""
+    return np.floor(places + (0.5 + TIE_VOX)).astype(np.int64)
+
+
+def _within(centres: NDArray[np.int64], old: Grid, new: Grid) -> bool:
+    """Whether any of some voxels (N, 3) of `old` has its centre in the box of `new`."""
+    to_new = np.linalg.inv(new.affine) @ old.affine
+    places = centres @ to_new[:3, :3].T + to_new[:3, 3]
+    return bool(((places >= -0.5) & (places < np.array(new.shape) - 0.5)).all(axis=1).any())

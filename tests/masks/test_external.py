@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mass3d.masks.external import NO_FILES, ExternalConfig, onto, propose
+from mass3d.masks.layers import MaskSet
+from mass3d.volume.geometry import Grid
+from mass3d.volume.resample import resample_label
+from mass3d.volume.volume import Volume
+from oracles import resample as oracle
+
+SHAPE = (14, 12, 10)
+ALL = {"min_mm3": 0.0, "min_vox": 1, "max_share": 1.0}
+
+
+def blobs(seed: int = 0, values: int = 6) -> NDArray[np.uint16]:
+    """Boxes of several values, some broken up by others."""
+    rng = np.random.default_rng(seed)
+    label = np.zeros(SHAPE, np.uint16)
+    for value in range(1, values + 1):
+        low = rng.integers(0, np.array(SHAPE) - 3)
+        high = low + rng.integers(2, 6, 3)
+        label[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = 10 * value
+    return label
+
+
+def turned(degrees: float, spacing_mm: tuple[float, float, float], shift: float) -> Grid:
+    """A grid of that spacing, turned about two axes and shifted."""
+    a, b = np.radians([degrees, degrees / 2])
+    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    tilt = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ tilt @ np.eye(3)[::-1] * np.array(spacing_mm)
+    affine[:3, 3] = shift
+    return Grid.make((11, 13, 9), affine)
+
+
+def run(*labels: NDArray[Any], grid: Grid | None = None, **settings: Any) -> tuple[MaskSet, Any]:
+    volumes = [Volume.from_array(label) for label in labels]
+    named = [(f"{number}.nii.gz", volume) for number, volume in enumerate(volumes)]
+    config = ExternalConfig.model_validate(ALL | settings)
+    return propose(named, grid=grid or Volume.from_array(np.zeros(SHAPE)).grid, config=config)
+
+
+def as_set(masks: MaskSet) -> set[bytes]:
+    return {masks.mask(row).tobytes() for row in range(len(masks))}
+
+
+def test_every_value_of_every_file_is_a_mask() -> None:
+    one, two = blobs(0), blobs(1)
+    masks, notes = run(one, two)
+    wanted = {(label == v).tobytes() for label in (one, two) for v in np.unique(label) if v}
+    assert as_set(masks) == wanted
+    assert notes == ()
+
+
+@pytest.mark.parametrize("degrees", [0.0, 0.01, 7.0, 40.0])
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (2.0, 2.0, 2.0), (0.7, 1.9, 1.1)])
+def test_a_label_on_another_grid_goes_where_its_nearest_voxel_is(
+    degrees: float, spacing_mm: tuple[float, float, float]
+) -> None:
+    label, old = blobs(), Volume.from_array(blobs()).grid
+    new = turned(degrees, spacing_mm, shift=1.3)
+    np.testing.assert_array_equal(onto(label, old, new), oracle.label(label, old, new))
+
+
+@pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 2.0), (1.5, 1.5, 1.5), (0.5, 0.6, 3.0)])
+def test_a_label_on_the_grid_of_its_scan_moves_as_labels_of_a_store_do(
+    spacing_mm: tuple[float, float, float],
+) -> None:
+    label, old = blobs(), Volume.from_array(blobs()).grid
+    new = old.resampled(spacing_mm)
+    np.testing.assert_array_equal(onto(label, old, new), resample_label(label, old, new))
+
+
+def test_a_flipped_and_permuted_file_is_the_same_mask() -> None:
+    label = blobs()
+    straight = Volume.from_array(label)
+    affine = np.array(straight.source.affine)
+    stored = straight.source.from_canonical(label).transpose(2, 0, 1)[:, ::-1]
+    flipped = affine[:, [2, 0, 1, 3]].copy()
+    flipped[:3, 3] += flipped[:3, 1] * (stored.shape[1] - 1)
+    flipped[:3, 1] *= -1
+    other = Volume.from_file_order(stored, flipped)
+    settings = ExternalConfig.model_validate(ALL)
+    ours, _ = propose([("a", other)], grid=straight.grid, config=settings)
+    theirs, _ = propose([("a", straight)], grid=straight.grid, config=settings)
+    np.testing.assert_array_equal(ours.ranks, theirs.ranks)
+
+
+def test_parts_become_masks_of_their_own_when_asked() -> None:
+    label = np.zeros(SHAPE, np.uint16)
+    label[1:3, 1:3, 1:3], label[6:9, 6:9, 6:9] = 4, 4
+    assert run(label)[0].table.voxels.tolist() == [8 + 27]
+    masks, _ = run(label, split=True)
+    assert as_set(masks) == {
+        ((label == 4) & (np.arange(14)[:, None, None] < 5)).tobytes(),
+        ((label == 4) & (np.arange(14)[:, None, None] > 5)).tobytes(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept", "note"),
+    [
+        ({"min_vox": 9}, [27], "1 external masks left out, too small (0.nii.gz: 1)"),
+        ({"min_mm3": 9.0}, [27], "1 external masks left out, too small (0.nii.gz: 1)"),
+        ({"max_share": 26 / 1680}, [8], "1 external masks left out, too large (0.nii.gz: 2)"),
+    ],
+)
+def test_a_mask_that_is_too_small_or_too_large_is_left_out_and_told(
+    settings: dict[str, Any], kept: list[int], note: str
+) -> None:
+    label = np.zeros(SHAPE, np.uint16)
+    label[1:3, 1:3, 1:3], label[6:9, 6:9, 6:9] = 1, 2
+    masks, notes = run(label, **settings)
+    assert masks.table.voxels.tolist() == kept
+    assert notes == (note,)
+
+
+def test_masks_outside_the_scan_lost_between_voxels_and_empty_files_are_told() -> None:
+    label = np.zeros(SHAPE, np.uint16)
+    label[0, 0, 0], label[5:9, 5:9, 5:9], label[13, 11, 9] = 1, 2, 3
+    grid = Volume.from_array(label).grid
+    coarse = grid.affine @ np.diag([3.0, 3, 3, 1])
+    coarse[:3, 3] += 1
+    masks, notes = run(label, np.zeros(SHAPE, np.uint16), grid=Grid.make((4, 4, 4), coarse))
+    assert len(masks) == 1
+    assert notes == (
+        "1 external masks left out, empty (1.nii.gz)",
+        "1 external masks left out, outside the scan (0.nii.gz: 3)",
+        "1 external masks left out, smaller than a voxel of the store (0.nii.gz: 1)",
+    )
+
+
+def test_many_masks_of_one_reason_are_counted_and_the_first_are_named() -> None:
+    label = np.zeros(SHAPE, np.uint16)
+    label[0, 0, :5] = range(1, 6)
+    _, notes = run(label, min_vox=2)
+    named = ", ".join(f"0.nii.gz: {value}" for value in (1, 2, 3))
+    assert notes == (f"5 external masks left out, too small ({named}, ...)",)
+
+
+def test_a_case_without_files_has_no_masks_and_says_so() -> None:
+    masks, notes = run()
+    assert len(masks) == 0
+    assert notes == (NO_FILES,)
