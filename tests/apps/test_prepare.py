@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 import dicoms
-from mass3d.apps.prepare import PrepareConfig, PrepareReport, automatic_spacing_mm, run
+from mass3d.apps.prepare import PrepareConfig, PrepareReport, run
 from mass3d.errors import ConfigError, DataError, StoreError
 from mass3d.io.dicom.series import LeftOut
 from mass3d.io.write import write_image
@@ -237,14 +237,14 @@ def test_a_store_cannot_lie_on_its_own_input(scans: Path) -> None:
         prepare(scans, scans)
 
 
-def test_automatic_spacing_is_the_typical_one_and_not_too_fine() -> None:
-    def grid(*spacing_mm: float) -> Volume:
-        return Volume.from_array(np.zeros((2, 2, 2)), spacing_mm=spacing_mm)  # type: ignore[arg-type]
-
-    grids = [grid(s, 1.0, 1.0).grid for s in (5.0, 8.0, 8.0, 9.0)]
-    assert automatic_spacing_mm(grids) == 2.0
-    assert automatic_spacing_mm([grid(0.5, 0.5, 0.5).grid]) == 1.0
-    assert automatic_spacing_mm([]) == 1.0
+def test_scans_that_become_too_small_are_counted_with_a_remedy(scans: Path, tmp_path: Path) -> None:
+    report = prepare(scans, tmp_path / "coarse", spacing_mm=2.6)  # 24 voxels of 2 mm become 18
+    assert (report.ok, report.too_small) == (True, 3)
+    assert "at 2.6 mm, 3 scans have fewer than 16 voxels along an axis" in report.summary()
+    assert "--spacing" in report.summary()
+    report = prepare(scans, tmp_path / "fine")
+    assert report.too_small == 0
+    assert "Warning" not in report.summary()
 
 
 def killed_at_flush(scans: Path, store: Path, number: int) -> None:

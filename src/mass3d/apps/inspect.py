@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mass3d.apps.outcome import Fault, Report, left_out_sentence
 from mass3d.apps.pool import run_cases
-from mass3d.apps.prepare import automatic_spacing_mm, bytes_each, readable_grids
+from mass3d.apps.prepare import bytes_each, readable_grids
 from mass3d.config import Config
 from mass3d.io.cohort import CaseFile, find_cohort
 from mass3d.io.dicom.series import LeftOut
@@ -21,6 +21,7 @@ from mass3d.io.read import read_volume
 from mass3d.record import write_json
 from mass3d.volume.geometry import SourceGrid
 from mass3d.volume.intensity import modality_of
+from mass3d.volume.spacing import automatic_spacing_mm
 from mass3d.volume.volume import Modality
 
 LETTERS = ("SI", "AP", "RL")  # of the canonical axes (D, H, W), each way

@@ -49,9 +49,9 @@ from mass3d.store.writer import (
 )
 from mass3d.volume.geometry import Grid
 from mass3d.volume.preparation import Percentiles, PreparationConfig, Range, prepare_volume
+from mass3d.volume.spacing import FEWEST_VOX, automatic_spacing_mm, shrinks_too_far
 from mass3d.volume.volume import Modality
 
-FINEST_MM = 1.0  # automatic spacing is never finer: masks and networks see enough at this
 WORKER_BYTES = 3e8  # of a worker at rest, with its libraries
 VOXEL_BYTES = 160  # at the peak, per voxel of the source or the store, whichever has more
 
@@ -64,7 +64,8 @@ class PrepareConfig(Config):
     output: Path
     """Store to write, or to go on with."""
     spacing_mm: Annotated[FiniteFloat, Field(gt=0)] | Literal["auto"] = "auto"
-    """Edge of the cubic voxels; auto keeps that of an existing store, else goes by the headers."""
+    """Edge of the cubic voxels; auto keeps that of an existing store, else goes by the headers,
+    every scan counted by its voxels."""
     modality: Modality | Literal["auto"] = "auto"
     """Kind of scan; auto goes by DICOM tags, else by the name of each file and its histogram."""
     ct_clip_hu: Range = (-991.0, 500.0)
@@ -90,6 +91,7 @@ class PrepareReport(Report):
     fingerprint: str
     mended: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # case -> repairs, if any
     mask_notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # masks not taken
+    too_small: int = 0  # scans that have become fewer than 16 voxels along an axis
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
@@ -100,8 +102,17 @@ class PrepareReport(Report):
         failed = f" {len(self.faults)} could not be prepared." if self.faults else ""
         return (
             f"Prepared {done} scans{before} at {self.spacing_mm:g} mm{masks}, in {self.store}."
-            f"{failed}{mended_sentence(self.mended)}{notes_sentence(self.mask_notes)}"
-            f"{left_out_sentence(self.left_out)}"
+            f"{failed}{self._too_small_sentence()}{mended_sentence(self.mended)}"
+            f"{notes_sentence(self.mask_notes)}{left_out_sentence(self.left_out)}"
+        )
+
+    def _too_small_sentence(self) -> str:
+        if not self.too_small:
+            return ""
+        return (
+            f" Warning: at {self.spacing_mm:g} mm, {self.too_small} scans have fewer than"
+            f" {FEWEST_VOX} voxels along an axis; prepare them into a store of their own, or all"
+            " with a finer --spacing."
         )
 
 
@@ -168,17 +179,9 @@ def run(config: PrepareConfig) -> PrepareReport:
         fingerprint=index.fingerprint,
         mended={name: found.mended for name, found in done.items() if found.mended},
         mask_notes={name: found.mask_notes for name, found in done.items() if found.mask_notes},
+        too_small=sum(shrinks_too_far(grid, index.spacing_mm) for grid in grids),
         faults=faults,
     )
-
-
-def automatic_spacing_mm(grids: Iterable[Grid]) -> float:
-    """Geometric mean of the median voxel edges, rounded to 0.1 mm, at least 1 mm."""
-    edges = [grid.spacing_mm for grid in grids]
-    if not edges:
-        return FINEST_MM
-    medians = np.median(np.array(edges), axis=0)
-    return max(FINEST_MM, round(float(np.exp(np.log(medians).mean())), 1))
 
 
 def _prepare(job: _Job) -> _Done:
