@@ -40,6 +40,7 @@ WITH_TORCH = {f"mass3d.masks.sam2.{name}" for name in ("network", "automatic", "
 APPS = (
     "outcome",
     "progress",
+    "cluster",
     "pool",
     "pictures",
     "page",
@@ -70,6 +71,8 @@ OWNERS = {
     "blosc2": {"store"},
     "lightning_fabric": {"engine"},
     "typer": {"cli"},
+    "dask": {"apps"},
+    "distributed": {"apps"},
     "jinja2": {"apps"},
     "matplotlib": {"apps"},
 }

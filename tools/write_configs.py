@@ -28,6 +28,7 @@ EXAMPLES: dict[str, Any] = {
     "inputs": ["scans"],
     "store": "store",
     "workers": 4,
+    "scheduler": "tcp://node1:8786",
     "prepare.output": "store",
     "pretrain.output": "run",
     "views.crop_vox": [48, 64, 64],

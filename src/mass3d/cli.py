@@ -65,6 +65,10 @@ MaskFolders = Annotated[
 Checkpoint = Annotated[
     str | None, typer.Option("--checkpoint", metavar="PATH|ID", help="Weights of the engine sam2.")
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option("--scheduler", metavar="ADDRESS", help="A running dask scheduler to work at."),
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Decides every random choice.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Steps of pretraining.")]
 Device = Annotated[
@@ -101,6 +105,7 @@ def prepare(
     masks: MaskFolders = None,
     checkpoint: Checkpoint = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -114,6 +119,7 @@ def prepare(
         "masks.external.folders": masks,
         "masks.sam2.checkpoint": checkpoint,
         "workers": workers,
+        "scheduler": scheduler,
     }
     _execute("prepare", config, assignments, flags)
 
@@ -199,11 +205,20 @@ def evaluate(
     ] = None,
     output: Annotated[Path | None, _output("Folder for the scores.")] = None,
     seed: Seed = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
     """Score segmentations against label maps."""
-    flags = {"predictions": predictions, "labels": labels, "output": output, "seed": seed}
+    flags = {
+        "predictions": predictions,
+        "labels": labels,
+        "output": output,
+        "seed": seed,
+        "workers": workers,
+        "scheduler": scheduler,
+    }
     _execute("evaluate", config, assignments, flags)
 
 
@@ -213,11 +228,18 @@ def inspect(
     output: Annotated[Path | None, _output("Folder for inspect.json.")] = None,
     modality: ModalityName = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
     """Say what scans are there and what is wrong with them."""
-    flags = {"inputs": inputs, "output": output, "modality": modality, "workers": workers}
+    flags = {
+        "inputs": inputs,
+        "output": output,
+        "modality": modality,
+        "workers": workers,
+        "scheduler": scheduler,
+    }
     _execute("inspect", config, assignments, flags)
 
 
@@ -232,6 +254,7 @@ def masks(
     ] = False,
     output: Annotated[Path | None, _output("Folder for quality.json.")] = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -244,6 +267,7 @@ def masks(
         "add": add or None,
         "output": output,
         "workers": workers,
+        "scheduler": scheduler,
     }
     _execute("masks", config, assignments, flags)
 

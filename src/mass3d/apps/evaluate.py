@@ -68,6 +68,8 @@ class EvaluateConfig(Config):
     workers: int | None = Field(default=None, ge=1)
     """Processes; None takes as many as cores and memory allow where the cohort is large enough to
     gain by it, 1 works in this very process."""
+    scheduler: str | None = None
+    """Address of a running dask scheduler, whose workers are used instead of processes here."""
 
 
 @dataclass(frozen=True)
@@ -240,11 +242,12 @@ def _labels_without_prediction(labels: Path, jobs: Mapping[str, _Job]) -> tuple[
 
 def _count_all(config: EvaluateConfig, jobs: Mapping[str, _Job]) -> dict[str, _Counted | Fault]:
     sizes = [_voxels(job.label) for job in jobs.values() if job.label]
-    here = 1 if sum(sizes) < POOL_VOXELS else None
+    here = 1 if sum(sizes) < POOL_VOXELS and config.scheduler is None else None
     return run_cases(
         _count,
         jobs,
         workers=config.workers or here,
+        scheduler=config.scheduler,
         title="evaluate",
         bytes_each=WORKER_BYTES + VOXEL_BYTES * max(sizes, default=0),
     )

@@ -39,6 +39,8 @@ class InspectConfig(Config):
     """Kind of scan; auto goes by DICOM tags, else by the name of each file and its histogram."""
     workers: int | None = Field(default=None, ge=1)
     """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
+    scheduler: str | None = None
+    """Address of a running dask scheduler, whose workers are used instead of processes here."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def run(config: InspectConfig) -> InspectReport:
         _inspect,
         {case.case_id: _Job(case, config.modality) for case in cases},
         workers=config.workers,
+        scheduler=config.scheduler,
         title="inspect",
         bytes_each=bytes_each(grids),
     )

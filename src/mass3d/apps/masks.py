@@ -48,6 +48,8 @@ class MasksConfig(Config):
     """Folder for quality.json; None takes `masks` in the store."""
     workers: int | None = Field(default=None, ge=1)
     """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
+    scheduler: str | None = None
+    """Address of a running dask scheduler, whose workers are used instead of processes here."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def run(config: MasksConfig) -> MasksReport:
         _measure,
         {name: _Look(config.store, name) for name in store.case_ids},
         workers=config.workers,
+        scheduler=config.scheduler,
         title="measure",
         bytes_each=bytes_each(readable_grids(config.store, store.index)),
     )
@@ -147,9 +150,11 @@ def _propose_anew(
         outcomes = run_cases(
             _propose,
             {name: _Job(config.store, name, settings, masks) for name in old.cases},
-            workers=config.workers or default_workers(masks),
+            workers=config.workers or default_workers(masks, scheduler=config.scheduler),
+            scheduler=config.scheduler,
             title="propose",
             bytes_each=bytes_each(readable_grids(config.store, old)),
+            folder=config.store,
         )
         write_index(config.store, collect_index(config.store, settings))
     changed = tuple(name for name, found in outcomes.items() if found is True)

@@ -16,7 +16,7 @@ from mass3d.io.dicom.series import LeftOut
 from mass3d.record import run_record, write_bytes, write_json
 
 SHOWN = 3  # mended scans that a summary tells in words; case.json has all
-PLACES = ("output", "workers")  # where results lie and how fast they come, not what they are
+PLACES = ("output", "workers", "scheduler")  # where and how fast results come, not what they are
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def mended_sentence(mended: Mapping[str, Sequence[str]]) -> str:
 def write_provenance(folder: Path, verb: str, config: Config, **facts: object) -> None:
     """Write config.toml (readable by `--config`) and record.json into the folder of a result.
 
-    The output place and the number of workers are left out: they do not change a result, and
+    The output place and who does the work are left out: they do not change a result, and
     equal results should be equal byte for byte wherever they lie.
     """
     settings = _Settings.model_validate(

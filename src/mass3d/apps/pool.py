@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import sys
-import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,11 +13,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mass3d.apps.outcome import Fault
-from mass3d.errors import Mass3dError
+from mass3d.errors import ConfigError, Mass3dError
 
 J = TypeVar("J")
 R = TypeVar("R")
+_Task = Callable[[str, J], R | Fault]  # takes the name of a case and what is needed for it
+_Outcomes = Generator[tuple[str, R | Fault], None, None]
 LINES = 10  # rows a whole run leaves in a log file
+DIED = (
+    "its worker process died every time it was tried, most likely for want of memory; "
+    "take more memory or a larger spacing_mm"
+)
 
 
 def run_cases(
@@ -33,16 +33,32 @@ def run_cases(
     workers: int | None,
     title: str,
     bytes_each: float,
+    scheduler: str | None = None,
+    folder: Path | None = None,
 ) -> dict[str, R | Fault]:
     """What `function` returns for every job, or the fault it ended with; in the order of `jobs`.
 
     workers: 1 works in this very process, None takes as many as cores and memory allow when each
     needs `bytes_each`. Workers are fresh processes, so `function` must be importable and scripts
-    must call from under `if __name__ == "__main__"`.
+    must call from under `if __name__ == "__main__"`. scheduler: address of a dask scheduler whose
+    workers do it instead; they must see `folder`, into which `function` writes. Raises
+    `ConfigError` when they do not, or nobody answers.
     """
-    count = workers or worker_count(len(jobs), bytes_each=bytes_each)
+    _require_one_place(workers, scheduler)
+    task = partial(_attempt, function)
+    outcomes = (
+        _inline(task, jobs)
+        if workers == 1 or not jobs
+        else _in_processes(
+            task,
+            jobs,
+            workers=workers,
+            bytes_each=bytes_each,
+            scheduler=scheduler,
+            folder=folder,
+        )
+    )
     found: dict[str, R | Fault] = {}
-    outcomes = _inline(function, jobs) if workers == 1 else _in_pool(function, jobs, count)
     with _progress(title, len(jobs)) as advance, closing(outcomes):
         for name, outcome in outcomes:
             found[name] = outcome
@@ -50,78 +66,42 @@ def run_cases(
     return {name: found[name] for name in jobs}
 
 
-def worker_count(num_jobs: int, *, bytes_each: float) -> int:
-    """As many workers as there are jobs, cores and memory for; at least one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(num_jobs, cores or 1, int(available_bytes() // max(bytes_each, 1.0))))
+def _require_one_place(workers: int | None, scheduler: str | None) -> None:
+    if workers is not None and scheduler is not None:
+        raise ConfigError(
+            "workers",
+            found=f"{workers} workers and the scheduler {scheduler}",
+            expected="one of the two",
+            fix="Leave workers out: a scheduler has its own.",
+        )
 
 
-def available_bytes() -> int:
-    """Memory that may be used now: what the machine has free, or less where a group is limited."""
-    machine = Path("/proc/meminfo")
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2]
-    if machine.exists():
-        rows = dict(line.split(":", 1) for line in machine.read_text().splitlines())
-        limits = [int(rows["MemAvailable"].split()[0]) * 1024]
-    most, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-    if most.exists() and used.exists() and most.read_text().strip() != "max":
-        limits.append(int(most.read_text()) - int(used.read_text()))
-    return max(0, min(limits))
-
-
-def _inline(
-    function: Callable[[J], R], jobs: Mapping[str, J]
-) -> Generator[tuple[str, R | Fault], None, None]:
+def _inline(task: _Task[J, R], jobs: Mapping[str, J]) -> _Outcomes[R]:
     for name, job in jobs.items():
-        yield name, _attempt(function, name, job)
+        yield name, task(name, job)
 
 
-def _in_pool(
-    function: Callable[[J], R], jobs: Mapping[str, J], workers: int
-) -> Generator[tuple[str, R | Fault], None, None]:
-    waiting = deque(jobs.items())
-    while waiting:
-        suspects = yield from _until_one_dies(function, waiting, workers)
-        for name, job in suspects:  # each on its own shows which one kills its worker
-            if (yield from _until_one_dies(function, deque([(name, job)]), 1)):
-                yield (
-                    name,
-                    Fault(
-                        name,
-                        "its worker process died twice, most likely for want of memory; "
-                        "take fewer workers, more memory or a larger spacing_mm",
-                    ),
-                )
+def _in_processes(
+    task: _Task[J, R],
+    jobs: Mapping[str, J],
+    *,
+    workers: int | None,
+    bytes_each: float,
+    scheduler: str | None,
+    folder: Path | None,
+) -> _Outcomes[R]:
+    # loading dask takes a third of a second, which not every command should wait for
+    from mass3d.apps import cluster  # noqa: PLC0415
 
-
-def _until_one_dies(
-    function: Callable[[J], R], waiting: deque[tuple[str, J]], workers: int
-) -> Generator[tuple[str, R | Fault], None, list[tuple[str, J]]]:
-    """Work until nothing waits or a worker dies; returns the jobs that were then under way."""
-    others = set(multiprocessing.active_children())
-    running: dict[Future[R | Fault], tuple[str, J]] = {}
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
-    )
-    try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                name, job = waiting[0]
-                running[pool.submit(_attempt, function, name, job)] = (name, job)
-                waiting.popleft()
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                outcome = future.result()
-                name, _ = running.pop(future)
-                yield name, outcome
-    except BrokenProcessPool:
-        return list(running.values())
-    except BaseException:  # Ctrl+C above all: do not wait for cases under way
-        for child in set(multiprocessing.active_children()) - others:
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return []
+    if scheduler is None:
+        crew = cluster.plan_crew(len(jobs), asked=workers, bytes_each=bytes_each)
+        _tell(str(crew))
+        ended = cluster.on_this_machine(task, jobs, workers=crew.workers)
+    else:
+        ended = cluster.on_scheduler(task, jobs, address=scheduler, folder=folder, tell=_tell)
+    with closing(ended):
+        for name, outcome in ended:
+            yield name, Fault(name, DIED) if isinstance(outcome, cluster.Died) else outcome
 
 
 def _attempt(function: Callable[[J], R], name: str, job: J) -> R | Fault:
@@ -133,17 +113,8 @@ def _attempt(function: Callable[[J], R], name: str, job: J) -> R | Fault:
         return Fault(name, f"unexpected {type(error).__name__}: {error}")
 
 
-def _begin_worker() -> None:
-    """Leave Ctrl+C to the parent, and end when the parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.join,), daemon=True).start()
-
-
-def _end_with(wait_for_parent: Callable[[], None]) -> None:
-    wait_for_parent()
-    os._exit(1)
+def _tell(sentence: str) -> None:
+    Console(file=sys.stderr).print(sentence, highlight=False)
 
 
 @contextmanager

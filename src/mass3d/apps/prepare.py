@@ -76,6 +76,8 @@ class PrepareConfig(Config):
     """How masks are proposed."""
     workers: int | None = Field(default=None, ge=1)
     """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
+    scheduler: str | None = None
+    """Address of a running dask scheduler, whose workers are used instead of processes here."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,11 @@ def run(config: PrepareConfig) -> PrepareReport:
         outcomes = run_cases(
             _prepare,
             {case.case_id: _Job(case, config.output, settings) for case in cases},
-            workers=config.workers or default_workers(config.masks),
+            workers=config.workers or default_workers(config.masks, scheduler=config.scheduler),
+            scheduler=config.scheduler,
             title="prepare",
             bytes_each=bytes_each(grids, spacing_mm=settings.preparation.spacing_mm),
+            folder=config.output,
         )
         faults = tuple(found for found in outcomes.values() if isinstance(found, Fault))
         for fault in faults:

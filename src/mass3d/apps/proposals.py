@@ -44,9 +44,10 @@ def require_usable(config: MaskConfig) -> None:
     identities(config, files="")
 
 
-def default_workers(config: MaskConfig | None) -> int | None:
-    """One where every worker would load SAM2; None leaves the choice to cores and memory."""
-    return 1 if config is not None and "sam2" in config.engines else None
+def default_workers(config: MaskConfig | None, *, scheduler: str | None) -> int | None:
+    """One where every worker here would load SAM2; None leaves the choice to who runs the cases."""
+    here = scheduler is None
+    return 1 if here and config is not None and "sam2" in config.engines else None
 
 
 def case_identities(config: MaskConfig, case_id: str) -> dict[EngineName, str]:
