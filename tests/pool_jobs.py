@@ -6,14 +6,22 @@ import time
 
 from mass3d.errors import DataError
 
+MIB = 1 << 20
+
 
 def work(job: int) -> int:
-    """Ten times the job; the second dies, the third is refused, the fourth is a fault of ours."""
+    """Ten times the job; the second dies, the third is refused, the fourth is a fault of ours.
+
+    Those of a hundred and more take that many MiB of memory for a while.
+    """
     if job == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     if job == 3:
         raise DataError("file", found="x", expected="y", fix="z")
     if job == 4:
         raise ZeroDivisionError("of ours")
-    time.sleep(0.01)
+    if job >= 100:
+        taken = b"x" * (job * MIB)
+        time.sleep(1.0)
+        del taken
     return job * 10

@@ -1,6 +1,8 @@
 """The example scripts do what they say, on a tiny cohort."""
 
 import importlib.util
+import os
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from mass3d.io.phantom import write_phantom_cohort
+from mass3d.store.reader import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
@@ -51,3 +54,49 @@ def test_the_shown_masks_are_disjoint_and_no_larger_than_asked(out: Path, tmp_pa
     assert labels.max() > 3
     millilitres = np.bincount(labels.ravel())[1:] * np.prod(image.header.get_zooms()) / 1000
     assert 0 < millilitres.max() < 130  # a little more than asked: counted on the scan's own grid
+
+
+# what SLURM does, for one machine and at once; the number of a job is that of its process
+SBATCH = """#!/bin/sh
+cp "$1" "$SLURM_HERE/$$.sh"
+setsid sh "$SLURM_HERE/$$.sh" > "$SLURM_HERE/$$.log" 2>&1 &
+echo "Submitted batch job $!"
+"""
+SCANCEL = """#!/bin/sh
+kill -9 "-$1"
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of the jobs that `sbatch` has started."""
+    jobs = tmp_path / "jobs"
+    jobs.mkdir()
+    for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+        (jobs / name).write_text(text)
+        (jobs / name).chmod(0o755)
+    places = (jobs, Path(sys.executable).parent, os.environ["PATH"])
+    monkeypatch.setenv("PATH", os.pathsep.join(map(str, places)))
+    monkeypatch.setenv("SLURM_HERE", str(jobs))
+    return jobs
+
+
+def test_on_slurm_prepares_scans_in_jobs(slurm: Path, tmp_path: Path) -> None:
+    raw = write_phantom_cohort(tmp_path / "raw", cases=3, test_cases=1, seed=0)
+    prepare = ["prepare", str(raw / "imagesTr"), "-o", str(tmp_path / "store"), "--spacing", "9"]
+    assert script("on_slurm").main(["--jobs", "2", "--memory", "2GiB", "--", *prepare]) == 0
+    assert len(Store.open(tmp_path / "store").case_ids) == 3
+    assert len(list(slurm.glob("*.sh"))) == 2
+    job = next(slurm.glob("*.sh")).read_text()
+    assert "#SBATCH --mem=2G" in job
+    assert "--nthreads 1 --memory-limit 2.00GiB" in job
+
+
+def test_on_slurm_shows_the_script_of_a_job(capsys: pytest.CaptureFixture[str]) -> None:
+    assert script("on_slurm").main(["--show", "--queue", "cpu", "--prologue", "module load x"]) == 0
+    job = capsys.readouterr().out
+    page = (ROOT / "docs/how-to/cluster.md").read_text()
+    told = [line for line in job.splitlines() if line.startswith("#SBATCH")]
+    assert told
+    assert all(line in page for line in told)
+    assert "\nmodule load x\n" in job

@@ -276,11 +276,13 @@ def masks(
 def check(
     store: StorePaths = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
     """Check every byte of a store, and what the bytes mean."""
-    _execute("check", config, assignments, {"store": store, "workers": workers})
+    flags = {"store": store, "workers": workers, "scheduler": scheduler}
+    _execute("check", config, assignments, flags)
 
 
 @app.command()

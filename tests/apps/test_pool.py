@@ -1,29 +1,47 @@
 from __future__ import annotations
 
-import os
+import pytest
 
+from mass3d.apps import cluster
+from mass3d.apps.cluster import available_bytes, plan_crew
 from mass3d.apps.outcome import Fault
-from mass3d.apps.pool import available_bytes, run_cases, worker_count
-from pool_jobs import work
+from mass3d.apps.pool import run_cases
+from mass3d.errors import ConfigError
+from pool_jobs import MIB, work
+
+SMALL, LARGE, TOO_LARGE = 100, 300, 900  # MiB
 
 
-def run(jobs: list[int], workers: int | None) -> dict[str, int | Fault]:
-    return run_cases(
-        work, {str(job): job for job in jobs}, workers=workers, title="test", bytes_each=1e6
+def run(jobs: list[int], *, workers: int | None, scheduler: str | None = None) -> dict[str, object]:
+    return dict(
+        run_cases(
+            work,
+            {str(job): job for job in jobs},
+            workers=workers,
+            title="test",
+            bytes_each=1e6,
+            scheduler=scheduler,
+        )
     )
 
 
-def test_a_killed_worker_costs_its_own_case_only() -> None:
-    found = run([0, 1, 2, 3, 4, 5, 6], workers=2)
-    assert list(found) == ["0", "1", "2", "3", "4", "5", "6"]
-    assert [found[name] for name in "0156"] == [0, 10, 50, 60]
-    died, refused, broken = (found[name] for name in "234")
-    assert isinstance(died, Fault)
-    assert "died" in died.message
-    assert isinstance(refused, Fault)
-    assert refused.message == "file: found x; expected y. z"
-    assert isinstance(broken, Fault)
-    assert broken.message == "unexpected ZeroDivisionError: of ours"
+def test_a_case_that_kills_its_worker_or_has_too_little_memory_costs_no_other(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cluster, "available_bytes", lambda: 700 * MIB)  # for two workers
+    jobs = [0, TOO_LARGE, 1, LARGE, 2, 3, SMALL, 4, 5]
+    found = run(jobs, workers=2)
+    assert list(found) == [str(job) for job in jobs]
+    assert [found[str(job)] for job in (0, 1, 5, SMALL, LARGE)] == [0, 10, 50, 1000, 3000]
+    for job in (2, TOO_LARGE):
+        fault = found[str(job)]
+        assert isinstance(fault, Fault)
+        assert "died every time" in fault.message
+    assert found["3"] == Fault("3", "file: found x; expected y. z")
+    assert found["4"] == Fault("4", "unexpected ZeroDivisionError: of ours")
+    told = capfd.readouterr().err.splitlines()
+    assert told[0] == "2 workers: as asked"
+    assert told[1:] == [f"test {number}/9" for number in range(1, 10)]  # and no word of dask
 
 
 def test_one_worker_is_this_process() -> None:
@@ -32,7 +50,30 @@ def test_one_worker_is_this_process() -> None:
     assert all(isinstance(found[name], Fault) for name in "34")
 
 
-def test_there_are_never_more_workers_than_jobs_or_memory() -> None:
-    assert worker_count(1, bytes_each=1) == 1
-    assert worker_count(10**6, bytes_each=available_bytes() * 2.0) == 1
-    assert 1 <= worker_count(10**6, bytes_each=1) <= (os.cpu_count() or 1)
+def test_no_case_is_no_work() -> None:
+    assert run([], workers=None) == {}
+
+
+def test_there_are_never_more_workers_than_cases_cores_or_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "available_bytes", lambda: 14 << 30)
+    monkeypatch.setattr(cluster, "cpu_count", lambda: 8)
+
+    def told(cases: int, gib: float, asked: int | None = None) -> str:
+        return str(plan_crew(cases, asked=asked, bytes_each=gib * 2**30))
+
+    assert told(100, 1.0) == "8 workers: as many as cores"
+    assert told(100, 4.1) == "3 workers: memory for 4.1 GiB each, of 14.0 GiB free"
+    assert told(100, 20.0) == "1 worker: memory for 20.0 GiB each, of 14.0 GiB free"
+    assert told(2, 1.0) == "2 workers: one for each case"
+    assert told(100, 20.0, asked=5) == "5 workers: as asked"
+
+
+def test_free_memory_is_some_of_the_memory() -> None:
+    assert 0 < available_bytes() < 2**50
+
+
+def test_workers_here_and_a_scheduler_cannot_both_be_had() -> None:
+    with pytest.raises(ConfigError, match="one of the two"):
+        run([0], workers=2, scheduler="tcp://node1:8786")

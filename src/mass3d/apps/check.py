@@ -24,6 +24,8 @@ class CheckConfig(Config):
     """Prepared stores, one or more."""
     workers: int | None = Field(default=None, ge=1)
     """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
+    scheduler: str | None = None
+    """Address of a running dask scheduler, whose workers are used instead of processes here."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +85,17 @@ def run(config: CheckConfig) -> CheckReport:
         except StoreError as error:
             faults.append(_fault(error))
             continue
-        stores[path], found = _check(store, workers=config.workers)
+        stores[path], found = _check(store, config)
         faults += found
     return CheckReport(stores, tuple(faults))
 
 
-def _check(store: Store, *, workers: int | None) -> tuple[Holding, list[Fault]]:
+def _check(store: Store, config: CheckConfig) -> tuple[Holding, list[Fault]]:
     outcomes = run_cases(
         _check_one,
         {case_id: _Job(_only(store, case_id), case_id) for case_id in store.case_ids},
-        workers=workers,
+        workers=config.workers,
+        scheduler=config.scheduler,
         title="check",
         bytes_each=bytes_each(readable_grids(store.path, store.index)),
     )

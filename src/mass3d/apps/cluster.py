@@ -25,7 +25,15 @@ from uuid import uuid4
 
 import dask
 from dask.system import cpu_count
-from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, get_worker
+from distributed import (
+    CancelledError,
+    Client,
+    Future,
+    KilledWorker,
+    LocalCluster,
+    Worker,
+    get_worker,
+)
 
 from mass3d.errors import ConfigError
 from mass3d.record import VERSION
@@ -228,14 +236,14 @@ class Home:
     folder: Path  # where relative paths begin
     token: Path | None  # a file in the folder for the results
 
-    def require(self) -> None:
-        """Raise `ConfigError` when the worker that calls this is not fit for the cases."""
-        worker = get_worker()
-        flaw = self._flaw(worker.state.nthreads)
+    def require(self, dask_worker: Worker) -> None:
+        """Raise `ConfigError` when this process, a worker, is not fit for the cases."""
+        flaw = self.flaw(dask_worker.state.nthreads)
         if flaw is not None:
-            raise ConfigError(f"scheduler, worker {worker.address}", **flaw._asdict())
+            raise ConfigError(f"scheduler, worker {dask_worker.address}", **flaw._asdict())
 
-    def _flaw(self, threads: int) -> Flaw | None:
+    def flaw(self, threads: int) -> Flaw | None:
+        """What is wrong with this process, if it is a worker of so many threads."""
         if (VERSION, _python()) != (self.mass3d, self.python):
             return Flaw(
                 f"mass3d {VERSION} on Python {_python()}",
@@ -269,7 +277,7 @@ def _require_fit_workers(client: Client, home: Home) -> None:
 
 def _as_if_here(home: Home, packed: bytes) -> Any:
     """Do a task elsewhere. What it takes is unpacked late, for it may not fit another version."""
-    home.require()
+    home.require(get_worker())
     with chdir(home.folder):
         task, name, job = pickle.loads(packed)
         return task(name, job)

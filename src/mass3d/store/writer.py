@@ -67,9 +67,14 @@ def open_for_writing(root: Path) -> Iterator[None]:
     _require_free(root)
     (root / CASES).mkdir(parents=True, exist_ok=True)
     with only_writer(root, StoreError):
-        for leftover in [*root.glob(f"{PARTIAL}*"), *(root / CASES).glob(f"{PARTIAL}*")]:
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        _clear_leftovers(root)
         yield
+        _clear_leftovers(root)  # of worker processes that died
+
+
+def _clear_leftovers(root: Path) -> None:
+    for leftover in [*root.glob(f"{PARTIAL}*"), *(root / CASES).glob(f"{PARTIAL}*")]:
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def begin(root: Path, settings: StoreSettings) -> None:
