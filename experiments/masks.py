@@ -1,12 +1,11 @@
 """How well masks proposed without labels cover labelled structures: mean best Dice.
 
-    python experiments/masks.py DATA [--cases 12] [--exact]
+    python experiments/masks.py DATA [--cases 12]
 
 DATA is the folder of raw datasets (shared/data). Evenly spaced training cases of every set are
 prepared as `mass3d prepare` does; the masks of the default engine are compared with SLIC
 supervoxels and with regular blocks, each at six sizes that together give as many masks. Best Dice
-is taken over single masks, averaged over cases per structure, then over structures. `--exact`
-merges the regions with higra's average linkage, one at a time, instead of in rounds.
+is taken over single masks, averaged over cases per structure, then over structures.
 """
 
 from __future__ import annotations
@@ -16,14 +15,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import higra as hg
 import numpy as np
 from skimage.segmentation import slic
 
 from mass3d.apps.prepare import readable_grids
 from mass3d.io.cohort import CaseFile, find_cases, find_label
 from mass3d.io.read import read_label, read_volume
-from mass3d.masks import merge
 from mass3d.masks.hierarchy import HierarchyConfig, propose, windowed
 from mass3d.masks.layers import MaskSet, concatenate, encode_tree
 from mass3d.masks.quality import best_dice
@@ -40,10 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--cases", type=int, default=12)
-    parser.add_argument("--exact", action="store_true")
     asked = parser.parse_args()
-    if asked.exact:
-        merge._average_linkage = exact_linkage  # type: ignore[assignment]
     print(
         "| set | cases | spacing mm | masks | ours | SLIC | blocks | CPU-s per Mvoxel and layer |"
     )
@@ -142,18 +136,6 @@ def flat(regions: np.ndarray) -> MaskSet:
         nodes=np.arange(count),
         scores=np.ones(count),
         engine="plain",
-    )
-
-
-def exact_linkage(graph: merge.Graph, *, with_contrast: bool) -> tuple[object, np.ndarray]:
-    """Average linkage, one merge at a time."""
-    strength = graph.edge
-    if with_contrast:
-        strength = 0.5 * strength + np.abs(graph.mean[graph.first] - graph.mean[graph.second])
-    pairs = hg.UndirectedGraph(len(graph.size))
-    pairs.add_edges(graph.first, graph.second)
-    return hg.binary_partition_tree_average_linkage(
-        pairs, strength, edge_weight_weights=graph.border
     )
 
 

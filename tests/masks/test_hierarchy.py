@@ -49,6 +49,15 @@ def test_a_phantoms_organs_are_found_without_its_labels() -> None:
     assert np.mean(list(found.values())) > 0.7
 
 
+def test_tissue_that_is_nearly_as_dark_as_air_is_found_beside_bright_fat() -> None:
+    """As muscle and tumours are in T1; the air lies at the floor that a scan is clipped to."""
+    _, label = balls()
+    image = np.array([0.0, 0.1, 0.15])[label]
+    image[:, :, SIDE // 2 :] += 0.8 * (label[:, :, SIDE // 2 :] == 1)  # one half is fat
+    found = best_dice(masks_of(image.astype(np.float32), "mr"), label)
+    assert found[2] > 0.95
+
+
 def test_masks_of_one_layer_are_nested_or_disjoint_and_keep_to_the_limits() -> None:
     image, _ = balls()
     selection = {"min_mm3": 400.0, "max_share": 0.2, "max_masks": 12}
@@ -88,7 +97,7 @@ def test_a_constant_scan_gives_no_mask() -> None:
 
 def test_trees_are_settings() -> None:
     image, label = balls()
-    tree = TreeConfig(window="wide", sigma_vox=1.0, merging="edge")
+    tree = TreeConfig(window="wide", sigma_vox=1.0, merging="balanced")
     masks = masks_of(image, ct=(tree,), selection=SelectionConfig(min_mm3=100))
     assert len(masks.ranks) == 1
     assert best_dice(masks, label)[2] > 0.9

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mass3d.masks.merge import Graph, Merging, merge
+from mass3d.masks.merge import Merging, merge
+from mass3d.masks.regions import Graph
 
-MERGINGS: tuple[Merging, ...] = ("edge", "contrast", "ward", "volume", "area", "dynamics")
+MERGINGS: tuple[Merging, ...] = ("edge", "contrast", "balanced", "volume", "area", "dynamics")
 
 
 def chain(edge: list[float]) -> Graph:
@@ -95,10 +96,24 @@ def test_the_strength_between_unions_is_the_mean_over_their_faces() -> None:
     assert altitudes[-1] == pytest.approx((0.4 * 1 + 0.8 * 3) / 4)
 
 
-def test_regions_alike_in_intensity_merge_before_others_across_an_equal_border() -> None:
+@pytest.mark.parametrize("merging", ["contrast", "balanced"])
+def test_regions_alike_in_intensity_merge_before_others_across_an_equal_border(
+    merging: Merging,
+) -> None:
     graph = chain([0.5, 0.5])
     unlike = Graph(**{**vars(graph), "mean": np.array([0.0, 0.7, 0.8])})
-    assert frozenset({1, 2}) in leaves_below(merge(unlike, "contrast")[0], 3)
+    assert frozenset({1, 2}) in leaves_below(merge(unlike, merging)[0], 3)
+
+
+def test_only_when_balanced_do_small_regions_merge_before_large_ones_that_are_more_alike() -> None:
+    graph = chain([0.4, 4.0, 0.5])
+    sized = Graph(**{**vars(graph), "size": np.array([1000.0, 1000.0, 5.0, 5.0])})
+    (edge, low), (balanced, high) = merge(sized, "edge"), merge(sized, "balanced")
+    pairs = frozenset({0, 1}), frozenset({2, 3})
+    large, small = (leaves_below(edge, 4).index(pair) for pair in pairs)
+    assert low[large] < low[small]
+    large, small = (leaves_below(balanced, 4).index(pair) for pair in pairs)
+    assert high[small] < high[large]
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=12, unique=True))

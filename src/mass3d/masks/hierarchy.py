@@ -9,17 +9,18 @@ Watershed hierarchies: Cousty et al. 2018; library: Higra, Perret et al. 2019.
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any, Final, Literal
 
+import higra as hg
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy import ndimage
-from skimage.segmentation import watershed
 
 from mass3d.config import Config
 from mass3d.masks.layers import MaskSet, concatenate, empty, encode_tree
-from mass3d.masks.merge import Graph, Merging, merge
+from mass3d.masks.merge import Merging, merge
+from mass3d.masks.regions import Graph, build_graph, region_sums, relabel
 from mass3d.masks.select import SelectionConfig, select_nodes
 from mass3d.volume.body import body_mask, fill_axial
 from mass3d.volume.volume import Modality
@@ -49,9 +50,9 @@ class TreeConfig(Config):
     sigma_vox: float = Field(ge=0.3)
     """Smoothing of the gradient that the regions are cut from; less than 0.3 is no smoothing."""
     merging: Merging
-    """Which neighbours merge first: weak mean edge (edge), weak edge and alike in mean intensity
-    (contrast), least variance added (ward, slow where a region has thousands of neighbours); or
-    the watershed hierarchy whose basins go by volume, area or dynamics."""
+    """Which neighbours merge first: those with a weak border (edge), with a weak border and alike
+    in intensity (contrast), the same with small regions before large ones (balanced); or the
+    watershed hierarchy whose basins go by volume, area or dynamics."""
 
 
 def _trees(*rows: tuple[WindowName, float, Merging]) -> tuple[TreeConfig, ...]:
@@ -98,18 +99,18 @@ def propose(
     masks. A constant scan gives none.
     """
     raw = image * np.float32(std) + np.float32(mean)
-    body = fill_axial(body_mask(raw, modality))
-    layers = []
-    cut: dict[tuple[str, float], Graph | None] = {}  # trees of one window and scale share it
-    for tree in config.ct if modality == "ct" else config.other:
-        key = (tree.window, tree.sigma_vox)
-        if key not in cut:
-            cut[key] = build_graph(windowed(raw, tree.window, modality), tree.sigma_vox)
-        graph = cut[key]
-        if graph is not None:
-            layers.append(
-                _layer(graph, tree.merging, body, config.selection, spacing_mm=spacing_mm)
-            )
+    body = fill_axial(_tissue(raw, modality))
+    layers: list[MaskSet] = []
+    trees = config.ct if modality == "ct" else config.other
+    for (window, sigma_vox), alike in groupby(trees, key=lambda t: (t.window, t.sigma_vox)):
+        layers += _layers(
+            windowed(raw, window, modality),
+            sigma_vox,
+            [tree.merging for tree in alike],
+            body=body,
+            selection=config.selection,
+            spacing_mm=spacing_mm,
+        )
     found = [layer for layer in layers if len(layer)]
     return concatenate(found) if found else empty((image.shape[0], image.shape[1], image.shape[2]))
 
@@ -120,41 +121,34 @@ def windowed(raw: NDArray[np.float32], window: WindowName, modality: Modality) -
     if modality != "ct":
         bottom, top = float(raw.min()), float(raw.max())
         low, high = bottom + low * (top - bottom), bottom + high * (top - bottom)
-    fraction: Floats = np.clip((raw - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
-    return fraction
+    fraction = raw - np.float32(low)
+    fraction /= np.float32(max(high - low, 1e-6))
+    return np.clip(fraction, 0, 1, out=fraction)
 
 
-def build_graph(image: Floats, sigma_vox: float) -> Graph | None:
-    """Watershed regions of the smoothed gradient and their neighbours; None for one region."""
-    gradient = ndimage.gaussian_gradient_magnitude(image, sigma_vox, mode="nearest")
-    seeds, _ = ndimage.label(gradient == ndimage.minimum_filter(gradient, 3))
-    regions = watershed(gradient, seeds).astype(np.int32)
-    count = int(regions.max())
-    if count < 2:
-        return None
-    first, second, edge, border = _neighbours(regions, gradient, count)
-    size = np.bincount(regions.ravel(), minlength=count + 1)[1:].astype(np.float64)
-    total = np.bincount(regions.ravel(), weights=image.ravel(), minlength=count + 1)[1:]
-    return Graph(regions, first, second, edge, border, size, total / size)
+def _tissue(raw: NDArray[np.float32], modality: Modality) -> NDArray[np.bool_]:
+    """Voxels (D, H, W) above air: in MR and PET those above the floor they were clipped to.
+
+    That floor lies just within the body (`PreparationConfig.percentiles`). To look for air once
+    more would find muscle: in T1 it is far darker than fat, and all the air is at the floor.
+    """
+    return body_mask(raw, modality) if modality == "ct" else raw > raw.min()
 
 
-def _neighbours(
-    regions: NDArray[np.int32], gradient: Floats, count: int
-) -> tuple[Integers, Integers, Floats, Floats]:
-    """Pairs of touching regions (from 0), the mean gradient on their border and its faces."""
-    pairs, weights = [], []
-    for axis in range(3):
-        n = regions.shape[axis]
-        here, there = regions.take(range(n - 1), axis), regions.take(range(1, n), axis)
-        differ = here != there
-        a, b = here[differ].astype(np.int64) - 1, there[differ].astype(np.int64) - 1
-        pairs.append(np.minimum(a, b) * count + np.maximum(a, b))
-        weights.append(
-            np.maximum(gradient.take(range(n - 1), axis), gradient.take(range(1, n), axis))[differ]
-        )
-    pair, where, faces = np.unique(np.concatenate(pairs), return_inverse=True, return_counts=True)
-    edge = np.bincount(where, weights=np.concatenate(weights)) / faces
-    return pair // count, pair % count, edge, faces.astype(np.float64)
+def _layers(
+    image: Floats,
+    sigma_vox: float,
+    mergings: list[Merging],
+    *,
+    body: NDArray[np.bool_],
+    selection: SelectionConfig,
+    spacing_mm: float,
+) -> list[MaskSet]:
+    """One layer per merging order, from the same regions; none where there is but one region."""
+    graph = build_graph(image, sigma_vox)
+    if graph is None:
+        return []
+    return [_layer(graph, merging, body, selection, spacing_mm=spacing_mm) for merging in mergings]
 
 
 def _layer(
@@ -166,23 +160,41 @@ def _layer(
     spacing_mm: float,
 ) -> MaskSet:
     parents, altitudes = merge(graph, merging)
-    inside = np.bincount(graph.regions[body], minlength=len(graph.size) + 1)[1:]
+    leaves = len(graph.size)
     size = _sums(parents, graph.size)
     nodes, scores = select_nodes(
         parents,
         altitudes,
         size=size,
-        in_body=_sums(parents, inside) / size,
+        in_body=_sums(parents, region_sums(graph.regions, body, leaves)) / size,
         voxel_mm3=spacing_mm**3,
         config=selection,
     )
-    return encode_tree(graph.regions, parents=parents, nodes=nodes, scores=scores, engine=ENGINE)
+    number, parents, nodes = _contract(parents, nodes, leaves)
+    atoms = relabel(graph.regions, number)
+    return encode_tree(atoms, parents=parents, nodes=nodes, scores=scores, engine=ENGINE)
 
 
-def _sums(parents: Integers, of_leaves: NDArray[Any]) -> Floats:
-    """Sum of the leaves below every node; parents have higher indices."""
-    total = np.zeros(len(parents))
-    total[: len(of_leaves)] = of_leaves
-    for node in range(len(parents) - 1):
-        total[parents[node]] += total[node]
+def _sums(parents: Integers, of_leaves: Floats) -> Floats:
+    """Sum of the leaves below every node (N,)."""
+    total: Floats = hg.accumulate_sequential(hg.Tree(parents), of_leaves, hg.Accumulators.sum)
     return total
+
+
+def _contract(
+    parents: Integers, nodes: NDArray[np.int64], leaves: int
+) -> tuple[Integers, NDArray[np.int64], NDArray[np.int64]]:
+    """The tree of the given nodes alone, whose leaves are what each has beside its children.
+
+    Returns the new leaf of every old one (leaves,), from 1; the new parents; and the given nodes
+    in the new tree. A tree has millions of nodes, of which a few thousand are masks.
+    """
+    root = len(parents) - 1
+    ends = np.append(nodes, root)
+    passed = np.ones(len(parents), bool)
+    passed[ends] = False
+    around = hg.propagate_sequential(hg.Tree(parents), np.arange(len(parents)), passed)
+    rest, number = np.unique(around[:leaves], return_inverse=True)
+    place = len(rest) + np.arange(len(ends))
+    above = np.concatenate([rest, around[parents[ends]]])
+    return number + 1, place[np.searchsorted(ends, above)], place[:-1]

@@ -194,7 +194,7 @@ def encode_tree(
     every node but the root M-1 has a parent of higher index, the root is its own parent. `nodes`
     are the wanted ones, each with its score; no two may cover the same voxels.
     """
-    leaves = int(regions.max(initial=0))
+    leaves = int(parents.min())  # the first node that is a parent; leaves come before it
     first, last = _leaf_intervals(parents, leaves)
     ranks = np.concatenate([[0], first[:leaves]]).astype(np.uint32)[regions]
     return _cut(ranks, first=first[nodes], last=last[nodes], scores=scores, engine=engine)

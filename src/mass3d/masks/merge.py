@@ -10,24 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mass3d.masks.regions import Graph, Pairs
+
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
-Merging = Literal["edge", "contrast", "ward", "volume", "area", "dynamics"]
+Merging = Literal["edge", "contrast", "balanced", "volume", "area", "dynamics"]
 
 STEP = 0.3  # of the nearest neighbours are merged per round before edges are averaged anew
-
-
-@dataclass(frozen=True)
-class Graph:
-    """Regions 1..R of a scan as a graph of neighbours; a pair of them is one of E edges."""
-
-    regions: NDArray[np.int32]  # (D, H, W), 1..R
-    first: Integers  # (E,) the one region of a pair, from 0
-    second: Integers  # (E,) the other
-    edge: Floats  # (E,) mean gradient along their border
-    border: Floats  # (E,) voxel faces they share
-    size: Floats  # (R,) voxels
-    mean: Floats  # (R,) mean windowed intensity
 
 
 def merge(graph: Graph, merging: Merging) -> tuple[NDArray[np.int64], Floats]:
@@ -36,44 +25,53 @@ def merge(graph: Graph, merging: Merging) -> tuple[NDArray[np.int64], Floats]:
     Returns the parent of every node (N,), leaves 0..R-1 first, parents after their children, the
     root its own; and the altitude (N,) at which each node formed, 0 for leaves.
     """
-    tree, altitudes = _merge(graph, merging)
+    if merging in ("edge", "contrast", "balanced"):
+        tree, altitudes = _linkage(graph, merging)
+    else:
+        tree, altitudes = _watersheds(graph, merging)
     return tree.parents().astype(np.int64), altitudes
 
 
-def _merge(graph: Graph, merging: Merging) -> tuple[Any, Floats]:
+def _watersheds(graph: Graph, merging: Merging) -> tuple[Any, Floats]:
+    """The hierarchy of watersheds, its basins ordered by an attribute.
+
+    It depends on the minimum spanning tree alone (Cousty et al. 2018), which is a tenth of the
+    graph; the weights are raised by one, because scipy takes an edge of weight zero for none.
+    """
+    count = len(graph.size)
+    links = (graph.edge.astype(np.float64) + 1, (graph.first, graph.second))
+    spanning = sparse.csgraph.minimum_spanning_tree(
+        sparse.coo_array(links, shape=(count, count)).tocsr()
+    ).tocoo()
+    pairs = hg.UndirectedGraph(count)
+    pairs.add_edges(spanning.row, spanning.col)
+    edge = spanning.data - 1
     found: tuple[Any, Floats]
-    if merging in ("edge", "contrast"):
-        return _average_linkage(graph, with_contrast=merging == "contrast")
-    pairs = hg.UndirectedGraph(len(graph.size))
-    pairs.add_edges(graph.first, graph.second)
     if merging == "volume":
-        found = hg.watershed_hierarchy_by_volume(pairs, graph.edge, vertex_area=graph.size)
+        found = hg.watershed_hierarchy_by_volume(pairs, edge, vertex_area=graph.size)
     elif merging == "area":
-        found = hg.watershed_hierarchy_by_area(pairs, graph.edge, vertex_area=graph.size)
-    elif merging == "dynamics":
-        found = hg.watershed_hierarchy_by_dynamics(pairs, graph.edge)
+        found = hg.watershed_hierarchy_by_area(pairs, edge, vertex_area=graph.size)
     else:
-        found = hg.binary_partition_tree_ward_linkage(
-            pairs, graph.mean[:, None], vertex_sizes=graph.size
-        )
+        found = hg.watershed_hierarchy_by_dynamics(pairs, edge)
     return found
 
 
-def _average_linkage(graph: Graph, *, with_contrast: bool) -> tuple[Any, Floats]:
-    """Average linkage of the border strengths, in rounds instead of one merge at a time.
+def _linkage(graph: Graph, merging: Merging) -> tuple[Any, Floats]:
+    """Average linkage of what holds regions apart, in rounds instead of one merge at a time.
 
     Every region names its weakest border; the weakest `STEP` of those named are opened at once,
-    and the strengths between the merged regions become averages over their shared faces. Merging
+    and what holds the merged regions apart becomes an average over their shared faces. Merging
     singly, as `higra.binary_partition_tree_average_linkage` does, visits all neighbours of a
-    background of thousands at each of its thousands of merges; rounds cost a sort each, need
-    about a twentieth of the time, and find masks as good (experiments/masks.md).
+    background of thousands at each of its thousands of merges; rounds are linear in the borders
+    left, need about a twentieth of the time, and find masks as good (experiments/masks.md).
     """
-    now = _Neighbours.of(graph, with_contrast=with_contrast)
+    now = _Round.of(graph, merging)
     opened, altitudes = [], []
-    while len(now.seam):
-        chosen = now.weakest()
+    while len(now.first):
+        strength = now.strength(merging)
+        chosen = weakest(strength, now.first, now.second, count=len(now.size))
         opened.append(now.seam[chosen])
-        altitudes.append(now.strength[chosen])
+        altitudes.append(strength[chosen])
         now = now.merged(chosen)
     seams = np.concatenate(opened)
     forest = hg.UndirectedGraph(len(graph.size))
@@ -82,52 +80,60 @@ def _average_linkage(graph: Graph, *, with_contrast: bool) -> tuple[Any, Floats]
     return found
 
 
-@dataclass(frozen=True)
-class _Neighbours:
-    """The pairs of neighbours of one round, among `count` regions."""
+def weakest(strength: Floats, first: Integers, second: Integers, *, count: int) -> Integers:
+    """Borders (E,) that are the weakest one of either of their regions: the weaker `STEP` of them.
 
-    count: int
+    Equally weak borders are all named, and all opened if one is.
+    """
+    lowest = np.full(count, np.inf, strength.dtype)
+    np.minimum.at(lowest, first, strength)
+    np.minimum.at(lowest, second, strength)
+    named = np.flatnonzero(strength <= np.maximum(lowest[first], lowest[second]))
+    last = max(0, int(STEP * len(named)) - 1)
+    chosen: Integers = named[strength[named] <= np.partition(strength[named], last)[last]]
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Round:
+    """The regions and borders of one round."""
+
     first: Integers  # (E,)
     second: Integers  # (E,)
-    strength: Floats  # (E,) of their border
-    border: NDArray[np.number[Any]]  # (E,) voxel faces they share
+    apart: Floats  # (E,) what holds the two regions apart, averaged over their shared faces
+    border: Floats  # (E,) voxel faces they share
     seam: Integers  # (E,) one of the graph's own edges between them
+    size: Floats  # (R,) voxels
 
     @classmethod
-    def of(cls, graph: Graph, *, with_contrast: bool) -> _Neighbours:
-        strength = graph.edge
-        if with_contrast:
-            differ = np.abs(graph.mean[graph.first] - graph.mean[graph.second])
-            strength = 0.5 * strength + differ
-        seam = np.arange(len(strength))
-        return cls(len(graph.size), graph.first, graph.second, strength, graph.border, seam)
+    def of(cls, graph: Graph, merging: Merging) -> _Round:
+        apart = graph.edge
+        if merging != "edge":
+            apart = 0.5 * apart + np.abs(graph.mean[graph.first] - graph.mean[graph.second])
+        seam = np.arange(len(apart))
+        return cls(graph.first, graph.second, apart, graph.border, seam, graph.size)
 
-    def weakest(self) -> NDArray[np.int64]:
-        """Pairs that are the weakest one of either of their regions: the weaker `STEP` of them."""
-        order = np.argsort(self.strength, kind="stable")
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order))
-        lowest = np.full(self.count, len(order), np.int64)
-        np.minimum.at(lowest, self.first, rank)
-        np.minimum.at(lowest, self.second, rank)
-        named = np.unique(lowest[lowest < len(order)])
-        return order[named[: max(1, int(STEP * len(named)))]]
+    def strength(self, merging: Merging) -> Floats:
+        """(E,) How late the borders are to be opened."""
+        if merging != "balanced":
+            return self.apart
+        n, m = self.size[self.first], self.size[self.second]
+        strength: Floats = self.apart * (n * m / (n + m)) ** 0.25
+        return strength
 
-    def merged(self, chosen: Integers) -> _Neighbours:
-        """The pairs after the two regions of each chosen one have become one region."""
+    def merged(self, chosen: Integers) -> _Round:
+        """After the two regions of each chosen border have become one region."""
+        regions = len(self.size)
         links = (np.ones(len(chosen), np.int8), (self.first[chosen], self.second[chosen]))
         count, label = sparse.csgraph.connected_components(
-            sparse.coo_array(links, shape=(self.count, self.count)), directed=False
+            sparse.coo_array(links, shape=(regions, regions)), directed=False
         )
-        a, b = label[self.first].astype(np.int64), label[self.second].astype(np.int64)
-        apart = a != b
-        pair, seam, where = np.unique(
-            (np.minimum(a, b) * count + np.maximum(a, b))[apart],
-            return_index=True,
-            return_inverse=True,
-        )
-        border = np.bincount(where, weights=self.border[apart])
-        total = np.bincount(where, weights=(self.strength * self.border)[apart])
-        return _Neighbours(
-            count, pair // count, pair % count, total / border, border, self.seam[apart][seam]
-        )
+        a, b = label[self.first], label[self.second]
+        left = a != b
+        pairs = Pairs.of(a[left], b[left], count=count)
+        border = pairs.sum(self.border[left])
+        apart = pairs.sum((self.apart * self.border)[left]) / border
+        size = np.zeros(count)
+        np.add.at(size, label, self.size)
+        seam = pairs.lowest(self.seam[left])
+        return _Round(pairs.first, pairs.second, apart, border, seam, size)

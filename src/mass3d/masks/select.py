@@ -27,7 +27,7 @@ class SelectionConfig(Config):
     """Least share of a mask that lies in the body."""
     min_growth: float = Field(default=1.1, ge=1)
     """A mask and the next larger one around it differ in size by at least this factor."""
-    max_masks: int = Field(default=300, ge=1)
+    max_masks: int = Field(default=1000, ge=1)
     """Most masks of one layer."""
 
 
@@ -65,17 +65,21 @@ def select_nodes(
 def _thin_chains(
     fits: NDArray[np.bool_], parents: Integers, size: Floats, persistence: Floats, growth: float
 ) -> None:
-    """In place: drop the less persistent of a region and a nearly equal one around it."""
-    for node in np.flatnonzero(fits):
-        around = parents[node]
-        # the child is compared with every near-equal ancestor, so a slow chain keeps one
-        while fits[node] and size[around] < growth * size[node]:
-            if fits[around]:
-                loser = node if persistence[node] < persistence[around] else around
-                fits[loser] = False
-            if around == parents[around]:
-                break
-            around = parents[around]
+    """In place: drop the less persistent of a region and a nearly equal one around it.
+
+    All regions look one step further out at a time, until they are dropped or what is around
+    them is no longer nearly equal; so of a slow chain one stays, and none stays near another.
+    """
+    node = np.flatnonzero(fits)
+    around = parents[node]
+    while len(node):
+        near = (size[around] < growth * size[node]) & fits[node]
+        node, around = node[near], around[near]
+        both = fits[around]
+        weaker = persistence[node] < persistence[around]
+        fits[np.where(weaker, node, around)[both]] = False
+        inner = parents[around] != around
+        node, around = node[inner], parents[around[inner]]
 
 
 def _spread(
