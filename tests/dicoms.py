@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, generate_uid
 
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 CLASSES = {"CT": "2", "MR": "4", "PT": "128", "OT": "7", "SEG": "66.4"}
@@ -34,11 +34,13 @@ def series(
     stack: Sequence[float] | None = None,
     seed: int = 0,
     compressed: bool = False,
+    syntax: UID = ExplicitVRLittleEndian,
     change: Change | None = None,
 ) -> list[Path]:
     """One file per place along `stack` (the normal by default), named against the order.
 
-    `change` gets every dataset and its number before it is written.
+    `change` gets every dataset and its number before it is written, with pixels encoded as
+    `syntax` says.
     """
     direction = np.cross(axes[:3], axes[3:]) if stack is None else np.array(stack)
     uid, paths = generate_uid(entropy_srcs=[str(folder), modality, str(seed)]), []
@@ -49,7 +51,8 @@ def series(
         ds.ImagePositionPatient = [round(float(x), 6) for x in [-5, 7, 11] + place * direction]
         if change is not None:
             change(ds, number)
-        paths.append(save(ds, folder / f"{len(places_mm) - number:03}", compressed=compressed))
+        path = folder / f"{len(places_mm) - number:03}"
+        paths.append(save(ds, path, compressed=compressed, syntax=syntax))
     return paths
 
 
@@ -113,11 +116,13 @@ def _frame(place: float, echo: float) -> Dataset:
     return frame
 
 
-def save(ds: Dataset, path: Path, *, compressed: bool = False) -> Path:
+def save(
+    ds: Dataset, path: Path, *, compressed: bool = False, syntax: UID = ExplicitVRLittleEndian
+) -> Path:
     """Write a whole file, as RLE if `compressed`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.TransferSyntaxUID = syntax
     if compressed:
         ds.compress(RLELossless, generate_instance_uid=False)
     ds.save_as(path, enforce_file_format=True)

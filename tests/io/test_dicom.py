@@ -463,7 +463,7 @@ def test_pet_that_is_suv_already_is_taken_as_it_is(tmp_path: Path) -> None:
 
 def test_counts_of_philips_are_scaled_by_its_private_tag(tmp_path: Path) -> None:
     def change(ds: Dataset, _: int) -> None:
-        ds.Units = "CNTS"
+        ds.Units, ds.RescaleSlope, ds.RescaleIntercept = "CNTS", 1, 0
         ds.add_new((0x7053, 0x0010), "LO", "Philips PET Private Group")
         ds.add_new((0x7053, 0x1000), "DS", "0.25")
 

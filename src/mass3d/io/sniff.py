@@ -25,9 +25,11 @@ def sniff(path: Path) -> Format:
     zipped = start[:2] == GZIP
     if zipped:
         start = _unzip(path, start)
+    found: Format | None = None
+    if has_dicom_start(start[:MARKED]):  # whose first 128 bytes may be anything, even NIfTI's
+        raise _dicom(path, zipped=zipped)
     if _is_nifti(path, start):
         return "nifti"
-    found: Format | None = None
     if start.startswith(b"NRRD000"):
         found = "nrrd"
     elif METAIMAGE.search(start):
@@ -113,14 +115,17 @@ def _is_nifti(path: Path, start: bytes) -> bool:
     return True
 
 
+def _dicom(path: Path, *, zipped: bool) -> DataError:
+    fix = "DICOM is read as scans, not as label maps: convert it to NIfTI."
+    return DataError(
+        path,
+        found="a gzip file around a DICOM file" if zipped else "a DICOM file",
+        expected=READABLE,
+        fix="Unpack it." if zipped else fix,
+    )
+
+
 def _stranger(path: Path, start: bytes) -> DataError:
-    if has_dicom_start(start[:MARKED]):
-        return DataError(
-            path,
-            found="a DICOM file",
-            expected=READABLE,
-            fix="DICOM is read as scans, not as label maps: convert it to NIfTI.",
-        )
     return DataError(
         path,
         found=f"content that begins with {start[:16]!r}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -16,7 +18,10 @@ from mass3d.io.checks import damaged
 from mass3d.io.sniff import MARKED, has_dicom_start, is_zip
 
 MOST_BYTES = 2**32  # of one unpacked file; a larger one is a trap, not a scan
-ZIP_DAMAGE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error)
+ZIP_DAMAGE = (  # what the standard library raises on broken archives
+    *(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error),
+    *(ValueError, IndexError, struct.error),
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -44,6 +49,14 @@ def dicom_files(path: Path) -> list[DicomFile]:
     return _members(path) if is_zip(path) else []
 
 
+class _WithinFile(BufferedReader):
+    """Reads no further than the file, so that a broken length takes no memory for the rest."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
 def opened(files: Iterable[DicomFile]) -> Iterator[tuple[DicomFile, BufferedReader | BytesIO]]:
     """Every file with a stream on its content, in this order.
 
@@ -63,7 +76,7 @@ def opened(files: Iterable[DicomFile]) -> Iterator[tuple[DicomFile, BufferedRead
 def _reading(path: Path) -> Iterator[tuple[BufferedReader, zipfile.ZipFile | None]]:
     """A file and, where it is one, its archive; what is wrong with it becomes a `DataError`."""
     try:
-        with path.open("rb") as stream:
+        with _WithinFile(path.open("rb", buffering=0)) as stream:
             if is_zip(path):
                 with zipfile.ZipFile(stream) as archive:
                     yield stream, archive

@@ -10,12 +10,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from mass3d.errors import DataError
 from mass3d.io.checks import damaged
@@ -35,6 +37,10 @@ NO_IMAGE: Final = {
     "PR": "a presentation state",
     "REG": "a registration",
 }
+MOST_PIXELS = 2**26  # of one slice; more is a broken header
+# where Siemens, GE and Philips keep the b-value that DiffusionBValue should hold
+PRIVATE_B: Final = ((0x0019, 0x100C), (0x0043, 0x1039), (0x2001, 0x1003))
+GE_OFFSET = 10**9  # GE adds it to b-values
 SHARED, PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 PLACE: Final = ("ImagePositionPatient", "PlanePositionSequence")
 # The dimensions a series can have besides space, in the order they are tried: the word in a
@@ -55,11 +61,12 @@ DIMENSIONS: Final = (
     ("t", "FrameAcquisitionDateTime", "FrameContentSequence"),
     ("t", "ContentTime", ""),
 )
-_TAGS: Final = (
+_TAGS: Final[tuple[str | tuple[int, int], ...]] = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription"),
     *("InstanceNumber", "Modality", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames"),
     *("PhotometricInterpretation", "ImagePositionPatient", "ImageOrientationPatient"),
-    *("PixelSpacing", "RescaleSlope", "RescaleIntercept", SHARED, PER_FRAME),
+    *("PixelSpacing", "RescaleSlope", "RescaleIntercept", SHARED, PER_FRAME, *PRIVATE_B),
+    *("StudyInstanceUID", "ImagesInAcquisition", "NumberOfSlices", "ModalityLUTSequence"),
     *(tag for _, tag, group in DIMENSIONS if group in {"", "MRDiffusionSequence"}),
 )
 
@@ -71,9 +78,10 @@ class Slice:
     file: DicomFile
     frame: int  # in its file, from 0
     uid: str  # SOPInstanceUID
-    series: str  # SeriesInstanceUID, or what stands for it; slices of one series share it
+    series: tuple[str, str]  # UIDs of study and series, or what stands for them
     label: str  # number and description of the series
-    instance: int  # InstanceNumber
+    instance: int  # InstanceNumber; 0 without
+    images: int  # how many there should be in the series, as far as the header says; else 0
     modality: str  # the tag
     shape: tuple[int, int]  # rows, columns
     pixel_mm: tuple[float, float]  # between rows, between columns
@@ -103,22 +111,29 @@ def quiet_pydicom() -> Iterator[None]:
             logger.setLevel(level)
 
 
+@contextmanager
+def reading(where: Path) -> Iterator[None]:
+    """pydicom at work on a file: its notes stay off the console, what it raises is damage."""
+    with quiet_pydicom():
+        try:
+            yield
+        except (DataError, MemoryError):
+            raise
+        except Exception as error:  # a broken tag can make pydicom raise anything
+            raise damaged(where, str(error) or type(error).__name__) from error
+
+
 def read_slices(file: DicomFile, stream: BinaryIO) -> tuple[Slice, ...] | str:
     """The slices of a file, or the reason why it has none: a localizer, a report, ...
 
     Raises `DataError` for an image of a patient that is damaged or lacks its geometry.
     """
-    try:
-        with quiet_pydicom():
-            header = pydicom.dcmread(
-                stream, stop_before_pixels=True, force=True, specific_tags=list(_TAGS)
-            )
-            reason = _left_out(header)
-            return reason or tuple(_slices(file, header))
-    except DataError:
-        raise
-    except Exception as error:  # a broken tag can make pydicom raise anything
-        raise damaged(file.shown, str(error) or type(error).__name__) from error
+    with reading(file.shown):
+        header = pydicom.dcmread(
+            stream, stop_before_pixels=True, force=True, specific_tags=[Tag(tag) for tag in _TAGS]
+        )
+        reason = _left_out(header)
+        return reason or tuple(_slices(file, header))
 
 
 def _left_out(header: Dataset) -> str:
@@ -143,28 +158,40 @@ def _left_out(header: Dataset) -> str:
 
 def _slices(file: DicomFile, header: Dataset) -> Iterator[Slice]:
     frames = int(header.get("NumberOfFrames") or 1)
+    if "MOSAIC" in _words(header.get("ImageType")):
+        raise DataError(
+            file.shown,
+            found="a mosaic of slices (Siemens)",
+            expected="one slice per image",
+            fix="Convert the series to NIfTI with dcm2niix, which takes mosaics apart.",
+        )
     if PER_FRAME in header and len(header[PER_FRAME].value) != frames:
         raise damaged(file.shown, f"{frames} frames, described are {len(header[PER_FRAME].value)}")
     if frames > 1 and PER_FRAME not in header:
         raise _lacks(file, PER_FRAME)
     number = str(header.get("SeriesNumber") or "")
     label = f"{number} {header.get('SeriesDescription') or ''}".strip()
+    series = str(header.get("SeriesInstanceUID") or "") or f"{file.path.parent} {label}"
+    rows, columns = _whole(file, header, "Rows"), _whole(file, header, "Columns")
+    if rows * columns > MOST_PIXELS:
+        raise damaged(file.shown, f"a slice of {rows} x {columns} pixels")
     for frame in range(frames):
         yield Slice(
             file=file,
             frame=frame,
             uid=str(header.get("SOPInstanceUID") or ""),
-            series=str(header.get("SeriesInstanceUID") or "") or f"{file.path.parent} {label}",
+            series=(str(header.get("StudyInstanceUID") or ""), series),
             label=label,
             instance=int(header.get("InstanceNumber") or 0),
+            images=int(header.get("ImagesInAcquisition") or header.get("NumberOfSlices") or 0),
             modality=str(header.get("Modality", "")),
-            shape=(_whole(file, header, "Rows"), _whole(file, header, "Columns")),
+            shape=(rows, columns),
             pixel_mm=_pair(_numbers(file, header, frame, "PixelSpacing", "PixelMeasuresSequence")),
             axes=_axes(file, header, frame),
             position=_numbers(file, header, frame, *PLACE),
             slope=_rescale(file, header, frame, "RescaleSlope"),
             intercept=_rescale(file, header, frame, "RescaleIntercept"),
-            dimensions=tuple(_plain(_value(header, frame, t, g)) for _, t, g in DIMENSIONS),
+            dimensions=tuple(_dimension(header, frame, t, g) for _, t, g in DIMENSIONS),
         )
 
 
@@ -179,6 +206,29 @@ def _value(header: Dataset, frame: int, tag: str, group: str) -> Any:
             if nested is not None:
                 return nested
     return header.get(tag)
+
+
+def _dimension(header: Dataset, frame: int, tag: str, group: str) -> Any:
+    value = _value(header, frame, tag, group)
+    if value is None and tag == "DiffusionBValue":
+        value = _private_b(header)
+    return _plain(value)
+
+
+def _private_b(header: Dataset) -> float | None:
+    """The b-value in a private tag; None without."""
+    for tag in PRIVATE_B:
+        value = header[tag].value if tag in header else None
+        if isinstance(value, bytes):  # implicit files do not name the type of private tags
+            value = value.decode("ascii", "replace").split("\\")
+        first: Any = value
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            first = value[0] if value else None
+        try:
+            return float(first) % GE_OFFSET
+        except (TypeError, ValueError):
+            continue
+    return None
 
 
 def _nested(found: Any, tag: str) -> Any:
@@ -221,10 +271,10 @@ def _whole(file: DicomFile, header: Dataset, tag: str) -> int:
 
 
 def _rescale(file: DicomFile, header: Dataset, frame: int, tag: str) -> float:
-    """Slope or intercept; without one, only CT is not understood: HU need it."""
+    """Slope or intercept; without one, CT and PET are not understood: HU and SUV need it."""
     value = _value(header, frame, tag, "PixelValueTransformationSequence")
     if value is None or value == "":
-        if header.get("Modality") == "CT":
+        if header.get("Modality") in {"CT", "PT"} and "ModalityLUTSequence" not in header:
             raise _lacks(file, tag)
         return 1.0 if tag == "RescaleSlope" else 0.0
     if not np.isfinite(float(value)):

@@ -12,15 +12,28 @@ import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    AllTransferSyntaxes,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from mass3d.errors import DataError
 from mass3d.io.checks import damaged
 from mass3d.io.dicom.files import opened
-from mass3d.io.dicom.header import Slice, quiet_pydicom
+from mass3d.io.dicom.header import Slice, reading
 
 MULTI_FRAME: Final = "1.2.840.10008.5.1.4.1.1.7.3"  # grey words, without geometry or scale
+# what the GDCM within SimpleITK decodes: JPEG, JPEG-LS, JPEG 2000, RLE
+GDCM: Final = frozenset(
+    f"1.2.840.10008.1.2.{end}"
+    for end in ("4.50", "4.51", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91", "5")
+)
 PIXEL_TAGS: Final = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
@@ -37,38 +50,55 @@ def read_pixels(slices: Sequence[Slice]) -> Iterator[tuple[Slice, NDArray[Any], 
         of_file.setdefault(part.file, []).append(part)
     for file, stream in opened(of_file):
         parts = of_file[file]
-        try:
-            with quiet_pydicom():
-                header = pydicom.dcmread(stream, force=True)
-                planes = _decode(header, [part.frame for part in parts])
-        except Exception as error:  # broken pixels can make a decoder raise anything
-            raise damaged(file.shown, str(error) or type(error).__name__) from error
+        with reading(file.shown):
+            header = pydicom.dcmread(stream, force=True)
+            _complete(header)
+            _require_decoder(file.shown, header.file_meta.TransferSyntaxUID)
+            planes = _decode(header, [part.frame for part in parts])
         for part, plane in zip(parts, planes, strict=True):
             if plane.shape != part.shape:
                 raise damaged(file.shown, f"pixels {plane.shape}, promised were {part.shape}")
             yield part, plane, header
 
 
-def require_plain_scale(part: Slice, header: Dataset) -> None:
-    """Raise `DataError` when pixels are scaled by a table, or are CT in other units than HU."""
-    units = str(header.get("RescaleType") or "HU")
-    if "ModalityLUTSequence" in header:
-        found = "pixels scaled by a table (ModalityLUTSequence)"
-    elif part.modality == "CT" and units not in {"HU", "US", "HU_MOD"}:
-        found = f"a CT in units of {units}"
-    else:
+def scaled(part: Slice, stored: NDArray[Any], header: Dataset) -> NDArray[np.float64]:
+    """Stored pixels by slope and intercept, or by the table of the file.
+
+    Raises `DataError` for CT in other units than HU.
+    """
+    table = header.get("ModalityLUTSequence")
+    units = str((table[0].get("ModalityLUTType") if table else header.get("RescaleType")) or "HU")
+    if part.modality == "CT" and units not in {"HU", "US", "HU_MOD"}:
+        raise DataError(
+            part.file.shown,
+            found=f"a CT in units of {units}",
+            expected="pixels with a slope and an intercept, to HU for CT",
+            fix="Export the series of plain intensities.",
+        )
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no number is dealt with later
+        if not table:
+            return np.asarray(stored * float(part.slope) + part.intercept, dtype=np.float64)
+        with reading(part.file.shown):
+            return np.asarray(apply_modality_lut(stored, header), dtype=np.float64)
+
+
+def _require_decoder(where: Path, syntax: UID) -> None:
+    """Raise `DataError` where nothing that is installed can decode the pixels."""
+    if not syntax.is_encapsulated or syntax in GDCM:
+        return
+    if syntax in AllTransferSyntaxes and get_decoder(syntax).is_available:
         return
     raise DataError(
-        part.file.shown,
-        found=found,
-        expected="pixels with a slope and an intercept, to HU for CT",
-        fix="Export the series of plain intensities.",
+        where,
+        found=f"pixels compressed as {syntax.name} ({syntax})",
+        expected="uncompressed pixels, or RLE, JPEG, JPEG-LS or JPEG 2000",
+        fix="Decompress the files with another tool, such as gdcmconv --raw; for high-throughput "
+        "JPEG 2000 it is enough to install pylibjpeg and pylibjpeg-openjpeg.",
     )
 
 
 def _decode(header: Dataset, frames: list[int]) -> list[NDArray[Any]]:
     """Stored pixels (rows, columns) of some frames."""
-    _complete(header)
     try:
         return [np.array(plane) for plane in iter_pixels(header, indices=frames)]
     except Exception:  # whatever pydicom's decoders raise, GDCM may know the syntax

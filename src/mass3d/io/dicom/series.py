@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +37,7 @@ class Series:
     slices: tuple[Slice, ...]
     volume: str = ""  # which of several volumes, such as b1000 or echo2
     span_mm: tuple[float, float] = (np.inf, -np.inf)
+    lost: tuple[str, ...] = ()  # how the headers tell that files are missing
 
     @property
     def path(self) -> Path:
@@ -92,11 +93,13 @@ def gather(files: Iterable[DicomFile]) -> Gathered:
             reasons[found, file.shown.parent].append(file.shown)
         else:
             slices += found
+    slices = _without_copies(slices, reasons)
+    lost = _lost(slices)
     series = []
-    for group in _groups(_without_copies(slices, reasons)):
+    for group in _groups(slices):
         for volume in _volumes(group):
             if places_of(volume.slices)[-1] > 0:
-                series.append(volume)
+                series.append(replace(volume, lost=lost[group[0].series]))
             else:
                 shown = sorted({part.file.shown for part in volume.slices})
                 reasons["a single slice", shown[0].parent] += shown
@@ -157,19 +160,48 @@ def folder_name(path: Path, roots: Sequence[Path], *, above: int = 0) -> str:
 
 
 def _without_copies(
-    slices: Iterable[Slice], reasons: dict[tuple[str, Path], list[Path]]
+    slices: Sequence[Slice], reasons: dict[tuple[str, Path], list[Path]]
 ) -> list[Slice]:
-    """Every slice once: the same one may lie in two folders. The others are left out."""
+    """Every slice once: the same one may lie in two folders. The others are left out.
+
+    Tools that anonymise may give all slices one UID; what names several places names no slice.
+    """
+    places: dict[tuple[str, int], set[tuple[float, ...]]] = defaultdict(set)
+    for part in slices:
+        places[part.uid, part.frame].add(part.position)
     seen: set[tuple[object, ...]] = set()
     kept = []
     for part in slices:
-        key = (part.series, part.uid, part.frame, part.position)
-        if part.uid and key in seen:
+        key = (part.series, part.uid, part.frame, part.instance, part.dimensions)
+        if part.uid and len(places[part.uid, part.frame]) == 1 and key in seen:
             reasons["a copy of another slice", part.file.shown.parent].append(part.file.shown)
         else:
             seen.add(key)
             kept.append(part)
     return kept
+
+
+def _lost(slices: Iterable[Slice]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """For each series what its headers say about files that are not there.
+
+    Lost slices leave no trace in the places of the others where they were the first or the last.
+    They do in the number of images, or in instance numbers that begin a little above 1.
+    """
+    of_series: dict[tuple[str, str], list[Slice]] = defaultdict(list)
+    for part in slices:
+        of_series[part.series].append(part)
+    told: dict[tuple[str, str], tuple[str, ...]] = {}
+    for series, parts in of_series.items():
+        found, most = len(parts), max(part.images for part in parts)
+        first = min(part.instance for part in parts)
+        if found < most:
+            sentence = f"the headers speak of {most} images of this series; {found} were found"
+        elif 1 < first <= found:
+            sentence = f"instance numbers begin at {first}: slices before may be missing"
+        else:
+            sentence = ""
+        told[series] = (sentence,) if sentence else ()
+    return told
 
 
 def _groups(slices: Iterable[Slice]) -> list[list[Slice]]:
@@ -199,6 +231,9 @@ def _volumes(group: list[Slice]) -> list[Series]:
     group = _sorted(group, normal)
     places = places_of(group)
     most = max(Counter(places).values())
+    apart = _by_folder(group, places) if most > 1 else []
+    if apart:
+        return [volume for parts in apart for volume in _volumes(parts)]
     names = _split(group, places, most) if places[-1] > 0 and most > 1 else None
     if names is None:
         return [Series(tuple(group))]
@@ -207,6 +242,22 @@ def _volumes(group: list[Slice]) -> list[Series]:
     for part, name in zip(group, names, strict=True):
         volumes[name].append(part)
     return [Series(tuple(parts), name, span) for name, parts in sorted(volumes.items())]
+
+
+def _by_folder(group: list[Slice], places: list[int]) -> list[list[Slice]]:
+    """The slices of each folder, if all of several folders have slices at the same places.
+
+    So lie the scans of several patients whose identifiers were all replaced by the same, and
+    volumes that were exported one by one.
+    """
+    folders: dict[Path, list[Slice]] = defaultdict(list)
+    seen: dict[Path, set[int]] = defaultdict(set)
+    for part, place in zip(group, places, strict=True):
+        folder = part.file.shown.parent
+        folders[folder].append(part)
+        seen[folder].add(place)
+    alike = len({frozenset(found) for found in seen.values()}) == 1
+    return list(folders.values()) if alike and len(folders) > 1 else []
 
 
 def _sorted(group: list[Slice], normal: NDArray[np.float64]) -> list[Slice]:

@@ -11,10 +11,10 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 from mass3d.errors import DataError
-from mass3d.io.checks import Raw, damaged, placed
+from mass3d.io.checks import Raw, placed
 from mass3d.io.dicom.files import dicom_files
-from mass3d.io.dicom.header import DIMENSIONS, MODALITIES, Slice, quiet_pydicom
-from mass3d.io.dicom.pixels import read_pixels, require_plain_scale
+from mass3d.io.dicom.header import DIMENSIONS, MODALITIES, Slice, reading
+from mass3d.io.dicom.pixels import read_pixels, scaled
 from mass3d.io.dicom.series import Series, gather, name_series, places_of
 from mass3d.io.dicom.stack import Stack, stack_slices
 from mass3d.io.dicom.suv import suv_scale
@@ -30,7 +30,8 @@ def read_series(series: Series) -> Raw:
     fit = placed(series.path, stack.shape, stack.affine)
     planes, told = _planes(series, stack)
     voxels = _even_planes(planes, stack)
-    return Raw(voxels.transpose(2, 1, 0), fit, stack.mended + fit.told + told)
+    mended = stack.mended + fit.told + told + series.lost
+    return Raw(voxels.transpose(2, 1, 0), fit, mended)
 
 
 def read_series_grid(series: Series) -> Fit:
@@ -67,11 +68,13 @@ def only_series(path: Path) -> Series:
 def _planes(series: Series, stack: Stack) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Scaled slices (places, rows, columns), and what to tell. Raises `DataError`."""
     place_of = dict(zip(map(id, series.slices), places_of(series.slices), strict=True))
-    planes = np.empty((len(stack.places), *series.slices[0].shape), np.float32)
+    planes = np.empty((0, 0, 0), np.float32)
     filled: set[int] = set()
     scale, copies = _Scale(series), 0
     for part, stored, header in read_pixels(series.slices):
         plane, place = scale.of(part, stored, header), place_of[id(part)]
+        if not filled:  # only now is it sure that slices are as large as their headers say
+            planes = np.empty((len(stack.places), *plane.shape), np.float32)
         if place not in filled:
             planes[place] = plane
             filled.add(place)
@@ -92,22 +95,15 @@ class _Scale:
 
     def of(self, part: Slice, stored: NDArray[Any], header: Dataset) -> NDArray[np.float32]:
         """The plane of a slice. Raises `DataError`."""
-        require_plain_scale(part, header)
         if self.suv is None:
             self.suv = self._suv(header) if part.modality == "PT" else 1.0
-        with np.errstate(over="ignore", invalid="ignore"):  # what is no number is dealt with later
-            plane = stored.astype(np.float64) * part.slope + part.intercept
-            return (plane * self.suv).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (scaled(part, stored, header) * self.suv).astype(np.float32)
 
     def _suv(self, header: Dataset) -> float:
         started = [str(part.dimensions[ACQUIRED] or "") for part in self.series.slices]
-        try:
-            with quiet_pydicom():
-                scale, self.told = suv_scale(header, started=started, where=self.series.path)
-        except DataError:
-            raise
-        except Exception as error:  # a broken tag can make pydicom raise anything
-            raise damaged(self.series.path, str(error) or type(error).__name__) from error
+        with reading(self.series.path):
+            scale, self.told = suv_scale(header, started=started, where=self.series.path)
         return scale
 
 
