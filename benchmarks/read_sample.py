@@ -10,15 +10,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from support.measure import Row, cpu_seconds, main
-from support.synthetic import ellipsoids, image, write_store
+from support.measure import Row, cost, main, side_by_side
+from support.release import open_release_masks, write_release_masks
+from support.synthetic import Box, crop, ellipsoids, image, write_store
 
 from mass3d.masks.layers import encode
 from mass3d.store.reader import StoredCase
 
-Box = tuple[slice, slice, slice]
 Read = tuple[NDArray[np.float32], NDArray[np.bool_]]
 MASKS_READ = 13
+RELEASE = "HDF5 as the release reads it"
 
 
 def measure(small: bool) -> Sequence[Row]:
@@ -29,49 +30,53 @@ def measure(small: bool) -> Sequence[Row]:
     row_of = {encoded.mask(row).tobytes(): row for row in range(len(encoded))}
     chosen = [masks[i] for i in np.random.default_rng(5).permutation(count)[:MASKS_READ]]
     rows = [row_of[mask.tobytes()] for mask in chosen]
-    boxes = [_box(shape, edge, 0.3), _box(shape, edge, 0.7)]
+    boxes = [crop(shape, edge, 0.3), crop(shape, edge, 0.7)]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        store = write_store(folder / "store", voxels, encoded)
-        case = store.case("case")
-        plain = plain_files(folder, case.read_image(), chosen)
-        ours = from_store(case, rows, boxes)
-        seconds = cpu_seconds(lambda: from_store(case, rows, boxes), repeats=5)
-        found = []
-        for name, read in plain.items():
-            _require_same(ours, read(boxes))
-            slow = cpu_seconds(partial(read, boxes), repeats=3 if name == "npy" else 1)
-            what = f"read two {edge}^3 crops, {MASKS_READ} of {count} masks"
-            found.append(Row(what, seconds, "CPU-s", slow, name, "<= 0.05 CPU-s"))
-    return found
+        case = write_store(folder / "store", voxels, encoded).case("case")
+        ours = partial(from_store, case, rows, boxes)
+        plain = {
+            name: partial(read, boxes)
+            for name, read in plain_files(folder, case.read_image(), chosen).items()
+        }
+        for read in plain.values():
+            _require_same(ours(), read())
+        seconds = side_by_side({"ours": ours, **plain}, repeats=3)
+        seconds[RELEASE] = cost(partial(from_release, folder, MASKS_READ, boxes)).cpu_s
+    what = f"read two {edge}^3 crops, {MASKS_READ} of {count} masks"
+    mine = seconds.pop("ours")
+    return [
+        Row(what, mine, "CPU-s", other, name, "<= 0.05 CPU-s") for name, other in seconds.items()
+    ]
 
 
 def from_store(case: StoredCase, rows: Sequence[int], boxes: Sequence[Box]) -> list[Read]:
-    """The image and the rank maps of a box; then every mask by a comparison in its own box."""
-    read = []
-    for box in boxes:
-        ranks, masks = case.read_layers(box), []
-        for row in rows:
-            mask = np.zeros(ranks.shape[1:], bool)
-            inside = _shared(case.table.slices(row), box)
-            there = ranks[(int(case.table.layer[row]), *inside)]
-            mask[inside] = (there >= case.table.first[row]) & (there <= case.table.last[row])
-            masks.append(mask)
-        read.append((case.read_image(box), np.stack(masks)))
-    return read
+    """The image of a box, and the masks as they are in it."""
+    return [(case.read_image(box), case.read_masks(rows, box)) for box in boxes]
+
+
+def from_release(folder: Path, count: int, boxes: Sequence[Box]) -> list[Read]:
+    """The same as the release reads its file: the masks, which do not follow each other, at once."""
+    image = np.load(folder / "image.npy", mmap_mode="r")
+    masks = open_release_masks(folder / "masks.h5")
+    return [
+        (np.array(image[box]), masks[(list(range(0, 2 * count, 2)), *box)] > 0) for box in boxes
+    ]
 
 
 def plain_files(
     folder: Path, voxels: NDArray[np.float32], masks: Sequence[NDArray[np.bool_]]
 ) -> dict[str, Callable[[Sequence[Box]], list[Read]]]:
-    """Three ways that need no thought, and how each is read; the image is a .npy in all of them.
+    """Ways that need no thought, and how each is read; the image is a .npy in all of them.
 
-    They hold only the masks that are read: others would make the files larger, not slower.
+    They hold only the masks that are read: others would make the files larger, not slower. In the
+    file of the release each stands twice, so that those that are read do not follow each other.
     """
     dense = [mask.astype(np.uint8) for mask in masks]
     np.save(folder / "image.npy", voxels)
     np.save(folder / "masks.npy", np.stack(dense))
     np.savez_compressed(folder / "masks.npz", *dense)
+    write_release_masks(folder / "masks.h5", np.repeat(dense, 2, axis=0))
     for number, mask in enumerate(dense):
         nib.save(nib.Nifti1Image(mask, np.eye(4)), folder / f"{number}.nii.gz")
 
@@ -94,22 +99,16 @@ def plain_files(
         files = [nib.load(folder / f"{i}.nii.gz") for i in range(len(masks))]
         return crops(lambda i, box: np.asarray(files[i].dataobj)[box], boxes)
 
-    return {"npy": npy, "npz, zlib": npz, "one .nii.gz per mask": nifti}
+    def hdf5(boxes: Sequence[Box]) -> list[Read]:
+        stack = open_release_masks(folder / "masks.h5")
+        return crops(lambda i, box: stack[(2 * i, *box)], boxes)
 
-
-def _box(shape: tuple[int, int, int], edge: int, where: float) -> Box:
-    starts = [int((n - edge) * where) for n in shape]
-    d, h, w = (slice(start, start + edge) for start in starts)
-    return d, h, w
-
-
-def _shared(mask: Box, crop: Box) -> Box:
-    """The part of a crop, in its own indices, that a mask can be in; maybe nothing."""
-    d, h, w = (
-        slice(max(m.start, c.start) - c.start, max(0, min(m.stop, c.stop) - c.start))
-        for m, c in zip(mask, crop, strict=True)
-    )
-    return d, h, w
+    return {
+        "npy": npy,
+        "npz, zlib": npz,
+        "one .nii.gz per mask": nifti,
+        "HDF5 of the release, mask by mask": hdf5,
+    }
 
 
 def _require_same(ours: Sequence[Read], theirs: Sequence[Read]) -> None:

@@ -8,7 +8,9 @@ from mass3d.engine.fit import FitConfig
 STEPS = 4
 
 
-def pretrain_config(store: Path, output: Path, **changes: object) -> PretrainConfig:
+def pretrain_config(
+    store: Path | tuple[Path, ...], output: Path, **changes: object
+) -> PretrainConfig:
     """A run of a few steps on small crops."""
     fit = FitConfig(steps=STEPS, batch_size=2, log_every=1, save_every=2, accelerator="cpu")
     values = {"store": store, "output": output, "fit": fit, "views": {"crop_vox": (32, 32, 32)}}

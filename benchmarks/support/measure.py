@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +44,22 @@ def cpu_seconds(work: Callable[[], object], *, repeats: int = 3) -> float:
     """CPU seconds of all threads of this process, the least of some repetitions after one more."""
     work()
     return min(_timed(work, time.process_time) for _ in range(repeats))
+
+
+def side_by_side(
+    works: Mapping[str, Callable[[], object]], *, repeats: int = 3
+) -> dict[str, float]:
+    """Median CPU seconds of each work, after one more run of each.
+
+    The works take turns, so that whatever else the machine does hits all of them alike.
+    """
+    for work in works.values():
+        work()
+    rounds = [
+        {name: _timed(work, time.process_time) for name, work in works.items()}
+        for _ in range(repeats)
+    ]
+    return {name: statistics.median(taken[name] for taken in rounds) for name in works}
 
 
 def _timed(work: Callable[[], object], clock: Callable[[], float]) -> float:
@@ -90,14 +107,23 @@ def main(script: str, measure: Callable[[bool], Sequence[Row]]) -> None:
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--small", action="store_true", help="tiny sizes, numbers without meaning")
     small = parser.parse_args().small
-    load = os.getloadavg()[0] / cores()
-    state = f"busy, load {load:.1f} per core" if load > BUSY else "calm"
-    machine = f"{cores()} of {os.cpu_count()} cores, {processor()}, CPU only, {state}"
     command = f"`python benchmarks/{Path(script).name}{' --small' if small else ''}`"
-    today = datetime.now(UTC).date().isoformat()
+    where = [today(), machine(), command]
     print(HEAD)
     for row in measure(small):
-        print("| " + " | ".join([today, machine, command, *row.cells()]) + " |", flush=True)
+        print("| " + " | ".join([*where, *row.cells()]) + " |", flush=True)
+
+
+def today() -> str:
+    """The date of a line."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def machine() -> str:
+    """What a line is measured on, and whether it had other things to do."""
+    load = os.getloadavg()[0] / cores()
+    state = f"busy, load {load:.1f} per core" if load > BUSY else "calm"
+    return f"{cores()} of {os.cpu_count()} cores, {processor()}, CPU only, {state}"
 
 
 def cores() -> int:

@@ -21,6 +21,7 @@ from mass3d.volume.resample import resample_image
 from mass3d.volume.volume import Volume
 
 Shape = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
 
 
 def ct(million_voxels: float) -> Volume:
@@ -113,6 +114,12 @@ def _halving_tree(leaves: int) -> NDArray[np.int64]:
         level = joined
     parents[level[0]] = level[0]
     return np.array(parents)
+
+
+def crop(shape: Shape, edge: int, where: float) -> Box:
+    """A cube of `edge` voxels in a volume, `where` (0 to 1) of the way along every axis."""
+    d, h, w = (slice(start, start + edge) for start in (int((n - edge) * where) for n in shape))
+    return d, h, w
 
 
 def write_store(folder: Path, voxels: NDArray[np.float32], masks: MaskSet) -> Store:

@@ -126,7 +126,7 @@ def prepare(
 
 @app.command()
 def pretrain(
-    store: StorePath = None,
+    store: StorePaths = None,
     output: Annotated[Path | None, _output("Run folder to write.")] = None,
     preset: Annotated[str | None, typer.Option(help="Size of the network, such as tiny.")] = None,
     steps: Steps = None,
@@ -137,7 +137,7 @@ def pretrain(
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
-    """Train a network on a store, without labels."""
+    """Train a network on one or several stores, without labels."""
     flags = {
         "store": store,
         "output": output,

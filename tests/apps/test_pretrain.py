@@ -5,17 +5,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers import STEPS, pretrain_config
 from mass3d.apps import prepare, pretrain
-from mass3d.engine.fit import METRICS, RESUME, WEIGHTS
+from mass3d.engine.fit import METRICS, RESUME, WEIGHTS, StepOutcome
 from mass3d.errors import ConfigError, ModelError, StoreError
 from mass3d.masks.engines import MaskConfig
 from mass3d.masks.hierarchy import HierarchyConfig
 from mass3d.masks.select import SelectionConfig
 from mass3d.record import only_writer
+from mass3d.store.reader import Store
+from mass3d.views.pair import ViewPair
 
 
 def content(run: Path) -> dict[str, bytes]:
@@ -57,6 +60,37 @@ def test_two_processes_cannot_write_one_run(store: Path, tmp_path: Path) -> None
     with only_writer(tmp_path, ModelError), pytest.raises(ModelError, match="another mass3d"):
         pretrain.run(pretrain_config(store, tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_halves_of_a_cohort_are_seen_as_one(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = sorted((cohort / "imagesTr").iterdir())
+    halves = tmp_path / "odd", tmp_path / "even"
+    for number, half in enumerate(halves):
+        prepare.run(
+            prepare.PrepareConfig(
+                inputs=tuple(scans[number::2]), output=half, spacing_mm=7.0, workers=1
+            )
+        )
+    seen: list[str] = []
+    step = pretrain.pair_step
+
+    def watched(model: Any, pair: ViewPair) -> StepOutcome:
+        seen.extend(pair.case_ids)
+        return step(model, pair)
+
+    monkeypatch.setattr(pretrain, "pair_step", watched)
+    config = pretrain_config(halves, tmp_path / "run")
+    assert pretrain.run(config).ok
+    assert len(seen) == 2 * STEPS == 2 * len(scans)
+    assert sorted(set(seen)) == sorted(
+        f"{half.name}/{case_id}" for half in halves for case_id in Store.open(half).case_ids
+    )
+    turned = pretrain_config(halves[::-1], tmp_path / "run")
+    assert pretrain.run(turned).fingerprint == pretrain.run(config).fingerprint  # the same run
+    with pytest.raises(ModelError, match="another store"):
+        pretrain.run(pretrain_config(halves[0], tmp_path / "run"))
 
 
 def test_resume_insists_on_something_to_resume(store: Path, tmp_path: Path) -> None:

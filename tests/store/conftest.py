@@ -54,7 +54,9 @@ def masks() -> MaskSet:
 def make_store(
     settings: StoreSettings, prepared: Prepared, masks: MaskSet
 ) -> Callable[[Path], Path]:
-    def make(root: Path, ids: tuple[str, ...] = ("a", "b")) -> Path:
+    def make(
+        root: Path, ids: tuple[str, ...] = ("a", "b"), *, settings: StoreSettings = settings
+    ) -> Path:
         with open_for_writing(root):
             begin(root, settings)
             for case_id in ids:

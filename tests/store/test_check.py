@@ -115,7 +115,8 @@ def test_intensities_beyond_their_clipping_are_found(
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [(np.nan, "not finite"), (np.inf, "not finite"), (None, "one intensity")]
+    ("value", "told"),
+    [(np.nan, "intensities from"), (-np.inf, "intensities from"), (None, "one intensity")],
 )
 def test_an_image_that_shows_nothing_is_found(
     store_path: Path, reseal: Callable[..., None], value: float | None, told: str

@@ -10,7 +10,7 @@ import pytest
 from mass3d.errors import StoreError
 from mass3d.masks.layers import MaskSet
 from mass3d.record import read_json, write_json
-from mass3d.store.reader import Store
+from mass3d.store.reader import Store, _widened
 from mass3d.store.schema import IndexRecord, StoreSettings
 from mass3d.store.writer import _npz, mark_unfinished
 
@@ -44,6 +44,30 @@ def test_masks_come_back_one_by_one(store_path: Path, masks: MaskSet) -> None:
     read = Store.open(store_path).case("b").masks()
     for row in range(len(masks)):
         np.testing.assert_array_equal(read.mask(row), masks.mask(row))
+
+
+@pytest.mark.parametrize(
+    "box",
+    [None, np.s_[0:13, 0:70, 0:21], np.s_[2:9, 33:70, 5:12], np.s_[0:1, 0:1, 0:1]],
+    ids=["none", "everything", "part", "beside all masks"],
+)
+@pytest.mark.parametrize("rows", [[0, 1, 2], [2, 0], [1], [1, 1], []])
+def test_chosen_masks_of_a_box_are_the_same_part_of_the_whole_masks(
+    store_path: Path, masks: MaskSet, box: tuple[slice, slice, slice] | None, rows: list[int]
+) -> None:
+    read = Store.open(store_path).case("b").read_masks(rows, box)
+    assert read.dtype == bool
+    assert len(read) == len(rows)
+    for found, row in zip(read, rows, strict=True):
+        np.testing.assert_array_equal(found, masks.mask(row)[box or np.s_[:]])
+
+
+def test_every_finite_half_becomes_the_same_float() -> None:
+    half = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    wide, finite = _widened(half), np.isfinite(half)
+    np.testing.assert_array_equal(wide[finite], half[finite].astype(np.float32))
+    np.testing.assert_array_equal(np.signbit(wide[finite]), np.signbit(half[finite]))
+    assert (np.abs(wide[~finite]) > np.finfo(np.float16).max).all()
 
 
 def test_a_pickled_case_reads_the_same(store_path: Path) -> None:

@@ -170,7 +170,7 @@ def _pretrain(config: DemoConfig, tell: Narrator) -> None:
         "bent and differently lit. No label is read.",
     )
     settings = pretrain.PretrainConfig(
-        store=config.output / "store",
+        store=(config.output / "store",),
         output=config.output / "run",
         seed=config.seed,
         fit=FitConfig(steps=config.steps),

@@ -1,4 +1,4 @@
-"""`mass3d pretrain`: learn in-context segmentation from a prepared store, without any label."""
+"""`mass3d pretrain`: learn in-context segmentation from prepared stores, without any label."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from mass3d.apps.outcome import Fault, Report, write_provenance
 from mass3d.apps.progress import training_progress
-from mass3d.config import Config
+from mass3d.config import Config, Paths
 from mass3d.engine import checkpoint
 from mass3d.engine.fit import RESUME, WEIGHTS, FitConfig, StepOutcome, fit
 from mass3d.errors import ConfigError, ModelError
@@ -21,7 +21,7 @@ from mass3d.model.incontext import InContextNet
 from mass3d.model.presets import PRESETS, Preset, PresetName
 from mass3d.objective.mask_loss import hard_dice, mask_losses
 from mass3d.record import only_writer
-from mass3d.store.reader import Store
+from mass3d.store.several import Stores
 from mass3d.views.draw import ViewConfig
 from mass3d.views.pair import PairMaker, ViewPair
 
@@ -31,8 +31,8 @@ Crop = tuple[int, int, int]
 class PretrainConfig(Config):
     """Settings of `mass3d pretrain`."""
 
-    store: Path
-    """Prepared store to learn from."""
+    store: Paths
+    """Prepared stores to learn from, one or more."""
     output: Path
     """Run folder to write."""
     preset: PresetName = "tiny"
@@ -73,16 +73,16 @@ def run(config: PretrainConfig) -> PretrainReport:
     `StoreError` for a bad store, `ModelError` when the folder holds another run, `ConfigError`
     for impossible settings.
     """
-    store = Store.open(config.store)
-    cases = [store.case(case_id) for case_id in store.case_ids]
+    stores = Stores.open(config.store)
+    cases = [stores.case(case_id) for case_id in stores.case_ids]
     preset = PRESETS[config.preset]
     net = initial_network(preset, seed=config.seed)
     crop = choose_crop(config.views.crop_vox, [case.shape for case in cases], net.stride)
     facts = {
         "preset": preset.plain(),
         "crop_vox": list(crop),
-        "preparation": store.preparation.plain(),
-        "store": store.fingerprint,
+        "preparation": stores.preparation.plain(),
+        "store": stores.fingerprint,
         "seed": config.seed,
         "fit": config.fit.plain(),
         "views": config.views.plain(),
@@ -94,7 +94,7 @@ def run(config: PretrainConfig) -> PretrainReport:
     )
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, ModelError), training_progress(config.fit.steps) as hook:
-        write_provenance(config.output, "pretrain", config, store=store.fingerprint, crop_vox=crop)
+        write_provenance(config.output, "pretrain", config, store=stores.fingerprint, crop_vox=crop)
         fit(net, make_pairs, pair_step, config.fit, run=config.output, facts=facts, hooks=(hook,))
     return _report(config, crop)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,8 +95,11 @@ class Store:
         """Hash over schema, settings and the content of all cases."""
         return self.index.fingerprint
 
-    def case(self, case_id: str) -> StoredCase:
-        """One case. Raises `StoreError` when its files are missing, cut short or exchanged."""
+    def case(self, case_id: str, *, before: str = "") -> StoredCase:
+        """One case. Raises `StoreError` when its files are missing, cut short or exchanged.
+
+        `before` stands before its id from then on, where several stores are read as one.
+        """
         folder = case_folder(self.path, case_id)
         entry = self.index.cases.get(case_id)
         if entry is None:
@@ -110,28 +114,27 @@ class Store:
             raise _changed(folder / RECORD)
         for name in PARTS:
             require_size(folder, record, name)
-        return StoredCase.of(folder, record)
+        return StoredCase.of(folder, record, before=before)
 
 
 class StoredCase:
     """One prepared case. Open files are kept; a pickled case opens them anew."""
 
-    def __init__(self, folder: Path, record: CaseRecord, grid: Grid, source: SourceGrid) -> None:
+    def __init__(
+        self, folder: Path, record: CaseRecord, grid: Grid, source: SourceGrid, case_id: str
+    ) -> None:
         self.folder, self.record, self.grid, self.source = folder, record, grid, source
+        self.case_id = case_id
         self._reading = threading.Lock()  # an open array unpacks one block at a time
 
     @classmethod
-    def of(cls, folder: Path, record: CaseRecord) -> StoredCase:
+    def of(cls, folder: Path, record: CaseRecord, *, before: str = "") -> StoredCase:
         """A case from its record. Raises `StoreError` for a broken geometry."""
-        return cls(folder, record, *grids(record, folder / RECORD))
+        grid, source = grids(record, folder / RECORD)
+        return cls(folder, record, grid, source, before + record.case_id)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return StoredCase, (self.folder, self.record, self.grid, self.source)
-
-    @property
-    def case_id(self) -> str:
-        """Name of the case."""
-        return self.record.case_id
+        return StoredCase, (self.folder, self.record, self.grid, self.source, self.case_id)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -155,11 +158,34 @@ class StoredCase:
 
     def read_image(self, box: Box | None = None) -> NDArray[np.float32]:
         """The image (D, H, W), or what lies in `box` (three slices within the volume)."""
-        return self._read(self._image, box or self._everything).astype(np.float32)
+        return _widened(self._read(self._image, box or self._everything))
 
     def read_layers(self, box: Box | None = None) -> Ranks:
         """The rank maps (L, D, H, W), or what lies in `box` (three slices within the volume)."""
         return self._read(self._layers, (slice(None), *(box or self._everything)))
+
+    def read_masks(self, rows: Sequence[int], box: Box | None = None) -> NDArray[np.bool_]:
+        """The masks of K rows of the table (K, D, H, W), or what of them lies in `box`.
+
+        Only the parts of the rank maps that these masks reach are read.
+        """
+        box = box or self._everything
+        table, masks = self.table, np.zeros((len(rows), *_shape(box)), bool)
+        places = {k: _shared(table.slices(row), box) for k, row in enumerate(rows)}
+        for number in np.unique(table.layer[list(rows)]):
+            reached = [
+                k for k in places if table.layer[rows[k]] == number and all(_shape(places[k]))
+            ]
+            if not reached:
+                continue
+            hull = _hull([places[k] for k in reached])
+            ranks = self._read(self._layers, (slice(number, number + 1), *hull))[0]
+            for k in reached:
+                rank = ranks[_within(places[k], hull)]
+                # numbers of the array's own kind: a comparison with wider ones is a slow one
+                first, last = (rank.dtype.type(c[rows[k]]) for c in (table.first, table.last))
+                masks[(k, *_within(places[k], box))] = (rank >= first) & (rank <= last)
+        return masks
 
     def masks(self) -> MaskSet:
         """All masks of the case."""
@@ -275,6 +301,49 @@ def read_table(path: Path, record: CaseRecord, shape: tuple[int, int, int]) -> M
     if not _is_sound(columns, record, shape):
         raise _changed(path)
     return MaskTable(**columns)
+
+
+def _widened(half: NDArray[np.float16]) -> NDArray[np.float32]:
+    """The same finite numbers as float32, in a quarter of the time of `astype`.
+
+    Moves sign, exponent and fraction to their places in the wider format; the product corrects
+    the exponent, whose zero is 15 there and 127 here. What is not finite, which no store holds,
+    becomes a number beyond the largest of float16.
+    """
+    bits = half.view(np.int16).astype(np.int32)  # repeats the sign in the new upper bits
+    bits <<= 13
+    bits &= np.int32(-0x70002000)  # sign, 3 bits of nothing, 5 of exponent, 10 of fraction
+    numbers = bits.view(np.float32)
+    numbers *= np.float32(2.0 ** (127 - 15))
+    return numbers
+
+
+def _shape(box: Box) -> tuple[int, int, int]:
+    d, h, w = (max(0, part.stop - part.start) for part in box)
+    return d, h, w
+
+
+def _shared(one: Box, other: Box) -> Box:
+    """What two boxes share; empty along an axis where they do not meet."""
+    d, h, w = (
+        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+    )
+    return d, h, w
+
+
+def _hull(boxes: Sequence[Box]) -> Box:
+    """The smallest box around all."""
+    d, h, w = (
+        slice(min(part.start for part in parts), max(part.stop for part in parts))
+        for parts in zip(*boxes, strict=True)
+    )
+    return d, h, w
+
+
+def _within(box: Box, around: Box) -> Box:
+    """A box in the indices of one around it."""
+    d, h, w = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, around, strict=True))
+    return d, h, w
 
 
 def _is_sound(

@@ -42,6 +42,7 @@ from mass3d.store.schema import (
     Source,
     StoreSettings,
     case_folder,
+    differences,
     is_plain_name,
     read_index,
 )
@@ -50,6 +51,8 @@ from mass3d.volume.preparation import Prepared
 PARTIAL = ".partial-"
 WORK = ".work"  # what an engine has finished of a case; outlives a kill, goes when the case is done
 CHUNK, BLOCK = 64, 32  # voxels per axis: a crop unpacks few blocks, and blocks pack well
+# Chosen by measurement (benchmarks/RESULTS.md): a store is written once and read for days.
+CODEC, LEVEL = blosc2.Codec.LZ4HC, 5
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of files inside the .npz, so that equal tables are equal bytes
 
 
@@ -83,7 +86,7 @@ def begin(root: Path, settings: StoreSettings) -> None:
     Raises `StoreError`, naming the setting, when the folder holds cases of other settings.
     """
     found = existing_settings(root)
-    different = _differences(settings, found) if found else []
+    different = differences(settings.content(), found.content()) if found else []
     if different:
         name, ours, theirs = different[0]
         also = "".join(f", {other}" for other, *_ in different[1:])
@@ -223,7 +226,7 @@ def _write_folder(
     partial.mkdir()
     try:
         fill(partial)
-        _write_array(partial / LAYERS, masks.ranks, pack=blosc2.Filter.NOFILTER)  # 10 % smaller
+        _write_array(partial / LAYERS, masks.ranks, pack=blosc2.Filter.NOFILTER)  # 3 % smaller
         (partial / TABLE).write_bytes(_npz(masks.table))
         parts = {
             name: Part(bytes=(partial / name).stat().st_size, sha256=file_hash(partial / name))
@@ -258,7 +261,7 @@ def _write_array(path: Path, array: NDArray[Any], *, pack: Any) -> None:
         mode="w",
         chunks=chunks,
         blocks=tuple(min(BLOCK, n) for n in chunks),
-        cparams=blosc2.CParams(codec=blosc2.Codec.ZSTD, clevel=5, filters=[pack], nthreads=1),
+        cparams=blosc2.CParams(codec=CODEC, clevel=LEVEL, filters=[pack], nthreads=1),
     )
 
 
@@ -322,19 +325,3 @@ def _not_a_store(root: Path, found: str) -> StoreError:
         expected="a new or empty folder, or a store to go on with",
         fix="Choose another -o.",
     )
-
-
-def _differences(ours: StoreSettings, theirs: StoreSettings) -> list[tuple[str, object, object]]:
-    mine, other = _flat(ours.content()), _flat(theirs.content())
-    keys = sorted(mine.keys() | other.keys())
-    return [(k, mine.get(k), other.get(k)) for k in keys if mine.get(k) != other.get(k)]
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
