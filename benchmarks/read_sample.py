@@ -56,7 +56,7 @@ def from_store(case: StoredCase, rows: Sequence[int], boxes: Sequence[Box]) -> l
 
 
 def from_release(folder: Path, count: int, boxes: Sequence[Box]) -> list[Read]:
-    """The same as the release reads its file: the masks, which do not follow each other, at once."""
+    """The same as the release reads its file: masks that do not follow each other, at once."""
     image = np.load(folder / "image.npy", mmap_mode="r")
     masks = open_release_masks(folder / "masks.h5")
     return [

@@ -29,6 +29,7 @@ VERBS = [
     "inspect",
     "masks",
     "check",
+    "export",
     "demo",
 ]
 SHAPE = (20, 24, 22)

@@ -49,6 +49,7 @@ APPS = (
     "inspect",
     "masks",
     "check",
+    "export",
     "pretrain",
     "task",
     "segment",
@@ -58,7 +59,7 @@ APPS = (
     "demo",
 )
 # Verbs whose workers are processes of their own: torch would cost each of them 200 MB.
-APPS_WITHOUT_TORCH = ("prepare", "inspect", "masks", "check", "evaluate")
+APPS_WITHOUT_TORCH = ("prepare", "inspect", "masks", "check", "export", "evaluate")
 
 # library -> the only room that knows it
 OWNERS = {

@@ -25,6 +25,7 @@ FUNCTIONS = {
     "inspect": "inspect",
     "measure_masks": "masks",
     "check": "check",
+    "export": "export",
     "demo": "demo",
 }
 

@@ -46,6 +46,8 @@ EXAMPLES: dict[str, Any] = {
     "inspect.output": "inspected",
     "masks.output": "quality",
     "masks.sam2.checkpoint": "facebook/sam2.1-hiera-tiny",
+    "export.input": "store",
+    "export.output": "exported",
     "demo.data": "Dataset001_Liver",
 }
 

@@ -20,6 +20,7 @@ _VERBS: Final = {
     "inspect": "inspect",
     "measure_masks": "masks",
     "check": "check",
+    "export": "export",
     "demo": "demo",
 }
 

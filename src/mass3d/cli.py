@@ -18,7 +18,10 @@ from rich.console import Console
 
 from mass3d.errors import Mass3dError
 
-VARIADIC = {"task": ("-i", "--images", "-l", "--labels")}  # options that take several values
+VARIADIC = {
+    "task": ("-i", "--images", "-l", "--labels"),
+    "export": ("--case", "--mask"),
+}  # options that take several values
 
 app = typer.Typer(
     name="mass3d",
@@ -283,6 +286,29 @@ def check(
     """Check every byte of a store, and what the bytes mean."""
     flags = {"store": store, "workers": workers, "scheduler": scheduler}
     _execute("check", config, assignments, flags)
+
+
+@app.command()
+def export(
+    input: Annotated[  # noqa: A002 - the name of the setting
+        Path | None, typer.Argument(metavar="STORE", help="Prepared store.")
+    ] = None,
+    output: Annotated[Path | None, _output("Folder for the files of every case.")] = None,
+    case: Annotated[
+        list[str] | None,
+        typer.Option("--case", metavar="ID...", help="Cases; all by default."),
+    ] = None,
+    mask: Annotated[
+        list[int] | None,
+        typer.Option("--mask", metavar="ROW...", help="Masks to write as files of their own."),
+    ] = None,
+    workers: Workers = None,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+) -> None:
+    """Write cases of a store as NIfTI, each on the grid of its scan."""
+    flags = {"input": input, "output": output, "case": case, "mask": mask, "workers": workers}
+    _execute("export", config, assignments, flags)
 
 
 @app.command()

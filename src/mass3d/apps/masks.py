@@ -191,6 +191,6 @@ def _propose(job: _Job) -> bool:
 
 def _measure(job: _Look) -> _Measured:
     case = Store.open(job.root).case(job.case_id)
-    raw = case.read_image() * case.intensity.std + case.intensity.mean
+    raw = case.intensity.undo(case.read_image())
     quality = measure(case.masks(), body=body_mask(raw, case.record.modality))
     return _Measured(quality, mask_notes(case.record))

@@ -16,8 +16,10 @@ from mass3d.volume.geometry import SourceGrid
 
 def write_label(path: Path, labels: NDArray[Any], source: SourceGrid) -> None:
     """labels (D, H, W), integers from 0 on the canonical grid of `source` -> NIfTI at `path`."""
-    stored = labels.astype(np.uint8 if labels.max(initial=0) <= 255 else np.uint16)
-    assert (stored == labels).all(), "labels are whole numbers from 0 to 65535"
+    kinds = (np.uint8, np.uint16, np.uint32)
+    most = labels.max(initial=0)
+    stored = labels.astype(next((k for k in kinds if most <= np.iinfo(k).max), np.uint32))
+    assert (stored == labels).all(), "labels are whole numbers from 0 to 4294967295"
     _write(path, stored, source)
 
 

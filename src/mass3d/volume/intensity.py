@@ -42,6 +42,10 @@ class Intensity:
         out /= np.float32(self.std)
         return out
 
+    def undo(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalised image -> raw intensities, as far as clipping has left them."""
+        return image * np.float32(self.std) + np.float32(self.mean)
+
     def plain(self) -> dict[str, float]:
         """JSON-able form."""
         return asdict(self)

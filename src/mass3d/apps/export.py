@@ -1,0 +1,217 @@
+"""`mass3d export`: cases of a store as NIfTI, each on the exact grid of its scan."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt
+
+from mass3d.apps.outcome import Fault, Report, write_provenance
+from mass3d.apps.pool import run_cases
+from mass3d.apps.prepare import bytes_each
+from mass3d.config import Config
+from mass3d.errors import ConfigError, StoreError
+from mass3d.io.write import write_image, write_label
+from mass3d.masks.layers import MaskSet
+from mass3d.record import write_bytes
+from mass3d.store.reader import Store, StoredCase
+from mass3d.store.schema import INDEX
+from mass3d.volume.resample import resample_image, resample_label
+
+RUN = "model.safetensors"  # what tells the folder of a run
+COLUMNS = ("mask", "layer", "first", "last", "parent", "voxels", "ml", "score", "engine")
+
+
+class ExportConfig(Config):
+    """Settings of `mass3d export`."""
+
+    input: Path
+    """Prepared store."""
+    output: Path
+    """Folder for the files of every case."""
+    case: tuple[str, ...] = ()
+    """Ids of the cases to export; all by default."""
+    mask: tuple[NonNegativeInt, ...] = ()
+    """Masks, by their row in the table, to write as files of their own as well."""
+    workers: int | None = Field(default=None, ge=1)
+    """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
+
+
+@dataclass(frozen=True)
+class ExportReport(Report):
+    """What was written."""
+
+    output: Path
+    files: dict[str, tuple[str, ...]]  # case -> names of its files
+    clipped: dict[str, tuple[float, float]]  # case -> the range that is left of its intensities
+    faults: tuple[Fault, ...] = field(default=())
+
+    def summary(self) -> str:
+        """One paragraph for people."""
+        count = sum(map(len, self.files.values()))
+        ranges = sorted(set(self.clipped.values()))
+        told = f" Intensities were clipped to {_in_words(ranges)} when they were prepared."
+        return (
+            f"Exported {len(self.files)} cases as {count} files, each on the grid of its scan, "
+            f"into {self.output}.{told if ranges else ''}"
+        )
+
+
+@dataclass(frozen=True)
+class _Job:
+    case: StoredCase
+    config: ExportConfig
+
+
+@dataclass(frozen=True)
+class _Done:
+    files: tuple[str, ...]
+    clipped: tuple[float, float]
+
+
+def run(config: ExportConfig) -> ExportReport:
+    """Write image, layers and table of every case, on the grid of the scan it came from.
+
+    A case that is broken becomes a fault and the others go on. Raises `StoreError` when the store
+    cannot be opened or lacks a case that is asked for, `ConfigError` for what is no store.
+    """
+    _require_store(config.input)
+    store = Store.open(config.input)
+    jobs, faults = _jobs(store, config)
+    outcomes = run_cases(
+        _export,
+        jobs,
+        workers=config.workers,
+        title="export",
+        bytes_each=bytes_each(
+            grid for job in jobs.values() for grid in (job.case.grid, job.case.source.grid)
+        ),
+    )
+    done = {name: found for name, found in outcomes.items() if isinstance(found, _Done)}
+    faults += [found for found in outcomes.values() if isinstance(found, Fault)]
+    clipped = {name: found.clipped for name, found in done.items()}
+    write_provenance(
+        config.output, "export", config, fingerprint=store.fingerprint, clipped_to=clipped
+    )
+    files = {name: found.files for name, found in done.items()}
+    return ExportReport(config.output, files, clipped, tuple(faults))
+
+
+def _require_store(path: Path) -> None:
+    if (path / RUN).exists() and not (path / INDEX).exists():
+        raise ConfigError(
+            "input",
+            found=f"a run ({path / RUN})",
+            expected="a prepared store",
+            fix="Runs cannot be exported yet: use the run where it is, with mass3d task -m RUN.",
+        )
+
+
+def _jobs(store: Store, config: ExportConfig) -> tuple[dict[str, _Job], list[Fault]]:
+    """A job for every case, and faults for those that cannot be opened."""
+    jobs, faults = {}, []
+    for case_id in _wanted(store, config.case):
+        try:
+            jobs[case_id] = _Job(store.case(case_id), config)
+        except StoreError as error:
+            faults.append(Fault(case_id, str(error)))
+    return jobs, faults
+
+
+def _wanted(store: Store, asked: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [case_id for case_id in asked if case_id not in store.index.cases]
+    if unknown:
+        raise StoreError(
+            store.path,
+            found=f"no case {', '.join(map(repr, unknown))}",
+            expected=f"some of its {len(store.case_ids)} cases, such as {store.case_ids[0]!r}",
+            fix="See the table in store.json.",
+        )
+    return tuple(dict.fromkeys(asked)) or store.case_ids
+
+
+def _export(job: _Job) -> _Done:
+    """Write the files of one case; raises `StoreError` for a mask that is not there."""
+    case, output = job.case, job.config.output
+    _require_masks(case, job.config.mask)
+    files: list[str] = []
+
+    def place(what: str) -> Path:
+        files.append(f"{case.case_id}_{what}")
+        return output / files[-1]
+
+    image = case.intensity.undo(case.read_image())
+    image = resample_image(image, case.grid, case.source.grid)
+    write_image(place("image.nii.gz"), image, case.source)
+    masks = _on_source(case)
+    for number, ranks in enumerate(masks.ranks):
+        write_label(place(f"layer{number}.nii.gz"), ranks, case.source)
+    for row in job.config.mask:
+        write_label(place(f"mask{row}.nii.gz"), _mask(masks, row), case.source)
+    write_bytes(place("masks.csv"), _csv(masks, voxel_ml=_voxel_ml(case)).encode())
+    return _Done(tuple(files), (case.intensity.low, case.intensity.high))
+
+
+def _require_masks(case: StoredCase, rows: tuple[int, ...]) -> None:
+    absent = [row for row in rows if row >= len(case.table)]
+    if absent:
+        raise StoreError(
+            case.folder,
+            found=f"no mask {', '.join(map(str, absent))}",
+            expected=f"rows from 0 to {len(case.table) - 1}",
+            fix="Ask for fewer masks; an export without --mask writes the table of all.",
+        )
+
+
+def _on_source(case: StoredCase) -> MaskSet:
+    """The masks on the grid of the scan; sizes and boxes of their table are still the store's."""
+    layers = [resample_label(ranks, case.grid, case.source.grid) for ranks in case.read_layers()]
+    return MaskSet(np.stack(layers), case.table)
+
+
+def _mask(masks: MaskSet, row: int) -> NDArray[np.bool_]:
+    d, h, w = masks.shape
+    return masks.inside(row, (slice(0, d), slice(0, h), slice(0, w)))
+
+
+def _csv(masks: MaskSet, *, voxel_ml: float) -> str:
+    """The table of the masks; sizes are those in the written layers."""
+    table, voxels = masks.table, _sizes(masks)
+    stream = io.StringIO()
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for row in range(len(table)):
+        numbers = (table.layer, table.first, table.last, table.parent, voxels)
+        whole = [row, *(int(column[row]) for column in numbers)]
+        broken = [f"{voxels[row] * voxel_ml:.6g}", f"{table.score[row]:.6g}"]
+        rows.writerow([*whole, *broken, table.engine[row]])
+    return stream.getvalue()
+
+
+def _sizes(masks: MaskSet) -> NDArray[np.int64]:
+    """(N,) voxels of every mask; 0 for one that is too small for this grid."""
+    table, sizes = masks.table, np.zeros(len(masks), np.int64)
+    for number, ranks in enumerate(masks.ranks):
+        rows = table.layer == number
+        most = int(table.last[rows].max(initial=0))
+        up_to = np.bincount(ranks.ravel(), minlength=most + 1).cumsum()
+        sizes[rows] = up_to[table.last[rows]] - up_to[table.first[rows].astype(np.int64) - 1]
+    return sizes
+
+
+def _voxel_ml(case: StoredCase) -> float:
+    return float(np.prod(case.source.grid.spacing_mm)) / 1000
+
+
+def _in_words(ranges: Sequence[tuple[float, float]]) -> str:
+    """The one range, or where the cases have their own."""
+    if len(ranges) == 1:
+        low, high = ranges[0]
+        return f"{low:g} to {high:g}"
+    return "ranges of their own (record.json)"
