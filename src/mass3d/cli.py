@@ -303,11 +303,19 @@ def export(
         typer.Option("--mask", metavar="ROW...", help="Masks to write as files of their own."),
     ] = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
     """Write cases of a store as NIfTI, each on the grid of its scan."""
-    flags = {"input": input, "output": output, "case": case, "mask": mask, "workers": workers}
+    flags = {
+        "input": input,
+        "output": output,
+        "case": case,
+        "mask": mask,
+        "workers": workers,
+        "scheduler": scheduler,
+    }
     _execute("export", config, assignments, flags)
 
 

@@ -109,7 +109,7 @@ def test_a_result_says_its_units_and_codes_and_is_stored_small(tmp_path: Path) -
         np.testing.assert_allclose(header.get_qform(), header.get_sform(), atol=1e-4)
 
 
-@pytest.mark.parametrize("value", [-1, 65536, 0.5])
+@pytest.mark.parametrize("value", [-1, 2**32, 0.5])
 def test_numbers_that_no_label_file_can_hold_are_a_mistake_of_the_caller(
     tmp_path: Path, value: float
 ) -> None:

@@ -41,6 +41,8 @@ class ExportConfig(Config):
     """Masks, by their row in the table, to write as files of their own as well."""
     workers: int | None = Field(default=None, ge=1)
     """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
+    scheduler: str | None = None
+    """Address of a running dask scheduler, whose workers are used instead of processes here."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def run(config: ExportConfig) -> ExportReport:
         _export,
         jobs,
         workers=config.workers,
+        scheduler=config.scheduler,
+        folder=config.output,
         title="export",
         bytes_each=bytes_each(
             grid for job in jobs.values() for grid in (job.case.grid, job.case.source.grid)
