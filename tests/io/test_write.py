@@ -99,7 +99,7 @@ def test_equal_results_are_equal_bytes(tmp_path: Path, name: str) -> None:
 
 def test_a_result_says_its_units_and_codes_and_is_stored_small(tmp_path: Path) -> None:
     source = SourceGrid.nearest((3, 4, 5), oblique(ORIENTATIONS[7]))
-    for top, dtype in ((255, np.uint8), (256, np.uint16)):
+    for top, dtype in ((255, np.uint8), (256, np.uint16), (2**16, np.uint32)):
         write_label(tmp_path / "a.nii", np.full(source.grid.shape, top), source)
         header = nib.load(tmp_path / "a.nii").header
         assert isinstance(header, nib.Nifti1Header)

@@ -16,10 +16,11 @@ from mass3d.volume.geometry import SourceGrid
 
 def write_label(path: Path, labels: NDArray[Any], source: SourceGrid) -> None:
     """labels (D, H, W), integers from 0 on the canonical grid of `source` -> NIfTI at `path`."""
-    kinds = (np.uint8, np.uint16, np.uint32)
     most = labels.max(initial=0)
-    stored = labels.astype(next((k for k in kinds if most <= np.iinfo(k).max), np.uint32))
-    assert (stored == labels).all(), "labels are whole numbers from 0 to 4294967295"
+    kind = next((k for k in (np.uint8, np.uint16, np.uint32) if most <= np.iinfo(k).max), None)
+    assert kind, f"a label of {most}"
+    stored = labels.astype(kind)
+    assert (stored == labels).all(), "labels are whole numbers from 0"
     _write(path, stored, source)
 
 
