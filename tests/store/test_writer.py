@@ -90,6 +90,14 @@ def test_new_masks_leave_the_image_as_it_was(
     assert (store_path / "cases/a/image.b2nd").read_bytes() == image
 
 
+def test_a_broken_case_is_left_out_unless_it_is_known_to_be_whole(
+    store_path: Path, settings: StoreSettings
+) -> None:
+    (store_path / "cases/a/image.b2nd").write_bytes(b"broken")
+    assert list(collect_index(store_path, settings).cases) == ["b"]
+    assert list(collect_index(store_path, settings, whole=["a"]).cases) == ["a", "b"]
+
+
 def test_a_discarded_case_is_gone_and_an_unknown_one_harmless(
     store_path: Path, settings: StoreSettings
 ) -> None:

@@ -34,6 +34,7 @@ from distributed import (
     Worker,
     get_worker,
 )
+from distributed.utils import silence_logging_cmgr
 
 from mass3d.errors import ConfigError
 from mass3d.record import VERSION
@@ -105,9 +106,18 @@ def on_scheduler(
 
     with _connected(address) as client, _token(folder) as token:
         home = Home(VERSION, _python(), Path.cwd(), token)
-        _require_fit_workers(client, home)
-        tell(f"{_told(len(client.nthreads()))}: at {address}")
-        yield from _hand_out(client, send, jobs, without=wait)
+        workers = _require_fit_workers(client, home)
+        if workers:
+            tell(f"{_told(workers)}: at {address}")
+        try:
+            yield from _hand_out(client, send, jobs, without=wait)
+        except (OSError, CancelledError):
+            raise ConfigError(
+                "scheduler",
+                found=f"no answer any more from {address}",
+                expected="a scheduler that lives until the last case",
+                fix="Start it again, and give the same command: it goes on where it was.",
+            ) from None
 
 
 # --- how many -------------------------------------------------------------------------------
@@ -165,16 +175,7 @@ def _processes(count: int) -> Iterator[Client]:
     with (
         dask.config.set(LOCAL),
         TemporaryDirectory(prefix="mass3d-") as scratch,
-        LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=available_bytes() // count,
-            local_directory=scratch,
-            dashboard_address=None,
-            preload=LEAVE_CTRL_C,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
+        _local_cluster(count, scratch) as cluster,
     ):
         try:
             with Client(cluster, set_as_default=False) as client:
@@ -187,19 +188,39 @@ def _processes(count: int) -> Iterator[Client]:
             raise
 
 
+def _local_cluster(count: int, scratch: str) -> LocalCluster:
+    try:
+        return LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=available_bytes() // count,
+            local_directory=scratch,
+            dashboard_address=None,
+            preload=LEAVE_CTRL_C,
+            silence_logs=logging.CRITICAL,
+        )
+    except RuntimeError as error:
+        reason = (
+            'no process could be started; a script calls from under `if __name__ == "__main__"`'
+        )
+        raise ChildProcessError(errno.ECHILD, reason) from error
+
+
 @contextmanager
 def _connected(address: str) -> Iterator[Client]:
-    try:
-        client = Client(address, timeout=ANSWER_S, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            "scheduler",
-            found=f"{address}, where nobody answers ({error})",
-            expected="the address of a running dask scheduler, such as tcp://node1:8786",
-            fix="Start `dask scheduler`, and give the address that it prints.",
-        ) from None
-    with client:
-        yield client
+    with silence_logging_cmgr(logging.CRITICAL):  # what matters is told by errors
+        try:
+            client = Client(address, timeout=ANSWER_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                "scheduler",
+                found=f"{address}, where nobody answers ({error})",
+                expected="the address of a running dask scheduler, such as tcp://node1:8786",
+                fix="Start `dask scheduler`, and give the address that it prints.",
+            ) from None
+        with client:
+            yield client
 
 
 @contextmanager
@@ -266,13 +287,15 @@ class Home:
         return None
 
 
-def _require_fit_workers(client: Client, home: Home) -> None:
-    """Look at the workers that are there; those to come are looked at with their first case."""
-    for worker, error in client.run(home.require, on_error="return").items():
+def _require_fit_workers(client: Client, home: Home) -> int:
+    """Look at the workers that are there, and count them; others are looked at with each case."""
+    found = client.run(home.require, on_error="return")
+    for worker, error in found.items():
         if isinstance(error, ConfigError):
             raise error
         if error is not None:
             raise _cannot(f"scheduler, worker {worker}", error)
+    return len(found)
 
 
 def _as_if_here(home: Home, packed: bytes) -> Any:
@@ -347,14 +370,7 @@ def _result(future: Future[R]) -> R | Died:
         return future.result()
     except KilledWorker:
         return Died()
-    except CancelledError:
-        raise ConfigError(
-            "scheduler",
-            found="no answer any more",
-            expected="one that lives until the last case",
-            fix="Start it again, and give the same command: it goes on where it was.",
-        ) from None
-    except ConfigError:
+    except (ConfigError, CancelledError):
         raise
     except Exception as error:
         raise _cannot("scheduler", error) from error

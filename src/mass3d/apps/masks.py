@@ -156,8 +156,9 @@ def _propose_anew(
             bytes_each=bytes_each(readable_grids(config.store, old)),
             folder=config.store,
         )
-        write_index(config.store, collect_index(config.store, settings))
-    changed = tuple(name for name, found in outcomes.items() if found is True)
+        done = {name: found for name, found in outcomes.items() if not isinstance(found, Fault)}
+        write_index(config.store, collect_index(config.store, settings, whole=done))
+    changed = tuple(name for name, found in done.items() if found)
     return changed, tuple(found for found in outcomes.values() if isinstance(found, Fault))
 
 

@@ -160,7 +160,8 @@ def run(config: PrepareConfig) -> PrepareReport:
         faults = tuple(found for found in outcomes.values() if isinstance(found, Fault))
         for fault in faults:
             discard_case(config.output, fault.where)
-        index = collect_index(config.output, settings)
+        done = {name: found for name, found in outcomes.items() if isinstance(found, _Done)}
+        index = collect_index(config.output, settings, whole=done)
         write_provenance(
             config.output,
             "prepare",
@@ -172,7 +173,6 @@ def run(config: PrepareConfig) -> PrepareReport:
             faults=[{"where": fault.where, "message": fault.message} for fault in faults],
         )
         write_index(config.output, index)
-    done = {name: found for name, found in outcomes.items() if isinstance(found, _Done)}
     return PrepareReport(
         store=config.output,
         spacing_mm=index.spacing_mm,

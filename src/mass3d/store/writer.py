@@ -11,7 +11,7 @@ import io
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mass3d.errors import DataError, StoreError
 from mass3d.masks.layers import MaskSet, MaskTable
 from mass3d.record import file_hash, only_writer, write_json
-from mass3d.store.reader import whole_record
+from mass3d.store.reader import read_record, whole_record
 from mass3d.store.schema import (
     CASES,
     IMAGE,
@@ -109,11 +109,19 @@ def existing_settings(root: Path) -> StoreSettings | None:
     return read_index(root).settings if (root / INDEX).exists() else None
 
 
-def collect_index(root: Path, settings: StoreSettings) -> IndexRecord:
-    """The finished index of all whole cases of these settings, not yet written."""
+def collect_index(
+    root: Path, settings: StoreSettings, *, whole: Collection[str] = ()
+) -> IndexRecord:
+    """The finished index of all whole cases of these settings, not yet written.
+
+    whole: cases that are known to be whole, of which only the records are read: all bytes of
+    100,000 cases are more than one process should read.
+    """
     cases = {}
     for folder in sorted((root / CASES).iterdir()):
-        record = whole_record(folder) if is_plain_name(folder.name) else None
+        if not is_plain_name(folder.name):
+            continue
+        record = read_record(folder) if folder.name in whole else whole_record(folder)
         if record is not None and record.settings == settings.fingerprint:
             cases[folder.name] = CaseEntry(
                 source=record.source, record_sha256=file_hash(folder / RECORD)
