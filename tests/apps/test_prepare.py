@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
@@ -294,14 +295,38 @@ def test_killed_or_interrupted_with_workers_it_goes_on_later(
         "run(PrepareConfig(inputs=(scans,), output=store, workers=2))"
     )
     command = [sys.executable, "-c", "import sys; " + script, str(scans), str(store)]
-    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    scratch, here = tmp_path / "scratch", tmp_path / "here"
+    scratch.mkdir()
+    here.mkdir()
+    child = subprocess.Popen(
+        command,
+        cwd=here,
+        env=os.environ | {"TMPDIR": str(scratch)},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     deadline = time.monotonic() + 60
     while not list(store.glob("cases/*")) and time.monotonic() < deadline:
         time.sleep(0.005)
-    child.send_signal(how)
+    os.kill(child.pid, how) if how == signal.SIGKILL else os.killpg(child.pid, how)
     assert child.wait(timeout=30) != 0
+    while at_work(child.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not at_work(child.pid)
+    assert not list(here.iterdir())
+    assert how == signal.SIGKILL or not list(scratch.iterdir())
     assert prepare(scans, store).ok
     assert contents(store) == undisturbed
+
+
+def at_work(session: int) -> list[int]:
+    """The processes of a session that have not ended."""
+    found = []
+    for process in psutil.process_iter(["status"]):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(process.pid) == session and process.info["status"] != "zombie":
+                found.append(process.pid)
+    return found
 
 
 def test_other_external_masks_renew_the_masks_of_their_case_and_nothing_else(

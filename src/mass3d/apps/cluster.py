@@ -173,9 +173,9 @@ def _told(workers: int) -> str:
 def _processes(count: int) -> Iterator[Client]:
     """A client of new processes that share the memory; they end with the block or with this one."""
     with (
-        dask.config.set(LOCAL),
         TemporaryDirectory(prefix="mass3d-") as scratch,
-        _local_cluster(count, scratch) as cluster,
+        dask.config.set(LOCAL | {"temporary-directory": scratch}),
+        _local_cluster(count) as cluster,
     ):
         try:
             with Client(cluster, set_as_default=False) as client:
@@ -188,14 +188,13 @@ def _processes(count: int) -> Iterator[Client]:
             raise
 
 
-def _local_cluster(count: int, scratch: str) -> LocalCluster:
+def _local_cluster(count: int) -> LocalCluster:
     try:
         return LocalCluster(
             n_workers=count,
             threads_per_worker=1,
             processes=True,
             memory_limit=available_bytes() // count,
-            local_directory=scratch,
             dashboard_address=None,
             preload=LEAVE_CTRL_C,
             silence_logs=logging.CRITICAL,
