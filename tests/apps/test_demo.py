@@ -9,6 +9,7 @@ from mass3d.apps import demo
 from mass3d.apps.demo import DemoConfig, choose_cohort
 from mass3d.errors import DataError
 from mass3d.io.phantom import STRUCTURES, write_phantom_cohort
+from mass3d.record import write_json
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,20 @@ def test_without_test_scans_some_training_scans_are_held_out_of_everything(
     assert not held_out & {case.case_id for case in cohort.training}
     assert cohort.reference.case_id not in held_out
     assert cohort.reference.case_id in {case.case_id for case in cohort.training}
+
+
+def test_further_channels_of_a_scan_that_is_held_out_are_held_out_too(
+    without_test_folder: Path,
+) -> None:
+    for image in list((without_test_folder / "imagesTr").iterdir()):
+        shutil.copy(image, image.with_name(image.name.replace("_0000", "_0001")))
+    channels = {"channel_names": {"0": "T1w", "1": "FLAIR"}, "labels": STRUCTURES}
+    write_json(without_test_folder / "dataset.json", channels)
+    cohort = choose_cohort(without_test_folder, test_cases=10, seed=1)
+    (test,) = cohort.test
+    assert test.image.name == f"{test.case_id}_0000.nii.gz"
+    assert len(cohort.training) == 2 * 5
+    assert not any(case.path.name.startswith(test.case_id) for case in cohort.training)
 
 
 def test_structures_without_names_are_called_by_their_value(without_test_folder: Path) -> None:

@@ -134,6 +134,9 @@ def test_every_channel_is_a_case_with_the_name_of_the_channel(tmp_path: Path) ->
         "b_T2-FLAIR": [],
         "b_0002": [],
     }
+    one_by_one = [tmp_path / name for name in names[:3]]
+    ids = [case.case_id for case in find_cohort(one_by_one).cases]
+    assert ids == ["a", "a_0001", "a_0002"]  # named by their files alone
 
 
 @pytest.mark.parametrize("channels", [{"0": "MR", "1": "mr"}, {"0": "", "1": "?"}, {}])

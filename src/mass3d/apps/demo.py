@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +21,14 @@ from mass3d.apps.report import ReportContent, honest_notes, write_report
 from mass3d.config import Config
 from mass3d.engine.fit import METRICS, FitConfig
 from mass3d.errors import DataError
-from mass3d.io.cohort import CaseFile, find_cases, find_label
+from mass3d.io.cohort import CaseFile, find_cases
 from mass3d.io.dataset import read_structures
+from mass3d.io.names import case_id_of
 from mass3d.io.phantom import write_phantom_cohort
 from mass3d.io.read import read_label
 from mass3d.store.reader import Store
 
 R = TypeVar("R", bound=Report)
-CHANNEL = re.compile(r"_\d{4}$")  # further channels of nnU-Net count as scans of their own
 PHANTOM_MM: Final = 4.7  # a few minutes of pretraining on two cores see the whole torso many times
 MOST_CANDIDATES: Final = 20  # labels looked at for one that shows every structure
 
@@ -231,7 +230,7 @@ def choose_cohort(folder: Path, *, test_cases: int, seed: int) -> Cohort:
     or else most of them. Raises `DataError` when labels are missing.
     """
     training = find_cases([folder / "imagesTr"])
-    labelled = _labelled(training, folder / "labelsTr")
+    labelled = _labelled(training)
     if len(labelled) < 2:
         raise DataError(
             folder / "labelsTr",
@@ -239,29 +238,30 @@ def choose_cohort(folder: Path, *, test_cases: int, seed: int) -> Cohort:
             expected="at least two: one to show, one to score",
             fix="Name the labels like the scans, without the _0000.",
         )
-    test = (
-        _labelled(find_cases([folder / "imagesTs"]), folder / "labelsTs")
-        if (folder / "labelsTs").is_dir()
-        else []
-    )
+    test = _labelled(find_cases([folder / "imagesTs"])) if (folder / "labelsTs").is_dir() else []
     rng = np.random.default_rng((seed, len(labelled)))
     if not test:
         held_out = max(1, min(test_cases, len(labelled) // 4))
         test = [labelled[i] for i in sorted(rng.permutation(len(labelled))[:held_out])]
     if len(test) > test_cases:
         test = [test[i] for i in sorted(rng.permutation(len(test))[:test_cases])]
-    ids = {case.case_id for case in test}
-    training = [case for case in training if CHANNEL.sub("", case.case_id) not in ids]
+    tested = {case.label for case in test}
+    training = [case for case in training if not (case.label and tested & {*case.label.paths})]
     reference, structures = _choose_reference(
-        [case for case in labelled if case.case_id not in ids],
+        [case for case in labelled if case.label not in tested],
         read_structures(folder / "labelsTr"),
     )
     return Cohort(tuple(training), reference, tuple(test), structures)
 
 
-def _labelled(cases: Sequence[CaseFile], folder: Path) -> list[LabelledCase]:
-    pairs = [(case, find_label(folder, case.case_id)) for case in cases]
-    return [LabelledCase(case.case_id, case.path, label) for case, label in pairs if label]
+def _labelled(cases: Sequence[CaseFile]) -> list[LabelledCase]:
+    """The scans that have a label map; of several channels with one label the first."""
+    found: dict[Path, LabelledCase] = {}
+    for case in sorted(cases, key=lambda case: case.path):
+        if case.label and not case.label.names:
+            label = case.label.paths[0]
+            found.setdefault(label, LabelledCase(case_id_of(case.path), case.path, label))
+    return sorted(found.values(), key=lambda case: case.case_id)
 
 
 def _choose_reference(

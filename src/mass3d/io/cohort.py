@@ -62,17 +62,18 @@ def find_cohort(paths: Sequence[Path], *, apart_from: Path | None = None) -> Coh
     """All scans among files, folders (searched to any depth) and archives; at least one.
 
     Below a folder the layout of datasets is followed (`layouts`): what is a label there is given
-    to its scan and is no case. Files that are named one by one are taken whatever their name.
-    Hidden files and what lies in `apart_from` are passed over. DICOM is known by its content and
-    grouped into series; a file of it that cannot be read is a case by itself, so that it becomes
-    a fault and is not lost. Raises `DataError` when a path is missing, there is no scan, or two
-    scans have one case id.
+    to its scan and is no case. Files that are named one by one are taken whatever their name, and
+    called by it alone. Hidden files and what lies in `apart_from` are passed over. DICOM is known
+    by its content and grouped into series; a file of it that cannot be read is a case by itself,
+    so that it becomes a fault and is not lost. Raises `DataError` when a path is missing, there is
+    no scan, or two scans have one case id.
     """
     heap = _sorted_out(paths, apart_from)
     found = gather(heap.dicom)
     roots = [path if path.is_dir() else path.parent for path in paths]
+    named = [CaseFile(case_id_of(file), file) for file in heap.named]
     plain = [CaseFile(name, file.path) for file, name in case_ids(heap.scans).items()]
-    cases = _by_id([*plain, *_dicom_cases(found, roots)])
+    cases = _by_id([*named, *plain, *_dicom_cases(found, roots)])
     pairing = pair_labels(
         [*heap.labels, *_labels_above(paths, heap.labels)],
         {name: ImageFile(case.path, _root_of(case.path, roots)) for name, case in cases.items()},
@@ -144,6 +145,7 @@ def _series_hash(series: Series) -> str:
 class _Heap:
     """All files that were found, by what they are."""
 
+    named: list[Path] = field(default_factory=list)  # given one by one
     scans: list[ImageFile] = field(default_factory=list)
     labels: list[ImageFile] = field(default_factory=list)
     dicom: list[DicomFile] = field(default_factory=list)
@@ -173,7 +175,7 @@ def _add_named(heap: _Heap, file: Path) -> None:
     parts = [] if is_image_name(file) else _dicom_parts(file)[0]
     heap.dicom.extend(parts)
     if not parts:
-        heap.scans.append(ImageFile(file, file.parent))
+        heap.named.append(file)
 
 
 def _add_image(heap: _Heap, image: ImageFile) -> None:
@@ -217,9 +219,9 @@ def _root_of(path: Path, roots: Sequence[Path]) -> Path:
 def _told(heap: _Heap, labels: Mapping[Path, str]) -> Iterator[LeftOut]:
     """Files that are no scans. Those that need no look are told once for every folder."""
     headers = {
-        file.path.with_suffix("")
-        for file in (*heap.scans, *heap.labels)
-        if file.path.name.lower().endswith(DETACHED)
+        path.with_suffix("")
+        for path in (*heap.named, *(file.path for file in (*heap.scans, *heap.labels)))
+        if path.name.lower().endswith(DETACHED)
     }
     others = [entry for entry in heap.others if entry.path.with_suffix("") not in headers]
     every = [*others, *(LeftOut(path, reason) for path, reason in labels.items())]
