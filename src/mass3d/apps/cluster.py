@@ -195,7 +195,8 @@ def _local_cluster(count: int) -> LocalCluster:
             threads_per_worker=1,
             processes=True,
             memory_limit=available_bytes() // count,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port: 8787 may be another command's
+            scheduler_kwargs={"dashboard": False},
             preload=LEAVE_CTRL_C,
             silence_logs=logging.CRITICAL,
         )
