@@ -44,6 +44,7 @@ EXAMPLES: dict[str, Any] = {
     "evaluate.labels": "labels",
     "evaluate.output": "scores",
     "inspect.output": "inspected",
+    "masks.labels": "labelsTr",
     "masks.output": "quality",
     "masks.sam2.checkpoint": "facebook/sam2.1-hiera-tiny",
     "export.input": "store",

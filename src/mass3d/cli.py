@@ -255,7 +255,11 @@ def masks(
     add: Annotated[
         bool, typer.Option("--add", help="Keep the engines that the store has beside these.")
     ] = False,
-    output: Annotated[Path | None, _output("Folder for quality.json.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="DIR", help="Label maps to compare with, no more."),
+    ] = None,
+    output: Annotated[Path | None, _output("Folder for quality.json and masks.html.")] = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     config: ConfigFile = None,
@@ -268,6 +272,7 @@ def masks(
         "masks.external.folders": masks,
         "masks.sam2.checkpoint": checkpoint,
         "add": add or None,
+        "labels": labels,
         "output": output,
         "workers": workers,
         "scheduler": scheduler,

@@ -54,15 +54,96 @@ def contents(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
+@pytest.fixture(scope="module")
+def external(prepared: Path) -> Path:
+    """Folder of a label map of each scan, on the grid of its file."""
+    folder = prepared.parent / "labels"
+    for seed, name in enumerate(("a", "b")):
+        label = np.zeros(SHAPE, np.uint8)
+        label[4:10, 4:10, 4:10], label[11:17, 5:9, 5 + seed : 12] = 1, 2
+        volume = Volume.from_array(label, spacing_mm=(2.0, 2.0, 2.0))
+        write_image(folder / f"{name}.nii.gz", label, volume.source)
+    return folder
+
+
+def from_outside(*folders: Path, engines: tuple[str, ...] = ("external",)) -> dict[str, object]:
+    return {"engines": engines, "external": {"folders": folders}, "hierarchy": OTHER.hierarchy}
+
+
+def engines_of(store: Path, case_id: str = "a") -> list[str]:
+    """Engines of a case in the order of their layers."""
+    table = Store.open(store).case(case_id).table
+    return list(dict.fromkeys(table.engine[np.argsort(table.layer, kind="stable")].tolist()))
+
+
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("an engine ran whose masks should have been kept")
+
+
 def test_the_masks_of_every_case_are_measured_and_left_alone(store: Path) -> None:
     before = contents(store)
     report = run(store)
     assert report.ok
-    assert list(report.quality) == ["a", "b"]
+    assert list(report.cases) == ["a", "b"]
     assert report.changed == ()
     assert "2 cases" in report.summary()
     assert set(read_json(store / "masks/quality.json")["cases"]) == {"a", "b"}
     assert contents(store).items() >= before.items()
+
+
+def test_figures_are_told_by_engine_and_by_layer_and_agreement_between_engines(
+    store: Path, external: Path
+) -> None:
+    report = run(store, masks=from_outside(external), add=True)
+    case = report.cases["a"]
+    masks = Store.open(store).case("a").masks()
+    layers = len(masks.ranks) - 1
+    assert [engine for engine, _ in case.layers] == ["hierarchy"] * layers + ["external"]
+    assert sum(count for _, count in case.layers) == case.quality.num_masks == len(masks)
+    assert case.engines["external"].num_masks == 2
+    assert case.engines["hierarchy"].num_masks == len(masks) - 2
+    assert case.engines["external"].voxels == (168, 192, 216)
+    assert 0 < case.agreement["external"]["hierarchy"] < 1
+    assert 0 < case.agreement["hierarchy"]["external"] < 1
+    written = read_json(store / "masks/quality.json")["cases"]["a"]
+    assert written["num_masks"] == len(masks)
+    assert written["engines"]["external"]["num_masks"] == 2
+    assert written["agreement"] == {key: dict(row) for key, row in case.agreement.items()}
+
+
+def test_masks_are_compared_with_labels_when_asked(store: Path, external: Path) -> None:
+    """External masks that are the labels score 1; a label of another case is passed over."""
+    run(store, masks=from_outside(external), add=True)
+    labels = Path(shutil.copytree(external, store.parent / "some"))
+    (labels / "b.nii.gz").unlink()
+    (labels / "dataset.json").write_text('{"labels": {"background": 0, "cube": 1}}')
+    report = run(store, labels=labels)
+    dice = report.cases["a"].best_dice
+    assert dice is not None
+    assert list(dice) == ["cube", "2"]
+    assert dice["cube"].keys() == {"hierarchy", "external", "together"}
+    assert dice["cube"]["external"] == dice["cube"]["together"] == 1
+    assert 0 < dice["cube"]["hierarchy"] < 1
+    assert report.cases["b"].best_dice is None
+    told = "Against labels of 1 cases: mean best Dice 1.000 over 2 structures."
+    assert told in report.summary()
+    assert read_json(store / "masks/quality.json")["best_dice"]["cube"]["external"] == 1
+    assert "cube" in (store / "masks/masks.html").read_text()
+    with pytest.raises(ConfigError, match="which is no folder"):
+        run(store, labels=labels / "none")
+
+
+def test_a_structure_that_the_grid_of_the_store_loses_scores_nothing(
+    store: Path, tmp_path: Path
+) -> None:
+    fine = np.zeros(tuple(2 * n for n in SHAPE), np.uint8)
+    fine[6:20, 6:20, 6:20], fine[31, 31, 31] = 1, 5  # beside all centres of the store
+    volume = Volume.from_array(fine, spacing_mm=(1.0, 1.0, 1.0))
+    write_image(tmp_path / "labels/a.nii.gz", fine, volume.source)
+    dice = run(store, labels=tmp_path / "labels").cases["a"].best_dice
+    assert dice is not None
+    assert dice["5"] == {"hierarchy": 0.0, "together": 0.0}
+    assert dice["1"]["together"] > 0
 
 
 def test_new_masks_replace_the_old_ones_on_the_same_image(store: Path) -> None:
@@ -96,32 +177,6 @@ def test_an_unfinished_prepare_is_not_finished_by_masks(store: Path) -> None:
     prepare.begin(store, settings)
     with pytest.raises(StoreError, match="not finished"):
         run(store, masks=settings.masks)
-
-
-@pytest.fixture(scope="module")
-def external(prepared: Path) -> Path:
-    """Folder of a label map of each scan, on the grid of its file."""
-    folder = prepared.parent / "labels"
-    for seed, name in enumerate(("a", "b")):
-        label = np.zeros(SHAPE, np.uint8)
-        label[4:10, 4:10, 4:10], label[11:17, 5:9, 5 + seed : 12] = 1, 2
-        volume = Volume.from_array(label, spacing_mm=(2.0, 2.0, 2.0))
-        write_image(folder / f"{name}.nii.gz", label, volume.source)
-    return folder
-
-
-def from_outside(*folders: Path, engines: tuple[str, ...] = ("external",)) -> dict[str, object]:
-    return {"engines": engines, "external": {"folders": folders}, "hierarchy": OTHER.hierarchy}
-
-
-def engines_of(store: Path, case_id: str = "a") -> list[str]:
-    """Engines of a case in the order of their layers."""
-    table = Store.open(store).case(case_id).table
-    return list(dict.fromkeys(table.engine[np.argsort(table.layer, kind="stable")].tolist()))
-
-
-def never(*_: object, **__: object) -> None:
-    raise AssertionError("an engine ran whose masks should have been kept")
 
 
 def test_an_engine_that_is_added_leaves_the_masks_of_the_others(

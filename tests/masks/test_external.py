@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mass3d.masks.external import NO_FILES, ExternalConfig, onto, propose
+from mass3d.masks.external import NO_FILES, ExternalConfig, propose
 from mass3d.masks.layers import MaskSet
 from mass3d.volume.geometry import Grid
-from mass3d.volume.resample import resample_label
 from mass3d.volume.volume import Volume
-from oracles import resample as oracle
 
 SHAPE = (14, 12, 10)
 ALL = {"min_mm3": 0.0, "min_vox": 1, "max_share": 1.0}
@@ -26,17 +24,6 @@ def blobs(seed: int = 0, values: int = 6) -> NDArray[np.uint16]:
         high = low + rng.integers(2, 6, 3)
         label[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = 10 * value
     return label
-
-
-def turned(degrees: float, spacing_mm: tuple[float, float, float], shift: float) -> Grid:
-    """A grid of that spacing, turned about two axes and shifted."""
-    a, b = np.radians([degrees, degrees / 2])
-    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
-    tilt = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    affine = np.eye(4)
-    affine[:3, :3] = turn @ tilt @ np.eye(3)[::-1] * np.array(spacing_mm)
-    affine[:3, 3] = shift
-    return Grid.make((11, 13, 9), affine)
 
 
 def run(*labels: NDArray[Any], grid: Grid | None = None, **settings: Any) -> tuple[MaskSet, Any]:
@@ -56,25 +43,6 @@ def test_every_value_of_every_file_is_a_mask() -> None:
     wanted = {(label == v).tobytes() for label in (one, two) for v in np.unique(label) if v}
     assert as_set(masks) == wanted
     assert notes == ()
-
-
-@pytest.mark.parametrize("degrees", [0.0, 0.01, 7.0, 40.0])
-@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (2.0, 2.0, 2.0), (0.7, 1.9, 1.1)])
-def test_a_label_on_another_grid_goes_where_its_nearest_voxel_is(
-    degrees: float, spacing_mm: tuple[float, float, float]
-) -> None:
-    label, old = blobs(), Volume.from_array(blobs()).grid
-    new = turned(degrees, spacing_mm, shift=1.3)
-    np.testing.assert_array_equal(onto(label, old, new), oracle.label(label, old, new))
-
-
-@pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 2.0), (1.5, 1.5, 1.5), (0.5, 0.6, 3.0)])
-def test_a_label_on_the_grid_of_its_scan_moves_as_labels_of_a_store_do(
-    spacing_mm: tuple[float, float, float],
-) -> None:
-    label, old = blobs(), Volume.from_array(blobs()).grid
-    new = old.resampled(spacing_mm)
-    np.testing.assert_array_equal(onto(label, old, new), resample_label(label, old, new))
 
 
 def test_a_flipped_and_permuted_file_is_the_same_mask() -> None:

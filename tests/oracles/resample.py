@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.volume.geometry import Grid
+from mass3d.volume.resample import TIE_VOX
 
 
 def image(voxels: NDArray[np.float64], old: Grid, new: Grid) -> NDArray[np.float64]:
@@ -38,7 +39,7 @@ def label(voxels: NDArray[np.integer[Any]], old: Grid, new: Grid) -> NDArray[np.
     for index in np.ndindex(*new.shape):
         world = new.affine @ np.array([*index, 1.0])
         place = np.linalg.solve(old.affine, world)[:3]
-        nearest = tuple(floor(x + 0.5 + 1e-6) for x in place)  # the upper of two
+        nearest = tuple(floor(x + 0.5 + TIE_VOX) for x in place)  # the upper of two
         if all(0 <= i < n for i, n in zip(nearest, old.shape, strict=True)):
             out[index] = voxels[nearest]
     return out

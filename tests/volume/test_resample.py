@@ -2,15 +2,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from mass3d.volume import resample
 from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.resample import (
     linear_weights,
     nearest,
+    place_label,
     resample_image,
     resample_label,
 )
+from mass3d.volume.volume import Volume
 from oracles import geometry
 from oracles import resample as oracle
 
@@ -135,3 +138,39 @@ def test_grids_of_different_boxes_are_a_mistake_of_the_caller(function: object) 
     for other in (grid((5, 6, 8)), grid((5, 6, 7), edge_mm=1.1)):
         with pytest.raises(AssertionError, match="different boxes"):
             function(np.zeros(old.shape), old, other)
+
+
+def turned(degrees: float, spacing_mm: tuple[float, float, float], shift: float) -> Grid:
+    """A grid of that spacing, turned about two axes and shifted."""
+    a, b = np.radians([degrees, degrees / 2])
+    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    tilt = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ tilt @ np.eye(3)[::-1] * np.array(spacing_mm)
+    affine[:3, 3] = shift
+    return Grid.make((11, 13, 9), affine)
+
+
+def some_label() -> NDArray[np.uint16]:
+    return np.random.default_rng(0).integers(0, 9, (14, 12, 10)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 0.01, 7.0, 40.0])
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (2.0, 2.0, 2.0), (0.7, 1.9, 1.1)])
+def test_a_label_on_another_grid_goes_where_its_nearest_voxel_is(
+    degrees: float, spacing_mm: tuple[float, float, float]
+) -> None:
+    label = some_label()
+    old = Volume.from_array(label).grid
+    new = turned(degrees, spacing_mm, shift=1.3)
+    np.testing.assert_array_equal(place_label(label, old, new), oracle.label(label, old, new))
+
+
+@pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 2.0), (1.5, 1.5, 1.5), (0.5, 0.6, 3.0)])
+def test_a_label_on_the_grid_of_its_scan_moves_as_labels_of_a_store_do(
+    spacing_mm: tuple[float, float, float],
+) -> None:
+    label = some_label()
+    old = Volume.from_array(label).grid
+    new = old.resampled(spacing_mm)
+    np.testing.assert_array_equal(place_label(label, old, new), resample_label(label, old, new))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.apps.inspect import InspectReport
+from mass3d.apps.mask_pictures import proposal_pictures
 from mass3d.apps.pictures import (
     Colour,
     Overlay,
@@ -24,12 +25,10 @@ from mass3d.apps.pictures import (
     draw,
     grey_range,
     label_overlays,
-    mask_overlays,
     structure_colours,
 )
 from mass3d.apps.report import Sample, ShownCase, StructureScore
 from mass3d.io.read import read_label, read_volume
-from mass3d.masks.layers import MaskSet
 from mass3d.metrics.statistics import bootstrap_mean
 from mass3d.store.reader import Store, StoredCase
 from mass3d.volume.intensity import guess_modality
@@ -191,51 +190,7 @@ def proposal_rows(store: Store) -> tuple[tuple[Picture, ...], ...]:
     for case_id in store.case_ids:
         case = store.case(case_id)
         first.setdefault(case.modality, case)
-    return tuple(proposal_pictures(case) for case in first.values())
-
-
-def proposal_pictures(case: StoredCase) -> tuple[Picture, ...]:
-    """The middle axial slice of a prepared scan: bare, then large, medium and small masks."""
-    image = case.read_image()
-    masks = case.masks()
-    plane = Plane(0, image.shape[0] // 2)
-    pixel_mm = plane.pixel_mm(case.grid.spacing_mm)
-    scale = case.record.intensity
-    low, high = ((x - scale.mean) / scale.std for x in grey_range(image * scale.std + scale.mean))
-    voxel_ml = float(np.prod(case.grid.spacing_mm)) / 1000
-    pictures = [
-        Picture(
-            draw(plane.cut(image), pixel_mm=pixel_mm, grey=(low, high)),
-            "A scan without labels",
-            case.case_id,
-        )
-    ]
-    for name, smallest, largest in size_groups(masks, voxel_ml):
-        volume = masks.table.voxels * voxel_ml
-        rows = np.flatnonzero((volume >= smallest) & (volume < largest))
-        overlays = mask_overlays(masks, [int(row) for row in rows], plane)
-        pixels = draw(plane.cut(image), pixel_mm=pixel_mm, grey=(low, high), overlays=overlays)
-        limits = f"over {_ml(smallest)}" if largest == math.inf else f"under {_ml(largest)}"
-        pictures.append(Picture(pixels, name, f"{len(rows)} in the scan, {limits}"))
-    return tuple(pictures)
-
-
-def _ml(volume: float) -> str:
-    return f"{volume:.0f} ml" if volume >= 10 else f"{volume:.2g} ml"
-
-
-def size_groups(masks: MaskSet, voxel_ml: float) -> list[tuple[str, float, float]]:
-    """Titles and limits (ml) of three groups that share the range of log sizes equally."""
-    volume = masks.table.voxels * voxel_ml
-    if not len(volume):
-        return []
-    low, high = np.log(volume.min()), np.log(volume.max())
-    first, second = (float(np.exp(low + share * (high - low))) for share in (1 / 3, 2 / 3))
-    return [
-        ("Large masks", second, math.inf),
-        ("Medium masks", first, second),
-        ("Small masks", 0.0, first),
-    ]
+    return tuple(proposal_pictures(case, axes=(0,), height=None) for case in first.values())
 
 
 def curve_rows(metrics: Path) -> tuple[dict[str, float], ...]:

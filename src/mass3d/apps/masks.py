@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
+from mass3d.apps.mask_facts import TOGETHER, CaseMasks, case_masks, mean_best_dice
+from mass3d.apps.mask_pictures import proposal_pictures
+from mass3d.apps.masks_page import PAGE, PageContent, pictured_cases, write_masks_page
 from mass3d.apps.outcome import Fault, Report, write_provenance
+from mass3d.apps.pictures import Picture
 from mass3d.apps.pool import run_cases
 from mass3d.apps.prepare import bytes_each
 from mass3d.apps.proposals import (
     case_identities,
     default_workers,
-    mask_notes,
     notes_sentence,
     renew_masks,
     require_usable,
@@ -23,7 +26,7 @@ from mass3d.apps.proposals import (
 from mass3d.config import Config
 from mass3d.errors import ConfigError, StoreError
 from mass3d.masks.engines import MaskConfig
-from mass3d.masks.quality import Quality, measure
+from mass3d.masks.quality import Deviation, outliers
 from mass3d.record import write_json
 from mass3d.store.reader import Store, readable_grids, whole_record
 from mass3d.store.schema import IndexRecord, StoreSettings, case_folder, read_index
@@ -32,7 +35,8 @@ from mass3d.store.writer import (
     open_for_writing,
     write_index,
 )
-from mass3d.volume.body import body_mask
+
+SHOWN = 3  # outliers that a summary names; the page shows all
 
 
 class MasksConfig(Config):
@@ -44,8 +48,10 @@ class MasksConfig(Config):
     """Propose masks with these engines; None leaves the masks as they are."""
     add: bool = False
     """Whether engines that the store has and that are not named here stay; otherwise they go."""
+    labels: Path | None = None
+    """Folder of label maps <case>.nii.gz, to see how well masks fit them; none depends on it."""
     output: Path | None = None
-    """Folder for quality.json; None takes `masks` in the store."""
+    """Folder for quality.json and masks.html; None takes `masks` in the store."""
     workers: int | None = Field(default=None, ge=1)
     """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
     scheduler: str | None = None
@@ -57,33 +63,47 @@ class MasksReport(Report):
     """What the masks of a store are like."""
 
     store: Path
-    quality: dict[str, Quality]
+    page: Path
+    cases: dict[str, CaseMasks]
+    outliers: Mapping[str, tuple[Deviation, ...]]  # cases that stand out, the farthest first
     changed: tuple[str, ...]  # cases that got new masks
     fingerprint: str
-    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # masks not taken, by case
+    labels: Path | None = None
     faults: tuple[Fault, ...] = ()
+
+    @property
+    def notes(self) -> dict[str, tuple[str, ...]]:
+        """Case -> masks that could not be taken, in words."""
+        return {name: case.notes for name, case in self.cases.items() if case.notes}
 
     def summary(self) -> str:
         """One paragraph for people."""
-        counts = [quality.num_masks for quality in self.quality.values()]
+        counts = [case.quality.num_masks for case in self.cases.values()]
         new = f"Proposed new masks for {len(self.changed)} cases. " if self.changed else ""
+        odd = ", ".join(list(self.outliers)[:SHOWN]) + (", ..." * (len(self.outliers) > SHOWN))
+        stand_out = f" {len(self.outliers)} stand out ({odd})." if self.outliers else ""
         return (
-            f"{new}{len(self.quality)} cases with {min(counts, default=0)} to "
+            f"{new}{len(self.cases)} cases with {min(counts, default=0)} to "
             f"{max(counts, default=0)} masks (median {np.median(counts or [0]):.0f}) "
-            f"in {self.store}.{notes_sentence(self.notes)}"
+            f"in {self.store}.{stand_out}{self._dice_sentence()}{notes_sentence(self.notes)}"
+            f" Look at {self.page}."
         )
+
+    def _dice_sentence(self) -> str:
+        """How well masks fit the labels, and of how many cases there are some; or nothing."""
+        if self.labels is None:
+            return ""
+        labelled = sum(case.best_dice is not None for case in self.cases.values())
+        dice = [values[TOGETHER] for values in mean_best_dice(self.cases).values()]
+        mean = f"mean best Dice {np.mean(dice):.3f} over {len(dice)} structures" if dice else "none"
+        return f" Against labels of {labelled} cases: {mean}."
 
 
 @dataclass(frozen=True)
 class _Look:
     root: Path
     case_id: str
-
-
-@dataclass(frozen=True)
-class _Measured:
-    quality: Quality
-    notes: tuple[str, ...]
+    labels: Path | None
 
 
 @dataclass(frozen=True)
@@ -99,8 +119,51 @@ def run(config: MasksConfig) -> MasksReport:
 
     Killed at any moment, the same call goes on where it was. A case without any new mask becomes
     a fault and is left out of the store's index until other settings find masks in it. Raises
-    `StoreError` when the store cannot be trusted.
+    `ConfigError` when an engine lacks what it needs and `StoreError` when the store cannot be
+    trusted.
     """
+    _require_sense(config)
+    changed, faults = ((), ()) if config.masks is None else _propose_anew(config, config.masks)
+    store = Store.open(config.store)
+    memory = bytes_each(readable_grids(config.store, store.index))
+    outcomes = run_cases(
+        _measure,
+        {name: _Look(config.store, name, config.labels) for name in store.case_ids},
+        workers=config.workers,
+        scheduler=config.scheduler,
+        title="measure",
+        bytes_each=memory,
+    )
+    cases = {name: found for name, found in outcomes.items() if isinstance(found, CaseMasks)}
+    output = config.output or config.store / "masks"
+    report = MasksReport(
+        store=config.store,
+        page=output / PAGE,
+        cases=cases,
+        outliers=outliers(
+            {name: case.quality for name, case in cases.items()},
+            {name: case.modality for name, case in cases.items()},
+        ),
+        changed=changed,
+        fingerprint=store.fingerprint,
+        labels=config.labels,
+        faults=faults + tuple(found for found in outcomes.values() if isinstance(found, Fault)),
+    )
+    pictures = run_cases(
+        _draw,
+        {name: _Look(config.store, name, None) for name in pictured_cases(cases, report.outliers)},
+        workers=config.workers,
+        scheduler=config.scheduler,
+        title="draw",
+        bytes_each=memory,
+    )
+    _write(report, output, store, pictures)
+    write_provenance(output, "masks", config, fingerprint=store.fingerprint)
+    return report
+
+
+def _require_sense(config: MasksConfig) -> None:
+    """Raise `ConfigError` for settings that ask for nothing."""
     if config.add and config.masks is None:
         raise ConfigError(
             "--add",
@@ -108,30 +171,40 @@ def run(config: MasksConfig) -> MasksReport:
             expected="the engines that propose masks",
             fix="Name one, such as --engine sam2.",
         )
-    changed, faults = ((), ()) if config.masks is None else _propose_anew(config, config.masks)
-    store = Store.open(config.store)
-    outcomes = run_cases(
-        _measure,
-        {name: _Look(config.store, name) for name in store.case_ids},
-        workers=config.workers,
-        scheduler=config.scheduler,
-        title="measure",
-        bytes_each=bytes_each(readable_grids(config.store, store.index)),
+    if config.labels is not None and not config.labels.is_dir():
+        raise ConfigError(
+            "--labels",
+            found=f"{config.labels}, which is no folder",
+            expected="a folder of label maps by case id",
+            fix="Check the path.",
+        )
+
+
+def _write(report: MasksReport, output: Path, store: Store, pictures: Mapping[str, object]) -> None:
+    """Write quality.json and the page; a case whose picture failed is shown without."""
+    dice = mean_best_dice(report.cases)
+    write_json(
+        output / "quality.json",
+        {
+            "store": report.fingerprint,
+            "cases": {name: case.plain() for name, case in report.cases.items()},
+            "outliers": {
+                name: [asdict(one) for one in deviations]
+                for name, deviations in report.outliers.items()
+            },
+            "best_dice": dice,
+        },
     )
-    measured = {name: found for name, found in outcomes.items() if isinstance(found, _Measured)}
-    report = MasksReport(
-        store=config.store,
-        quality={name: found.quality for name, found in measured.items()},
-        changed=changed,
-        fingerprint=store.fingerprint,
-        notes={name: found.notes for name, found in measured.items() if found.notes},
-        faults=faults + tuple(found for found in outcomes.values() if isinstance(found, Fault)),
+    content = PageContent(
+        summary=report.summary(),
+        spacing_mm=store.spacing_mm,
+        cases=report.cases,
+        outliers=report.outliers,
+        best_dice=dice,
+        pictures={name: found for name, found in pictures.items() if isinstance(found, tuple)},
+        faults=report.faults,
     )
-    output = config.output or config.store / "masks"
-    cases = {name: asdict(quality) for name, quality in report.quality.items()}
-    write_json(output / "quality.json", {"store": store.fingerprint, "cases": cases})
-    write_provenance(output, "masks", config, fingerprint=store.fingerprint)
-    return report
+    write_masks_page(report.page, content)
 
 
 def _propose_anew(
@@ -190,8 +263,9 @@ def _propose(job: _Job) -> bool:
     return True
 
 
-def _measure(job: _Look) -> _Measured:
-    case = Store.open(job.root).case(job.case_id)
-    raw = case.intensity.undo(case.read_image())
-    quality = measure(case.masks(), body=body_mask(raw, case.record.modality))
-    return _Measured(quality, mask_notes(case.record))
+def _measure(job: _Look) -> CaseMasks:
+    return case_masks(Store.open(job.root).case(job.case_id), labels=job.labels)
+
+
+def _draw(job: _Look) -> tuple[Picture, ...]:
+    return proposal_pictures(Store.open(job.root).case(job.case_id))

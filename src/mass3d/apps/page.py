@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mass3d.apps.pictures import css, png_uri
+from mass3d.apps.pictures import css, jpeg_uri, png_uri
 from mass3d.record import VERSION, write_bytes
 
 
@@ -29,7 +29,12 @@ def render(template: str, **content: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"png_uri": png_uri, "css": css, "decimals": decimals}
+    environment.filters |= {
+        "png_uri": png_uri,
+        "jpeg_uri": jpeg_uri,
+        "css": css,
+        "decimals": decimals,
+    }
     return environment.get_template(template).render(version=VERSION, **content)
 
 

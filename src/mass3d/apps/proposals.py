@@ -5,7 +5,6 @@ Here the engines meet the files that they may read: no engine looks for files by
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from mass3d.io.mask_files import find_mask_files, mask_files_id, require_folders
 from mass3d.io.read import read_label
 from mass3d.masks.engines import EngineName, Found, MaskConfig, Scan, identities, propose
 from mass3d.masks.layers import MaskSet, concatenate
-from mass3d.record import text_hash
 from mass3d.store.reader import StoredCase
 from mass3d.store.schema import CaseRecord, EngineRecord, StoreSettings, case_folder
 from mass3d.store.writer import replace_masks, work_folder
@@ -77,10 +75,7 @@ def propose_masks(
         for path in find_mask_files(config.external.folders, case_id):
             yield path.name, read_label(path)
 
-    work = None
-    if "sam2" in config.engines:
-        image = hashlib.sha256(scan.image.tobytes()).hexdigest()
-        work = work_folder(root, case_id, text_hash([image, wanted["sam2"]])[:16])
+    work = work_folder(root, case_id)
     found = propose(scan, config, wanted=wanted, have=have, files=files, work=work)
     if not any(len(one.masks) for one in found.values()):
         raise _no_mask(where, case_id, config, found)

@@ -134,7 +134,7 @@ def propose(
     wanted: their `identities`. What an engine has found before is kept where its identity is the
     wanted one. `files` reads the external files of the case, name and content, and is called only
     where they are used. `work` is a folder for an engine that takes long: after a kill the same
-    call with the same folder goes on there. The caller removes it.
+    call goes on there. The caller removes it.
     """
 
     def run(engine: EngineName) -> Found:

@@ -21,10 +21,10 @@ from scipy import ndimage
 from mass3d.config import Config
 from mass3d.masks.layers import Box, CutMask, MaskSet, pack
 from mass3d.volume.geometry import Grid
+from mass3d.volume.resample import place_label
 from mass3d.volume.volume import Volume
 
 ENGINE = "external"
-TIE_VOX = 1e-4  # a centre between two voxels goes to the upper one, rounding errors or not
 SHOWN = 3  # masks named for each reason to leave some out
 NO_FILES = "no external masks of this case"
 
@@ -106,7 +106,7 @@ def _masks(
     there = _boxes(label.voxels)
     if not there:
         lost.add("empty", name)
-    moved = onto(label.voxels, label.grid, grid)
+    moved = place_label(label.voxels, label.grid, grid)
     here = _boxes(moved)
     for value, box in there.items():
         if value in here:
@@ -138,42 +138,6 @@ def _parts(mask: NDArray[np.bool_], box: Box) -> Iterator[CutMask]:
             for outer, axis in zip(box, inner, strict=True)
         )
         yield _crop(numbers[inner] == number, (d, h, w))
-
-
-def onto(label: Integers, old: Grid, new: Grid) -> Integers:
-    """Nearest voxel centre by position: (D, H, W) on `old` -> the same type on `new`, 0 outside.
-
-    The grids may lie in any way to each other; parallel ones are faster.
-    """
-    to_old = np.linalg.inv(old.affine) @ new.affine
-    turned = np.abs(to_old[:3, :3]) * np.array(new.shape)
-    np.fill_diagonal(turned, 0)
-    moved = np.zeros(new.shape, label.dtype)
-    if turned.sum() < TIE_VOX:
-        axes = [
-            _nearest(to_old[axis, axis] * np.arange(new.shape[axis]) + to_old[axis, 3])
-            for axis in range(3)
-        ]
-        inside = [
-            np.flatnonzero((axis >= 0) & (axis < n))
-            for axis, n in zip(axes, old.shape, strict=True)
-        ]
-        rows = [axis[kept] for axis, kept in zip(axes, inside, strict=True)]
-        moved[np.ix_(*inside)] = label[np.ix_(*rows)]
-        return moved
-    d, h, w = np.meshgrid(*map(np.arange, new.shape), indexing="ij", sparse=True)
-    for slab in range(new.shape[0]):
-        found = [_nearest(r[0] * d[slab] + r[1] * h[0] + r[2] * w[0] + r[3]) for r in to_old[:3]]
-        within = np.logical_and.reduce(
-            [(i >= 0) & (i < n) for i, n in zip(found, old.shape, strict=True)]
-        )
-        moved[slab][within] = label[tuple(i[within] for i in found)]
-    return moved
-
-
-def _nearest(places: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The voxel whose centre is nearest to each place along one axis."""
-    return np.floor(places + (0.5 + TIE_VOX)).astype(np.int64)
 
 
 def _within(centres: NDArray[np.int64], old: Grid, new: Grid) -> bool:

@@ -1,14 +1,25 @@
-"""How good a set of masks is: figures without labels, and best Dice where labels are at hand."""
+"""How good a set of masks is: figures without labels, and best Dice where labels are at hand.
+
+Masks of different layers or engines are compared through counts of the voxels that two ranks share;
+no mask is ever made.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from mass3d.masks.layers import MaskSet
+from mass3d.masks.layers import MaskSet, Ranks
+
+SLAB_VOXELS = 2**20
+COMPARABLE = 5  # cases of a kind that there must be before one can stand out
+FAR = 3.5  # robust standard deviations; Iglewicz and Hoaglin 1993
+LEAST = {"num_masks": 0.1, "coverage": 0.02, "median": 0.1, "largest": 0.1}  # spread that counts
 
 
 @dataclass(frozen=True)
@@ -70,3 +81,107 @@ def best_dice(masks: MaskSet, label: NDArray[np.integer[Any]]) -> dict[int, floa
         dice = 2 * shared / (masks.table.voxels[rows][:, None] + total)
         best = np.maximum(best, dice.max(axis=0))
     return {int(v): float(b) for v, b in zip(values, best, strict=True) if v != 0}
+
+
+def by_engine(masks: MaskSet) -> dict[str, MaskSet]:
+    """The masks of each engine, in the order of their layers."""
+    engines = masks.table.engine
+    return {
+        str(name): masks.keep(np.flatnonzero(engines == name)) for name in dict.fromkeys(engines)
+    }
+
+
+def agreement(masks: MaskSet, others: MaskSet) -> tuple[float, float]:
+    """How much two sets over one grid are alike.
+
+    Mean over `masks` of the best IoU that each has with any of `others`, and the other way round;
+    0 where one has no masks.
+    """
+    if not len(masks) or not len(others):
+        return 0.0, 0.0
+    best, best_of_others = np.zeros(len(masks)), np.zeros(len(others))
+    for layer, ranks in enumerate(masks.ranks):
+        rows = np.flatnonzero(masks.table.layer == layer)
+        for other, other_ranks in enumerate(others.ranks):
+            columns = np.flatnonzero(others.table.layer == other)
+            shared = _memberships(masks, rows) @ _pairs(ranks, other_ranks)
+            shared = (shared @ _memberships(others, columns).T).toarray()
+            sizes = masks.table.voxels[rows][:, None] + others.table.voxels[columns]
+            iou = shared / (sizes - shared)
+            best[rows] = np.maximum(best[rows], iou.max(axis=1))
+            best_of_others[columns] = np.maximum(best_of_others[columns], iou.max(axis=0))
+    return float(best.mean()), float(best_of_others.mean())
+
+
+def _pairs(ranks: Ranks, others: Ranks) -> sparse.csr_array:
+    """Voxels of two maps (D, H, W) by the pair of their ranks, in slabs to save memory."""
+    shape = int(ranks.max()) + 1, int(others.max()) + 1
+    counts = sparse.csr_array(shape, dtype=np.int64)
+    step = max(1, SLAB_VOXELS // ranks[0].size)
+    for start in range(0, len(ranks), step):
+        slab = ranks[start : start + step].ravel(), others[start : start + step].ravel()
+        ones = np.ones(slab[0].size, np.int64)
+        counts = counts + sparse.coo_array((ones, slab), shape=shape).tocsr()
+    return counts
+
+
+def _memberships(masks: MaskSet, rows: NDArray[np.int64]) -> sparse.csr_array:
+    """(masks, ranks) 1 where a rank of their layer lies in a mask."""
+    first = masks.table.first[rows].astype(np.int64)
+    lengths = masks.table.last[rows].astype(np.int64) + 1 - first
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    columns = np.arange(starts[-1]) - np.repeat(starts[:-1] - first, lengths)
+    ranks = int(masks.ranks[masks.table.layer[rows[0]]].max()) + 1
+    return sparse.csr_array(
+        (np.ones(starts[-1], np.int64), columns, starts), shape=(len(rows), ranks)
+    )
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A figure in which a case stands out from others of its kind."""
+
+    figure: str  # a key of `LEAST`
+    value: float
+    usual: float  # median of its kind
+    far: float  # robust standard deviations away
+
+
+def outliers(
+    cases: Mapping[str, Quality], kinds: Mapping[str, str]
+) -> dict[str, tuple[Deviation, ...]]:
+    """Cases that stand out from those of their kind, such as a modality; the farthest first.
+
+    Few masks, low coverage, and a median or largest mask that is much smaller or larger than in
+    others: each more than `FAR` robust standard deviations (1.4826 times the median distance from
+    the median, but at least `LEAST`) from the median. Counts and sizes are compared as logarithms.
+    Kinds of less than `COMPARABLE` cases have no outliers.
+    """
+    found: dict[str, list[Deviation]] = {name: [] for name in cases}
+    for kind in sorted(set(kinds.values())):
+        names = [name for name in cases if kinds[name] == kind]
+        if len(names) >= COMPARABLE:
+            for figure in LEAST:
+                values = np.array([_figure(cases[name], figure) for name in names])
+                for name, deviation in zip(names, _deviations(figure, values), strict=True):
+                    found[name] += [deviation] if deviation.far > FAR else []
+    far = {n: tuple(sorted(d, key=lambda one: -one.far)) for n, d in found.items() if d}
+    return dict(sorted(far.items(), key=lambda item: (-item[1][0].far, item[0])))
+
+
+def _figure(quality: Quality, figure: str) -> float:
+    sizes = dict(zip(("smallest", "median", "largest"), quality.voxels, strict=True))
+    return float(sizes[figure] if figure in sizes else getattr(quality, figure))
+
+
+def _deviations(figure: str, values: NDArray[np.float64]) -> list[Deviation]:
+    """How far each value is from the median of all; 0 on a side where it does not matter."""
+    scaled = values if figure == "coverage" else np.log(np.maximum(values, 0.5))
+    away = scaled - np.median(scaled)
+    spread = max(LEAST[figure], 1.4826 * float(np.median(np.abs(away))))
+    far = np.abs(away) if figure in ("median", "largest") else np.maximum(0, -away)
+    usual = float(np.median(values))
+    return [
+        Deviation(figure, float(value), usual, float(f))
+        for value, f in zip(values, far / spread, strict=True)
+    ]

@@ -206,17 +206,12 @@ def replace_masks(
     return _write_folder(root, changed, masks, fill)
 
 
-def work_folder(root: Path, case_id: str, key: str) -> Path:
+def work_folder(root: Path, case_id: str) -> Path:
     """A folder for the unfinished masks of a case, made by whoever uses it.
 
-    It stays when the process is killed, and goes when the case is written. `key` stands for all
-    that decides the masks; what was begun for another key is removed.
+    It stays when the process is killed, and goes when the case is written.
     """
-    folder = root / WORK / case_id
-    for stale in folder.glob("*"):
-        if stale.name != key:
-            shutil.rmtree(stale)
-    return folder / key
+    return root / WORK / case_id
 
 
 def discard_case(root: Path, case_id: str) -> None:
@@ -248,7 +243,7 @@ def _write_folder(
             shutil.rmtree(_set_aside(target))
         partial.rename(target)
         _flush(target.parent)
-        shutil.rmtree(root / WORK / record.case_id, ignore_errors=True)
+        shutil.rmtree(work_folder(root, record.case_id), ignore_errors=True)
         return record
     finally:
         shutil.rmtree(partial, ignore_errors=True)

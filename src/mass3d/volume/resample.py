@@ -1,7 +1,8 @@
 """One resampling rule for everything: images linear and anti-aliased, labels nearest.
 
 Both grids cover the same box of the world with parallel axes (see `Grid.resampled`), so every
-operation works along one axis at a time and memory stays near one volume.
+operation works along one axis at a time and memory stays near one volume. Only `place_label` takes
+any two grids.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from scipy import sparse
 
 from mass3d.volume.geometry import Grid
 
+TIE_VOX = 1e-4  # a centre between two voxels goes to the upper one, rounding errors or not
 SLAB_VOXELS = 2**23  # voxels of a slab on the way through an axis: bounds the extra memory
 
 
@@ -41,6 +43,35 @@ def resample_label(voxels: NDArray[Any], old: Grid, new: Grid) -> NDArray[Any]:
     return np.ascontiguousarray(voxels)
 
 
+def place_label(voxels: NDArray[Any], old: Grid, new: Grid) -> NDArray[Any]:
+    """Nearest voxel centre by position: (D, H, W) on `old` -> the same type on `new`, 0 outside.
+
+    The grids may lie in any way to each other; parallel ones are faster.
+    """
+    to_old = np.linalg.inv(old.affine) @ new.affine
+    placed = np.zeros(new.shape, voxels.dtype)
+    turned = np.abs(to_old[:3, :3]) * np.array(new.shape)
+    np.fill_diagonal(turned, 0)
+    if turned.sum() < TIE_VOX:
+        rows = [to_old[a, a] * np.arange(new.shape[a]) + to_old[a, 3] for a in range(3)]
+        indices = [_index(row) for row in rows]
+        inside = [
+            np.flatnonzero((index >= 0) & (index < n))
+            for index, n in zip(indices, old.shape, strict=True)
+        ]
+        taken = [index[kept] for index, kept in zip(indices, inside, strict=True)]
+        placed[np.ix_(*inside)] = voxels[np.ix_(*taken)]
+        return placed
+    h, w = np.ogrid[: new.shape[1], : new.shape[2]]
+    for d in range(new.shape[0]):
+        indices = [_index(row[0] * d + row[1] * h + row[2] * w + row[3]) for row in to_old[:3]]
+        within = np.ones(new.shape[1:], bool)
+        for index, n in zip(indices, old.shape, strict=True):
+            within &= (index >= 0) & (index < n)
+        placed[d][within] = voxels[tuple(index[within] for index in indices)]
+    return placed
+
+
 def linear_weights(old: int, new: int) -> sparse.csr_array:
     """(new, old) weights of one axis; every row sums to one, edges repeat the last voxel."""
     scale = old / new
@@ -62,6 +93,11 @@ def nearest(old: int, new: int) -> NDArray[np.int64]:
     """(new,) old index whose voxel holds each new centre; the upper one where two share it."""
     # whole numbers, because rounding errors would choose now the lower, now the upper of two
     return (2 * np.arange(new, dtype=np.int64) + 1) * old // (2 * new)
+
+
+def _index(places: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The voxels whose centres are nearest to places along one axis."""
+    return np.floor(places + (0.5 + TIE_VOX)).astype(np.int64)
 
 
 def _along(image: NDArray[np.float32], weights: sparse.csr_array, axis: int) -> NDArray[np.float32]:
