@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mass3d.apps.outcome import Fault, Report, left_out_sentence
 from mass3d.apps.pool import run_cases
-from mass3d.apps.prepare import bytes_each, readable_grids
+from mass3d.apps.prepare import readable_grids, reading_bytes
 from mass3d.config import Config
 from mass3d.io.cohort import CaseFile, find_cohort
 from mass3d.io.dicom.series import LeftOut
@@ -119,7 +119,7 @@ def run(config: InspectConfig) -> InspectReport:
         workers=config.workers,
         scheduler=config.scheduler,
         title="inspect",
-        bytes_each=bytes_each(grids),
+        bytes_each=reading_bytes(grids),
     )
     report = InspectReport(
         cases={name: facts for name, facts in outcomes.items() if isinstance(facts, CaseFacts)},

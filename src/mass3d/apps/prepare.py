@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +54,8 @@ from mass3d.volume.spacing import FEWEST_VOX, automatic_spacing_mm, shrinks_too_
 from mass3d.volume.volume import Modality
 
 WORKER_BYTES = 3e8  # of a worker at rest, with its libraries
-VOXEL_BYTES = 160  # at the peak, per voxel of the source or the store, whichever has more
+READ_BYTES = 20  # at the peak, per voxel of a scan that is read
+WORK_BYTES = 100  # at the peak, per voxel of a case that masks are found in
 
 
 class PrepareConfig(Config):
@@ -264,14 +266,23 @@ def readable_grids(cases: Iterable[CaseFile]) -> list[Grid]:
     return grids
 
 
+def reading_bytes(grids: Iterable[Grid]) -> float:
+    """Memory that a worker needs to read the largest scan."""
+    return WORKER_BYTES + READ_BYTES * max(map(_voxels, grids), default=0)
+
+
 def bytes_each(grids: Iterable[Grid], *, spacing_mm: float | None = None) -> float:
-    """Memory that a worker needs for the largest scan, as it is and at `spacing_mm`."""
-    most = 0.0
-    for grid in grids:
-        voxels = float(np.prod([float(n) for n in grid.shape]))
-        cubes = (spacing_mm**3 if spacing_mm else np.inf) / float(np.prod(grid.spacing_mm))
-        most = max(most, voxels, voxels / cubes)
-    return WORKER_BYTES + VOXEL_BYTES * most
+    """Memory that a worker needs to read any scan and find masks in it, at its own spacing or one."""
+    scans = list(grids)
+    found = (
+        _voxels(grid) * (math.prod(grid.spacing_mm) / spacing_mm**3 if spacing_mm else 1.0)
+        for grid in scans
+    )
+    return max(reading_bytes(scans), WORKER_BYTES + WORK_BYTES * max(found, default=0))
+
+
+def _voxels(grid: Grid) -> int:
+    return math.prod(int(n) for n in grid.shape)
 
 
 def _require_apart(config: PrepareConfig) -> None:
