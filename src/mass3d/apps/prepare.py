@@ -272,7 +272,7 @@ def reading_bytes(grids: Iterable[Grid]) -> float:
 
 
 def bytes_each(grids: Iterable[Grid], *, spacing_mm: float | None = None) -> float:
-    """Memory that a worker needs to read any scan and find masks in it, at its own spacing or one."""
+    """Memory that a worker needs to read any scan and find masks in it, as it is or resampled."""
     scans = list(grids)
     found = (
         _voxels(grid) * (math.prod(grid.spacing_mm) / spacing_mm**3 if spacing_mm else 1.0)
