@@ -159,7 +159,15 @@ def _read_voxels(path: Path, header: Any, stream: BufferedIOBase) -> NDArray[Any
         raise damaged(path, f"{there} bytes; the header promises {promised}")
     slope, inter = _scaling(path, header)
     voxels = array_from_file(shape, dtype, stream, offset, mmap=False)
-    return np.asarray(apply_read_scaling(voxels, slope, inter))
+    return voxels if (slope, inter) == (1.0, 0.0) else _scaled(voxels, slope, inter)
+
+
+def _scaled(voxels: NDArray[Any], slope: float, inter: float) -> NDArray[np.float32]:
+    """Stored numbers times slope plus intercept, in double precision, slice by slice."""
+    scaled = np.empty(voxels.shape, np.float32, order="F")
+    for k in range(voxels.shape[2]):
+        scaled[:, :, k] = apply_read_scaling(voxels[:, :, k], slope, inter)
+    return scaled
 
 
 def _rest(stream: BufferedIOBase) -> tuple[str, ...]:

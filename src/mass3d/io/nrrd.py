@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mass3d.errors import DataError
 from mass3d.io.checks import damaged, not_grey, require_mm
 from mass3d.io.text import (
+    DATA_FILE,
     LPS_TO_RAS,
     Described,
     Packing,
@@ -42,10 +43,12 @@ PACKINGS: Final[dict[str, Packing]] = {
     "raw": "raw",
     "gz": "gzip",
     "gzip": "gzip",
-    "hex": "hex",
+    "bz2": "bzip2",
+    "bzip2": "bzip2",
     "txt": "ascii",
     "text": "ascii",
     "ascii": "ascii",
+    "hex": "hex",
 }
 # towards which side each axis of the world grows
 ANATOMICAL: Final = re.compile(r"(left|right)-(anterior|posterior)-(superior|inferior)", re.I)
@@ -72,7 +75,7 @@ def describe_nrrd(path: Path) -> Described:
     signs = _signs(header)
     affine = np.eye(4)
     if len(sizes) >= 3:  # others are refused for their shape
-        affine = world(axes.vectors, _origin(header), LPS_TO_RAS if signs is None else signs)
+        affine = world(axes.vectors, _origin(header, axes), LPS_TO_RAS if signs is None else signs)
     others = [place for place in range(len(sizes)) if place not in axes.places]
     return Described(
         path,
@@ -133,8 +136,14 @@ def _signs(header: TextHeader) -> NDArray[np.float64] | None:
     return np.diag([1.0 if letter in "RAS" else -1.0 for letter in letters])
 
 
-def _origin(header: TextHeader) -> NDArray[np.float64]:
+def _origin(header: TextHeader, axes: _Axes) -> NDArray[np.float64]:
     """The place of the first voxel; 0 where none is given. Raises `DataError`."""
+    lowest = header.numbers("axis mins", "axismins")
+    if not header.get("space directions") and len(lowest) > max(axes.places):
+        centres = header.get("centers", "centerings").lower().split()
+        halves = [0.0 if "node" in centres else edge / 2 for edge in axes.edges]
+        places = [lowest[place] + half for place, half in zip(axes.places, halves, strict=True)]
+        return np.nan_to_num(places[:3])
     text = header.get("space origin")
     try:
         origin = [float(x) for x in text.strip("() ").split(",")][:3] if text else [0.0] * 3
@@ -154,14 +163,14 @@ def _payload(header: TextHeader) -> Payload:
         raise DataError(
             header.path,
             found=f"voxels with the encoding {packing or 'that is not given'}",
-            expected="raw, gzip, ascii or hex",
+            expected="raw, gzip, bzip2, ascii or hex",
             fix="Write the file again with one of these.",
         )
     endian = header.get("endian").lower()
     dtype = np.dtype(TYPE_OF[kind])
     if dtype.itemsize > 1 and PACKINGS[packing] != "ascii" and endian not in {"little", "big"}:
         raise damaged(header.path, f"endian is {endian or 'not given'}")
-    name = header.get("data file", "datafile")
+    name = header.get(*DATA_FILE)
     files = data_files(header, name) if name else (header.path,)
     lines = _count(header, "line skip", "lineskip")
     skip = _count(header, "byte skip", "byteskip")

@@ -6,9 +6,10 @@ where a header gives no spacing, and deliver noise where packed voxels are damag
 
 from __future__ import annotations
 
+import bz2
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -21,10 +22,13 @@ from mass3d.io.checks import MOST_PACKED, Raw, damaged, placed, require_edges, s
 from mass3d.io.regular import Fit
 from mass3d.volume.geometry import Shape
 
-Packing = Literal["raw", "gzip", "ascii", "hex"]
+Packing = Literal["raw", "gzip", "bzip2", "ascii", "hex"]
+# of voxels that a byte of the file can hold; more need not be looked for
+MOST_BYTES: Final = {"raw": 1.0, "gzip": MOST_PACKED, "bzip2": np.inf, "ascii": 4.0, "hex": 0.5}
 MOST_LINES, LONGEST_LINE = 1000, 2**16  # of a header
 CHUNK = 2**20  # bytes of packed voxels that are looked at together
 LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0])
+DATA_FILE: Final = ("data file", "datafile")  # of a NRRD; names of files follow where it is LIST
 END: Final = "elementdatafile"  # the last field of a MetaImage; the voxels follow
 
 
@@ -118,7 +122,7 @@ def read_text_header(path: Path, *, separator: str) -> TextHeader:
                 if name in fields:
                     raise damaged(path, f"it gives {name} twice")
                 fields[name] = value.strip()
-                if name == END:
+                if name == END or (name in DATA_FILE and fields[name].upper().startswith("LIST")):
                     break
             return TextHeader(path, fields, stream.tell())
     except OSError as error:
@@ -199,12 +203,9 @@ def _read_payload(path: Path, payload: Payload, shape: Shape) -> tuple[NDArray[n
 def _require_room(path: Path, payload: Payload, file: Path, promised: int) -> None:
     """Raise `DataError` where a file cannot hold so much; memory is taken only afterwards."""
     there = file.stat().st_size
-    most = {"raw": 1.0, "gzip": MOST_PACKED, "ascii": 4.0, "hex": 0.5}[payload.packing]
     if payload.packing == "raw":
         there -= max(payload.start, 0) + payload.skip
-    elif payload.packing == "gzip":
-        promised += payload.skip
-    if promised > there * most:
+    if promised > there * MOST_BYTES[payload.packing]:
         raise damaged(path, f"{there} bytes of voxels; the header promises {promised}")
 
 
@@ -217,8 +218,8 @@ def _read_part(
     for _ in range(payload.lines):
         if not stream.readline():
             raise damaged(path, "it ends before its voxels")
-    if payload.packing == "gzip":
-        stored, extra = _unpacked(path, stream, payload.skip, size)
+    if payload.packing in {"gzip", "bzip2"}:
+        stored, extra = _unpacked(path, stream, payload, size)
     elif payload.packing == "raw":
         stream.seek(payload.skip, 1)
         stored = np.fromfile(stream, np.uint8, size)
@@ -235,19 +236,43 @@ def _read_part(
     return stored.view(payload.dtype), extra
 
 
-def _unpacked(path: Path, stream: BinaryIO, skip: int, size: int) -> tuple[NDArray[np.uint8], int]:
-    """Bytes of zlib or gzip data from `skip` on, checked by their checksums, and how many more."""
-    decoder = zlib.decompressobj(wbits=47)
-    content, filled = np.empty(skip + size, np.uint8), 0
-    pending, extra = b"", 0
+def _unpacked(
+    path: Path, stream: BinaryIO, payload: Payload, size: int
+) -> tuple[NDArray[np.uint8], int]:
+    """Packed bytes from `skip` on, checked by their checksums, and how many more there are.
+
+    Memory grows with what really comes, whatever the header promises.
+    """
+    parts = _gunzip(stream) if payload.packing == "gzip" else _bunzip(stream)
+    content, extra = bytearray(), 0
+    try:
+        for part in parts:
+            taken = part[: payload.skip + size - len(content)]
+            content += taken
+            extra += len(part) - len(taken)
+    except EOFError as error:
+        raise damaged(path, "its compressed voxels have no end") from error
+    return np.frombuffer(content, np.uint8)[payload.skip :], extra
+
+
+def _gunzip(stream: BinaryIO) -> Iterator[bytes]:
+    """What zlib or gzip data unpack to, and what follows them as it is. Raises `EOFError`."""
+    decoder, pending = zlib.decompressobj(wbits=47), b""
     while not decoder.eof:
         pending = pending or stream.read(CHUNK)
         if not pending:
-            raise damaged(path, "its compressed voxels have no end")
-        part = np.frombuffer(decoder.decompress(pending, CHUNK), np.uint8)
+            raise EOFError
+        yield decoder.decompress(pending, CHUNK)
         pending = decoder.unconsumed_tail
-        taken = part[: len(content) - filled]
-        content[filled : filled + len(taken)] = taken
-        filled += len(taken)
-        extra += len(part) - len(taken)
-    return content[skip:filled], extra + len(decoder.unused_data) + len(stream.read())
+    yield decoder.unused_data + stream.read()
+
+
+def _bunzip(stream: BinaryIO) -> Iterator[bytes]:
+    """What bzip2 data unpack to, and what follows them as it is. Raises `EOFError`."""
+    decoder = bz2.BZ2Decompressor()
+    while not decoder.eof:
+        packed = stream.read(CHUNK) if decoder.needs_input else b""
+        if decoder.needs_input and not packed:
+            raise EOFError
+        yield decoder.decompress(packed, CHUNK)
+    yield decoder.unused_data + stream.read()
