@@ -156,13 +156,13 @@ def _origin(header: TextHeader, axes: _Axes) -> NDArray[np.float64]:
 
 def _payload(header: TextHeader) -> Payload:
     kind = " ".join(header.get("type").lower().split())
-    packing = header.get("encoding").lower()
+    packing = header.get("encoding").lower() or "none"
     if kind not in TYPE_OF:
         raise damaged(header.path, f"type is {kind or 'not given'}")
     if packing not in PACKINGS:
         raise DataError(
             header.path,
-            found=f"voxels with the encoding {packing or 'that is not given'}",
+            found=f"voxels with the encoding {packing}",
             expected="raw, gzip, bzip2, ascii or hex",
             fix="Write the file again with one of these.",
         )
