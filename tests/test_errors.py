@@ -9,9 +9,16 @@ from pathlib import Path
 import pytest
 
 from mass3d import errors
-from mass3d.errors import ConfigError, DataError, Mass3dError, ModelError, StoreError
+from mass3d.errors import (
+    ConfigError,
+    DataError,
+    Mass3dError,
+    ModelError,
+    OutputError,
+    StoreError,
+)
 
-KINDS = [DataError, StoreError, ModelError, ConfigError]
+KINDS = [DataError, StoreError, ModelError, OutputError, ConfigError]
 
 
 def an_error(kind: type[Mass3dError]) -> Mass3dError:
@@ -47,6 +54,7 @@ def test_only_a_wrong_setting_has_exit_code_2() -> None:
         DataError: 1,
         StoreError: 1,
         ModelError: 1,
+        OutputError: 1,
         ConfigError: 2,
     }
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mass3d.errors import ModelError
+from mass3d.errors import ModelError, OutputError
 from mass3d.record import (
     VERSION,
     file_hash,
@@ -62,23 +63,42 @@ def test_a_file_appears_whole_and_alone(tmp_path: Path, before: bytes | None) ->
 
 
 @pytest.mark.parametrize("before", [None, b"old"])
-@pytest.mark.parametrize("fault", [ValueError("broken"), OSError(28, "full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("fault", [ValueError("broken"), OSError(28, "Full"), KeyboardInterrupt()])
 def test_a_failure_in_the_middle_leaves_what_was_there_and_nothing_half_written(
     tmp_path: Path, before: bytes | None, fault: BaseException
 ) -> None:
     path = tmp_path / "a.json"
     if before is not None:
         path.write_bytes(before)
-    with pytest.raises(type(fault)):
+    with pytest.raises(OutputError if isinstance(fault, OSError) else type(fault)):
         fail_in_the_middle(path, fault)
     assert names(tmp_path) == (["a.json"] if before else [])
     assert (path.read_bytes() if before else None) == before
 
 
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "found no space left on device; .* Make space there"),
+        (errno.EDQUOT, "found disk quota exceeded; .* Make space there"),
+        (errno.EFBIG, "found file too large; .* Raise the limit"),
+        (errno.EROFS, "found read-only file system; .* Choose a place that may be"),
+        (errno.EACCES, "found permission denied; .* Choose a place that you may"),
+        (errno.EIO, "found input/output error; .* Look after the disk"),
+    ],
+)
+def test_a_system_that_does_not_write_is_an_error_with_the_place_and_what_to_do(
+    tmp_path: Path, number: int, told: str
+) -> None:
+    with pytest.raises(OutputError, match=told) as caught:
+        fail_in_the_middle(tmp_path / "a.json", OSError(number, os.strerror(number)))
+    assert caught.value.where == str(tmp_path / "a.json")
+
+
 def test_a_writer_that_writes_nothing_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b"old")
-    with pytest.raises(FileNotFoundError), whole_file(path):
+    with pytest.raises(OutputError, match="no such file"), whole_file(path):
         pass
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a.json"]

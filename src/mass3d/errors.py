@@ -4,6 +4,7 @@
     ├── DataError      a file or a case is not what it should be             exit code 1
     ├── StoreError     a prepared store is foreign, broken or incomplete      exit code 1
     ├── ModelError     a run, checkpoint or task file cannot be trusted       exit code 1
+    ├── OutputError    a result cannot be written, as on a full disk          exit code 1
     └── ConfigError    a setting or a command line is wrong                   exit code 2
 
 Each names where, what was found, what was expected and what to do about it.
@@ -38,6 +39,10 @@ class StoreError(Mass3dError):
 
 class ModelError(Mass3dError):
     """A run, checkpoint or task file is foreign, tampered with or does not fit."""
+
+
+class OutputError(Mass3dError):
+    """A result cannot be written: the disk is full, a limit is reached, or it is not allowed."""
 
 
 class ConfigError(Mass3dError):

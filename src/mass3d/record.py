@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -11,11 +12,42 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from mass3d.errors import Mass3dError
+from mass3d.errors import Mass3dError, OutputError
 
 VERSION = version("mass3d")
+
+
+ROOM = "Make space there, or choose another place, and run the same command again."
+# Why the system does not write, and what to do about it; for other reasons, the last one.
+REMEDIES: Final = {
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f), or choose another place.",
+    errno.EROFS: "Choose a place that may be written to.",
+    errno.EACCES: "Choose a place that you may write to.",
+    errno.EPERM: "Choose a place that you may write to.",
+}
+REMEDY = "Look after the disk, and run the same command again."
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say which result could not be written, and what to do, where the system does not.
+
+    Raises `OutputError` for whatever `OSError` the block ends with.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            path,
+            found=f"{reason[:1].lower()}{reason[1:]}",
+            expected="to be able to write here",
+            fix=REMEDIES.get(error.errno or 0, REMEDY),
+        ) from error
 
 
 @contextmanager
@@ -23,17 +55,19 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary neighbour of `path` that replaces it only when the block succeeds.
 
     The temporary name keeps every suffix of `path`, because writers choose formats by it.
-    A killed process may leave a `.partial-*` file behind, never a half-written `path`.
+    A killed process may leave a `.partial-*` file behind, never a half-written `path`. Raises
+    `OutputError` when the system does not let it be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+        try:
+            yield partial
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -66,7 +100,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, payload: Mapping[str, object]) -> None:
     """Write `payload` as sorted, indented JSON, atomically."""
-    write_bytes(path, (json.dumps(payload, indent=2, sort_keys=True) + "\n").encode())
+    write_bytes(path, json_bytes(payload))
+
+
+def json_bytes(payload: Mapping[str, object]) -> bytes:
+    """`payload` as a file of sorted, indented JSON."""
+    return (json.dumps(payload, indent=2, sort_keys=True) + "\n").encode()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -219,6 +219,37 @@ def test_scans_may_be_added_later(scans: Path, tmp_path: Path) -> None:
     assert Store.open(tmp_path / "store").case_ids == ("a", "scan0", "scan1", "scan2")
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_scans_added_one_by_one_make_the_store_of_all_at_once(
+    scans: Path, tmp_path: Path, undisturbed: dict[str, bytes], order: tuple[int, ...]
+) -> None:
+    for number in order:
+        report = prepare(scans / f"scan{number}.nii.gz", tmp_path, spacing_mm=2.0)
+        assert report.prepared == (f"scan{number}",)
+    about_the_call = {"config.toml", "record.json"}  # which inputs it was given
+    found = contents(tmp_path)
+    assert found.keys() == undisturbed.keys()
+    for name in found.keys() - about_the_call:
+        assert found[name] == undisturbed[name], name
+
+
+def test_killed_while_scans_are_added_the_same_call_makes_the_store_of_all_at_once(
+    scans: Path, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    fork = multiprocessing.get_context("fork")
+    for number in (2, 6, 9):
+        store = tmp_path / str(number)
+        prepare(scans / "scan1.nii.gz", store, spacing_mm=2.0)
+        child = fork.Process(target=killed_at_flush, args=(scans, store, number))
+        child.start()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        with pytest.raises(StoreError, match="not finished"):
+            Store.open(store)
+        assert "scan1" in prepare(scans, store).kept
+        assert contents(store) == undisturbed
+
+
 def test_other_settings_for_the_same_store_are_refused_by_name(scans: Path, tmp_path: Path) -> None:
     prepare(scans, tmp_path, spacing_mm=3.0)
     before = contents(tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mass3d.errors import DataError, StoreError
+from mass3d.errors import DataError, OutputError, StoreError
 from mass3d.masks.layers import MaskSet
 from mass3d.record import read_json, write_json
 from mass3d.store.reader import Store
@@ -137,7 +137,7 @@ def test_a_failed_write_leaves_nothing_behind(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mass3d.store.writer._npz", full_disk)
-    with open_for_writing(tmp_path), pytest.raises(OSError, match="No space"):
+    with open_for_writing(tmp_path), pytest.raises(OutputError, match=r"no space .* Make space"):
         write_case(tmp_path, "a", prepared, masks, source=SOURCE, settings=settings)
     assert list((tmp_path / "cases").iterdir()) == []
 

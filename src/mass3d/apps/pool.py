@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mass3d.apps.outcome import Fault
-from mass3d.errors import ConfigError, Mass3dError
+from mass3d.errors import ConfigError, Mass3dError, OutputError
 
 J = TypeVar("J")
 R = TypeVar("R")
-_Task = Callable[[str, J], R | Fault]  # takes the name of a case and what is needed for it
-_Outcomes = Generator[tuple[str, R | Fault], None, None]
+# takes the name of a case and what is needed for it; what cannot be written ends all
+_Task = Callable[[str, J], R | Fault | OutputError]
+_Outcomes = Generator[tuple[str, R | Fault | OutputError], None, None]
 LINES = 10  # rows a whole run leaves in a log file
 DIED = (
     "its worker process died every time it was tried, most likely for want of memory; "
@@ -42,7 +43,7 @@ def run_cases(
     needs `bytes_each`. Workers are fresh processes, so `function` must be importable and scripts
     must call from under `if __name__ == "__main__"`. scheduler: address of a dask scheduler whose
     workers do it instead; they must see `folder`, into which `function` writes. Raises
-    `ConfigError` when they do not, or nobody answers.
+    `ConfigError` when they do not, or nobody answers, and the first `OutputError` of a job.
     """
     _require_one_place(workers, scheduler)
     task = partial(_attempt, function)
@@ -61,6 +62,8 @@ def run_cases(
     found: dict[str, R | Fault] = {}
     with _progress(title, len(jobs)) as advance, closing(outcomes):
         for name, outcome in outcomes:
+            if isinstance(outcome, OutputError):
+                raise outcome
             found[name] = outcome
             advance()
     return {name: found[name] for name in jobs}
@@ -104,9 +107,11 @@ def _in_processes(
             yield name, Fault(name, DIED) if isinstance(outcome, cluster.Died) else outcome
 
 
-def _attempt(function: Callable[[J], R], name: str, job: J) -> R | Fault:
+def _attempt(function: Callable[[J], R], name: str, job: J) -> R | Fault | OutputError:
     try:
         return function(job)
+    except OutputError as error:  # a full disk is full for the cases after this one, too
+        return error
     except (Mass3dError, OSError) as error:
         return Fault(name, str(error))
     except Exception as error:  # a fault of ours must not cost the cases after it

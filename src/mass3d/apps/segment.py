@@ -13,7 +13,7 @@ from rich.progress import track
 
 from mass3d.apps.outcome import Fault, Report, write_provenance
 from mass3d.config import Config
-from mass3d.errors import ConfigError, Mass3dError, ModelError
+from mass3d.errors import ConfigError, Mass3dError, ModelError, OutputError
 from mass3d.io.cohort import CaseFile, find_cohort, source_hash
 from mass3d.io.read import read_volume
 from mass3d.io.write import write_label
@@ -76,6 +76,8 @@ def run(config: SegmentConfig) -> SegmentReport:
             if done.get(case.case_id, {}).get("source") == source and target.exists():
                 continue
             volumes = segment_case(segmenter, task, case, target, overlap=config.overlap)
+        except OutputError:  # a full disk is full for the scans after this one, too
+            raise
         except Mass3dError as error:
             faults.append(Fault(case.case_id, str(error)))
             continue

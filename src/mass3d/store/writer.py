@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mass3d.errors import DataError, StoreError
 from mass3d.masks.layers import MaskSet, MaskTable
-from mass3d.record import file_hash, only_writer, write_json
+from mass3d.record import file_hash, json_bytes, only_writer, write_json, writing
 from mass3d.store.reader import read_record, whole_record
 from mass3d.store.schema import (
     CASES,
@@ -65,7 +65,8 @@ def as_stored(image: NDArray[np.float32]) -> NDArray[np.float32]:
 def open_for_writing(root: Path) -> Iterator[None]:
     """Hold the only right to write into the store folder, made if need be; clear leftovers.
 
-    Raises `StoreError` when another process writes there or the folder holds something else.
+    Raises `StoreError` when another process writes there or the folder holds something else,
+    `OutputError` when it cannot be written to.
     """
     _require_free(root)
     (root / CASES).mkdir(parents=True, exist_ok=True)
@@ -150,7 +151,8 @@ def write_case(
     """Write one case, whole or not at all; an older case of the same id is replaced.
 
     engines: what each has done for it; without, none of the masks is ever kept for its engine.
-    Raises `DataError` when the image cannot be stored or the id is no name for a folder.
+    Raises `DataError` when the image cannot be stored or the id is no name for a folder,
+    `OutputError` when the system does not let it be written.
     """
     assert masks.shape == prepared.image.shape, (masks.shape, prepared.image.shape)
     _require_storable(case_id, prepared.image)
@@ -226,27 +228,28 @@ def _write_folder(
 ) -> CaseRecord:
     target = case_folder(root, record.case_id)
     partial = target.with_name(f"{PARTIAL}{os.getpid()}-{record.case_id}")
-    partial.mkdir()
-    try:
-        fill(partial)
-        _write_array(partial / LAYERS, masks.ranks, pack=blosc2.Filter.NOFILTER)  # 3 % smaller
-        (partial / TABLE).write_bytes(_npz(masks.table))
-        parts = {
-            name: Part(bytes=(partial / name).stat().st_size, sha256=file_hash(partial / name))
-            for name in PARTS
-        }
-        record = record.model_copy(update={"parts": parts})
-        write_json(partial / RECORD, record.plain())
-        for path in (*partial.iterdir(), partial):
-            _flush(path)
-        if target.exists():
-            shutil.rmtree(_set_aside(target))
-        partial.rename(target)
-        _flush(target.parent)
-        shutil.rmtree(work_folder(root, record.case_id), ignore_errors=True)
-        return record
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with writing(target):
+        partial.mkdir()
+        try:
+            fill(partial)
+            _write_array(partial / LAYERS, masks.ranks, pack=blosc2.Filter.NOFILTER)  # 3 % smaller
+            (partial / TABLE).write_bytes(_npz(masks.table))
+            parts = {
+                name: Part(bytes=(partial / name).stat().st_size, sha256=file_hash(partial / name))
+                for name in PARTS
+            }
+            record = record.model_copy(update={"parts": parts})
+            (partial / RECORD).write_bytes(json_bytes(record.plain()))
+            for path in (*partial.iterdir(), partial):
+                _flush(path)
+            if target.exists():
+                shutil.rmtree(_set_aside(target))
+            partial.rename(target)
+            _flush(target.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(work_folder(root, record.case_id), ignore_errors=True)
+    return record
 
 
 def _set_aside(folder: Path) -> Path:
@@ -255,17 +258,21 @@ def _set_aside(folder: Path) -> Path:
 
 
 def _write_array(path: Path, array: NDArray[Any], *, pack: Any) -> None:
-    """One thread only: with more, blocks lie in the file in the order they happened to end."""
+    """Pack an array and write it.
+
+    One thread only: with more, blocks lie in the file in the order they happened to end. Not
+    written by blosc2 itself, which says nothing useful, or nothing at all, when the disk is full.
+    """
     extra = (1,) * (array.ndim - 3)
     chunks = extra + tuple(max(1, min(CHUNK, n)) for n in array.shape[-3:])
-    blosc2.asarray(
+    packed = blosc2.asarray(
         np.ascontiguousarray(array),
-        urlpath=str(path),
-        mode="w",
+        contiguous=True,
         chunks=chunks,
         blocks=tuple(min(BLOCK, n) for n in chunks),
         cparams=blosc2.CParams(codec=CODEC, clevel=LEVEL, filters=[pack], nthreads=1),
     )
+    path.write_bytes(packed.to_cframe())
 
 
 def _npz(table: MaskTable) -> bytes:
