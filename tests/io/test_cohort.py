@@ -172,6 +172,22 @@ def test_what_lies_in_the_folder_of_results_is_passed_over(tmp_path: Path) -> No
     assert cohort.left_out == ()
 
 
+@pytest.mark.parametrize("record", ['{"verb": "segment"}', '{"verb": "export"}', "{", "[]"])
+def test_what_segment_wrote_is_no_scan_unless_its_folder_is_given(
+    tmp_path: Path, record: str
+) -> None:
+    touch(tmp_path, "a.nii", "liver/a.nii", "liver/b.nii")
+    (tmp_path / "liver" / "record.json").write_text(record)
+    written = "segment" in record
+    cohort = find_cohort([tmp_path])
+    assert [case.case_id for case in cohort.cases] == (
+        ["a"] if written else ["a", "liver_a", "liver_b"]
+    )
+    told = [entry.files for entry in cohort.left_out if entry.reason == "a segmentation by mass3d"]
+    assert told == [2] * written
+    assert [case.case_id for case in find_cases([tmp_path / "liver"])] == ["a", "b"]
+
+
 def test_files_that_are_no_scans_are_left_out_with_a_reason(tmp_path: Path) -> None:
     touch(tmp_path, "a.mhd", "a.raw", "notes.txt", ".hidden")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")

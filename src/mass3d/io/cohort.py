@@ -24,10 +24,11 @@ from mass3d.io.layouts import IMAGES, ImageFile, LabelFiles, case_ids, is_label,
 from mass3d.io.names import DETACHED, SUFFIXES, case_id_of, is_image_name
 from mass3d.io.pairing import pair_labels
 from mass3d.io.sniff import is_zip
-from mass3d.record import file_hash, text_hash
+from mass3d.record import file_hash, read_json, text_hash
 
 NO_IMAGE = "no image by name and content"
 PAIRED = "a label of a scan"
+RESULT = "a segmentation by mass3d"
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ class _Heap:
     labels: list[ImageFile] = field(default_factory=list)
     dicom: list[DicomFile] = field(default_factory=list)
     others: list[LeftOut] = field(default_factory=list)
+    results: dict[Path, bool] = field(default_factory=dict)  # folder -> whether `segment` wrote it
 
 
 def _sorted_out(paths: Sequence[Path], apart_from: Path | None) -> _Heap:
@@ -180,12 +182,25 @@ def _add_named(heap: _Heap, file: Path) -> None:
 
 def _add_image(heap: _Heap, image: ImageFile) -> None:
     reason = reason_against(image)
-    if is_label(image):
+    folder = image.path.parent
+    if folder not in heap.results:
+        heap.results[folder] = folder != image.root and _is_result(folder)
+    if heap.results[folder]:
+        heap.others.append(LeftOut(image.path, RESULT))
+    elif is_label(image):
         heap.labels.append(image)
     elif reason:
         heap.others.append(LeftOut(image.path, reason))
     else:
         heap.scans.append(image)
+
+
+def _is_result(folder: Path) -> bool:
+    """Whether a folder holds what `mass3d segment` has found, by the record beside it."""
+    try:
+        return read_json(folder / "record.json").get("verb") == "segment"
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _add_other(heap: _Heap, image: ImageFile) -> None:
@@ -197,15 +212,15 @@ def _add_other(heap: _Heap, image: ImageFile) -> None:
         heap.scans.append(image)
 
 
-def _labels_above(paths: Sequence[Path], known: Iterable[ImageFile]) -> list[ImageFile]:
+def _labels_above(paths: Sequence[Path], known: Sequence[ImageFile]) -> list[ImageFile]:
     """The labels of a folder imagesTr, imagesTs or imagesVal that was given itself."""
-    seen = {label.path.resolve() for label in known}
     found = []
     for path in paths:
         split = IMAGES.fullmatch(path.absolute().name)
         top = path.absolute().parent
         folder = top / f"labels{split['split'] or ''}" if split else top
         if split and path.is_dir() and folder.is_dir():
+            seen = {label.path.resolve() for label in known}
             files = [file for file in _files(folder) if file.resolve() not in seen]
             found += [ImageFile(file, top) for file in files if is_image_name(file)]
     return found
@@ -227,7 +242,7 @@ def _told(heap: _Heap, labels: Mapping[Path, str]) -> Iterator[LeftOut]:
     every = [*others, *(LeftOut(path, reason) for path, reason in labels.items())]
     alike: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for entry in every:
-        if entry.reason in {NO_IMAGE, PAIRED}:
+        if entry.reason in {NO_IMAGE, PAIRED, RESULT}:
             alike[entry.path.parent, entry.reason].append(entry.path)
         else:
             yield entry
