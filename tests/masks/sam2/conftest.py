@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub.constants as hub
@@ -10,10 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mass3d.masks.sam2.settings import Sam2Config
-from sam2_models import bright_sam2, random_edgetam, random_sam2, save
-
-MEAN, STD = -100.0, 300.0  # of the stored CT
+from sam2_models import MEAN, STD, bright_sam2, random_edgetam, random_sam2, save
 
 
 @pytest.fixture(autouse=True)
@@ -42,11 +38,11 @@ def edgetam(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def balls() -> tuple[NDArray[np.bool_], ...]:
-    """Two balls in different slices of a scan of (36, 40, 48) voxels."""
+    """Two balls that share few slices, whichever way a scan is cut, of (36, 40, 48) voxels."""
     d, h, w = np.indices((36, 40, 48))
     return (
-        (d - 11) ** 2 + (h - 20) ** 2 + (w - 15) ** 2 < 7**2,
-        (d - 24) ** 2 + (h - 20) ** 2 + (w - 34) ** 2 < 8**2,
+        (d - 11) ** 2 + (h - 14) ** 2 + (w - 15) ** 2 < 7**2,
+        (d - 24) ** 2 + (h - 25) ** 2 + (w - 32) ** 2 < 8**2,
     )
 
 
@@ -58,21 +54,3 @@ def scan(balls: tuple[NDArray[np.bool_], ...]) -> NDArray[np.float32]:
     raw[balls[0] | balls[1]] = 400
     raw += np.random.default_rng(0).normal(0, 5, raw.shape)
     return ((np.clip(raw, -991, 500) - MEAN) / STD).astype(np.float32)
-
-
-@pytest.fixture
-def settings() -> Callable[..., Sam2Config]:
-    """Settings that are quick, with others on top."""
-
-    def make(checkpoint: Path, **others: object) -> Sam2Config:
-        quick = {
-            "checkpoint": str(checkpoint),
-            "device": "cpu",
-            "points_per_side": 2,
-            "crop_layers": 0,
-            "interval_mm": 20.0,
-            "min_seeds": 2,
-        }
-        return Sam2Config.model_validate({**quick, **others})
-
-    return make
