@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +64,16 @@ def test_objects_of_a_scan_become_masks(
     assert (found.table.voxels * 8 >= 500).all()
 
 
-def test_seeds_that_find_the_same_object_leave_one_mask(
-    bright: Path, scan: NDArray[np.float32]
-) -> None:
-    one_ball = scan[18:32]
-    few = run(one_ball, quick(bright, min_seeds=3, max_iou=0.8))
-    many = run(one_ball, quick(bright, min_seeds=3, max_iou=1.0))
-    assert len(many) > len(few)
-    for mask in (few.mask(row) for row in range(len(few))):
-        overlaps = [dice(mask, few.mask(row)) for row in range(len(few))]
-        assert sorted(overlaps)[-2] <= 2 * 0.8 / 1.8  # Dice of an IoU of 0.8
+def test_of_masks_that_overlap_too_much_one_stays(random: Path, slab: NDArray[np.float32]) -> None:
+    def overlaps(masks: MaskSet) -> list[float]:
+        whole = [masks.mask(row) for row in range(len(masks))]
+        return sorted((a & b).sum() / (a | b).sum() for a, b in combinations(whole, 2))
+
+    every = run(slab, quick(random, max_iou=1.0))
+    limit = overlaps(every)[-1] - 1e-6
+    few = run(slab, quick(random, max_iou=limit))
+    assert 0 < len(few) < len(every)
+    assert overlaps(few)[-1] <= limit
 
 
 @pytest.mark.parametrize("kind", ["random", "edgetam"])
@@ -100,11 +101,10 @@ def test_the_same_call_gives_the_same_bytes_with_a_work_folder_and_without(
     assert same(run(slab, quick(random), work=tmp_path), expected)  # all of it read back
 
 
-@pytest.mark.parametrize("chunk", [1, 3])
 def test_masks_do_not_depend_on_how_many_are_followed_at_once(
-    chunk: int, random: Path, slab: NDArray[np.float32]
+    random: Path, slab: NDArray[np.float32]
 ) -> None:
-    assert same(run(slab, quick(random, objects_per_chunk=chunk)), run(slab, quick(random)))
+    assert same(run(slab, quick(random, objects_per_chunk=1)), run(slab, quick(random)))
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
@@ -146,11 +146,10 @@ def test_what_was_kept_is_not_taken_for_another_scan_or_other_settings(
     assert len(list(tmp_path.iterdir())) == len(variants)
 
 
-@pytest.mark.parametrize("axis", ["coronal", "sagittal"])
-def test_a_scan_can_be_cut_along_any_axis(
-    axis: str, bright: Path, scan: NDArray[np.float32], balls: Balls
+def test_a_scan_can_be_cut_along_another_axis(
+    bright: Path, scan: NDArray[np.float32], balls: Balls
 ) -> None:
-    found = run(scan, quick(bright, axes=(axis,)))
+    found = run(scan, quick(bright, axes=("coronal",)))
     for ball in balls:
         assert max(dice(found.mask(row), ball) for row in range(len(found))) > 0.8
 
@@ -161,16 +160,13 @@ def test_several_axes_add_their_masks(random: Path, slab: NDArray[np.float32]) -
     assert set(map(int, one.table.voxels)) < set(map(int, both.table.voxels))
 
 
-@pytest.mark.parametrize("modality", ["mr", "pet"])
-def test_other_modalities_are_shown_by_percentiles(
-    modality: str, bright: Path, balls: Balls
-) -> None:
+def test_other_modalities_are_shown_by_percentiles(bright: Path, balls: Balls) -> None:
     d, h, w = np.indices(balls[0].shape)
     raw = 40.0 * ((h - 19.5) ** 2 + (w - 23.5) ** 2 < 19**2) + 0.0 * d
     raw[balls[0] | balls[1]] = 150
     raw += np.random.default_rng(1).uniform(0, 2, raw.shape)
     image = ((raw - 50) / 40).astype(np.float32)
-    found = run(image, quick(bright), modality=modality, mean=50.0, std=40.0)
+    found = run(image, quick(bright), modality="mr", mean=50.0, std=40.0)
     for ball in balls:
         assert max(dice(found.mask(row), ball) for row in range(len(found))) > 0.8
 

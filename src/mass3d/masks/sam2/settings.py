@@ -89,7 +89,7 @@ class Sam2Config(Config):
     """Of two masks of the case that overlap more, the one of better predicted quality stays."""
     max_masks: int = Field(default=1000, ge=1)
     """Most masks of a case; the best by predicted quality stay."""
-    points_per_batch: int = Field(default=64, ge=1)
+    points_per_batch: int = Field(default=32, ge=1)
     """Prompts at once; fewer take less memory."""
     objects_per_chunk: int = Field(default=64, ge=1)
     """Masks followed at once; fewer take less memory and more time."""
