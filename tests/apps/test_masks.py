@@ -22,7 +22,7 @@ from mass3d.store.reader import Store
 from mass3d.volume.volume import Volume
 
 SHAPE = (20, 24, 22)
-OTHER = MaskConfig(hierarchy=HierarchyConfig(other=HierarchyConfig().other[:1]))
+OTHER = MaskConfig(hierarchy=HierarchyConfig(mr=HierarchyConfig().mr[:1]))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from mass3d.masks.hierarchy import HierarchyConfig
 from mass3d.volume.intensity import Intensity
 from mass3d.volume.volume import Volume
 
-FEW = HierarchyConfig(other=HierarchyConfig().other[:1])
+FEW = HierarchyConfig(mr=HierarchyConfig().mr[:1])
 
 
 def scan() -> Scan:

@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from mass3d.io.phantom import draw_phantom
 from mass3d.masks.hierarchy import HierarchyConfig, TreeConfig, propose, windowed
 from mass3d.masks.layers import MaskSet
+from mass3d.masks.merge import merge
 from mass3d.masks.quality import best_dice
-from mass3d.masks.select import SelectionConfig
+from mass3d.masks.regions import build_graph
+from mass3d.masks.select import SelectionConfig, select_nodes
 from oracles.masks import laminar
 
 SIDE = 24
@@ -72,6 +75,28 @@ def test_masks_of_one_layer_are_nested_or_disjoint_and_keep_to_the_limits() -> N
         assert all(laminar(a, b) for i, a in enumerate(shown) for b in shown[:i])
 
 
+def test_a_layer_is_made_of_the_unions_of_regions_that_the_tree_says() -> None:
+    image, _ = balls()
+    fraction = windowed(image, "wide", "ct")
+    graph = build_graph(fraction, 0.5)
+    assert graph is not None
+    parents, altitudes = merge(graph, "volume")
+    leaves = len(graph.size)
+    below = [{leaf} for leaf in range(leaves)] + [set() for _ in range(len(parents) - leaves)]
+    for node, parent in enumerate(parents[:-1]):
+        below[parent] |= below[node]
+    size = np.array([graph.size[list(found)].sum() for found in below])
+    config = SelectionConfig(min_mm3=0, max_masks=40, min_in_body=0)
+    nodes, _ = select_nodes(
+        parents, altitudes, size=size, in_body=np.ones(len(size)), voxel_mm3=8.0, config=config
+    )
+    tree = TreeConfig(window="wide", sigma_vox=0.5, merging="volume")
+    masks = masks_of(image, ct=(tree,), selection=config)
+    wanted = {np.isin(graph.regions, [r + 1 for r in below[n]]).tobytes() for n in nodes}
+    assert {masks.mask(row).tobytes() for row in range(len(masks))} == wanted
+    assert {0, *np.unique(masks.ranks)} == set(range(masks.ranks.max() + 1))
+
+
 def test_equal_scans_give_equal_masks() -> None:
     image, _ = balls()
     first, second = masks_of(image), masks_of(image)
@@ -107,3 +132,11 @@ def test_windows_are_fixed_for_ct_and_relative_for_the_others() -> None:
     raw = np.array([-2000.0, -160.0, 40.0, 240.0, 3000.0], np.float32)
     np.testing.assert_allclose(windowed(raw, "soft", "ct"), [0, 0, 0.5, 1, 1])
     np.testing.assert_allclose(windowed(raw, "full", "mr"), (raw + 2000) / 5000)
+    np.testing.assert_allclose(windowed(raw, "root", "pet"), np.sqrt((raw + 2000) / 5000))
+
+
+def test_a_window_of_another_modality_is_refused() -> None:
+    tree = {"window": "bone", "sigma_vox": 0.5, "merging": "edge"}
+    assert HierarchyConfig.model_validate({"ct": [tree]}).ct[0].window == "bone"
+    with pytest.raises(ValidationError, match="bone is no window of it; there are full, root"):
+        HierarchyConfig.model_validate({"mr": [tree]})

@@ -69,3 +69,34 @@ def test_too_many_masks_are_thinned_evenly_over_sizes_best_first(most: int) -> N
     assert len(sizes) == min(most, 3)
     if most >= 3:
         assert 13 in nodes  # survives from 0.3 to the root at 1.0; its twin 12 only from 0.5
+
+
+def slow_chain(seed: int, leaves: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Parents, altitudes and sizes of a region that swallows one small region after another."""
+    rng = np.random.default_rng(seed)
+    nodes = 2 * leaves - 1
+    parents = np.arange(nodes)
+    parents[0] = parents[1] = leaves
+    parents[2:leaves] = np.arange(leaves + 1, nodes)
+    parents[leaves:-1] = np.arange(leaves + 1, nodes)
+    size = np.concatenate([rng.integers(1, 40, leaves), np.zeros(leaves - 1)]).astype(float)
+    for node in range(nodes - 1):
+        size[parents[node]] += size[node]
+    altitudes = np.concatenate([np.zeros(leaves), np.cumsum(rng.random(leaves - 1))])
+    return parents, altitudes, size
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_a_slow_chain_no_two_nearly_equal_regions_stay_and_the_best_does(seed: int) -> None:
+    parents, altitudes, size = slow_chain(seed)
+    config = SelectionConfig(min_mm3=0, min_vox=1, max_share=1.0, min_growth=1.4)
+    nodes, scores = select_nodes(
+        parents, altitudes, size=size, in_body=np.ones(len(size)), voxel_mm3=1.0, config=config
+    )
+    kept = set(nodes.tolist())
+    for node in kept:
+        around = int(parents[node])
+        while around != parents[around]:
+            assert around not in kept or size[around] >= 1.4 * size[node]
+            around = int(parents[around])
+    assert scores.max() == 1.0

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import higra as hg
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from mass3d.config import Config
 from mass3d.masks.layers import MaskSet, concatenate, empty, encode_tree
@@ -27,15 +27,19 @@ from mass3d.volume.volume import Modality
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
-WindowName = Literal["soft", "narrow", "wide", "bone", "full", "low", "high"]
+WindowName = Literal["soft", "narrow", "wide", "bone", "full", "root", "low", "high"]
 
-# CT windows in HU; MR and PET windows as fractions of the scan's own clipped range.
-WINDOWS: Final[dict[WindowName, tuple[float, float]]] = {
+# CT windows in HU.
+WINDOWS_HU: Final[dict[WindowName, tuple[float, float]]] = {
     "soft": (-160.0, 240.0),
     "narrow": (-40.0, 160.0),
     "wide": (-991.0, 500.0),
     "bone": (50.0, 500.0),
+}
+# MR and PET windows, as fractions of the scan's own clipped range.
+WINDOWS: Final[dict[WindowName, tuple[float, float]]] = {
     "full": (0.0, 1.0),
+    "root": (0.0, 1.0),  # and the square root of it: dark tissues apart, whatever a coil's shading
     "low": (0.0, 0.5),
     "high": (0.4, 1.0),
 }
@@ -46,7 +50,8 @@ class TreeConfig(Config):
     """One tree, which becomes one layer."""
 
     window: WindowName
-    """Intensities that matter; those outside are clipped to its ends."""
+    """Intensities that matter; those outside are clipped to its ends. For CT soft, narrow, wide or
+    bone; for MR and PET full, root (its square root), low or high."""
     sigma_vox: float = Field(ge=0.3)
     """Smoothing of the gradient that the regions are cut from; less than 0.3 is no smoothing."""
     merging: Merging
@@ -63,25 +68,43 @@ class HierarchyConfig(Config):
     """Settings of the `hierarchy` engine."""
 
     ct: tuple[TreeConfig, ...] = _trees(
-        ("soft", 0.3, "edge"),
-        ("bone", 1.0, "contrast"),
-        ("narrow", 0.3, "area"),
-        ("narrow", 1.0, "volume"),
-        ("bone", 1.0, "volume"),
-        ("wide", 0.5, "contrast"),
+        ("soft", 0.5, "edge"),
+        ("soft", 0.5, "contrast"),
+        ("soft", 0.5, "volume"),
+        ("narrow", 0.5, "balanced"),
+        ("narrow", 1.0, "edge"),
+        ("bone", 1.0, "balanced"),
     )
     """Trees of a CT."""
-    other: tuple[TreeConfig, ...] = _trees(
-        ("full", 0.3, "edge"),
-        ("low", 0.5, "volume"),
+    mr: tuple[TreeConfig, ...] = _trees(
+        ("full", 1.0, "contrast"),
         ("full", 1.0, "volume"),
-        ("full", 0.5, "contrast"),
-        ("high", 0.5, "dynamics"),
-        ("full", 0.3, "area"),
+        ("full", 0.5, "volume"),
+        ("low", 0.5, "contrast"),
+        ("high", 0.5, "contrast"),
+        ("root", 0.3, "edge"),
     )
-    """Trees of MR and PET."""
+    """Trees of an MR."""
+    pet: tuple[TreeConfig, ...] = _trees(
+        ("root", 0.5, "balanced"),
+        ("low", 1.0, "volume"),
+        ("high", 1.0, "volume"),
+        ("full", 0.5, "contrast"),
+    )
+    """Trees of a PET."""
     selection: SelectionConfig = SelectionConfig()
     """Which nodes of a tree become masks."""
+
+    @field_validator("ct", "mr", "pet")
+    @classmethod
+    def _windows_of_the_modality(
+        cls, trees: tuple[TreeConfig, ...], info: ValidationInfo
+    ) -> tuple[TreeConfig, ...]:
+        known = WINDOWS_HU if info.field_name == "ct" else WINDOWS
+        strange = [tree.window for tree in trees if tree.window not in known]
+        if strange:
+            raise ValueError(f"{strange[0]} is no window of it; there are {', '.join(known)}")
+        return trees
 
 
 def propose(
@@ -101,7 +124,7 @@ def propose(
     raw = image * np.float32(std) + np.float32(mean)
     body = fill_axial(_tissue(raw, modality))
     layers: list[MaskSet] = []
-    trees = config.ct if modality == "ct" else config.other
+    trees = {"ct": config.ct, "mr": config.mr, "pet": config.pet}[modality]
     for (window, sigma_vox), alike in groupby(trees, key=lambda t: (t.window, t.sigma_vox)):
         layers += _layers(
             windowed(raw, window, modality),
@@ -117,13 +140,15 @@ def propose(
 
 def windowed(raw: NDArray[np.float32], window: WindowName, modality: Modality) -> Floats:
     """Raw intensities as fractions of a window, clipped to [0, 1]."""
-    low, high = WINDOWS[window]
-    if modality != "ct":
+    if modality == "ct":
+        low, high = WINDOWS_HU[window]
+    else:
         bottom, top = float(raw.min()), float(raw.max())
-        low, high = bottom + low * (top - bottom), bottom + high * (top - bottom)
+        low, high = (bottom + share * (top - bottom) for share in WINDOWS[window])
     fraction = raw - np.float32(low)
     fraction /= np.float32(max(high - low, 1e-6))
-    return np.clip(fraction, 0, 1, out=fraction)
+    np.clip(fraction, 0, 1, out=fraction)
+    return np.sqrt(fraction, out=fraction) if window == "root" else fraction
 
 
 def _tissue(raw: NDArray[np.float32], modality: Modality) -> NDArray[np.bool_]:

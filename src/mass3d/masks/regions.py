@@ -20,7 +20,7 @@ from scipy import ndimage, sparse
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 
-BLOCK_VOX: Final = 2**21  # voxels that are worked on at a time
+BLOCK_VOX: Final = 2**19  # voxels that are worked on at a time
 
 
 @dataclass(frozen=True)

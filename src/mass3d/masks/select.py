@@ -27,7 +27,7 @@ class SelectionConfig(Config):
     """Least share of a mask that lies in the body."""
     min_growth: float = Field(default=1.1, ge=1)
     """A mask and the next larger one around it differ in size by at least this factor."""
-    max_masks: int = Field(default=1000, ge=1)
+    max_masks: int = Field(default=2000, ge=1)
     """Most masks of one layer."""
 
 
