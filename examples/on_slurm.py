@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         walltime=given.walltime,
         job_script_prologue=[given.prologue] if given.prologue else [],
         worker_extra_args=["--no-dashboard"],
-        scheduler_options={"dashboard_address": None},
+        scheduler_options={"dashboard_address": ":0"},  # any free port: there may be others
     ) as cluster:
         if given.show:
             sys.stdout.write(cluster.job_script())

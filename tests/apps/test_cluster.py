@@ -14,8 +14,9 @@ import pytest
 from distributed import Client
 
 import mass3d
-from mass3d.apps import cluster, prepare
+from mass3d.apps import cluster, inspect, prepare
 from mass3d.apps.cluster import Home
+from mass3d.apps.inspect import InspectConfig
 from mass3d.apps.pool import run_cases
 from mass3d.apps.prepare import PrepareConfig
 from mass3d.errors import ConfigError
@@ -135,6 +136,11 @@ def test_a_killed_worker_of_a_running_cluster_changes_no_byte(
     assert [fault.where for fault in expected.faults] == ["text"]
     assert len(expected.prepared) == 5
     assert contents(Path("store")) == contents(Path("expected"))
+    facts = {
+        name: inspect.run(InspectConfig.model_validate({"inputs": (scans,), name: value}))
+        for name, value in (("workers", 1), ("scheduler", site.address))
+    }
+    assert facts["scheduler"] == facts["workers"]
 
 
 def test_a_worker_that_cannot_do_the_same_as_this_process_is_refused_by_name(
