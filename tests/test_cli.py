@@ -397,5 +397,5 @@ def test_a_tiny_scan_is_inspected_in_a_process_of_its_own(tmp_path: Path) -> Non
         "from mass3d.cli import main; main()", "inspect", str(tmp_path), "--workers", "1"
     )
     assert done.returncode == 0
-    assert "Read 1 scans" in done.stdout
+    assert "Read 1 scan " in done.stdout
     assert done.stderr.splitlines() == ["inspect 1/1"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import signal
 from importlib.metadata import version
@@ -27,7 +28,11 @@ from mass3d.record import (
 )
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -190,6 +195,13 @@ def test_equal_records_are_equal_bytes_that_people_can_read(tmp_path: Path) -> N
     assert text == (tmp_path / "b.json").read_text()
     assert text.splitlines()[:2] == ["{", '  "a": {']
     assert text.endswith("}\n")
+
+
+def test_numbers_that_json_lacks_are_null(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"a": math.nan, "b": [1.5, (math.inf,)], "c": {"d": -math.inf, "e": "NaN"}})
+    json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert read_json(path) == {"a": None, "b": [1.5, [None]], "c": {"d": None, "e": "NaN"}}
 
 
 def test_an_unwritable_record_leaves_the_old_one(tmp_path: Path) -> None:

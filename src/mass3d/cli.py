@@ -228,7 +228,7 @@ def evaluate(
 @app.command()
 def inspect(
     inputs: Scans = None,
-    output: Annotated[Path | None, _output("Folder for inspect.json.")] = None,
+    output: Annotated[Path | None, _output("Folder for inspect.json and the page.")] = None,
     modality: ModalityName = None,
     workers: Workers = None,
     scheduler: Scheduler = None,

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -99,13 +100,27 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, payload: Mapping[str, object]) -> None:
-    """Write `payload` as sorted, indented JSON, atomically."""
+    """Write `payload` as `json_bytes`, atomically."""
     write_bytes(path, json_bytes(payload))
 
 
 def json_bytes(payload: Mapping[str, object]) -> bytes:
-    """`payload` as a file of sorted, indented JSON."""
-    return (json.dumps(payload, indent=2, sort_keys=True) + "\n").encode()
+    """`payload` as a file of sorted, indented JSON.
+
+    Numbers that are NaN or infinite become null: JSON has no word for them, and a file that other
+    programs cannot read is worth less than a gap in it.
+    """
+    text = json.dumps(_finite(payload), indent=2, sort_keys=True, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def _finite(value: object) -> object:
+    """The value with None for every number that JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from mass3d.apps.outcome import Fault, Report, left_out_sentence
+from mass3d.apps.facts import CaseFacts, Look, Looked, look_at
+from mass3d.apps.fingerprint import (
+    ModalityFacts,
+    StructureFacts,
+    modality_facts,
+    structure_facts,
+)
+from mass3d.apps.inspect_page import write_inspect_page
+from mass3d.apps.label_facts import Names
+from mass3d.apps.outcome import (
+    Fault,
+    Report,
+    counted,
+    left_out_sentence,
+    mended_sentence,
+    write_provenance,
+)
 from mass3d.apps.pool import run_cases
 from mass3d.apps.prepare import readable_grids, reading_bytes
+from mass3d.apps.remarks import Remark, find_leaks, find_remarks
 from mass3d.config import Config
-from mass3d.io.cohort import CaseFile, find_cohort
+from mass3d.errors import DataError
+from mass3d.io.cohort import PAIRED, CaseFile, find_cohort
+from mass3d.io.dataset import read_ignored, read_table
 from mass3d.io.dicom.series import LeftOut
-from mass3d.io.read import read_volume
 from mass3d.record import write_json
-from mass3d.volume.geometry import SourceGrid
-from mass3d.volume.intensity import modality_of
+from mass3d.volume.geometry import Grid
 from mass3d.volume.spacing import automatic_spacing_mm
 from mass3d.volume.volume import Modality
 
-LETTERS = ("SI", "AP", "RL")  # of the canonical axes (D, H, W), each way
-SHOWN = 200  # rows of the table on the screen; inspect.json has all
+SHOWN = 200  # rows of the table on the screen; inspect.json and the page have all
+WIDEST = 1000  # letters of a line in a file
+NAMED = 4  # cases of a remark that are named on the screen
+FILE_VOXELS = 5e5  # what a file costs beside its voxels, in voxels
+POOL_VOXELS = 1e9  # fewer are looked at here before other processes would have started
 
 
 class InspectConfig(Config):
@@ -34,28 +58,14 @@ class InspectConfig(Config):
     inputs: tuple[Path, ...] = Field(min_length=1)
     """Scans, folders of scans, or archives (.zip) of DICOM."""
     output: Path | None = None
-    """Folder for inspect.json; None writes nothing."""
+    """Folder for inspect.json and inspect.html; None writes nothing."""
     modality: Modality | Literal["auto"] = "auto"
     """Kind of scan; auto goes by DICOM tags, else by the name of each file and its histogram."""
     workers: int | None = Field(default=None, ge=1)
-    """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
+    """Processes; None takes as many as cores and memory allow where the cohort is large enough to
+    be worth it, 1 works in this very process."""
     scheduler: str | None = None
     """Address of a running dask scheduler, whose workers are used instead of processes here."""
-
-
-@dataclass(frozen=True)
-class CaseFacts:
-    """What one scan is."""
-
-    file: str
-    shape: tuple[int, int, int]  # voxels along (D, H, W)
-    spacing_mm: tuple[float, float, float]  # along (D, H, W)
-    orientation: str  # towards which side each axis of the file grows, such as RAS
-    modality: Modality
-    modality_from: str  # "setting", "tags", "name" or "histogram"
-    lowest: float
-    highest: float
-    mended: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,10 @@ class InspectReport(Report):
     """What a cohort is."""
 
     cases: dict[str, CaseFacts]
+    modalities: dict[Modality, ModalityFacts]
+    structures: tuple[StructureFacts, ...]
     spacing_mm: float  # that `prepare` would choose
+    remarks: tuple[Remark, ...] = ()  # what is odd, but no fault
     left_out: tuple[LeftOut, ...] = ()  # files that are part of no scan, and why
     faults: tuple[Fault, ...] = ()
 
@@ -71,87 +84,168 @@ class InspectReport(Report):
         """One paragraph for people."""
         kinds = Counter(facts.modality for facts in self.cases.values())
         told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        mended = sum(bool(facts.mended) for facts in self.cases.values())
+        labels = sum(facts.label is not None for facts in self.cases.values())
+        mended = {name: facts.mended for name, facts in self.cases.items()}
         return (
-            f"Read {len(self.cases)} scans ({told or 'none'}); {len(self.faults)} faults"
-            + (f", {mended} scans mended" if mended else "")
-            + f". Prepare would resample to {self.spacing_mm:g} mm."
-            + left_out_sentence(self.left_out)
+            f"Read {counted(len(self.cases), 'scan')} ({told or 'none'}), {labels} with a label; "
+            f"{counted(len(self.faults), 'fault')}, {counted(len(self.remarks), 'remark')}. "
+            f"Prepare would resample to {self.spacing_mm:g} mm."
+            f"{mended_sentence(mended)}{left_out_sentence(self.left_out)}"
         )
 
     def show(self, console: Console) -> None:
-        """The table of cases, the summary and every fault."""
-        console.print(self._table())
+        """The table of cases, the summary, every fault and every remark."""
+        table = self._table()
+        if not console.is_terminal:  # a file or a pipe has no edge at which to break lines
+            wide = console.options.update(max_width=WIDEST)
+            console.width = max(console.width, console.measure(table, options=wide).maximum)
+        console.print(table)
         if len(self.cases) > SHOWN:
             console.print(f"... and {len(self.cases) - SHOWN} more.", highlight=False)
         super().show(console)
+        for remark in self.remarks:
+            text = Text(f"  {len(remark.cases)} x ", style="bold yellow")
+            text.append(f"{remark.message}: {_named(remark)}", "")
+            console.print(text, soft_wrap=not console.is_terminal)
+
+    def plain(self) -> dict[str, object]:
+        """JSON-able form."""
+        return asdict(self) | {"left_out": [entry.plain() for entry in self.left_out]}
 
     def _table(self) -> Table:
-        heads = ("case", "shape", "spacing mm", "axes", "modality", "intensity", "mended")
-        table = Table(*heads)
+        table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+        table.add_column("case", overflow="fold", min_width=12)
+        for head in ("shape", "spacing mm", "axes", "modality", "values", "label"):
+            table.add_column(head)
         for name, facts in list(self.cases.items())[:SHOWN]:
             table.add_row(
                 name,
                 " x ".join(str(n) for n in facts.shape),
                 " x ".join(f"{edge:.3g}" for edge in facts.spacing_mm),
                 facts.orientation,
-                f"{facts.modality} ({facts.modality_from})",
-                f"{facts.lowest:.4g} to {facts.highest:.4g}",
-                " ".join(facts.mended),
+                facts.modality,
+                f"{facts.intensity.lowest:.4g} to {facts.intensity.highest:.4g}",
+                _label_cell(facts),
             )
         return table
 
 
-@dataclass(frozen=True)
-class _Job:
-    case: CaseFile
-    modality: Modality | Literal["auto"]
-
-
 def run(config: InspectConfig) -> InspectReport:
-    """Read every scan; all faults are told at once. Raises `DataError` for a bad path."""
-    cohort = find_cohort(config.inputs)
-    cases = cohort.cases
-    grids = readable_grids(cases)
+    """Read every scan and its label; all faults are told at once.
+
+    Raises `DataError` for a bad path or a folder without scans.
+    """
+    cohort = find_cohort(config.inputs, apart_from=config.output)
+    jobs, broken_tables = _jobs(config, cohort.cases)
+    grids = readable_grids(cohort.cases)
     outcomes = run_cases(
-        _inspect,
-        {case.case_id: _Job(case, config.modality) for case in cases},
-        workers=config.workers,
+        look_at,
+        jobs,
+        workers=config.workers or _here(config, cohort.cases, grids),
         scheduler=config.scheduler,
         title="inspect",
         bytes_each=reading_bytes(grids),
     )
+    looked = {name: found for name, found in outcomes.items() if isinstance(found, Looked)}
+    cases = {name: found.facts for name, found in looked.items()}
     report = InspectReport(
-        cases={name: facts for name, facts in outcomes.items() if isinstance(facts, CaseFacts)},
+        cases=cases,
+        modalities=modality_facts(cases),
+        structures=structure_facts(cases),
         spacing_mm=automatic_spacing_mm(grids),
-        left_out=cohort.left_out,
-        faults=tuple(found for found in outcomes.values() if isinstance(found, Fault)),
+        remarks=find_remarks(cases),
+        left_out=tuple(entry for entry in cohort.left_out if entry.reason != PAIRED),
+        faults=(*broken_tables, *_faults(outcomes), *find_leaks(cases)),
     )
     if config.output is not None:
-        left_out = [entry.plain() for entry in report.left_out]
-        write_json(config.output / "inspect.json", asdict(report) | {"left_out": left_out})
+        _write(config, report, looked)
     return report
 
 
-def orientation(source: SourceGrid) -> str:
-    """Towards which side each axis of the file grows: RAS, LPS, ..."""
-    letters = [""] * 3
-    for axis, (file_axis, flipped) in enumerate(zip(source.permutation, source.flips, strict=True)):
-        letters[file_axis] = LETTERS[axis][flipped]
-    return "".join(letters)
+def _jobs(
+    config: InspectConfig, cases: Sequence[CaseFile]
+) -> tuple[dict[str, Look], tuple[Fault, ...]]:
+    """What to look at, and the faults of the files that name the structures, one for each."""
+    tables = {case.label.table for case in cases if case.label}
+    named = {table: _names(table, config.inputs) for table in sorted(filter(None, tables))}
+    jobs = {}
+    for case in cases:
+        names = named.get(case.label.table) if case.label and case.label.table else None
+        jobs[case.case_id] = Look(
+            case=case,
+            file=below(config.inputs, case.path),
+            modality=config.modality,
+            names=None if isinstance(names, Fault) else names,
+            picture=config.output is not None,
+        )
+    return jobs, tuple(found for found in named.values() if isinstance(found, Fault))
 
 
-def _inspect(job: _Job) -> CaseFacts:
-    volume = read_volume(job.case.scan)
-    modality, told_by = modality_of(volume) if job.modality == "auto" else (job.modality, "setting")
-    return CaseFacts(
-        file=job.case.path.name,
-        shape=volume.grid.shape,
-        spacing_mm=volume.spacing_mm,
-        orientation=orientation(volume.source),
-        modality=modality,
-        modality_from=told_by,
-        lowest=float(volume.voxels.min()),
-        highest=float(volume.voxels.max()),
-        mended=volume.mended,
+def _names(table: Path, inputs: Sequence[Path]) -> Names | Fault:
+    try:
+        return Names(read_table(table), read_ignored(table.parent))
+    except DataError as error:
+        return Fault(below(inputs, table), str(error))
+
+
+def below(inputs: Sequence[Path], path: Path) -> str:
+    """A file as seen from the folder that was given, wherever that lies."""
+    for root in inputs:
+        if path.is_relative_to(root) and path != root:
+            return path.relative_to(root).as_posix()
+    return path.name
+
+
+def _here(config: InspectConfig, cases: Sequence[CaseFile], grids: Sequence[Grid]) -> int | None:
+    """1 where this process alone is done sooner, else None."""
+    files = sum(1 + (len(case.label.paths) if case.label else 0) for case in cases)
+    voxels = sum(math.prod(grid.shape) for grid in grids) / max(len(grids), 1)
+    small = files * (voxels + FILE_VOXELS) < POOL_VOXELS
+    return 1 if small and config.scheduler is None else None
+
+
+def _faults(outcomes: Mapping[str, Looked | Fault]) -> Iterator[Fault]:
+    """Of scans that cannot be read and of labels that cannot be used, in the order of cases."""
+    for name, found in outcomes.items():
+        if isinstance(found, Fault):
+            yield found
+        else:
+            yield from (Fault(name, message) for message in found.faults)
+
+
+def _write(config: InspectConfig, report: InspectReport, looked: Mapping[str, Looked]) -> None:
+    assert config.output is not None
+    write_json(config.output / "inspect.json", report.plain())
+    write_inspect_page(
+        config.output / "inspect.html",
+        looked,
+        summary=report.summary(),
+        faults=report.faults,
+        remarks=report.remarks,
+        modalities=report.modalities,
+        structures=report.structures,
+        left_out=report.left_out,
     )
+    write_provenance(
+        config.output,
+        "inspect",
+        config,
+        cases=len(report.cases),
+        remarks=len(report.remarks),
+        faults=[asdict(fault) for fault in report.faults],
+    )
+
+
+def _named(remark: Remark) -> str:
+    """The first cases of a remark with their figures."""
+    told = [f"{name} ({figures})" if figures else name for name, figures in remark.cases.items()]
+    more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
+    return ", ".join(told[:NAMED]) + more
+
+
+def _label_cell(facts: CaseFacts) -> str:
+    """How many structures a label holds, of how many; or nothing."""
+    if facts.label is None:
+        return "-"
+    there = len(facts.label.voxels) - len(facts.label.missing)
+    return f"{there} of {len(facts.label.voxels)} structures"

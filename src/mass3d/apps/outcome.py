@@ -43,9 +43,16 @@ class Report:
 
     def show(self, console: Console) -> None:
         """The summary, then every fault on a line of its own."""
-        console.print(self.summary(), highlight=False, markup=False)
+        whole = not console.is_terminal  # a file or a pipe has no edge at which to break lines
+        console.print(self.summary(), highlight=False, markup=False, soft_wrap=whole)
         for fault in self.faults:
-            console.print(Text(f"  {fault.where}: ", style="bold red").append(fault.message, ""))
+            line = Text(f"  {fault.where}: ", style="bold red").append(fault.message, "")
+            console.print(line, soft_wrap=whole)
+
+
+def counted(number: int, thing: str) -> str:
+    """1 fault, 2 faults."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def left_out_sentence(left_out: Iterable[LeftOut]) -> str:

@@ -34,6 +34,7 @@ def render(template: str, **content: object) -> str:
         "jpeg_uri": jpeg_uri,
         "css": css,
         "decimals": decimals,
+        "significant": significant,
     }
     return environment.get_template(template).render(version=VERSION, **content)
 
@@ -41,3 +42,8 @@ def render(template: str, **content: object) -> str:
 def decimals(value: float, places: int = 2) -> str:
     """A number with so many decimals; a dash where there is none."""
     return "–" if math.isnan(value) else f"{value:.{places}f}"
+
+
+def significant(value: float, digits: int = 4) -> str:
+    """A number with so many digits that count: 0.9375, 512, 12.5."""
+    return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"

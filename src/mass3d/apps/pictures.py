@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import colorsys
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,13 +81,24 @@ def best_plane(label: NDArray[np.integer[Any]], spacing_mm: Sequence[float]) -> 
     Axial, unless the voxels are much longer along another axis: then the slices as acquired.
     """
     axis = int(np.argmax(spacing_mm)) if max(spacing_mm) > 1.5 * min(spacing_mm) else 0
-    values = [v for v in np.unique(label) if v > 0]
-    if not values:
-        return Plane(axis, label.shape[axis] // 2)
-    others = tuple(a for a in range(3) if a != axis)
-    areas = np.stack([(label == v).sum(axis=others) for v in values])  # (S, slices)
-    shares = areas / areas.max(axis=1, keepdims=True)
-    return Plane(axis, int(np.argmax(np.sqrt(shares).sum(axis=0))))
+    return Plane(axis, best_slices(label)[axis])
+
+
+def best_slices(label: NDArray[np.integer[Any]]) -> tuple[int, int, int]:
+    """Along each axis, the slice that shows most structures of (D, H, W), and most of them.
+
+    The middle where there is none.
+    """
+    scores = [np.zeros(length) for length in label.shape]
+    for value, box in enumerate(ndimage.find_objects(label), start=1):
+        if box is None:
+            continue
+        region = label[box] == value
+        for axis, score in enumerate(scores):
+            areas = region.sum(axis=tuple(other for other in range(3) if other != axis))
+            score[box[axis]] += np.sqrt(areas / areas.max())
+    d, h, w = (int(np.argmax(score)) if score.any() else len(score) // 2 for score in scores)
+    return d, h, w
 
 
 def grey_range(image: NDArray[np.floating[Any]]) -> tuple[float, float]:
@@ -121,6 +132,38 @@ def draw(
         canvas += overlay.fill * inside * (colour - canvas)
         canvas += overlay.line * _outline(soft)[..., None] * (colour - canvas)
     return np.asarray(np.clip(canvas, 0, 255), np.uint8)
+
+
+def three_views(
+    image: NDArray[np.floating[Any]],
+    *,
+    slices: tuple[int, int, int],
+    spacing_mm: Sequence[float],
+    grey: tuple[float, float],
+    label: NDArray[np.integer[Any]] | None = None,
+    colours: Mapping[int, Colour] | None = None,
+    size: int = 160,
+) -> Rgb:
+    """Axial, coronal and sagittal slices of (D, H, W) side by side: (size, 3 * size, 3).
+
+    Each fills a black square, with the structures of the label that have a colour over it.
+    """
+    views = np.zeros((size, 3, size, 3), np.uint8)
+    for axis, index in enumerate(slices):
+        plane = Plane(axis, index)
+        pixels, (down, across) = plane.cut(image), plane.pixel_mm(spacing_mm)
+        height_mm, width_mm = pixels.shape[0] * down, pixels.shape[1] * across
+        overlays: list[Overlay] = []
+        if label is not None:
+            section = plane.cut(label)
+            shown = {v: colour for v, colour in (colours or {}).items() if (section == v).any()}
+            overlays = label_overlays(section, shown)
+        width = max(1, round(size * min(1.0, width_mm / height_mm)))
+        view = draw(pixels, pixel_mm=(down, across), grey=grey, overlays=overlays, width=width)
+        view = view[:size]
+        top, left = (size - view.shape[0]) // 2, (size - width) // 2
+        views[top : top + view.shape[0], axis, left : left + width] = view
+    return views.reshape(size, 3 * size, 3)
 
 
 def _enlarge(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:

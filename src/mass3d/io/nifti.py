@@ -38,6 +38,7 @@ from mass3d.io.sniff import GZIP
 from mass3d.volume.geometry import Shape, skew_deg
 
 DAMAGE = (HeaderDataError, OSError, EOFError, zlib.error, ValueError, OverflowError)
+HEADERS: Final[dict[int, Any]] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 LENGTH_UNITS: Final = {1: "metres", 3: "micrometres"}  # other codes: mm or not said
 MOST_DIMENSIONS = 7
 AGREE_VOX = 0.1  # where header fields differ by less of a voxel, they agree
@@ -81,12 +82,12 @@ def _opened(path: Path) -> Iterator[BufferedIOBase]:
 def _read_header(path: Path, stream: BufferedIOBase) -> Any:
     """The header as it is, of either version."""
     size = stream.read(4)
-    second = 540 in {int.from_bytes(size, "little"), int.from_bytes(size, "big")}
-    kind: Any = nib.Nifti2Header if second else nib.Nifti1Header
+    big = int.from_bytes(size, "big") in HEADERS
+    kind = HEADERS[int.from_bytes(size, "big" if big else "little")]
     block = size + stream.read(kind.sizeof_hdr - 4)
     if len(block) < kind.sizeof_hdr:
         raise damaged(path, f"it ends within the header, after {len(block)} bytes")
-    return kind(block, check=False)
+    return kind(block, endianness=">" if big else "<", check=False)
 
 
 def _geometry(path: Path, header: Any) -> tuple[Shape, Fit, tuple[str, ...]]:
@@ -153,6 +154,8 @@ def _read_voxels(path: Path, header: Any, stream: BufferedIOBase) -> NDArray[Any
     if dtype.fields is not None or dtype.kind == "c":
         raise not_grey(path, "colour or complex voxels")
     offset = header.get_data_offset()
+    if offset < header.sizeof_hdr:  # some tools then take 348, some 352, and nibabel 0
+        raise damaged(path, f"its voxels begin at byte {offset}, within the header")
     promised = offset + int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
     there = path.stat().st_size
     if promised > there * (MOST_PACKED if isinstance(stream, gzip.GzipFile) else 1):
