@@ -245,6 +245,20 @@ def test_bids_gives_scans_of_the_anatomy_and_labels_of_derivatives(tmp_path: Pat
     }
 
 
+def test_source_data_of_bids_are_the_same_scans_once_more(tmp_path: Path) -> None:
+    tree(tmp_path, "ds/sub-1/anat/sub-1_T1w.nii", "ds/sourcedata/sub-1/x.nii")
+    dicoms.series(tmp_path / "ds" / "sourcedata" / "sub-1" / "dicom")
+    assert len(find_cohort([tmp_path]).cases) == 3  # it might be a folder of that name
+    tree(tmp_path, "ds/dataset_description.json")
+    cohort = find_cohort([tmp_path])
+    assert [case.case_id for case in cohort.cases] == ["ds_sub-1_T1w"]
+    told = [
+        e.files for e in cohort.left_out if e.reason == "source data of BIDS, converted beside it"
+    ]
+    assert sorted(told) == [1, 5]
+    assert len(find_cohort([tmp_path / "ds" / "sourcedata"]).cases) == 2
+
+
 def test_the_same_bids_ids_come_from_the_dataset_and_from_one_subject(tmp_path: Path) -> None:
     tree(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", "sub-02/anat/sub-02_T1w.nii.gz")
     ids = [case.case_id for case in find_cohort([tmp_path]).cases]
@@ -325,6 +339,8 @@ def test_totalsegmentator_is_a_case_per_folder_with_a_mask_per_structure(tmp_pat
         ("p/x_t1.nii", "p/x_seg.nii", "p_x_t1"),
         ("p/images/x.nii", "p/labels/x_0000.nii", "p_x"),
         ("x_0000.nii", "x_gt.nii", "x"),
+        ("images/x.nii", "Ground Truth/x.nii", "x"),
+        ("imagesTr/x_0000.nii", "gt_segmentations/x.nii", "x"),
         ("images/x.nii", "labels/x/x_seg.nii", "x"),
         ("images/x.nii", "labels/x/seg.nii", "x"),
     ],

@@ -9,7 +9,9 @@ from typing import Final
 
 from mass3d.io.names import LABEL, stem_of
 
+DATASET: Final = "dataset_description.json"
 DERIVATIVES: Final = "derivatives"
+SOURCES: Final = "sourcedata"  # as it came, DICOM above all; the dataset holds it converted
 # what a derivative adds to the name of its source
 ADDED: Final = frozenset({"space", "res", "den", "label", "desc", "atlas", "seg", "hemi"})
 ON_ITS_SOURCE: Final = frozenset({"orig", "individual", "native"})  # spaces of one's own grid

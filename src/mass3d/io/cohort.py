@@ -20,7 +20,15 @@ from mass3d.io.dicom.series import (
     name_series,
     safe_name,
 )
-from mass3d.io.layouts import IMAGES, ImageFile, LabelFiles, case_ids, is_label, reason_against
+from mass3d.io.layouts import (
+    IMAGES,
+    SOURCE,
+    ImageFile,
+    LabelFiles,
+    case_ids,
+    is_label,
+    reason_against,
+)
 from mass3d.io.names import DETACHED, SUFFIXES, case_id_of, is_image_name
 from mass3d.io.pairing import pair_labels
 from mass3d.io.sniff import is_zip
@@ -29,6 +37,7 @@ from mass3d.record import file_hash, read_json, text_hash
 NO_IMAGE = "no image by name and content"
 PAIRED = "a label of a scan"
 RESULT = "a segmentation by mass3d"
+TOLD_TOGETHER = {NO_IMAGE, PAIRED, RESULT, SOURCE}  # for every folder; others file by file
 
 
 @dataclass(frozen=True)
@@ -204,7 +213,8 @@ def _is_result(folder: Path) -> bool:
 
 
 def _add_other(heap: _Heap, image: ImageFile) -> None:
-    parts, reason = _dicom_parts(image.path)
+    against = reason_against(image)
+    parts, reason = ([], against) if against else _dicom_parts(image.path)
     heap.dicom.extend(parts)
     if not parts and reason:
         heap.others.append(LeftOut(image.path, reason))
@@ -242,7 +252,7 @@ def _told(heap: _Heap, labels: Mapping[Path, str]) -> Iterator[LeftOut]:
     every = [*others, *(LeftOut(path, reason) for path, reason in labels.items())]
     alike: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for entry in every:
-        if entry.reason in {NO_IMAGE, PAIRED, RESULT}:
+        if entry.reason in TOLD_TOGETHER:
             alike[entry.path.parent, entry.reason].append(entry.path)
         else:
             yield entry

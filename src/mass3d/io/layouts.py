@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mass3d.io.bids import DERIVATIVES, NO_SCANS, bids_name, subject_folder
+from mass3d.io.bids import DATASET, DERIVATIVES, NO_SCANS, SOURCES, bids_name, subject_folder
 from mass3d.io.dataset import read_channels, read_table
 from mass3d.io.dicom.series import safe_name
 from mass3d.io.names import CHANNEL, LABEL, case_id_of, stem_of
 
 IMAGES: Final = re.compile(r"images?(?P<split>tr|ts|val)?", re.IGNORECASE)
 LABELS: Final = re.compile(
-    r"(?:labels?(?:tr|ts|val)?|masks?|seg(?:mentation)?s?|gt)", re.IGNORECASE
+    r"labels?(?:tr|ts|val)?|masks?|seg(?:mentation)?s?|annotations?|predictions?"
+    r"|gt|gt_segmentations|ground[-_ ]?truth|nnunet_results",
+    re.IGNORECASE,
 )
+SOURCE: Final = "source data of BIDS, converted beside it"
 TABLE: Final = "dataset.json"
 OWN_MASKS: Final = "segmentations"  # of TotalSegmentator, beside one of:
 OWN_SCANS: Final = frozenset({"ct", "mri"})
@@ -77,13 +80,21 @@ def is_label(file: ImageFile) -> bool:
 
 
 def reason_against(file: ImageFile) -> str:
-    """Why an image that is no label is no scan either; empty for a scan."""
+    """Why a file that is no label is no scan either; empty for a scan."""
+    if SOURCES in file.way and _has_sources(file):
+        return SOURCE
     bids = bids_name(file.path)
     if bids is None:
         return ""
     if DERIVATIVES in file.way:
         return "a derivative of BIDS, no scan as it was taken"
     return f"{bids.folder} of BIDS, no scan of the anatomy" if bids.folder in NO_SCANS else ""
+
+
+def _has_sources(file: ImageFile) -> bool:
+    """Whether the folder of source data belongs to a dataset of BIDS below the root."""
+    sources = next(folder for folder in file.path.parents if folder.name == SOURCES)
+    return (sources.parent / DATASET).exists()
 
 
 def case_ids(scans: Iterable[ImageFile]) -> dict[ImageFile, str]:
