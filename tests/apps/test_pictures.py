@@ -10,12 +10,14 @@ from mass3d.apps.pictures import (
     Overlay,
     Plane,
     best_plane,
+    best_slices,
     css,
     draw,
     grey_range,
     mask_overlays,
     png_uri,
     structure_colours,
+    three_views,
 )
 from mass3d.masks.layers import encode
 
@@ -38,6 +40,43 @@ def test_the_best_plane_shows_most_structures() -> None:
 
 def test_thick_slices_are_shown_as_acquired_and_an_empty_label_shows_the_middle() -> None:
     assert best_plane(np.zeros((6, 8, 5), np.uint8), (1, 3, 1)) == Plane(1, 4)
+
+
+def test_the_best_slices_show_most_structures_along_every_axis() -> None:
+    label = np.random.default_rng(0).integers(0, 3, (7, 6, 5)).astype(np.uint16)
+    label[:, 2] = 0
+    for axis, found in enumerate(best_slices(label)):
+        sections = np.moveaxis(label, axis, 0)
+        areas = np.array([[(section == v).sum() for section in sections] for v in (1, 2)])
+        scores = np.sqrt(areas / areas.max(axis=1, keepdims=True)).sum(axis=0)
+        assert scores[found] == scores.max()
+    assert best_slices(np.zeros((7, 6, 5), np.uint8)) == (3, 3, 2)
+
+
+def test_three_views_lie_side_by_side_in_squares_and_in_proportion() -> None:
+    image = np.ones((10, 20, 40), np.float32)
+    label = np.zeros(image.shape, np.uint8)
+    label[4, 10, :] = 1  # seen from above and from the front, a point from the side
+    views = three_views(
+        image,
+        slices=(4, 10, 20),
+        spacing_mm=(4.0, 1.0, 1.0),
+        grey=(0, 1),
+        label=label,
+        colours={1: (255, 0, 0), 2: (0, 255, 0)},
+        size=40,
+    )
+    assert views.shape == (40, 120, 3)
+    axial, coronal, sagittal = np.split(views, 3, axis=1)
+    filled = [view.any(axis=2) for view in (axial, coronal, sagittal)]
+    assert [(int(f.any(1).sum()), int(f.any(0).sum())) for f in filled] == [
+        (20, 40),  # 20 x 40 mm
+        (40, 40),  # 40 x 40 mm
+        (40, 20),  # 40 x 20 mm
+    ]
+    red = [int((view[..., 0] > view[..., 1]).any(0).sum()) for view in (axial, coronal)]
+    assert red == [40, 40]
+    assert (views[..., 2] <= views[..., 0]).all()
 
 
 def test_a_drawing_is_square_in_millimetres_and_grey_without_overlays() -> None:

@@ -104,6 +104,7 @@ def test_a_structure_that_nearly_all_others_have_is_missed_more_loudly() -> None
     cases = {
         f"c{i}": facts(sha256=str(i), label=label(cord=20.0, cyst=float(i % 2))) for i in range(20)
     }
+    cases |= {f"e{i}": facts(label=label(cord=0.0), sha256=f"e{i}") for i in range(9)}  # empty
     found = messages(**cases, odd=facts(label=label(cord=0.0, cyst=1.0)))
     assert found["lacks a structure that nearly all others have"] == {"odd": "cord"}
     assert set(found["lacks structures"]) == {f"c{i}" for i in range(0, 20, 2)}

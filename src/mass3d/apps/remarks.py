@@ -228,24 +228,23 @@ def _odd_volumes(cases: Mapping[str, CaseFacts]) -> Iterator[tuple[str, Note]]:
 
 
 def _missing(cases: Mapping[str, CaseFacts]) -> Iterator[tuple[str, Note]]:
-    """Structures that a label names but does not hold, unless it is empty, which says it all."""
+    """Structures that a label names but does not hold; of empty labels that is said already."""
     for name, volumes in _volumes(cases):
         absent = [case for case, ml in volumes.items() if ml == 0]
         rare = len(absent) <= MOST_FAR * len(volumes)
         message = "lacks a structure that nearly all others have" if rare else "lacks structures"
         for case in absent:
-            label = cases[case].label
-            if label and not label.empty:
-                yield case, (message, name)
+            yield case, (message, name)
 
 
 def _volumes(cases: Mapping[str, CaseFacts]) -> Iterator[tuple[str, dict[str, float]]]:
-    """Every structure of every dataset with its volume (ml) in each label that names it."""
+    """Every structure of every dataset, and its ml in each label that names it and is not empty."""
     held_by = datasets(cases)
     found: dict[tuple[str, str], dict[str, float]] = {}
     for case, facts in cases.items():
-        for name, ml in facts.label.ml.items() if facts.label else ():
-            found.setdefault((held_by[case], name), {})[case] = ml
+        if facts.label and not facts.label.empty:
+            for name, ml in facts.label.ml.items():
+                found.setdefault((held_by[case], name), {})[case] = ml
     for (_, name), volumes in found.items():
         yield name, volumes
 
