@@ -411,15 +411,15 @@ def _nifti_shape(content: bytes) -> tuple[int, ...]:
 
 
 def campaign(
-    seed: int, count: int, *, keep: Path, processes: int = 2
+    seed: int, count: int, *, keep: Path, start: int = 0, processes: int = 2
 ) -> tuple[list[Finding], Counter[str]]:
     """Read `count` mutants in child processes; what was found, and how often what came of them."""
-    bounds = np.linspace(0, count, processes + 1).astype(int).tolist()
+    bounds = np.linspace(start, start + count, processes + 1).astype(int).tolist()
     findings: list[Finding] = []
     outcomes: Counter[str] = Counter()
     running = [_start(seed, *ends, keep) for ends in pairwise(bounds)]
     while running:
-        child, start, stop, place = running.pop(0)
+        child, stop, place = running.pop(0)
         out, _ = child.communicate()
         for line in out.splitlines():
             entry = json.loads(line)
@@ -430,7 +430,7 @@ def campaign(
         if child.returncode == 0:
             continue
         if child.returncode > 0:
-            raise RuntimeError(f"the child that began at {start} failed; see its traceback")
+            raise RuntimeError(f"the child of {place.name} failed; see its traceback")
         index = int.from_bytes(place.read_bytes()[:8], "little")
         died = f"the process died of {signal.Signals(-child.returncode).name}"
         findings.append(_kept(seed, index, died, keep))
@@ -439,9 +439,7 @@ def campaign(
     return findings, outcomes
 
 
-def _start(
-    seed: int, start: int, stop: int, keep: Path
-) -> tuple[subprocess.Popen[str], int, int, Path]:
+def _start(seed: int, start: int, stop: int, keep: Path) -> tuple[subprocess.Popen[str], int, Path]:
     keep.mkdir(parents=True, exist_ok=True)
     place = keep / f"place-{start}"
     place.write_bytes(bytes(8))
@@ -460,7 +458,7 @@ def _start(
     child = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
     )
-    return child, start, stop, place
+    return child, stop, place
 
 
 def _worker(seed: int, start: int, stop: int, place: Path, keep: Path) -> None:
@@ -549,7 +547,9 @@ def main() -> int:
     if told.worker:
         _worker(told.seed, told.start, told.start + told.count, told.worker, told.keep)
         return 0
-    findings, outcomes = campaign(told.seed, told.count, keep=told.keep, processes=told.processes)
+    findings, outcomes = campaign(
+        told.seed, told.count, keep=told.keep, start=told.start, processes=told.processes
+    )
     for outcome, number in sorted(outcomes.items()):
         sys.stdout.write(f"{number:7} {outcome}\n")
     for finding in findings:

@@ -74,6 +74,16 @@ def test_instance_numbers_that_go_on_from_another_series_are_not_told(tmp_path: 
     assert read(tmp_path).mended == ()
 
 
+def test_the_instance_number_of_an_enhanced_file_says_nothing_about_its_frames(
+    tmp_path: Path,
+) -> None:
+    path = dicoms.multi_frame(tmp_path / "scan", [0, 2, 4])
+    ds = pydicom.dcmread(path)
+    ds.InstanceNumber = 2
+    ds.save_as(path)
+    assert read_volume(path).mended == ()
+
+
 # --- what tools that anonymise leave ----------------------------------------
 
 

@@ -29,10 +29,11 @@ from mass3d.io.dicom.files import opened
 from mass3d.io.dicom.header import Slice, reading
 
 MULTI_FRAME: Final = "1.2.840.10008.5.1.4.1.1.7.3"  # grey words, without geometry or scale
-# what the GDCM within SimpleITK decodes: JPEG, JPEG-LS, JPEG 2000, RLE
+# JPEG, JPEG-LS and JPEG 2000, which the GDCM within SimpleITK decodes. RLE, which pydicom always
+# decodes where it is sound, is kept from it: of broken segments it dies by a division by zero.
 GDCM: Final = frozenset(
     f"1.2.840.10008.1.2.{end}"
-    for end in ("4.50", "4.51", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91", "5")
+    for end in ("4.50", "4.51", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91")
 )
 PIXEL_TAGS: Final = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
@@ -102,7 +103,7 @@ def _decode(header: Dataset, frames: list[int]) -> list[NDArray[Any]]:
     try:
         return [np.array(plane) for plane in iter_pixels(header, indices=frames)]
     except Exception:  # whatever pydicom's decoders raise, GDCM may know the syntax
-        if not header.file_meta.TransferSyntaxUID.is_encapsulated:
+        if header.file_meta.TransferSyntaxUID not in GDCM:
             raise
         everything = _decode_with_gdcm(header)
         return [everything[frame] for frame in frames]

@@ -196,7 +196,7 @@ def _lost(slices: Iterable[Slice]) -> dict[tuple[str, str], tuple[str, ...]]:
         first = min(part.instance for part in parts)
         if found < most:
             sentence = f"the headers speak of {most} images of this series; {found} were found"
-        elif 1 < first <= found:
+        elif 1 < first <= found and not any(part.frame for part in parts):
             sentence = f"instance numbers begin at {first}: slices before may be missing"
         else:
             sentence = ""
