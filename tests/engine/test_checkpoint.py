@@ -5,6 +5,7 @@ import torch
 
 from mass3d.engine import checkpoint
 from mass3d.errors import ModelError
+from small_disk import run_on_small_disk
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([True, False])}
 
@@ -64,3 +65,28 @@ def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
     for name in ("x", "y"):
         checkpoint.save(tmp_path / name, TENSORS, kind="weights", facts={"b": 1, "a": [2]})
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+FULL = """
+import torch
+from mass3d.engine import checkpoint
+from mass3d.errors import OutputError
+
+mount("size=40k")
+path = disk / "model.safetensors"
+checkpoint.save(path, {"a": torch.zeros(10)}, kind="weights", facts={})
+before = path.read_bytes()
+try:
+    checkpoint.save(path, {"a": torch.zeros(20000)}, kind="weights", facts={})
+    told = ""
+except OutputError as error:
+    told = str(error)
+left = [child.name for child in disk.iterdir()]
+print(json.dumps({"told": told, "left": left, "same": path.read_bytes() == before}))
+"""
+
+
+def test_a_full_disk_is_told_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    found = run_on_small_disk(FULL, tmp_path)
+    assert "model.safetensors: found no space left on device" in found["told"]
+    assert (found["left"], found["same"]) == (["model.safetensors"], True)

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as pack
 from torch import Tensor
 
 from mass3d.errors import ModelError
-from mass3d.record import VERSION, whole_file
+from mass3d.record import VERSION, write_bytes
 
 FORMAT = 1
 
@@ -45,9 +45,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], *, kind: str, facts: Mapping
         "digest": fingerprint,
         "facts": dict(facts),
     }
-    with whole_file(path) as partial:
-        save_file(ready, partial, metadata={"mass3d": json.dumps(header, sort_keys=True)})
-        partial.chmod(0o644)  # safetensors leaves it to its owner alone; a run is to be shared
+    # as bytes, because what safetensors says itself about a full disk is no error of the system
+    write_bytes(path, pack(ready, metadata={"mass3d": json.dumps(header, sort_keys=True)}))
     return fingerprint
 
 

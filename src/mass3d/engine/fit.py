@@ -22,6 +22,7 @@ from mass3d.engine import checkpoint
 from mass3d.engine.ema import Ema
 from mass3d.engine.schedule import SCHEDULES, ScheduleName
 from mass3d.errors import ModelError
+from mass3d.record import write_bytes, writing
 
 Batch = TypeVar("Batch")
 
@@ -194,7 +195,7 @@ def _log(
         key: torch.stack([row[key].float() for row in rows]).mean().item() for key in rows[0]
     }
     figures["lr"] = state.optimizer.param_groups[0]["lr"]
-    with path.open("a") as stream:
+    with writing(path), path.open("a") as stream:
         stream.write(json.dumps({"step": state.step, **figures}) + "\n")
     state.pending.clear()
     for hook in hooks:
@@ -246,7 +247,7 @@ def _cut_metrics(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in path.read_text().splitlines() if _row_step(line) <= step]
-    path.write_text("".join(line + "\n" for line in kept))
+    write_bytes(path, "".join(line + "\n" for line in kept).encode())
 
 
 def _row_step(line: str) -> float:
