@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import blosc2
 import numpy as np
 import pytest
 
@@ -68,6 +69,19 @@ def test_every_finite_half_becomes_the_same_float() -> None:
     np.testing.assert_array_equal(wide[finite], half[finite].astype(np.float32))
     np.testing.assert_array_equal(np.signbit(wide[finite]), np.signbit(half[finite]))
     assert (np.abs(wide[~finite]) > np.finfo(np.float16).max).all()
+
+
+@pytest.mark.parametrize("codec", [blosc2.Codec.ZSTD, blosc2.Codec.BLOSCLZ])
+def test_files_packed_otherwise_are_read_as_well(
+    store_path: Path, reseal: Reseal, codec: blosc2.Codec
+) -> None:
+    path = store_path / "cases/a/image.b2nd"
+    image = Store.open(store_path).case("a").read_image()
+    path.unlink()
+    cparams = blosc2.CParams(codec=codec, clevel=5, filters=[blosc2.Filter.BITSHUFFLE])
+    blosc2.asarray(image.astype(np.float16), urlpath=str(path), cparams=cparams)
+    reseal(store_path)
+    np.testing.assert_array_equal(Store.open(store_path).case("a").read_image(), image)
 
 
 def test_a_pickled_case_reads_the_same(store_path: Path) -> None:
