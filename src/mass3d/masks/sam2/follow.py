@@ -49,7 +49,7 @@ def follow(network: Network, slices: Slices, masks: Sequence[CutMask]) -> Iterat
     it is empty on a slice: what may reappear behind that slice cannot touch the seed.
     """
     seed = masks[0].box[0].start
-    tracks = _start(network, Film(network, slices), seed, masks)
+    tracks = start_tracks(network, Film(network, slices), seed, masks)
     for direction in (1, -1):
         alive = tracks
         for track in tracks:
@@ -69,7 +69,7 @@ def follow(network: Network, slices: Slices, masks: Sequence[CutMask]) -> Iterat
         yield track.finish(seed)
 
 
-def _start(network: Network, film: Film, seed: int, masks: Sequence[CutMask]) -> list[Track]:
+def start_tracks(network: Network, film: Film, seed: int, masks: Sequence[CutMask]) -> list[Track]:
     """A track for each mask, which the model has seen on its own slice."""
     tracks: list[Track] = []
     for mask in masks:
