@@ -171,9 +171,11 @@ def encode(
 def pack(crops: Iterable[CutMask], *, shape: tuple[int, int, int], engine: str) -> MaskSet:
     """As `encode`, for masks that are cut to their boxes within a volume of `shape`."""
     packings: list[_Packing] = []
-    for crop in sorted(crops, key=lambda c: (-c.voxels, -c.score)):  # stable: equal ones in order
+    ordered = sorted(crops, key=lambda c: (-c.voxels, -c.score))  # stable: equal ones in order
+    numbers = np.min_scalar_type(len(ordered))  # masks that cross take many maps at once
+    for crop in ordered:
         if not any(packing.take(crop) for packing in packings):
-            packings.append(_Packing(shape))
+            packings.append(_Packing(shape, numbers))
             packings[-1].take(crop)
     if not packings:
         return empty(shape)
@@ -354,8 +356,8 @@ class _Packing:
     1): a new mask fits if it lies on one number only and the mask of that number contains it.
     """
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        self.smallest = np.zeros(shape, np.int32)
+    def __init__(self, shape: tuple[int, int, int], numbers: np.dtype[Any]) -> None:
+        self.smallest = np.zeros(shape, numbers)
         self.parent: list[int] = []  # numbers; 0 is the outside
         self.voxels: list[int] = []
         self.scores: list[float] = []

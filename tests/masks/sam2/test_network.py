@@ -134,5 +134,6 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ConfigError, match="'cuda', and 0 CUDA devices"):
         choose_device("cuda")
-    with pytest.raises(ConfigError, match="'gpu'"):
-        choose_device("gpu")
+    for name in ("gpu", "mps", "cuda:x", ""):
+        with pytest.raises(ConfigError, match="auto, cpu, cuda or cuda:N"):
+            choose_device(name)

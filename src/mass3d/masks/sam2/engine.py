@@ -19,7 +19,7 @@ from mass3d.masks.layers import Box, CutMask, MaskSet, pack
 from mass3d.masks.sam2.regions import distinct
 from mass3d.masks.sam2.settings import Axis, Sam2Config
 from mass3d.masks.sam2.slices import AXES, Slices, raw_ranges, seed_slices
-from mass3d.masks.sam2.weights import extra_missing, locate, weights_id
+from mass3d.masks.sam2.weights import locate, weights_id
 from mass3d.masks.sam2.work import Work
 from mass3d.record import text_hash
 from mass3d.volume.body import body_mask, fill_axial
@@ -65,11 +65,9 @@ def propose(
 
 
 def _network(config: Sam2Config) -> Network:
+    from mass3d.masks.sam2.network import choose_device, load  # noqa: PLC0415 - torch
+
     folder = locate(config)
-    try:
-        from mass3d.masks.sam2.network import choose_device, load  # noqa: PLC0415 - torch
-    except ImportError as missing:
-        raise extra_missing() from missing
     return load(folder, device=choose_device(config.device), identity=weights_id(config))
 
 

@@ -7,6 +7,7 @@ are made into tensors here instead.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -101,15 +102,14 @@ def choose_device(name: str) -> torch.device:
     """The device of a setting. Raises `ConfigError` where it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ConfigError(
             "setting 'device' of sam2",
             found=repr(name),
             expected="auto, cpu, cuda or cuda:N",
             fix="Correct the value.",
-        ) from error
+        )
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             "setting 'device' of sam2",
