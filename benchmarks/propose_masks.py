@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from support.measure import Row, cpu_seconds, main, memory_gib
+from support.measure import Row, cost, main
 from support.synthetic import ct
 
 from mass3d.masks.hierarchy import HierarchyConfig, propose
@@ -18,18 +18,19 @@ CONFIG = HierarchyConfig()
 
 def measure(small: bool) -> Sequence[Row]:
     """All trees of a CT, for volumes of growing size."""
-    sizes = (0.05, 0.1) if small else (0.5, 1.0, 2.0)
+    sizes = (0.05, 0.1) if small else (1.0, 4.0, 16.0)
     rows, seconds = [], []
     for size in sizes:
         volume = ct(size)
         found: list[MaskSet] = []
-        memory = memory_gib(lambda volume=volume, found=found: found.append(masks_of(volume)))
-        seconds.append(cpu_seconds(lambda volume=volume: masks_of(volume), repeats=1))
+        taken = cost(lambda volume=volume, found=found: found.append(masks_of(volume)))
+        seconds.append(taken.cpu_s)
         what = f"{len(found[0])} masks in {len(found[0].ranks)} layers, {size:g} Mvoxel"
-        per = seconds[-1] / size / len(CONFIG.ct)
+        per = taken.cpu_s / size / len(CONFIG.ct)
+        memory = 1024 * taken.gib / size
         rows += [
             Row(what, per, "CPU-s per Mvoxel and layer", budget="<= 1"),
-            Row(f"memory, {size:g} Mvoxel", 10 * memory / size, "GiB per 10 Mvoxel", budget="<= 1"),
+            Row(f"memory, {size:g} Mvoxel", memory, "MiB per Mvoxel", budget="<= 100"),
         ]
     growth = float(np.log(seconds[-1] / seconds[0]) / np.log(sizes[-1] / sizes[0]))
     return [*rows, Row("exponent of the volume in the time", growth, "", budget="linear: 1")]

@@ -136,12 +136,12 @@ def proposed(scan: Prepared, config: HierarchyConfig) -> MaskSet:
 
 
 def supervoxels(scan: Prepared, count: int) -> MaskSet:
-    """SLIC of all sizes, on the widest window."""
+    """SLIC of all sizes, on the widest window; three of its iterations, for ten take minutes."""
     raw = scan.image * scan.intensity.std + scan.intensity.mean
     image = windowed(raw, "wide" if scan.modality == "ct" else "full", scan.modality)
     return concatenate(
         [
-            flat(slic(image, n_segments=int(n), compactness=0.05, channel_axis=None))
+            flat(slic(image, int(n), compactness=0.05, max_num_iter=3, channel_axis=None))
             for n in numbers(count)
         ]
     )
