@@ -56,6 +56,7 @@ def test_working_in_blocks_leaves_no_seams(monkeypatch: pytest.MonkeyPatch) -> N
     scan = image(1, (30, 12, 11))
     whole = build_graph(scan, 1.0)
     monkeypatch.setattr(regions, "BLOCK_VOX", 1)  # a plane at a time
+    monkeypatch.setattr(regions, "FACE_BLOCKS", 1000)
     planes = build_graph(scan, 1.0)
     assert whole is not None
     assert planes is not None

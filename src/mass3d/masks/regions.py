@@ -21,6 +21,7 @@ Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 
 BLOCK_VOX: Final = 2**19  # voxels that are worked on at a time
+FACE_BLOCKS: Final = 16  # into which the faces between regions are divided, at most
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ def _neighbours(
 ) -> tuple[Integers, Integers, Floats, Floats]:
     """Pairs of touching regions (from 0), the mean gradient on their border and its faces."""
     found: list[tuple[NDArray[Any], ...]] = []
-    for start, stop in _planes(regions.shape):
+    # few blocks, because each counts through all regions
+    for start, stop in _planes(regions.shape, blocks=FACE_BLOCKS):
         a, b, steep = _faces(regions, gradient, start, stop)
         if len(a):
             pairs = Pairs.of(a, b, count=count)
@@ -202,8 +204,13 @@ def _pairs(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     return tuple(before), tuple(behind)
 
 
-def _planes(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Half-open ranges of planes along D, together all, of about `BLOCK_VOX` voxels each."""
+def _planes(shape: tuple[int, ...], *, blocks: int | None = None) -> Iterator[tuple[int, int]]:
+    """Half-open ranges of planes along D, together all, of about `BLOCK_VOX` voxels each.
+
+    Where `blocks` is given, of more voxels each and at most so many.
+    """
     depth = max(1, BLOCK_VOX // (shape[1] * shape[2]))
+    if blocks is not None:
+        depth = max(depth, -(-shape[0] // blocks))
     for start in range(0, shape[0], depth):
         yield start, min(shape[0], start + depth)
