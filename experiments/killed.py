@@ -1,6 +1,6 @@
 """Prepare a folder of datasets undisturbed, and again while killing it; compare every byte.
 
-    python experiments/killed.py DATA -o OUT [--workers 2] [--kills 0.3 0.7]
+    python experiments/killed.py DATA -o OUT [--workers 2] [--spacing auto] [--kills 0.3 0.7]
 
 The second store is killed with SIGKILL when it holds these shares of the cases of the first: the
 first time only the command itself, the other times its workers with it. Each time the same
@@ -29,10 +29,11 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--spacing", default="auto")
     parser.add_argument("--kills", type=float, nargs="*", default=[0.3, 0.7])
     asked = parser.parse_args()
     command = [str(Path(sys.executable).with_name("mass3d")), "prepare", str(asked.data)]
-    command += ["--set", f"workers={asked.workers}", "-o"]
+    command += ["--set", f"workers={asked.workers}", "--spacing", asked.spacing, "-o"]
 
     whole = asked.output / "undisturbed"
     code = to_its_end([*command, str(whole)], "undisturbed")

@@ -413,6 +413,13 @@ def test_a_series_of_dicom_has_its_label_like_a_file(tmp_path: Path, label: str)
     assert labels_of(cohort, tmp_path) == {"p": [label]}
 
 
+def test_a_linked_folder_of_dicom_is_called_by_its_link(tmp_path: Path) -> None:
+    dicoms.series(tmp_path / "far" / "p")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "far")
+    assert [case.case_id for case in find_cohort([tmp_path / "in"]).cases] == ["linked_p"]
+
+
 def test_a_label_beside_several_series_of_one_folder_is_of_none(tmp_path: Path) -> None:
     dicoms.series(tmp_path / "p")
     for path in dicoms.series(tmp_path / "other", seed=1):

@@ -7,6 +7,7 @@ ct.nii.gz) and plain folders. Only names are looked at, and the channels of data
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,16 +105,13 @@ def case_ids(scans: Iterable[ImageFile]) -> dict[ImageFile, str]:
     id depends on the scan and its dataset, not on what else was found.
     """
     scans = list(scans)
-    alone: dict[Path, int] = {}
-    for scan in scans:
-        alone[scan.path.parent] = alone.get(scan.path.parent, 0) + _is_own(scan.path)
+    owners = Counter(scan.path.parent for scan in scans if _is_own(scan.path))
     channels: dict[Path, Mapping[int, str]] = {}
     names = {}
     for scan in scans:
-        own = alone[scan.path.parent] == 1 and _is_own(scan.path)
         parts = [safe_name(folder) for folder in _telling_folders(scan)]
-        if own:
-            parts = parts or [safe_name(scan.path.absolute().parent.name)]
+        if _is_own(scan.path) and owners[scan.path.parent] == 1:
+            parts = parts or [safe_name(scan.path.parent.resolve().name)]
         else:
             parts.append(_own_name(scan.path, channels))
         names[scan] = "_".join(filter(None, parts))

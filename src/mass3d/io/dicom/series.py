@@ -149,14 +149,19 @@ def _case_id(one: Series, roots: Sequence[Path], lone: bool, *, above: int) -> s
 
 def folder_name(path: Path, roots: Sequence[Path], *, above: int = 0) -> str:
     """The way from the root to a folder or archive, as a name; `above` takes more of the root."""
-    place = path.resolve()
+    place = _without_dots(path)
     place = place.with_suffix("") if is_zip(path) else place
-    tops = [root.resolve() for root in roots if place.is_relative_to(root.resolve())]
+    tops = [top for top in map(_without_dots, roots) if place.is_relative_to(top)]
     top = max(tops, key=lambda root: len(root.parts), default=place)
     parts = place.relative_to(top).parts or (place.name,)
     more = place.parts[: len(place.parts) - len(parts)]
     parts = (*more[len(more) - above :], *parts) if above else parts
     return "_".join(filter(None, map(safe_name, parts))) or "dicom"
+
+
+def _without_dots(path: Path) -> Path:
+    """Absolute, and through links as it was found: what a link leads to may have another name."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _without_copies(
