@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from mass3d.masks.layers import MaskSet, encode
@@ -183,3 +184,13 @@ def test_a_scan_without_anything_gives_no_mask(bright: Path) -> None:
     found = run(air, quick(bright))
     assert len(found) == 0
     assert found.shape == (8, 20, 20)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_finds_the_same_objects(
+    bright: Path, scan: NDArray[np.float32], balls: Balls
+) -> None:
+    found = run(scan, quick(bright, device="cuda"))
+    for ball in balls:
+        assert max(dice(found.mask(row), ball) for row in range(len(found))) > 0.85

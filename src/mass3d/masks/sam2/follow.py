@@ -129,7 +129,7 @@ class Track:
         self.session.frames_tracked_per_obj[0].clear()
 
     def step(self, network: Network, index: int, direction: int) -> Tensor:
-        """Logits (1, low, low) of the mask on the next slice."""
+        """Logits (1, h, w) of the mask on the next slice."""
         model = network.model
         logits: Tensor = model(self.session, frame_idx=index, reverse=direction < 0).pred_masks
         outputs = self._outputs

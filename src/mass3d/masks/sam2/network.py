@@ -43,11 +43,6 @@ class Network:
         """Pixels of each side of the square that the model sees."""
         return int(self.model.image_size)
 
-    @property
-    def low(self) -> int:
-        """Pixels of each side of the masks that the model gives."""
-        return int(self.model.prompt_encoder.mask_input_size[0])
-
     def precision(self) -> AbstractContextManager[Any]:
         """bfloat16 where a GPU computes, float32 elsewhere."""
         if self.device.type == "cuda":
@@ -94,7 +89,7 @@ class Network:
 class Decoded:
     """What the model finds at each of P points: several masks, of a part up to the whole."""
 
-    logits: Tensor  # (P, M, low, low), above 0 inside
+    logits: Tensor  # (P, M, h, w), above 0 inside
     quality: Tensor  # (P, M), IoU that the model predicts for its mask
 
 
