@@ -34,7 +34,7 @@ TINY: dict[str, Any] = {
 
 def measure(small: bool) -> Sequence[Row]:
     """What is remembered of one object, of pictures of 128 pixels; then times of the real size."""
-    lengths = (4, 24) if small else (8, 64)
+    lengths = (2, 9) if small else (8, 64)
     ours, plain = (remembered(max(lengths), forget=forget) for forget in (True, False))
     rows = [
         Row(f"remembered after {n} slices", ours[n], "MiB", plain[n], "the library's session")
