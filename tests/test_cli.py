@@ -314,7 +314,8 @@ def test_a_fault_of_the_file_system_is_told_and_ends_with_1(
     taken = tmp_path / "file"
     taken.write_text("")
     assert run("inspect", folder, "--workers", "1", "-o", taken) == 1
-    assert capsys.readouterr().err.endswith(f"error: {taken}: File exists\n")
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"error: {taken / 'inspect.json'}: found file exists; ")
 
 
 def test_a_full_disk_is_told_and_ends_with_1(
