@@ -12,7 +12,8 @@ MIB = 1 << 20
 def work(job: int) -> int:
     """Ten times the job; the second dies, the third is refused, the fourth is a fault of ours.
 
-    Those of a hundred and more take that many MiB of memory for a while.
+    Those of a hundred and more take that many MiB of memory for a second, the largest for much
+    longer than it takes to be killed for it.
     """
     if job == 2:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -22,6 +23,6 @@ def work(job: int) -> int:
         raise ZeroDivisionError("of ours")
     if job >= 100:
         taken = b"x" * (job * MIB)
-        time.sleep(1.0)
+        time.sleep(60.0 if job >= 500 else 1.0)
         del taken
     return job * 10
