@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import Field
+from rich.console import Console
 
 from mass3d.apps.mask_facts import TOGETHER, CaseMasks, case_masks, mean_best_dice
 from mass3d.apps.mask_pictures import proposal_pictures
@@ -86,8 +87,12 @@ class MasksReport(Report):
             f"{new}{len(self.cases)} cases with {min(counts, default=0)} to "
             f"{max(counts, default=0)} masks (median {np.median(counts or [0]):.0f}) "
             f"in {self.store}.{stand_out}{self._dice_sentence()}{notes_sentence(self.notes)}"
-            f" Look at {self.page}."
         )
+
+    def show(self, console: Console) -> None:
+        """The summary and where the page is, then every fault on a line of its own."""
+        super().show(console)
+        console.print(f"Look at {self.page}.", highlight=False, markup=False)
 
     def _dice_sentence(self) -> str:
         """How well masks fit the labels, and of how many cases there are some; or nothing."""

@@ -54,8 +54,8 @@ class Bars:
 
     name: str
     colour: Colour
-    heights: tuple[float, ...]  # shares of the highest bar of all engines
-    most: float  # masks per case of its highest bar
+    heights: tuple[float, ...]  # shares of the highest bar
+    most: float  # masks per case of the highest bar
 
 
 @dataclass(frozen=True)
@@ -197,9 +197,8 @@ def _bars(cases: Mapping[str, CaseMasks], colours: Mapping[str, Colour]) -> list
         / max(1, len(cases))
         for name in colours
     }
-    highest = max((float(count.max()) for count in counts.values()), default=1.0)
     return [
-        Bars(name, colours[name], tuple((count / highest).tolist()), float(count.max()))
+        Bars(name, colours[name], tuple((count / count.max()).tolist()), float(count.max()))
         for name, count in counts.items()
     ]
 
