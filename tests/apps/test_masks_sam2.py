@@ -84,6 +84,7 @@ def cases(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_sam2_adds_its_masks_to_a_store_in_one_process(store: Path, weights: Path) -> None:
     report = run(store, weights)  # nothing said about workers
     assert report.ok

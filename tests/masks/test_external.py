@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mass3d.io.read import read_label
 from mass3d.masks.external import NO_FILES, ExternalConfig, propose
 from mass3d.masks.layers import MaskSet
 from mass3d.volume.geometry import Grid
@@ -116,3 +119,21 @@ def test_a_case_without_files_has_no_masks_and_says_so() -> None:
     masks, notes = run()
     assert len(masks) == 0
     assert notes == (NO_FILES,)
+
+
+@pytest.mark.data
+def test_real_structures_come_back_voxel_by_voxel_one_file_or_many(data_dir: Path) -> None:
+    """61 structures of a CT: as one label map and as a mask each they are the same layer."""
+    label = read_label(data_dir / "abdomen_ct" / "seg.nii.gz")
+    values = [int(value) for value in np.unique(label.voxels) if value]
+    single = [
+        (str(value), replace(label, voxels=(label.voxels == value).astype(np.uint8)))
+        for value in values
+    ]
+    settings = ExternalConfig.model_validate(ALL)
+    whole, _ = propose([("seg", label)], grid=label.grid, config=settings)
+    apart, notes = propose(single, grid=label.grid, config=settings)
+    assert notes == ()
+    np.testing.assert_array_equal(whole.ranks, apart.ranks)
+    assert len(whole.ranks) == 1
+    assert as_set(whole) == {(label.voxels == value).tobytes() for value in values}
