@@ -16,7 +16,7 @@ import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from mass3d.apps.inspect import orientation
+from mass3d.apps.facts import orientation
 from mass3d.errors import DataError
 from mass3d.io.cohort import find_cohort
 from mass3d.io.dicom.series import Series
