@@ -19,6 +19,8 @@ from mass3d.masks.hierarchy import HierarchyConfig
 from mass3d.record import read_json
 from mass3d.store.check import check_store
 from mass3d.store.reader import Store
+from mass3d.store.schema import IndexRecord, read_index
+from mass3d.store.writer import write_index
 from mass3d.volume.volume import Volume
 
 SHAPE = (20, 24, 22)
@@ -273,6 +275,17 @@ def test_what_an_engine_lacks_is_told_before_the_store_is_touched(store: Path) -
     with pytest.raises(ConfigError, match="no engine to add"):
         run(store, add=True)
     assert contents(store) == before
+
+
+def test_an_interrupted_call_must_be_finished_before_another_is_made(
+    store: Path, external: Path
+) -> None:
+    old = read_index(store)
+    settings = old.settings.model_copy(update={"masks": OTHER})
+    write_index(store, IndexRecord.make(settings, old.cases, finished=False))
+    with pytest.raises(StoreError, match="Run the same mass3d masks again"):
+        run(store, masks=from_outside(external), add=True)
+    assert run(store, masks=OTHER).ok
 
 
 def killed_at_flush(store: Path, number: int, masks: object, add: bool) -> None:

@@ -60,11 +60,13 @@ class Store:
         """Open a finished store. Raises `StoreError` for anything else."""
         index = read_index(path)
         if not index.finished:
+            # an interrupted `masks` leaves the table of its cases, a `prepare` an empty one
+            verb = "masks" if index.cases else "prepare"
             raise StoreError(
                 path,
                 found="a store that was not finished",
                 expected="all cases prepared",
-                fix="Run the same mass3d prepare again; it goes on where it was stopped.",
+                fix=f"Run the same mass3d {verb} again; it goes on where it was stopped.",
             )
         if not index.cases:
             raise StoreError(
