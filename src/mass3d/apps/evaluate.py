@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mass3d.apps.outcome import Fault, Report, write_provenance
+from mass3d.apps.outcome import Fault, Report, faults_of, write_provenance
 from mass3d.apps.pool import run_cases
 from mass3d.config import Config
 from mass3d.errors import ConfigError, DataError, Mass3dError
@@ -168,7 +168,7 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     jobs = _jobs(config)
     outcomes = _count_all(config, jobs)
     cases = {name: found for name, found in outcomes.items() if isinstance(found, _Counted)}
-    faults = tuple(found for found in outcomes.values() if isinstance(found, Fault))
+    faults = faults_of(outcomes)
     structures = named or _labelled_values(cases)
     table = _dice_table(cases, structures, absent=config.absent)
     _require_scored(config, table, faults)

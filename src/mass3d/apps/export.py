@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt
 
-from mass3d.apps.outcome import Fault, Report, write_provenance
+from mass3d.apps.outcome import Fault, Report, faults_of, write_provenance
 from mass3d.apps.pool import run_cases
 from mass3d.apps.prepare import bytes_each
 from mass3d.config import Config
@@ -98,7 +98,7 @@ def run(config: ExportConfig) -> ExportReport:
         ),
     )
     done = {name: found for name, found in outcomes.items() if isinstance(found, _Done)}
-    faults += [found for found in outcomes.values() if isinstance(found, Fault)]
+    faults += faults_of(outcomes)
     clipped = {name: found.clipped for name, found in done.items()}
     write_provenance(
         config.output, "export", config, fingerprint=store.fingerprint, clipped_to=clipped

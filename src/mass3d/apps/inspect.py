@@ -28,6 +28,7 @@ from mass3d.apps.outcome import (
     Fault,
     Report,
     counted,
+    faults_of,
     left_out_sentence,
     mended_sentence,
     write_provenance,
@@ -178,7 +179,7 @@ def _jobs(
             names=None if isinstance(names, Fault) else names,
             picture=config.output is not None,
         )
-    return jobs, tuple(found for found in named.values() if isinstance(found, Fault))
+    return jobs, faults_of(named)
 
 
 def _names(table: Path, inputs: Sequence[Path]) -> Names | Fault:

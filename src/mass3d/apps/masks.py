@@ -13,7 +13,7 @@ from rich.console import Console
 from mass3d.apps.mask_facts import TOGETHER, CaseMasks, case_masks, mean_best_dice
 from mass3d.apps.mask_pictures import proposal_pictures
 from mass3d.apps.masks_page import PAGE, PageContent, pictured_cases, write_masks_page
-from mass3d.apps.outcome import Fault, Report, write_provenance
+from mass3d.apps.outcome import Fault, Report, faults_of, write_provenance
 from mass3d.apps.pictures import Picture
 from mass3d.apps.pool import run_cases
 from mass3d.apps.prepare import bytes_each
@@ -140,27 +140,28 @@ def run(config: MasksConfig) -> MasksReport:
         bytes_each=memory,
     )
     cases = {name: found for name, found in outcomes.items() if isinstance(found, CaseMasks)}
+    far = outliers(
+        {name: case.quality for name, case in cases.items()},
+        {name: case.modality for name, case in cases.items()},
+    )
+    pictures = run_cases(
+        _draw,
+        {name: _Look(config.store, name, None) for name in pictured_cases(cases, far)},
+        workers=config.workers,
+        scheduler=config.scheduler,
+        title="draw",
+        bytes_each=memory,
+    )
     output = config.output or config.store / "masks"
     report = MasksReport(
         store=config.store,
         page=output / PAGE,
         cases=cases,
-        outliers=outliers(
-            {name: case.quality for name, case in cases.items()},
-            {name: case.modality for name, case in cases.items()},
-        ),
+        outliers=far,
         changed=changed,
         fingerprint=store.fingerprint,
         labels=config.labels,
-        faults=faults + tuple(found for found in outcomes.values() if isinstance(found, Fault)),
-    )
-    pictures = run_cases(
-        _draw,
-        {name: _Look(config.store, name, None) for name in pictured_cases(cases, report.outliers)},
-        workers=config.workers,
-        scheduler=config.scheduler,
-        title="draw",
-        bytes_each=memory,
+        faults=faults + faults_of(outcomes) + faults_of(pictures),
     )
     _write(report, output, store, pictures)
     write_provenance(output, "masks", config, fingerprint=store.fingerprint)
@@ -237,7 +238,7 @@ def _propose_anew(
         done = {name: found for name, found in outcomes.items() if not isinstance(found, Fault)}
         write_index(config.store, collect_index(config.store, settings, whole=done))
     changed = tuple(name for name, found in done.items() if found)
-    return changed, tuple(found for found in outcomes.values() if isinstance(found, Fault))
+    return changed, faults_of(outcomes)
 
 
 def _added(old: MaskConfig, new: MaskConfig) -> MaskConfig:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict
 from rich.console import Console
@@ -25,6 +26,11 @@ class Fault:
 
     where: str
     message: str
+
+
+def faults_of(outcomes: Mapping[Any, object]) -> tuple[Fault, ...]:
+    """The faults among what became of the cases."""
+    return tuple(found for found in outcomes.values() if isinstance(found, Fault))
 
 
 class Report:

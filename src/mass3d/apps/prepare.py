@@ -14,6 +14,7 @@ from pydantic import Field, FiniteFloat
 from mass3d.apps.outcome import (
     Fault,
     Report,
+    faults_of,
     left_out_sentence,
     mended_sentence,
     write_provenance,
@@ -159,7 +160,7 @@ def run(config: PrepareConfig) -> PrepareReport:
             bytes_each=bytes_each(grids, spacing_mm=settings.preparation.spacing_mm),
             folder=config.output,
         )
-        faults = tuple(found for found in outcomes.values() if isinstance(found, Fault))
+        faults = faults_of(outcomes)
         for fault in faults:
             discard_case(config.output, fault.where)
         done = {name: found for name, found in outcomes.items() if isinstance(found, _Done)}
