@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from mass3d.apps import cluster
@@ -42,6 +44,13 @@ def test_a_case_that_kills_its_worker_or_has_too_little_memory_costs_no_other(
     told = capfd.readouterr().err.splitlines()
     assert told[0] == "2 workers: as asked"
     assert told[1:] == [f"test {number}/9" for number in range(1, 10)]  # and no word of dask
+
+
+def test_processes_leave_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # which dask sets for its own
+    before = dict(os.environ)
+    assert run([0], workers=2) == {"0": 0}
+    assert dict(os.environ) == before
 
 
 def test_one_worker_is_this_process() -> None:

@@ -342,10 +342,11 @@ def test_killed_or_interrupted_with_workers_it_goes_on_later(
     store = tmp_path / "store"
     script = (
         "from pathlib import Path; from mass3d.apps.prepare import PrepareConfig, run\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # not so in the background
         "scans, store = map(Path, sys.argv[1:])\n"
         "run(PrepareConfig(inputs=(scans,), output=store, workers=2))"
     )
-    command = [sys.executable, "-c", "import sys; " + script, str(scans), str(store)]
+    command = [sys.executable, "-c", "import signal, sys; " + script, str(scans), str(store)]
     scratch, here = tmp_path / "scratch", tmp_path / "here"
     scratch.mkdir()
     here.mkdir()

@@ -173,6 +173,7 @@ def _told(workers: int) -> str:
 def _processes(count: int) -> Iterator[Client]:
     """A client of new processes that share the memory; they end with the block or with this one."""
     with (
+        _environment_kept(),
         TemporaryDirectory(prefix="mass3d-") as scratch,
         dask.config.set(LOCAL | {"temporary-directory": scratch}),
         _local_cluster(count) as cluster,
@@ -186,6 +187,21 @@ def _processes(count: int) -> Iterator[Client]:
                 if nanny.pid:
                     os.kill(nanny.pid, signal.SIGKILL)
             raise
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Undo what dask writes into the environment of this very process for its workers.
+
+    OMP_NUM_THREADS=1 is among it, which would keep whatever trains after this on one core.
+    """
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _local_cluster(count: int) -> LocalCluster:
