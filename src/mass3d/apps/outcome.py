@@ -16,7 +16,7 @@ from mass3d.config import Config, to_toml
 from mass3d.io.dicom.series import LeftOut
 from mass3d.record import run_record, write_bytes, write_json
 
-SHOWN = 3  # mended scans that a summary tells in words; case.json has all
+SHOWN = 3  # cases that a summary tells in words; case.json has all
 PLACES = ("output", "workers", "scheduler")  # where and how fast results come, not what they are
 
 
@@ -74,9 +74,14 @@ def left_out_sentence(left_out: Iterable[LeftOut]) -> str:
 
 def mended_sentence(mended: Mapping[str, Sequence[str]]) -> str:
     """How many cases were mended on the way in, and the first of them in words; or nothing."""
-    told = [f"{name}: {'; '.join(sentences)}" for name, sentences in mended.items() if sentences]
+    return cases_sentence("Mended {} scans", mended)
+
+
+def cases_sentence(what: str, sentences: Mapping[str, Sequence[str]]) -> str:
+    """What was found, with the number of cases for {}, and the first of them; or nothing."""
+    told = [f"{name}: {'; '.join(found)}" for name, found in sentences.items() if found]
     more = " ..." if len(told) > SHOWN else ""
-    return f" Mended {len(told)} scans ({'. '.join(told[:SHOWN])}{more})." if told else ""
+    return f" {what.format(len(told))} ({'. '.join(told[:SHOWN])}{more})." if told else ""
 
 
 def write_provenance(folder: Path, verb: str, config: Config, **facts: object) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mass3d.apps.outcome import cases_sentence
 from mass3d.errors import ConfigError, DataError
 from mass3d.io.mask_files import find_mask_files, mask_files_id, require_folders
 from mass3d.io.read import read_label
@@ -19,8 +20,6 @@ from mass3d.store.reader import StoredCase
 from mass3d.store.schema import CaseRecord, EngineRecord, StoreSettings, case_folder
 from mass3d.store.writer import replace_masks, work_folder
 from mass3d.volume.volume import Volume
-
-SHOWN = 3  # cases whose notes a summary tells in words; case.json has all
 
 
 def require_usable(config: MaskConfig) -> None:
@@ -137,11 +136,7 @@ def mask_notes(record: CaseRecord) -> tuple[str, ...]:
 
 def notes_sentence(notes: Mapping[str, tuple[str, ...]]) -> str:
     """In how many cases masks could not be taken, and the first of them in words; or nothing."""
-    told = [f"{name}: {'; '.join(sentences)}" for name, sentences in notes.items() if sentences]
-    more = " ..." if len(told) > SHOWN else ""
-    return (
-        f" Masks to look at in {len(told)} cases ({'. '.join(told[:SHOWN])}{more})." if told else ""
-    )
+    return cases_sentence("Masks to look at in {} cases", notes)
 
 
 def _no_mask(
