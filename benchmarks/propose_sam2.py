@@ -14,8 +14,8 @@ from transformers import Sam2VideoConfig, Sam2VideoInferenceSession, Sam2VideoMo
 
 from mass3d.masks.sam2.automatic import SliceMask
 from mass3d.masks.sam2.crops import point_grid
-from mass3d.masks.sam2.follow import Film, Track, start_tracks
 from mass3d.masks.sam2.network import Network
+from mass3d.masks.sam2.propagate import Film, Track, start_tracks
 from mass3d.masks.sam2.settings import Sam2Config
 from mass3d.masks.sam2.slices import Slices
 

@@ -30,9 +30,9 @@ from support.release import open_release_masks, write_release_masks
 from support.synthetic import Box, Shape, crop, ct, write_store
 from zarr.codecs import BloscCodec, BytesCodec
 
-from mass3d.io.cohort import find_cases
+from mass3d.io.datasets.cohort import find_cases
 from mass3d.io.read import read_volume
-from mass3d.masks.hierarchy import HierarchyConfig, propose
+from mass3d.masks.hierarchy.engine import HierarchyConfig, propose
 from mass3d.masks.layers import MaskSet
 from mass3d.store.reader import StoredCase
 from mass3d.store.writer import BLOCK, CHUNK, CODEC, LEVEL

@@ -14,10 +14,10 @@ from support.synthetic import Shape, image, nested, write_store
 from torch import Tensor
 
 from mass3d.apps.pretrain import initial_network, pair_step
-from mass3d.engine.fit import FitConfig, fit
 from mass3d.model.incontext import InContextNet
 from mass3d.model.presets import PRESETS
 from mass3d.model.task_encoder import masked_mean
+from mass3d.training.fit import FitConfig, fit
 from mass3d.views.draw import ViewConfig
 from mass3d.views.pair import PairMaker
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import mass3d
-from mass3d.io.phantom import STRUCTURES, draw_phantom
 from mass3d.metrics.overlap import dice
+from mass3d.phantom import STRUCTURES, draw_phantom
 from mass3d.volume.volume import Volume
 
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mass3d.record import file_hash
+from mass3d.files import file_hash
 
 POLL_S = 0.05
 

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from skimage.segmentation import slic
 
 from mass3d.apps.prepare import automatic_spacing_mm, readable_grids
-from mass3d.io.cohort import CaseFile, find_cases, find_label
+from mass3d.io.datasets.cohort import CaseFile, find_cases, find_label
 from mass3d.io.read import read_label, read_volume
-from mass3d.masks.hierarchy import HierarchyConfig, propose, windowed
+from mass3d.masks.hierarchy.engine import HierarchyConfig, propose, windowed
 from mass3d.masks.layers import MaskSet, concatenate, encode_tree
 from mass3d.masks.quality import best_dice
 from mass3d.store.writer import as_stored

@@ -27,14 +27,14 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from mass3d.apps.pool import run_cases
 from mass3d.apps.prepare import PrepareConfig, readable_grids, run
-from mass3d.io.cohort import CaseFile, find_cohort, source_hash
-from mass3d.io.phantom import write_phantom_cohort
+from mass3d.execution.pool import run_cases
+from mass3d.files import read_json, write_json
+from mass3d.io.datasets.cohort import CaseFile, find_cohort, source_hash
 from mass3d.io.read import read_volume
 from mass3d.masks.engines import MaskConfig, Scan, identities, propose
 from mass3d.masks.layers import concatenate
-from mass3d.record import read_json, write_json
+from mass3d.phantom import write_phantom_cohort
 from mass3d.store.schema import Source, StoreSettings, case_folder
 from mass3d.store.writer import as_stored, begin, collect_index, open_for_writing, write_case
 from mass3d.volume.preparation import PreparationConfig, prepare_volume

@@ -21,3 +21,34 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real scans: {folder} is not a folder; set MASS3D_TEST_DATA to one")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Raw folder of four training and two test cases."""
+    from mass3d.phantom import write_phantom_cohort  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("cohort")
+    return write_phantom_cohort(folder, cases=4, test_cases=2, seed=0)
+
+
+@pytest.fixture(scope="session")
+def store(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared store of the training scans, at a coarse spacing for speed."""
+    from mass3d.apps import prepare  # noqa: PLC0415
+
+    output = tmp_path_factory.mktemp("prepared") / "store"
+    config = prepare.PrepareConfig(inputs=(cohort / "imagesTr",), output=output, spacing_mm=7.0)
+    assert prepare.run(config).ok
+    return output
+
+
+@pytest.fixture(scope="session")
+def trained(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder of a few steps."""
+    from helpers import pretrain_config  # noqa: PLC0415
+    from mass3d.apps import pretrain  # noqa: PLC0415
+
+    output = tmp_path_factory.mktemp("runs") / "run"
+    assert pretrain.run(pretrain_config(store, output)).ok
+    return output

@@ -39,9 +39,9 @@ import SimpleITK as sitk
 import dicoms
 import scans
 from mass3d.errors import DataError
-from mass3d.io.cohort import find_cohort
+from mass3d.io.datasets.cohort import find_cohort
+from mass3d.io.formats.axes import MOST_TIMES
 from mass3d.io.read import read_grid, read_label, read_volume
-from mass3d.io.regular import MOST_TIMES
 from mass3d.volume.volume import Volume
 
 SPARE_BYTES = 2**29  # of address space, above what the libraries take themselves

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mass3d.apps.pretrain import PretrainConfig
-from mass3d.engine.fit import FitConfig
+from mass3d.training.fit import FitConfig
 
 STEPS = 4
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from mass3d.apps.facts import BINS, PERCENTILES, CaseFacts, Histogram, Intensities, Looked
-from mass3d.apps.label_facts import LabelFacts
+from mass3d.inspection.case import BINS, PERCENTILES, CaseFacts, Histogram, Intensities, Looked
+from mass3d.inspection.label import LabelFacts
 
 USUAL = {"ct": (-1000.0, 1500.0), "mr": (0.0, 900.0), "pet": (0.0, 12.5)}
 

@@ -16,8 +16,8 @@ from scipy import ndimage
 import scans
 from mass3d import cli
 from mass3d.config import Config, resolve
+from mass3d.files import VERSION
 from mass3d.io.write import write_image, write_label
-from mass3d.record import VERSION
 from mass3d.volume.volume import Volume
 
 VERBS = [

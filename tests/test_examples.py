@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mass3d.io.phantom import write_phantom_cohort
+from mass3d.phantom import write_phantom_cohort
 from mass3d.store.reader import Store
 
 ROOT = Path(__file__).resolve().parent.parent

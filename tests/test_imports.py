@@ -17,42 +17,42 @@ SOURCE = Path(mass3d.__file__).parent
 # A room imports only from rooms to its left.
 LINE = (
     "volume",
+    "phantom",
     "io",
     "masks",
     "store",
+    "inspection",
+    "execution",
     "views",
     "model",
     "objective",
-    "engine",
+    "training",
+    "metrics",
     "transfer",
+    "pages",
     "apps",
     "cli",
 )
-EVERYWHERE = {"errors", "config", "record"}  # in this order among themselves: config sees errors
-BESIDE = "metrics"  # for transfer and apps
-MEDICAL = {"volume", "io", "masks", "store", "views"}
-NOT_MEDICAL = ("model", "objective", "engine")
-WITHOUT_TORCH = ("errors", "config", "record", "cli", "volume", "io", "masks", "store", "metrics")
+EVERYWHERE = {"errors", "config", "files"}  # in this order among themselves: config sees errors
+MEDICAL = {"volume", "io", "masks", "store", "views", "inspection"}
+NOT_MEDICAL = ("model", "objective", "training")
+WITHOUT_TORCH = (
+    "errors",
+    "config",
+    "files",
+    "cli",
+    "volume",
+    "io",
+    "masks",
+    "store",
+    "inspection",
+    "metrics",
+)
 # The modules of these rooms that are imported only when the engine that needs a network runs.
-WITH_TORCH = {f"mass3d.masks.sam2.{name}" for name in ("network", "automatic", "follow")}
+WITH_TORCH = {f"mass3d.masks.sam2.{name}" for name in ("network", "automatic", "propagate")}
 
-# An app imports only from those before it. The first are parts, not verbs.
+# A verb imports only from those before it.
 APPS = (
-    "outcome",
-    "progress",
-    "cluster",
-    "pool",
-    "pictures",
-    "page",
-    "label_facts",
-    "facts",
-    "fingerprint",
-    "remarks",
-    "inspect_page",
-    "proposals",
-    "mask_facts",
-    "mask_pictures",
-    "masks_page",
     "prepare",
     "inspect",
     "masks",
@@ -62,8 +62,6 @@ APPS = (
     "task",
     "segment",
     "evaluate",
-    "report",
-    "findings",
     "demo",
 )
 # Verbs whose workers are processes of their own: torch would cost each of them 200 MB.
@@ -78,12 +76,12 @@ OWNERS = {
     "transformers": {"masks"},
     "huggingface_hub": {"masks"},
     "blosc2": {"store"},
-    "lightning_fabric": {"engine"},
+    "lightning_fabric": {"training"},
     "typer": {"cli"},
-    "dask": {"apps"},
-    "distributed": {"apps"},
-    "jinja2": {"apps"},
-    "matplotlib": {"apps"},
+    "dask": {"execution"},
+    "distributed": {"execution"},
+    "jinja2": {"pages"},
+    "matplotlib": {"pages"},
 }
 
 
@@ -143,15 +141,13 @@ def in_room(name: str) -> list[str]:
 
 
 def test_every_module_is_in_a_known_room() -> None:
-    known = {*LINE, *EVERYWHERE, BESIDE, ""}
+    known = {*LINE, *EVERYWHERE, ""}
     assert {room(module) for module in MODULES} == known
 
 
 @pytest.mark.parametrize("name", LINE)
 def test_a_room_imports_only_from_rooms_to_its_left(name: str) -> None:
     allowed = {*LINE[: LINE.index(name)], *EVERYWHERE}
-    if name in {"transfer", "apps"}:
-        allowed.add(BESIDE)
     for module in in_room(name):
         assert rooms_seen_by(module) <= allowed, module
 
@@ -159,11 +155,11 @@ def test_a_room_imports_only_from_rooms_to_its_left(name: str) -> None:
 def test_what_everyone_imports_imports_no_room() -> None:
     assert rooms_seen_by("mass3d.errors") == set()
     assert rooms_seen_by("mass3d.config") <= {"errors"}
-    assert rooms_seen_by("mass3d.record") <= {"errors"}
+    assert rooms_seen_by("mass3d.files") <= {"errors"}
 
 
 def test_metrics_know_nothing_but_arrays() -> None:
-    for module in in_room(BESIDE):
+    for module in in_room("metrics"):
         assert rooms_seen_by(module) <= {"volume", *EVERYWHERE}, module
 
 

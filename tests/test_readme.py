@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import pytest
 
-from mass3d.io.phantom import write_phantom_cohort
+from mass3d.phantom import write_phantom_cohort
 
 ROOT = Path(__file__).resolve().parent.parent
 FEW = {  # what the test adds, for speed

@@ -92,7 +92,7 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Say the version and stop.")] = False,
 ) -> None:
     if version:
-        from mass3d.record import VERSION  # noqa: PLC0415
+        from mass3d.files import VERSION  # noqa: PLC0415
 
         typer.echo(VERSION)
         raise typer.Exit

@@ -8,8 +8,8 @@ import pytest
 from mass3d.apps import demo
 from mass3d.apps.demo import DemoConfig, choose_cohort
 from mass3d.errors import DataError
-from mass3d.io.phantom import STRUCTURES, write_phantom_cohort
-from mass3d.record import write_json
+from mass3d.files import write_json
+from mass3d.phantom import STRUCTURES, write_phantom_cohort
 
 
 @pytest.fixture(scope="module")

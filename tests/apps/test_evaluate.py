@@ -16,9 +16,9 @@ from mass3d.apps.evaluate import EvaluateConfig, EvaluateReport, Seen
 from mass3d.cli import main
 from mass3d.config import build, resolve
 from mass3d.errors import ConfigError, DataError
+from mass3d.files import read_json, write_json
 from mass3d.io.write import write_label
 from mass3d.metrics.statistics import bootstrap_mean, bootstrap_mean_of_means
-from mass3d.record import read_json, write_json
 from mass3d.volume.volume import Volume
 
 EDGES_MM = (2.0, 1.0, 0.5)

@@ -15,7 +15,7 @@ from mass3d.apps.export import ExportConfig, ExportReport, run
 from mass3d.apps.prepare import PrepareConfig
 from mass3d.apps.prepare import run as prepare
 from mass3d.errors import ConfigError, StoreError
-from mass3d.record import read_json
+from mass3d.files import read_json
 from mass3d.store.reader import Store
 
 

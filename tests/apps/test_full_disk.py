@@ -15,7 +15,7 @@ from mass3d.apps.check import CheckConfig
 from mass3d.apps.check import run as check
 from mass3d.apps.prepare import PrepareConfig
 from mass3d.apps.prepare import run as prepare
-from mass3d.io.phantom import write_phantom_cohort
+from mass3d.phantom import write_phantom_cohort
 from small_disk import run_on_small_disk
 
 PAGE = 4096

@@ -17,10 +17,10 @@ import pages
 from mass3d.apps.inspect import InspectConfig, InspectReport, run
 from mass3d.config import resolve
 from mass3d.errors import DataError
-from mass3d.io.phantom import write_phantom_cohort
+from mass3d.files import read_json, write_json
 from mass3d.io.read import read_label
 from mass3d.io.write import write_image, write_label
-from mass3d.record import read_json, write_json
+from mass3d.phantom import write_phantom_cohort
 from mass3d.volume.volume import Volume
 
 

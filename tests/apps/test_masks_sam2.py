@@ -28,7 +28,7 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from mass3d.apps import masks
-from mass3d.masks.sam2 import work
+from mass3d.masks.sam2 import slice_files as work
 
 write, count = work.write_masks, [int(sys.argv[2])]
 def write_and_die(path, found):

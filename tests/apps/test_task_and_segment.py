@@ -11,9 +11,9 @@ import dicoms
 import mass3d
 from helpers import pretrain_config
 from mass3d.apps import pretrain, segment, task
-from mass3d.engine.fit import WEIGHTS
 from mass3d.errors import ConfigError, DataError, ModelError
 from mass3d.io.read import read_grid, read_label
+from mass3d.training.fit import WEIGHTS
 from mass3d.transfer.task_file import load_task
 from mass3d.volume.volume import Volume
 

@@ -14,8 +14,8 @@ import SimpleITK as sitk
 
 import scans
 from mass3d.errors import DataError
+from mass3d.io.formats.sniff import READABLE
 from mass3d.io.read import read_grid, read_label, read_volume
-from mass3d.io.sniff import READABLE
 from oracles import geometry
 
 Maker = Callable[[Path], Any]

@@ -16,13 +16,13 @@ import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from mass3d.apps.facts import orientation
 from mass3d.errors import DataError
-from mass3d.io.cohort import find_cohort
+from mass3d.inspection.case import orientation
+from mass3d.io.datasets.cohort import find_cohort
 from mass3d.io.dicom.series import Series
 from mass3d.io.dicom.volume import only_series
+from mass3d.io.formats.sniff import READABLE
 from mass3d.io.read import read_grid, read_label, read_volume
-from mass3d.io.sniff import READABLE
 from mass3d.io.write import write_label
 from mass3d.volume.volume import Volume
 

@@ -9,9 +9,9 @@ from scipy import ndimage
 
 from mass3d.config import build
 from mass3d.errors import ConfigError
-from mass3d.masks import hierarchy
 from mass3d.masks.engines import Found, MaskConfig, Scan, identities, propose
-from mass3d.masks.hierarchy import HierarchyConfig
+from mass3d.masks.hierarchy import engine as hierarchy
+from mass3d.masks.hierarchy.engine import HierarchyConfig
 from mass3d.volume.intensity import Intensity
 from mass3d.volume.volume import Volume
 

@@ -1,4 +1,4 @@
-"""Slow plain versions of how `mass3d.masks.regions` cuts a scan."""
+"""Slow plain versions of how `mass3d.masks.hierarchy.regions` cuts a scan."""
 
 from collections import defaultdict
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mass3d.errors import StoreError
+from mass3d.files import read_json, write_json
 from mass3d.masks.layers import MaskSet
-from mass3d.record import read_json, write_json
 from mass3d.store.reader import Store, _widened
 from mass3d.store.schema import IndexRecord, StoreSettings
 from mass3d.store.writer import _npz, mark_unfinished

@@ -10,8 +10,8 @@ import pytest
 
 from mass3d.errors import StoreError
 from mass3d.masks.engines import MaskConfig
-from mass3d.masks.hierarchy import HierarchyConfig
-from mass3d.masks.select import SelectionConfig
+from mass3d.masks.hierarchy.engine import HierarchyConfig
+from mass3d.masks.hierarchy.select import SelectionConfig
 from mass3d.store.reader import Store
 from mass3d.store.schema import StoreSettings
 from mass3d.store.several import Stores

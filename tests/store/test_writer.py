@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mass3d.errors import DataError, OutputError, StoreError
+from mass3d.files import read_json, write_json
 from mass3d.masks.layers import MaskSet
-from mass3d.record import read_json, write_json
 from mass3d.store.reader import Store
 from mass3d.store.schema import Source, StoreSettings
 from mass3d.store.writer import (

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from mass3d.apps.pretrain import initial_network
-from mass3d.engine import checkpoint
-from mass3d.engine.fit import WEIGHTS
 from mass3d.errors import ConfigError
 from mass3d.model.presets import PRESETS
+from mass3d.training import checkpoint
+from mass3d.training.fit import WEIGHTS
 from mass3d.transfer.trained import load_trained
 from mass3d.volume.preparation import PreparationConfig
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from mass3d.apps.outcome import Fault, Report
-from mass3d.apps.pool import run_cases
 from mass3d.apps.prepare import bytes_each
 from mass3d.config import Config, Paths
 from mass3d.errors import StoreError
+from mass3d.execution.pool import run_cases
+from mass3d.execution.summary import Fault, Report
 from mass3d.store.check import check_case, unlisted_cases
 from mass3d.store.reader import Store, readable_grids
 from mass3d.store.schema import case_folder

@@ -13,20 +13,21 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from mass3d.apps import evaluate, findings, inspect, prepare, pretrain, segment, task
-from mass3d.apps.findings import CaseDice, LabelledCase
-from mass3d.apps.outcome import Fault, Report, write_provenance
-from mass3d.apps.pictures import structure_colours
-from mass3d.apps.report import ReportContent, honest_notes, write_report
+from mass3d.apps import evaluate, inspect, prepare, pretrain, segment, task
 from mass3d.config import Config
-from mass3d.engine.fit import METRICS, FitConfig
 from mass3d.errors import DataError
-from mass3d.io.cohort import CaseFile, find_cases
-from mass3d.io.dataset import read_structures
-from mass3d.io.names import case_id_of
-from mass3d.io.phantom import write_phantom_cohort
+from mass3d.execution.summary import Fault, Report, write_provenance
+from mass3d.io.datasets.cohort import CaseFile, find_cases
+from mass3d.io.datasets.names import case_id_of
+from mass3d.io.datasets.table import read_structures
 from mass3d.io.read import read_label
+from mass3d.pages import demo_content as findings
+from mass3d.pages.demo import ReportContent, honest_notes, write_report
+from mass3d.pages.demo_content import CaseDice, LabelledCase
+from mass3d.pages.pictures import structure_colours
+from mass3d.phantom import write_phantom_cohort
 from mass3d.store.reader import Store
+from mass3d.training.fit import METRICS, FitConfig
 
 R = TypeVar("R", bound=Report)
 PHANTOM_MM: Final = 4.7  # a few minutes of pretraining on two cores see the whole torso many times

@@ -17,17 +17,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mass3d.apps.outcome import Fault, Report, faults_of, write_provenance
-from mass3d.apps.pool import run_cases
 from mass3d.config import Config
 from mass3d.errors import ConfigError, DataError, Mass3dError
-from mass3d.io.cohort import find_label, label_maps
-from mass3d.io.dataset import read_ignored, read_structures
-from mass3d.io.names import SUFFIXES, case_id_of
+from mass3d.execution.pool import run_cases
+from mass3d.execution.summary import Fault, Report, faults_of, write_provenance
+from mass3d.files import write_bytes, write_json
+from mass3d.io.datasets.cohort import find_label, label_maps
+from mass3d.io.datasets.names import SUFFIXES, case_id_of
+from mass3d.io.datasets.table import read_ignored, read_structures
 from mass3d.io.read import read_grid, read_label
 from mass3d.metrics.overlap import Overlap, label_overlaps
 from mass3d.metrics.statistics import Interval, bootstrap_mean, bootstrap_mean_of_means
-from mass3d.record import write_bytes, write_json
 
 METRICS = "metrics.json"
 CASES = "cases.csv"

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt
 
-from mass3d.apps.outcome import Fault, Report, faults_of, write_provenance
-from mass3d.apps.pool import run_cases
 from mass3d.apps.prepare import bytes_each
 from mass3d.config import Config
 from mass3d.errors import ConfigError, StoreError
+from mass3d.execution.pool import run_cases
+from mass3d.execution.summary import Fault, Report, faults_of, write_provenance
+from mass3d.files import write_bytes
 from mass3d.io.write import write_image, write_label
 from mass3d.masks.layers import MaskSet
-from mass3d.record import write_bytes
 from mass3d.store.reader import Store, StoredCase
 from mass3d.store.schema import INDEX
 from mass3d.volume.resample import resample_image, resample_label

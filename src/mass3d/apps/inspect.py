@@ -15,16 +15,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mass3d.apps.facts import CaseFacts, Look, Looked, look_at
-from mass3d.apps.fingerprint import (
-    ModalityFacts,
-    StructureFacts,
-    modality_facts,
-    structure_facts,
-)
-from mass3d.apps.inspect_page import write_inspect_page
-from mass3d.apps.label_facts import Names
-from mass3d.apps.outcome import (
+from mass3d.apps.prepare import readable_grids, reading_bytes
+from mass3d.config import Config
+from mass3d.errors import DataError
+from mass3d.execution.pool import run_cases
+from mass3d.execution.summary import (
     Fault,
     Report,
     counted,
@@ -33,15 +28,20 @@ from mass3d.apps.outcome import (
     mended_sentence,
     write_provenance,
 )
-from mass3d.apps.pool import run_cases
-from mass3d.apps.prepare import readable_grids, reading_bytes
-from mass3d.apps.remarks import Remark, find_leaks, find_remarks
-from mass3d.config import Config
-from mass3d.errors import DataError
-from mass3d.io.cohort import PAIRED, CaseFile, find_cohort
-from mass3d.io.dataset import read_ignored, read_table
+from mass3d.files import write_json
+from mass3d.inspection.case import CaseFacts, Look, Looked, look_at
+from mass3d.inspection.cohort import (
+    ModalityFacts,
+    StructureFacts,
+    modality_facts,
+    structure_facts,
+)
+from mass3d.inspection.label import Names
+from mass3d.inspection.warnings import Remark, find_leaks, find_remarks
+from mass3d.io.datasets.cohort import PAIRED, CaseFile, find_cohort
+from mass3d.io.datasets.table import read_ignored, read_table
 from mass3d.io.dicom.series import LeftOut
-from mass3d.record import write_json
+from mass3d.pages.inspect import write_inspect_page
 from mass3d.volume.geometry import Grid
 from mass3d.volume.spacing import automatic_spacing_mm
 from mass3d.volume.volume import Modality

@@ -10,25 +10,25 @@ import numpy as np
 from pydantic import Field
 from rich.console import Console
 
-from mass3d.apps.mask_facts import TOGETHER, CaseMasks, case_masks, mean_best_dice
-from mass3d.apps.mask_pictures import proposal_pictures
-from mass3d.apps.masks_page import PAGE, PageContent, pictured_cases, write_masks_page
-from mass3d.apps.outcome import Fault, Report, faults_of, write_provenance
-from mass3d.apps.pictures import Picture
-from mass3d.apps.pool import run_cases
 from mass3d.apps.prepare import bytes_each
-from mass3d.apps.proposals import (
+from mass3d.config import Config
+from mass3d.errors import ConfigError, StoreError
+from mass3d.execution.pool import run_cases
+from mass3d.execution.proposals import (
     case_identities,
     default_workers,
     notes_sentence,
     renew_masks,
     require_usable,
 )
-from mass3d.config import Config
-from mass3d.errors import ConfigError, StoreError
+from mass3d.execution.summary import Fault, Report, faults_of, write_provenance
+from mass3d.files import write_json
+from mass3d.inspection.masks import TOGETHER, CaseMasks, case_masks, mean_best_dice
 from mass3d.masks.engines import MaskConfig
 from mass3d.masks.quality import Deviation, outliers
-from mass3d.record import write_json
+from mass3d.pages.mask_pictures import proposal_pictures
+from mass3d.pages.masks import PAGE, PageContent, pictured_cases, write_masks_page
+from mass3d.pages.pictures import Picture
 from mass3d.store.reader import Store, readable_grids, whole_record
 from mass3d.store.schema import IndexRecord, StoreSettings, case_folder, read_index
 from mass3d.store.writer import (

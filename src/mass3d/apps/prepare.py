@@ -11,16 +11,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from mass3d.apps.outcome import (
-    Fault,
-    Report,
-    faults_of,
-    left_out_sentence,
-    mended_sentence,
-    write_provenance,
-)
-from mass3d.apps.pool import run_cases
-from mass3d.apps.proposals import (
+from mass3d.config import Config
+from mass3d.errors import ConfigError, Mass3dError
+from mass3d.execution.pool import run_cases
+from mass3d.execution.proposals import (
     case_identities,
     default_workers,
     engine_records,
@@ -31,9 +25,15 @@ from mass3d.apps.proposals import (
     renew_masks,
     require_usable,
 )
-from mass3d.config import Config
-from mass3d.errors import ConfigError, Mass3dError
-from mass3d.io.cohort import CaseFile, find_cohort, source_hash
+from mass3d.execution.summary import (
+    Fault,
+    Report,
+    faults_of,
+    left_out_sentence,
+    mended_sentence,
+    write_provenance,
+)
+from mass3d.io.datasets.cohort import CaseFile, find_cohort, source_hash
 from mass3d.io.dicom.series import LeftOut
 from mass3d.io.read import read_grid, read_volume
 from mass3d.masks.engines import EngineName, MaskConfig, Scan

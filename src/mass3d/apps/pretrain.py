@@ -11,17 +11,17 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from mass3d.apps.outcome import Fault, Report, write_provenance
-from mass3d.apps.progress import training_progress
 from mass3d.config import Config, Paths
-from mass3d.engine import checkpoint
-from mass3d.engine.fit import RESUME, WEIGHTS, FitConfig, StepOutcome, fit
 from mass3d.errors import ConfigError, ModelError
+from mass3d.execution.progress import training_progress
+from mass3d.execution.summary import Fault, Report, write_provenance
+from mass3d.files import only_writer
 from mass3d.model.incontext import InContextNet
 from mass3d.model.presets import PRESETS, Preset, PresetName
 from mass3d.objective.mask_loss import hard_dice, mask_losses
-from mass3d.record import only_writer
 from mass3d.store.several import Stores
+from mass3d.training import checkpoint
+from mass3d.training.fit import RESUME, WEIGHTS, FitConfig, StepOutcome, fit
 from mass3d.views.draw import ViewConfig
 from mass3d.views.pair import PairMaker, ViewPair
 

@@ -11,13 +11,13 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
-from mass3d.apps.outcome import Fault, Report, write_provenance
 from mass3d.config import Config
 from mass3d.errors import ConfigError, Mass3dError, ModelError, OutputError
-from mass3d.io.cohort import CaseFile, find_cohort, source_hash
+from mass3d.execution.summary import Fault, Report, write_provenance
+from mass3d.files import read_json, write_json
+from mass3d.io.datasets.cohort import CaseFile, find_cohort, source_hash
 from mass3d.io.read import read_volume
 from mass3d.io.write import write_label
-from mass3d.record import read_json, write_json
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, load_task, require_model
 

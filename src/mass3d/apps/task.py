@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from mass3d.apps.outcome import Fault, Report, write_provenance
 from mass3d.config import Config
 from mass3d.errors import ConfigError, DataError
-from mass3d.io.dataset import read_structures
-from mass3d.io.names import case_id_of
+from mass3d.execution.summary import Fault, Report, write_provenance
+from mass3d.io.datasets.names import case_id_of
+from mass3d.io.datasets.table import read_structures
 from mass3d.io.read import read_label, read_volume
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, save_task

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.errors import DataError
-from mass3d.io.checks import Raw, farthest_mm, times
 from mass3d.io.dicom.series import Series
 from mass3d.io.dicom.volume import only_series, read_series, read_series_grid, series_modality
-from mass3d.io.metaimage import describe_metaimage
-from mass3d.io.nifti import read_nifti, read_nifti_grid
-from mass3d.io.nrrd import describe_nrrd
-from mass3d.io.sniff import is_dicom, is_zip, sniff
+from mass3d.io.formats.checks import Raw, farthest_mm, times
+from mass3d.io.formats.metaimage import describe_metaimage
+from mass3d.io.formats.nifti import read_nifti, read_nifti_grid
+from mass3d.io.formats.nrrd import describe_nrrd
+from mass3d.io.formats.sniff import is_dicom, is_zip, sniff
 from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.volume import Volume
 

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from mass3d.record import write_bytes
+from mass3d.files import write_bytes
 from mass3d.volume.geometry import SourceGrid
 
 

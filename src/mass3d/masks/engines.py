@@ -21,12 +21,13 @@ from pydantic import (
 )
 
 from mass3d.config import Config
-from mass3d.masks import external, hierarchy
+from mass3d.files import text_hash
+from mass3d.masks import external
 from mass3d.masks.external import ExternalConfig
-from mass3d.masks.hierarchy import HierarchyConfig
+from mass3d.masks.hierarchy import engine as hierarchy
+from mass3d.masks.hierarchy.engine import HierarchyConfig
 from mass3d.masks.layers import MaskSet
 from mass3d.masks.sam2.settings import Sam2Config
-from mass3d.record import text_hash
 from mass3d.volume.geometry import Grid
 from mass3d.volume.intensity import Intensity
 from mass3d.volume.volume import Modality, Volume

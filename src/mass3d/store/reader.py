@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.errors import StoreError
+from mass3d.files import file_hash
 from mass3d.masks.layers import MaskSet, MaskTable, Ranks
-from mass3d.record import file_hash
 from mass3d.store.schema import (
     IMAGE,
     LAYERS,

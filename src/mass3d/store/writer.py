@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.errors import DataError, StoreError
+from mass3d.files import file_hash, json_bytes, only_writer, write_json, writing
 from mass3d.masks.layers import MaskSet, MaskTable
-from mass3d.record import file_hash, json_bytes, only_writer, write_json, writing
 from mass3d.store.reader import read_record, whole_record
 from mass3d.store.schema import (
     CASES,

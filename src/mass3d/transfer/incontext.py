@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mass3d.engine.sliding import pad_to_window, slide, window_starts
+from mass3d.transfer.sliding import pad_to_window, slide, window_starts
 from mass3d.transfer.task_file import Task
 from mass3d.transfer.trained import TrainedModel
 from mass3d.volume.preparation import Prepared

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mass3d.engine import checkpoint
 from mass3d.errors import ModelError
+from mass3d.training import checkpoint
 from mass3d.transfer.trained import TrainedModel
 
 KIND = "task"

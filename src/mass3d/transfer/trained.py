@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from mass3d.config import build
-from mass3d.engine import checkpoint
-from mass3d.engine.fit import WEIGHTS
 from mass3d.errors import ConfigError, ModelError
 from mass3d.model.incontext import InContextNet
 from mass3d.model.presets import Preset
+from mass3d.training import checkpoint
+from mass3d.training.fit import WEIGHTS
 from mass3d.volume.preparation import PreparationConfig
 
 

@@ -14,8 +14,8 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from mass3d.io.checks import damaged
-from mass3d.io.sniff import MARKED, has_dicom_start, is_zip
+from mass3d.io.formats.checks import damaged
+from mass3d.io.formats.sniff import MARKED, has_dicom_start, is_zip
 
 MOST_BYTES = 2**32  # of one unpacked file; a larger one is a trap, not a scan
 ZIP_DAMAGE = (  # what the standard library raises on broken archives

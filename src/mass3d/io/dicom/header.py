@@ -20,8 +20,8 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from mass3d.errors import DataError
-from mass3d.io.checks import damaged
 from mass3d.io.dicom.files import DicomFile
+from mass3d.io.formats.checks import damaged
 from mass3d.volume.volume import Modality
 
 MODALITIES: Final[dict[str, Modality]] = {"CT": "ct", "MR": "mr", "PT": "pet"}

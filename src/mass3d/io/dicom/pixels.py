@@ -24,9 +24,9 @@ from pydicom.uid import (
 )
 
 from mass3d.errors import DataError
-from mass3d.io.checks import damaged
 from mass3d.io.dicom.files import opened
 from mass3d.io.dicom.header import Slice, reading
+from mass3d.io.formats.checks import damaged
 
 MULTI_FRAME: Final = "1.2.840.10008.5.1.4.1.1.7.3"  # grey words, without geometry or scale
 # JPEG, JPEG-LS and JPEG 2000, which the GDCM within SimpleITK decodes. RLE, which pydicom always

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mass3d.errors import DataError
 from mass3d.io.dicom.files import DicomFile, opened
 from mass3d.io.dicom.header import DIMENSIONS, Slice, read_slices
-from mass3d.io.sniff import is_zip
+from mass3d.io.formats.sniff import is_zip
 
 SAME_MM = 0.01  # slices nearer to each other along the normal lie at one place
 SAME_AXES = 1e-3  # of unit vectors and, relative, of voxel edges

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.errors import DataError
-from mass3d.io.checks import require_edges
 from mass3d.io.dicom.header import Slice
 from mass3d.io.dicom.series import SAME_MM, Series, places_of
-from mass3d.io.regular import MOST_DEG, MOST_TIMES, is_sheared
+from mass3d.io.formats.axes import MOST_DEG, MOST_TIMES, is_sheared
+from mass3d.io.formats.checks import require_edges
 from mass3d.volume.geometry import Shape
 
 NEAR = 0.1  # of a step

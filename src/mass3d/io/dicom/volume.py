@@ -11,14 +11,14 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 from mass3d.errors import DataError
-from mass3d.io.checks import Raw, placed
 from mass3d.io.dicom.files import dicom_files
 from mass3d.io.dicom.header import DIMENSIONS, MODALITIES, Slice, reading
 from mass3d.io.dicom.pixels import read_pixels, scaled
 from mass3d.io.dicom.series import Series, gather, name_series, places_of
 from mass3d.io.dicom.stack import Stack, stack_slices
 from mass3d.io.dicom.suv import suv_scale
-from mass3d.io.regular import Fit
+from mass3d.io.formats.axes import Fit
+from mass3d.io.formats.checks import Raw, placed
 from mass3d.volume.volume import Modality
 
 ACQUIRED = [tag for _, tag, _ in DIMENSIONS].index("AcquisitionTime")

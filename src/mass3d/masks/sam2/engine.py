@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mass3d.files import text_hash
 from mass3d.masks.layers import Box, CutMask, MaskSet, pack
 from mass3d.masks.sam2.regions import distinct
 from mass3d.masks.sam2.settings import Axis, Sam2Config
+from mass3d.masks.sam2.slice_files import Work
 from mass3d.masks.sam2.slices import AXES, Slices, raw_ranges, seed_slices
 from mass3d.masks.sam2.weights import locate, weights_id
-from mass3d.masks.sam2.work import Work
-from mass3d.record import text_hash
 from mass3d.volume.body import body_mask, fill_axial
 from mass3d.volume.volume import Modality
 
@@ -106,7 +106,7 @@ class _Case:
 
     def _from_seed(self, slices: Slices, axis: Axis, seed: int) -> Iterator[CutMask]:
         """Masks found on one slice and followed from there, in chunks."""
-        from mass3d.masks.sam2.follow import follow  # noqa: PLC0415 - torch
+        from mass3d.masks.sam2.propagate import follow  # noqa: PLC0415 - torch
 
         masks = self.work.once(f"{axis}-{seed}", partial(self._on_seed, slices, seed))
         size = self.config.objects_per_chunk

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mass3d.errors import ConfigError, ModelError
+from mass3d.files import file_hash
 from mass3d.masks.sam2.settings import Sam2Config
-from mass3d.record import file_hash
 
 FILES: Final = ["config.json", "*.safetensors", "*.safetensors.index.json"]
 # model_type of config.json -> classes of transformers: the model and its session

@@ -1,0 +1,101 @@
+"""What every verb ends with: faults, a report, and a record of the settings beside its results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict
+from rich.console import Console
+from rich.text import Text
+
+from mass3d.config import Config, to_toml
+from mass3d.files import run_record, write_bytes, write_json
+from mass3d.io.dicom.series import LeftOut
+
+SHOWN = 3  # cases that a summary tells in words; case.json has all
+PLACES = ("output", "workers", "scheduler")  # where and how fast results come, not what they are
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that went wrong with one case or file while the others went on."""
+
+    where: str
+    message: str
+
+
+def faults_of(outcomes: Mapping[Any, object]) -> tuple[Fault, ...]:
+    """The faults among what became of the cases."""
+    return tuple(found for found in outcomes.values() if isinstance(found, Fault))
+
+
+class Report:
+    """The base of all reports: frozen dataclasses whose `faults` decide the exit code."""
+
+    faults: tuple[Fault, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that was asked for was done."""
+        return not self.faults
+
+    def summary(self) -> str:
+        """One paragraph for people."""
+        raise NotImplementedError
+
+    def show(self, console: Console) -> None:
+        """The summary, then every fault on a line of its own."""
+        whole = not console.is_terminal  # a file or a pipe has no edge at which to break lines
+        console.print(self.summary(), highlight=False, markup=False, soft_wrap=whole)
+        for fault in self.faults:
+            line = Text(f"  {fault.where}: ", style="bold red").append(fault.message, "")
+            console.print(line, soft_wrap=whole)
+
+
+def counted(number: int, thing: str) -> str:
+    """1 fault, 2 faults."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def left_out_sentence(left_out: Iterable[LeftOut]) -> str:
+    """How many files are part of no scan and why, with an example for each reason; or nothing."""
+    counts: Counter[str] = Counter()
+    example: dict[str, str] = {}
+    for entry in left_out:
+        counts[entry.reason] += entry.files
+        example.setdefault(entry.reason, entry.path.name)
+    told = ", ".join(f"{n} x {reason} ({example[reason]})" for reason, n in counts.most_common())
+    return f" Left out {counts.total()} files: {told}." if counts else ""
+
+
+def mended_sentence(mended: Mapping[str, Sequence[str]]) -> str:
+    """How many cases were mended on the way in, and the first of them in words; or nothing."""
+    return cases_sentence("Mended {} scans", mended)
+
+
+def cases_sentence(what: str, sentences: Mapping[str, Sequence[str]]) -> str:
+    """What was found, with the number of cases for {}, and the first of them; or nothing."""
+    told = [f"{name}: {'; '.join(found)}" for name, found in sentences.items() if found]
+    more = " ..." if len(told) > SHOWN else ""
+    return f" {what.format(len(told))} ({'. '.join(told[:SHOWN])}{more})." if told else ""
+
+
+def write_provenance(folder: Path, verb: str, config: Config, **facts: object) -> None:
+    """Write config.toml (readable by `--config`) and record.json into the folder of a result.
+
+    The output place and who does the work are left out: they do not change a result, and
+    equal results should be equal byte for byte wherever they lie.
+    """
+    settings = _Settings.model_validate(
+        {key: value for key, value in config.plain().items() if key not in PLACES}
+    )
+    write_bytes(folder / "config.toml", to_toml(settings).encode())
+    write_json(folder / "record.json", run_record(verb, settings.plain(), **facts))
+
+
+class _Settings(Config):
+    model_config = ConfigDict(extra="allow")

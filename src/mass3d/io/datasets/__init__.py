@@ -1,0 +1,1 @@
+"""How datasets are laid out: cases, labels, names and tables."""

@@ -1,0 +1,351 @@
+"""Which files of a folder are cases, what they are called, and which are none."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mass3d.errors import DataError
+from mass3d.files import file_hash, read_json, text_hash
+from mass3d.io.datasets.layouts import (
+    IMAGES,
+    SOURCE,
+    ImageFile,
+    LabelFiles,
+    case_ids,
+    is_label,
+    reason_against,
+)
+from mass3d.io.datasets.names import DETACHED, SUFFIXES, case_id_of, is_image_name
+from mass3d.io.datasets.pairing import pair_labels
+from mass3d.io.dicom.files import DicomFile, dicom_files, opened
+from mass3d.io.dicom.series import (
+    Gathered,
+    LeftOut,
+    Series,
+    folder_name,
+    gather,
+    name_series,
+    safe_name,
+)
+from mass3d.io.formats.sniff import is_zip
+
+NO_IMAGE = "no image by name and content"
+PAIRED = "a label of a scan"
+RESULT = "a segmentation by mass3d"
+TOLD_TOGETHER = {NO_IMAGE, PAIRED, RESULT, SOURCE}  # for every folder; others file by file
+
+
+@dataclass(frozen=True)
+class CaseFile:
+    """One scan on disk: a file, or a DICOM series of many."""
+
+    case_id: str
+    path: Path  # of a series: the folder or archive that holds it
+    series: Series | None = None
+    label: LabelFiles | None = None  # what lies beside it as its label; never opened by `prepare`
+
+    @property
+    def scan(self) -> Path | Series:
+        """What `read_volume` and `read_grid` take."""
+        return self.series or self.path
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The scans of some folders, sorted by case id, and the files that are part of none."""
+
+    cases: tuple[CaseFile, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def find_cases(paths: Sequence[Path]) -> list[CaseFile]:
+    """The cases of `find_cohort`."""
+    return list(find_cohort(paths).cases)
+
+
+def find_cohort(paths: Sequence[Path], *, apart_from: Path | None = None) -> Cohort:
+    """All scans among files, folders (searched to any depth) and archives; at least one.
+
+    Below a folder the layout of datasets is followed (`layouts`): what is a label there is given
+    to its scan and is no case. Files that are named one by one are taken whatever their name, and
+    called by it alone. Hidden files and what lies in `apart_from` are passed over. DICOM is known
+    by its content and grouped into series; a file of it that cannot be read is a case by itself,
+    so that it becomes a fault and is not lost. Raises `DataError` when a path is missing, there is
+    no scan, or two scans have one case id.
+    """
+    heap = _sorted_out(paths, apart_from)
+    found = gather(heap.dicom)
+    roots = [path if path.is_dir() else path.parent for path in paths]
+    named = [CaseFile(case_id_of(file), file) for file in heap.named]
+    plain = [CaseFile(name, file.path) for file, name in case_ids(heap.scans).items()]
+    cases = _by_id([*named, *plain, *_dicom_cases(found, roots)])
+    pairing = pair_labels(
+        [*heap.labels, *_labels_above(paths, heap.labels)],
+        {name: ImageFile(case.path, _root_of(case.path, roots)) for name, case in cases.items()},
+    )
+    unpaired = {file.path: pairing.unpaired.get(file.path, PAIRED) for file in heap.labels}
+    left_out = [*_told(heap, unpaired), *found.left_out]
+    if not cases:
+        raise _nothing(paths, left_out)
+    return Cohort(
+        tuple(replace(cases[name], label=pairing.labels.get(name)) for name in sorted(cases)),
+        tuple(sorted(left_out, key=lambda entry: (entry.path, entry.reason))),
+    )
+
+
+def label_maps(folder: Path) -> dict[str, Path]:
+    """Case -> label map, for all image files below a folder; at least one.
+
+    Every one of them is taken for a label map and called like its file, whatever the layout.
+    Raises `DataError` when there is none or two have one name.
+    """
+    files = [file for file in _files(folder) if is_image_name(file)]
+    if not files:
+        raise _nothing([folder], [])
+    named = _by_id(CaseFile(case_id_of(file), file) for file in files)
+    return {name: named[name].path for name in sorted(named)}
+
+
+def source_hash(case: CaseFile) -> str:
+    """SHA-256 of the content of a scan, wherever it lies.
+
+    Of a detached header with its data files; of a DICOM series with all its files, but not their
+    names, and with the frames that are taken of each.
+    """
+    if case.series is not None:
+        return _series_hash(case.series)
+    if not case.path.name.lower().endswith(DETACHED):
+        return file_hash(case.path)
+    parts = sorted(case.path.parent.glob(f"{case.path.stem}.*"))
+    return text_hash([[part.name, file_hash(part)] for part in parts if part.is_file()])
+
+
+def find_label(folder: Path, case_id: str) -> Path | None:
+    """The label map of a case in a folder, in any readable format. Raises `DataError` for two."""
+    found = [
+        path for path in (folder / f"{case_id}{suffix}" for suffix in SUFFIXES) if path.exists()
+    ]
+    if len(found) > 1:
+        raise DataError(
+            found[1],
+            found=f"a second label map of the case {case_id!r}; the first is {found[0]}",
+            expected="one file per case",
+            fix="Remove or rename one of them.",
+        )
+    return found[0] if found else None
+
+
+def _series_hash(series: Series) -> str:
+    frames: dict[DicomFile, list[int]] = {}
+    for part in series.slices:
+        frames.setdefault(part.file, []).append(part.frame)
+    hashes = [
+        [hashlib.file_digest(stream, "sha256").hexdigest(), frames[file]]
+        for file, stream in opened(sorted(frames))
+    ]
+    return text_hash(sorted(hashes))
+
+
+@dataclass(frozen=True)
+class _Heap:
+    """All files that were found, by what they are."""
+
+    named: list[Path] = field(default_factory=list)  # given one by one
+    scans: list[ImageFile] = field(default_factory=list)
+    labels: list[ImageFile] = field(default_factory=list)
+    dicom: list[DicomFile] = field(default_factory=list)
+    others: list[LeftOut] = field(default_factory=list)
+    results: dict[Path, bool] = field(default_factory=dict)  # folder -> whether `segment` wrote it
+
+
+def _sorted_out(paths: Sequence[Path], apart_from: Path | None) -> _Heap:
+    """Every file once, however it was named."""
+    heap = _Heap()
+    seen: set[Path] = set()
+    for path in paths:
+        for file in _files(path, apart_from):
+            if file.resolve() in seen:
+                continue
+            seen.add(file.resolve())
+            if file == path:
+                _add_named(heap, file)
+            elif is_image_name(file):
+                _add_image(heap, ImageFile(file, path))
+            else:
+                _add_other(heap, ImageFile(file, path))
+    return heap
+
+
+def _add_named(heap: _Heap, file: Path) -> None:
+    """A file that was given itself: if no DICOM, it is taken for an image, or fails as one."""
+    parts = [] if is_image_name(file) else _dicom_parts(file)[0]
+    heap.dicom.extend(parts)
+    if not parts:
+        heap.named.append(file)
+
+
+def _add_image(heap: _Heap, image: ImageFile) -> None:
+    reason = reason_against(image)
+    folder = image.path.parent
+    if folder not in heap.results:
+        heap.results[folder] = folder != image.root and _is_result(folder)
+    if heap.results[folder]:
+        heap.others.append(LeftOut(image.path, RESULT))
+    elif is_label(image):
+        heap.labels.append(image)
+    elif reason:
+        heap.others.append(LeftOut(image.path, reason))
+    else:
+        heap.scans.append(image)
+
+
+def _is_result(folder: Path) -> bool:
+    """Whether a folder holds what `mass3d segment` has found, by the record beside it."""
+    try:
+        return read_json(folder / "record.json").get("verb") == "segment"
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _add_other(heap: _Heap, image: ImageFile) -> None:
+    against = reason_against(image)
+    parts, reason = ([], against) if against else _dicom_parts(image.path)
+    heap.dicom.extend(parts)
+    if not parts and reason:
+        heap.others.append(LeftOut(image.path, reason))
+    elif not parts:
+        heap.scans.append(image)
+
+
+def _labels_above(paths: Sequence[Path], known: Sequence[ImageFile]) -> list[ImageFile]:
+    """The labels of a folder imagesTr, imagesTs or imagesVal that was given itself."""
+    found = []
+    for path in paths:
+        split = IMAGES.fullmatch(path.absolute().name)
+        top = path.absolute().parent
+        folder = top / f"labels{split['split'] or ''}" if split else top
+        if split and path.is_dir() and folder.is_dir():
+            seen = {label.path.resolve() for label in known}
+            files = [file for file in _files(folder) if file.resolve() not in seen]
+            found += [ImageFile(file, top) for file in files if is_image_name(file)]
+    return found
+
+
+def _root_of(path: Path, roots: Sequence[Path]) -> Path:
+    """The folder that was searched when something was found."""
+    return next((root for root in roots if path.is_relative_to(root)), path.parent)
+
+
+def _told(heap: _Heap, labels: Mapping[Path, str]) -> Iterator[LeftOut]:
+    """Files that are no scans. Those that need no look are told once for every folder."""
+    headers = {
+        path.with_suffix("")
+        for path in (*heap.named, *(file.path for file in (*heap.scans, *heap.labels)))
+        if path.name.lower().endswith(DETACHED)
+    }
+    others = [entry for entry in heap.others if entry.path.with_suffix("") not in headers]
+    every = [*others, *(LeftOut(path, reason) for path, reason in labels.items())]
+    alike: dict[tuple[Path, str], list[Path]] = defaultdict(list)
+    for entry in every:
+        if entry.reason in TOLD_TOGETHER:
+            alike[entry.path.parent, entry.reason].append(entry.path)
+        else:
+            yield entry
+    for (_, reason), files in alike.items():
+        yield LeftOut(min(files), reason, len(files))
+
+
+def _dicom_parts(file: Path) -> tuple[list[DicomFile], str]:
+    """What is DICOM in a file; else why there is nothing, or no reason for a broken archive."""
+    try:
+        parts = dicom_files(file)
+    except DataError:
+        return [], ""  # it may hold scans: left to fail when it is read
+    except OSError as error:
+        return [], f"a file that cannot be read ({error.strerror})"
+    return parts, "an archive without DICOM" if is_zip(file) else NO_IMAGE
+
+
+def _dicom_cases(found: Gathered, roots: Sequence[Path]) -> list[CaseFile]:
+    """A case for every series, and one for the files of each fault."""
+    named = name_series(found.series, roots)
+    cases = [CaseFile(case_id, one.path, one) for case_id, one in named.items()]
+    for broken in found.broken:
+        file = broken.file
+        folder = folder_name(file.path if file.member else file.path.parent, roots)
+        name = f"{folder}_{safe_name(file.shown.name)}"
+        cases.append(CaseFile(name, file.path))
+    return cases
+
+
+def _by_id(cases: Iterable[CaseFile]) -> dict[str, CaseFile]:
+    """Raise `DataError` when two scans have one case id."""
+    found: dict[str, CaseFile] = {}
+    for case in cases:
+        first = found.setdefault(case.case_id, case)
+        if first is not case:
+            apart = first.path.parent != case.path.parent
+            above = ", or give the folder above both as one input: then ids name the folders"
+            raise DataError(
+                case.path,
+                found=f"a second scan of the case {case.case_id!r}; the first is {first.path}",
+                expected="one file per case",
+                fix=f"Rename one of them{above if apart else ''}.",
+            )
+    return found
+
+
+def _files(path: Path, apart_from: Path | None = None) -> list[Path]:
+    """All files below a folder that are not hidden, through links too; or the file itself."""
+    if path.is_dir():
+        return sorted(_walk(path, apart_from.resolve() if apart_from else None))
+    if path.exists():
+        return [path]
+    raise DataError(
+        path,
+        found="no such file or folder",
+        expected=f"a scan ({', '.join(SUFFIXES)}, DICOM, .zip) or a folder of scans",
+        fix="Check the path.",
+    )
+
+
+def _walk(top: Path, apart_from: Path | None) -> Iterator[Path]:
+    """Links to folders are followed last, so that what they lead to goes by its own name."""
+    seen = {apart_from}
+    waiting = [top]
+    while waiting:
+        for name, folders, files in os.walk(waiting.pop(0), onerror=_unreadable):
+            folder = Path(name)
+            if folder.resolve() in seen:
+                folders.clear()
+                continue
+            seen.add(folder.resolve())
+            folders[:] = sorted(found for found in folders if not found.startswith("."))
+            waiting += (folder / found for found in folders if (folder / found).is_symlink())
+            yield from (folder / found for found in files if not found.startswith("."))
+
+
+def _unreadable(error: OSError) -> None:
+    raise DataError(
+        error.filename,
+        found=f"a folder that cannot be read ({error.strerror})",
+        expected="a folder of scans",
+        fix="Check its permissions.",
+    ) from error
+
+
+def _nothing(paths: Sequence[Path], left_out: Sequence[LeftOut]) -> DataError:
+    """The error for folders without scans, which says what the files in them are."""
+    told = [entry for entry in left_out if entry.reason != NO_IMAGE]
+    reasons = ", ".join(f"{entry.path.name}: {entry.reason}" for entry in told[:5])
+    return DataError(
+        ", ".join(str(path) for path in paths) or "inputs",
+        found=f"no scan but {reasons}" if reasons else "no scan",
+        expected=f"files named {', '.join(SUFFIXES)}, DICOM series, or archives (.zip) of them",
+        fix="Check the path; files that are named one by one are taken whatever their name.",
+    )

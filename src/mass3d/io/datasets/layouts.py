@@ -1,0 +1,155 @@
+"""How datasets are laid out: which image files are scans, what they are called, which are labels.
+
+nnU-Net raw and the decathlon (imagesTr, labelsTr), BIDS, TotalSegmentator (segmentations beside
+ct.nii.gz) and plain folders. Only names are looked at, and the channels of dataset.json.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mass3d.io.datasets.bids import (
+    DATASET,
+    DERIVATIVES,
+    NO_SCANS,
+    SOURCES,
+    bids_name,
+    subject_folder,
+)
+from mass3d.io.datasets.names import CHANNEL, LABEL, case_id_of, stem_of
+from mass3d.io.datasets.table import read_channels, read_table
+from mass3d.io.dicom.series import safe_name
+
+IMAGES: Final = re.compile(r"images?(?P<split>tr|ts|val)?", re.IGNORECASE)
+LABELS: Final = re.compile(
+    r"labels?(?:tr|ts|val)?|masks?|seg(?:mentation)?s?|annotations?|predictions?"
+    r"|gt|gt_segmentations|ground[-_ ]?truth|nnunet_results",
+    re.IGNORECASE,
+)
+SOURCE: Final = "source data of BIDS, converted beside it"
+TABLE: Final = "dataset.json"
+OWN_MASKS: Final = "segmentations"  # of TotalSegmentator, beside one of:
+OWN_SCANS: Final = frozenset({"ct", "mri"})
+
+
+@dataclass(frozen=True)
+class LabelFiles:
+    """What lies beside a scan as its label, by the layout of its dataset. Nothing is opened."""
+
+    paths: tuple[Path, ...]  # one label map; or the binary masks, one per structure
+    names: tuple[str, ...] = ()  # of the structures, one per mask; empty for a label map
+    table: Path | None = None  # the dataset.json that names the values of a label map
+
+    @property
+    def structures(self) -> Mapping[str, int] | None:
+        """Name -> value, by value; the masks count from 1. None where nothing tells.
+
+        Raises `DataError` when dataset.json cannot be read.
+        """
+        if self.names:
+            return {name: number for number, name in enumerate(self.names, start=1)}
+        return read_table(self.table) if self.table else None
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file that is an image by its name, and the folder that was searched."""
+
+    path: Path
+    root: Path
+
+    @property
+    def way(self) -> tuple[str, ...]:
+        """The folders between the two."""
+        return self.path.relative_to(self.root).parts[:-1]
+
+
+def is_label(file: ImageFile) -> bool:
+    """Whether a file is a label map or mask by its name or its folder below the root.
+
+    Of folders for images and for labels within each other, the inner one counts.
+    """
+    if LABEL.fullmatch(stem_of(file.path)):
+        return True
+    bids = bids_name(file.path)
+    if bids is not None:
+        return bids.is_label
+    for folder in reversed(file.way):
+        if IMAGES.fullmatch(folder):
+            return False
+        if LABELS.fullmatch(folder):
+            return True
+    return False
+
+
+def reason_against(file: ImageFile) -> str:
+    """Why a file that is no label is no scan either; empty for a scan."""
+    if SOURCES in file.way and _has_sources(file):
+        return SOURCE
+    bids = bids_name(file.path)
+    if bids is None:
+        return ""
+    if DERIVATIVES in file.way:
+        return "a derivative of BIDS, no scan as it was taken"
+    return f"{bids.folder} of BIDS, no scan of the anatomy" if bids.folder in NO_SCANS else ""
+
+
+def _has_sources(file: ImageFile) -> bool:
+    """Whether the folder of source data belongs to a dataset of BIDS below the root."""
+    sources = next(folder for folder in file.path.parents if folder.name == SOURCES)
+    return (sources.parent / DATASET).exists()
+
+
+def case_ids(scans: Iterable[ImageFile]) -> dict[ImageFile, str]:
+    """What each scan is called: its way from the root and its own name.
+
+    Folders that only sort the files of a dataset (imagesTr, sub-01/anat) are no part of it. The
+    id depends on the scan and its dataset, not on what else was found.
+    """
+    scans = list(scans)
+    owners = Counter(scan.path.parent for scan in scans if _is_own(scan.path))
+    channels: dict[Path, Mapping[int, str]] = {}
+    names = {}
+    for scan in scans:
+        parts = [safe_name(folder) for folder in _telling_folders(scan)]
+        if _is_own(scan.path) and owners[scan.path.parent] == 1:
+            parts = parts or [safe_name(scan.path.parent.resolve().name)]
+        else:
+            parts.append(_own_name(scan.path, channels))
+        names[scan] = "_".join(filter(None, parts))
+    return names
+
+
+def _is_own(path: Path) -> bool:
+    """Whether this is the scan of a folder of TotalSegmentator."""
+    return stem_of(path) in OWN_SCANS and (path.parent / OWN_MASKS).is_dir()
+
+
+def _telling_folders(file: ImageFile) -> list[str]:
+    subject = subject_folder(file.path)
+    way = file.way
+    if subject is not None:
+        way = subject.relative_to(file.root).parts[:-1] if file.root in subject.parents else ()
+    return [folder for folder in way if not IMAGES.fullmatch(folder)]
+
+
+def _own_name(path: Path, channels: dict[Path, Mapping[int, str]]) -> str:
+    """The case id of a file; of one of several channels of nnU-Net, with that channel's name."""
+    named = CHANNEL.fullmatch(stem_of(path))
+    split = IMAGES.fullmatch(path.absolute().parent.name)
+    if named is None or split is None or split["split"] is None:
+        return case_id_of(path)
+    table = path.absolute().parents[1] / TABLE
+    if table not in channels:
+        channels[table] = read_channels(table) if table.exists() else {}
+    found = channels[table]
+    name = safe_name(found.get(int(named["channel"]), ""))
+    if len(found) < 2 or not name:
+        return case_id_of(path)
+    twice = sum(safe_name(other).lower() == name.lower() for other in found.values()) > 1
+    return f"{named['case']}_{named['channel'] if twice else name}"

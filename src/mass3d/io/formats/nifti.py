@@ -1,0 +1,211 @@
+"""NIfTI-1 and -2, plain or gzip, in either byte order.
+
+nibabel mends headers in silence, down to a spacing of 1 mm where there is none. So the header is
+looked at before nibabel sees it, and what is mended is told.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any, Final
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import apply_read_scaling, array_from_file
+from numpy.typing import NDArray
+
+from mass3d.errors import DataError
+from mass3d.io.formats.axes import MOST_DEG, Fit
+from mass3d.io.formats.checks import (
+    MOST_PACKED,
+    Raw,
+    damaged,
+    farthest_mm,
+    not_grey,
+    placed,
+    require_edges,
+    require_mm,
+    spatial_shape,
+)
+from mass3d.io.formats.sniff import GZIP
+from mass3d.volume.geometry import Shape, skew_deg
+
+DAMAGE = (HeaderDataError, OSError, EOFError, zlib.error, ValueError, OverflowError)
+HEADERS: Final[dict[int, Any]] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+LENGTH_UNITS: Final = {1: "metres", 3: "micrometres"}  # other codes: mm or not said
+MOST_DIMENSIONS = 7
+AGREE_VOX = 0.1  # where header fields differ by less of a voxel, they agree
+
+
+def read_nifti(path: Path) -> Raw:
+    """Voxels as they are stored, scaled by slope and intercept. Raises `DataError`."""
+    with _opened(path) as stream:
+        header = _read_header(path, stream)
+        shape, fit, mended = _geometry(path, header)
+        voxels = _read_voxels(path, header, stream)
+        mended += _rest(stream)
+    return Raw(voxels.reshape(shape), fit, mended)
+
+
+def read_nifti_grid(path: Path) -> Fit:
+    """The grid, without the voxels. Raises `DataError`."""
+    with _opened(path) as stream:
+        return _geometry(path, _read_header(path, stream))[1]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedIOBase]:
+    """The unpacked content; what goes wrong with it in the block is damage to the file.
+
+    Odd numbers in the header raise no warning there: what matters becomes an error or is told.
+    """
+    try:
+        with path.open("rb") as stream, _quiet_nibabel(), np.errstate(all="ignore"):
+            zipped = stream.read(2) == GZIP
+            stream.seek(0)
+            if not zipped:
+                yield stream
+            else:
+                with gzip.GzipFile(fileobj=stream) as unzipped:
+                    yield unzipped
+    except DAMAGE as error:
+        raise damaged(path, str(error) or type(error).__name__) from error
+
+
+def _read_header(path: Path, stream: BufferedIOBase) -> Any:
+    """The header as it is, of either version."""
+    size = stream.read(4)
+    big = int.from_bytes(size, "big") in HEADERS
+    kind = HEADERS[int.from_bytes(size, "big" if big else "little")]
+    block = size + stream.read(kind.sizeof_hdr - 4)
+    if len(block) < kind.sizeof_hdr:
+        raise damaged(path, f"it ends within the header, after {len(block)} bytes")
+    return kind(block, endianness=">" if big else "<", check=False)
+
+
+def _geometry(path: Path, header: Any) -> tuple[Shape, Fit, tuple[str, ...]]:
+    """The shape in the file, the grid and what was mended. The header loses its faults."""
+    dimensions = int(header["dim"][0])
+    if not 1 <= dimensions <= MOST_DIMENSIONS:
+        raise damaged(path, f"it has {dimensions} dimensions")
+    shape, mended = spatial_shape(path, header.get_data_shape())
+    require_mm(path, LENGTH_UNITS.get(int(header["xyzt_units"]) % 8, ""))
+    edges = np.array(header["pixdim"][1:4], float)
+    usable = header["sform_code"] > 0 and (
+        header["qform_code"] <= 0 or _is_geometry(header.get_sform())
+    )
+    if not usable:
+        require_edges(path, edges)
+    header.check_fix(error_level=40)
+    affine, told = _affine(header, usable=usable)
+    fit = placed(path, shape, np.asarray(affine, float))
+    if usable:
+        told += _contradictions(shape, affine, edges, header)
+    return shape, fit, mended + told + fit.told
+
+
+def _is_geometry(affine: NDArray[np.float64]) -> bool:
+    """Whether the axes of an affine span space."""
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    sound = np.isfinite(affine).all() and np.isfinite(edges).all() and edges.all()
+    return bool(sound and skew_deg(affine) <= MOST_DEG)
+
+
+def _affine(header: Any, *, usable: bool) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """File index -> RAS+ mm: the sform where usable, else the qform, else a guess that is told."""
+    if usable:
+        return header.get_sform(), ()
+    if header["qform_code"] > 0:
+        told = "took the qform; the sform is no place and directions"
+        return header.get_qform(), (told,) if header["sform_code"] > 0 else ()
+    guess = "the header gives no orientation; took the axes as left, anterior, superior"
+    return header.get_base_affine(), (guess,)
+
+
+def _contradictions(
+    shape: Shape, sform: NDArray[np.float64], edges: NDArray[np.float64], header: Any
+) -> tuple[str, ...]:
+    """In what the rest of the header does not agree with the sform, which is taken."""
+    told = []
+    spacing = np.linalg.norm(sform[:3, :3], axis=0)
+    near = AGREE_VOX * float(spacing.min())
+    if not (np.abs(edges - spacing) * shape <= near).all():
+        wrong = ", ".join(f"{edge:g}" for edge in edges)
+        told.append(f"took the spacing from the sform; pixdim says {wrong}")
+    elif header["qform_code"] > 0:
+        try:
+            apart = farthest_mm(shape, sform, header.get_qform())
+        except (ValueError, HeaderDataError):
+            apart = np.inf
+        if not apart <= near:
+            told.append(f"took the sform; the qform lies up to {apart:.3g} mm away")
+    return tuple(told)
+
+
+def _read_voxels(path: Path, header: Any, stream: BufferedIOBase) -> NDArray[Any]:
+    dtype, shape = header.get_data_dtype(), header.get_data_shape()
+    if dtype.fields is not None or dtype.kind == "c":
+        raise not_grey(path, "colour or complex voxels")
+    offset = header.get_data_offset()
+    if offset < header.sizeof_hdr:  # some tools then take 348, some 352, and nibabel 0
+        raise damaged(path, f"its voxels begin at byte {offset}, within the header")
+    promised = offset + int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
+    there = path.stat().st_size
+    if promised > there * (MOST_PACKED if isinstance(stream, gzip.GzipFile) else 1):
+        raise damaged(path, f"{there} bytes; the header promises {promised}")
+    slope, inter = _scaling(path, header)
+    voxels = array_from_file(shape, dtype, stream, offset, mmap=False)
+    return voxels if (slope, inter) == (1.0, 0.0) else _scaled(voxels, slope, inter)
+
+
+def _scaled(voxels: NDArray[Any], slope: float, inter: float) -> NDArray[np.float32]:
+    """Stored numbers times slope plus intercept, in double precision, slice by slice."""
+    scaled = np.empty(voxels.shape, np.float32, order="F")
+    for k in range(voxels.shape[2]):
+        scaled[:, :, k] = apply_read_scaling(voxels[:, :, k], slope, inter)
+    return scaled
+
+
+def _rest(stream: BufferedIOBase) -> tuple[str, ...]:
+    """Read to the end, as only that tells whether a gzip file was whole; tell what is too much."""
+    extra = 0
+    try:
+        while more := stream.read(2**20):
+            extra += len(more)
+    except gzip.BadGzipFile as error:
+        if not str(error).startswith("Not a gzipped file"):  # but a checksum that does not fit
+            raise
+        return ("ignored what follows the end of the gzip data",)
+    return (f"ignored {extra} bytes after the voxels",) if extra else ()
+
+
+def _scaling(path: Path, header: Any) -> tuple[float, float]:
+    """Slope and intercept of the stored numbers; (1, 0) where none are given."""
+    if np.isinf([header["scl_slope"], header["scl_inter"]]).any():
+        raise DataError(
+            path,
+            found=f"intensities scaled by {header['scl_slope']:g} plus {header['scl_inter']:g}",
+            expected="a finite scl_slope and scl_inter",
+            fix="Repair the header with the tool that wrote it.",
+        )
+    slope, inter = header.get_slope_inter()
+    return (1.0, 0.0) if slope is None else (slope, inter)
+
+
+@contextmanager
+def _quiet_nibabel() -> Iterator[None]:
+    """Keep nibabel's header notes off the console: what matters becomes an error or is told."""
+    logger = logging.getLogger("nibabel.global")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,1 @@
+"""The engine `hierarchy`: masks from hierarchies of watershed regions."""

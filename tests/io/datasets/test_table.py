@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mass3d.errors import DataError
+from mass3d.io.datasets.table import read_channels, read_ignored, read_structures
+
+
+def written(folder: Path, content: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    text = content if isinstance(content, str) else json.dumps(content)
+    (folder / "dataset.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"background": 0, "spleen": 2, "liver": 1},  # nnU-Net v2
+        {"0": "background", "2": "spleen", "1": "liver"},  # the decathlon, nnU-Net v1
+    ],
+)
+def test_structures_are_named_by_value_without_background(
+    tmp_path: Path, labels: dict[str, object]
+) -> None:
+    found = read_structures(written(tmp_path, {"labels": labels}))
+    assert list((found or {}).items()) == [("liver", 1), ("spleen", 2)]
+
+
+def test_names_may_hold_anything(tmp_path: Path) -> None:
+    names = {"Niere, links": 1, "42": 2, "große Vene": 3}
+    assert read_structures(written(tmp_path, {"labels": names})) == names
+
+
+def test_the_file_is_looked_for_beside_and_above_the_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = tmp_path / "labelsTr"
+    labels.mkdir()
+    assert read_structures(labels) is None
+    written(tmp_path, {"labels": {"above": 1}})
+    assert read_structures(labels) == {"above": 1}
+    monkeypatch.chdir(labels)
+    assert read_structures(Path()) == {"above": 1}
+    written(labels, {"labels": {"beside": 1}})
+    assert read_structures(labels) == {"beside": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "list indices"),
+        ({}, "'labels'"),
+        ({"labels": ["liver"]}, "no attribute 'items'"),
+        ({"labels": {"whole tumor": [1, 2]}}, r"\[1, 2\] is no label value"),
+        ({"labels": {"liver": 1.5}}, "1.5 is no label value"),
+        ({"labels": {"liver": True}}, "True is no label value"),
+        ({"labels": {"liver": None}}, "None is no label value"),
+        ({"labels": {"liver": -1}}, "-1 is no label value"),
+        ({"labels": {"liver": "one"}}, "invalid literal for int"),
+        ({"labels": {"liver": 1, "spleen": 1}}, "two labels share a name or a value"),
+        ({"labels": {"1": "liver", "2": "liver"}}, "two labels share a name or a value"),
+    ],
+)
+def test_a_table_that_does_not_name_values_is_refused(
+    tmp_path: Path, content: object, found: str
+) -> None:
+    folder = written(tmp_path, content)
+    with pytest.raises(DataError, match=found) as caught:
+        read_structures(folder)
+    told = caught.value
+    assert told.where == str(folder / "dataset.json")
+    assert told.found.startswith("no readable table of labels (")
+    assert told.expected == '"labels": {"background": 0, "liver": 1, ...}'
+    assert told.fix == "Correct the file. Regions of several values are not supported."
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(DataError, match="no readable table of labels"):
+        read_structures(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{"background": 0, "liver": 1, "ignore": 2}, {"0": "background", "1": "liver", "2": "ignore"}],
+)
+def test_the_ignore_label_is_no_structure(tmp_path: Path, labels: dict[str, object]) -> None:
+    folder = written(tmp_path, {"labels": labels})
+    assert read_structures(folder) == {"liver": 1}
+    assert read_ignored(folder) == 2
+    assert read_ignored(written(tmp_path / "other", {"labels": {"liver": 1}})) is None
+    assert read_ignored(tmp_path / "nowhere" / "labels") is None
+
+
+def test_channels_are_named_by_nnunet_and_the_decathlon(tmp_path: Path) -> None:
+    def channels(content: object) -> dict[int, str]:
+        return read_channels(written(tmp_path, content) / "dataset.json")
+
+    assert channels({"channel_names": {"0": "CT", "1": "PET"}}) == {0: "CT", 1: "PET"}
+    assert channels({"modality": {"0": "MRI"}}) == {0: "MRI"}
+    assert channels({"labels": {}}) == {}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", {"modality": "CT"}, {"modality": {"first": "CT"}}])
+def test_a_table_of_channels_without_numbers_is_refused(tmp_path: Path, content: object) -> None:
+    file = written(tmp_path, content) / "dataset.json"
+    with pytest.raises(DataError, match="no readable table of channels") as caught:
+        read_channels(file)
+    assert caught.value.where == str(file)

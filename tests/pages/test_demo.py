@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pages
+from mass3d.pages import demo_content as findings
+from mass3d.pages.demo import (
+    ReportContent,
+    ShownCase,
+    curve_line,
+    honest_notes,
+    overview_rows,
+    render_overview,
+    render_page,
+    write_report,
+)
+from mass3d.pages.pictures import Picture, draw, structure_colours
+
+PRETRAINED = {"a": {"liver": 0.9, "<cyst>": 0.4}, "b": {"liver": 0.8}, "c": {"liver": 0.3}}
+UNTRAINED = {"a": {"liver": 0.1, "<cyst>": 0.3}, "b": {"liver": 0.2}, "c": {"liver": 0.1}}
+
+
+@pytest.fixture
+def content() -> ReportContent:
+    colours = structure_colours({"liver": 1, "<cyst>": 2})
+    overall, structures = findings.structure_scores(
+        PRETRAINED, UNTRAINED, {"liver": colours[1], "<cyst>": colours[2]}, seed=0
+    )
+    pixels = draw(np.random.default_rng(0).random((6, 8)), pixel_mm=(1, 1), grey=(0, 1), width=40)
+    pictures = tuple(Picture(pixels, title) for title in ("Scan", "Truth", "Found", "Untrained"))
+    return ReportContent(
+        source="Three scans & one example.",
+        reference_id="ct_000",
+        steps=20,
+        overall=overall,
+        structures=structures,
+        cohort=(("Modality", "2 CT"),),
+        proposals=(pictures,),
+        proposals_note="Masks.",
+        curve=({"step": 10, "loss": 2.0, "dice": 0.1}, {"step": 20, "loss": 1.0, "dice": 0.5}),
+        reference=pictures[:2],
+        cases=(ShownCase("a", "best", 0.65, 0.2, pictures),),
+        notes=("A weak point.",),
+        commands=(("mass3d inspect scans/", "Look."),),
+    )
+
+
+def test_the_page_loads_nothing_from_anywhere(content: ReportContent) -> None:
+    page = render_page(content)
+    loads = pages.require_whole(page)
+    assert len(loads) == 10
+    assert all(address.startswith("data:image/png;base64,") for address in loads)
+    assert "<script" not in page
+
+
+def test_the_page_says_the_scores_the_weak_points_and_what_to_type(content: ReportContent) -> None:
+    page = render_page(content)
+    assert page.startswith("<!doctype html>")
+    for words in ("0.58", "0.17", "ct_000", "A weak point.", "mass3d inspect scans/", "2 CT"):
+        assert words in page
+
+
+def test_names_from_files_cannot_break_the_page(content: ReportContent) -> None:
+    page = render_page(content)
+    assert "<cyst>" not in page
+    assert "&lt;cyst&gt;" in page
+
+
+def test_a_page_without_a_curve_or_notes_is_still_whole(content: ReportContent) -> None:
+    bare = {**vars(content), "curve": (), "notes": ()}
+    pages.require_whole(render_page(ReportContent(**bare)))
+
+
+def test_the_report_is_a_page_and_a_picture_and_the_same_bytes_again(
+    content: ReportContent, tmp_path: Path
+) -> None:
+    page = write_report(content, tmp_path)
+    first = page.read_bytes(), (tmp_path / "overview.png").read_bytes()
+    write_report(content, tmp_path)
+    assert first == (page.read_bytes(), (tmp_path / "overview.png").read_bytes())
+    assert first[1].startswith(b"\x89PNG")
+
+
+def test_the_overview_tells_the_story_in_two_rows(content: ReportContent) -> None:
+    above, below = overview_rows(content)
+    assert [p.title for p in above] == ["Scan", "Truth", "Found", "Untrained"]
+    assert [p.title for p in below] == ["Truth", "Truth", "Found", "Untrained"]
+    assert len(render_overview(content)) > 1000
+
+
+def test_a_curve_spans_its_box_and_skips_what_is_not_a_number() -> None:
+    rows = [{"step": s, "loss": v} for s, v in ((0, 3.0), (5, float("nan")), (10, 1.0))]
+    line = curve_line(rows, "loss")
+    assert line is not None
+    assert line.raw == "0.0,10.0 1000.0,290.0"
+    assert (line.low, line.high) == (1.0, 3.0)
+    assert curve_line(rows[:1], "loss") is None
+    assert curve_line(rows, "dice") is None
+
+
+def test_the_notes_name_weak_structures_unclear_gains_and_few_cases(
+    content: ReportContent,
+) -> None:
+    notes = " ".join(honest_notes(content.structures, content.overall, cases=3))
+    assert "<cyst> (0.40)" in notes
+    assert "liver (" not in notes
+    assert "3 test cases" in notes
+    assert "worst reaches a mean Dice of 0.30" in notes
+
+
+def test_scores_average_structures_within_a_case_then_cases() -> None:
+    assert findings.case_means(PRETRAINED) == pytest.approx({"a": 0.65, "b": 0.8, "c": 0.3})
+    assert findings.case_means({"a": {}}) == {}
+
+
+def test_best_median_and_worst_are_different_cases() -> None:
+    assert findings.best_median_worst({"a": 0.1, "b": 0.9, "c": 0.5}) == [
+        ("best", "b"),
+        ("median", "c"),
+        ("worst", "a"),
+    ]
+    assert findings.best_median_worst({"a": 0.1}) == [("best", "a")]
+    assert findings.best_median_worst({}) == []
+
+
+def test_the_rows_of_a_run_are_read_back(tmp_path: Path) -> None:
+    rows = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert list(findings.curve_rows(path)) == rows
