@@ -5,6 +5,7 @@ import doctest
 import importlib.util
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from itertools import pairwise
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 import mass3d
 from mass3d import cli
@@ -87,6 +89,48 @@ def test_the_reference_names_every_option_and_setting_of_a_verb(verb: str) -> No
 def test_the_reference_names_no_verb_that_is_not_there() -> None:
     listed = re.findall(r"^\| \[`(\w+)`\]", REFERENCE.read_text(), re.M)
     assert listed == list(COMMANDS)
+
+
+def test_the_page_for_programs_has_a_section_for_every_verb_with_its_command() -> None:
+    text = (ROOT / "AGENTS.md").read_text()
+    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^#|\Z)", text, re.DOTALL | re.M))
+    assert sections.keys() == COMMANDS.keys()
+    for verb, told in sections.items():
+        assert f"\n    mass3d {verb} " in told, verb
+        assert re.search(r"^In: .*Out: ", told, re.M), verb
+
+
+def test_the_changelog_tells_added_changed_fixed_and_broken_apart() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    for version in re.split(r"^## ", text, flags=re.M)[1:]:
+        kinds = re.findall(r"^### (.+)$", version, re.M)
+        assert kinds == [k for k in ("Added", "Changed", "Fixed", "Broken") if k in kinds], kinds
+
+
+def test_the_citation_is_of_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert cited["version"] == project["version"]
+    assert cited["license"] == project["license"]
+    assert cited["preferred-citation"]["url"] == project["urls"]["Method"]
+
+
+def test_hooks_before_a_commit_run_what_the_gate_runs_and_fetch_nothing() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    assert [repo["repo"] for repo in config["repos"]] == ["local"]
+    gate = (ROOT / "Makefile").read_text().replace("$(BIN)", ".venv/bin")
+    hooks = config["repos"][0]["hooks"]
+    assert all(hook["language"] == "system" for hook in hooks)
+    entries = [hook["entry"].replace(" --force-exclude", "") for hook in hooks]
+    assert all(entry in gate for entry in entries if "python" not in entry)
+
+
+@pytest.mark.parametrize("form", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")))
+def test_a_form_for_issues_has_what_its_kind_needs(form: Path) -> None:
+    told = yaml.safe_load(form.read_text())
+    if form.stem != "config":
+        assert told.keys() >= {"name", "description", "body"}
+        assert any(part.get("validations", {}).get("required") for part in told["body"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
