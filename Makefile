@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help demo test check bench
+.PHONY: help demo test check bench docs
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/'
@@ -31,3 +31,6 @@ bench: $(STAMP) ## run each benchmark in turn
 		[ -e "$$script" ] || continue; \
 		echo "== $$script"; $(BIN)/python "$$script"; \
 	done
+
+docs: $(STAMP) ## the site of all pages and the API, in build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     page
     for page in ROOT.rglob("*.md")
-    if not any(part.startswith(".") for part in page.relative_to(ROOT).parts)
+    if not any(part.startswith(".") or part == "build" for part in page.relative_to(ROOT).parts)
 )
 COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands
 REFERENCE = ROOT / "docs" / "reference" / "commands.md"
