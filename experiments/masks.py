@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import slic
 
-from mass3d.apps.prepare import automatic_spacing_mm, readable_grids
+from mass3d.execution.memory import readable_grids
 from mass3d.io.datasets.cohort import CaseFile, find_cases, find_label
 from mass3d.io.read import read_label, read_volume
 from mass3d.masks.hierarchy.engine import HierarchyConfig, propose, windowed
@@ -29,6 +29,7 @@ from mass3d.masks.layers import MaskSet, concatenate, encode_tree
 from mass3d.masks.quality import best_dice
 from mass3d.store.writer import as_stored
 from mass3d.volume.preparation import PreparationConfig, Prepared, prepare_label, prepare_volume
+from mass3d.volume.spacing import automatic_spacing_mm
 
 SETS = ("hippocampus", "brain_t1", "headneck_ct", "sarcoma_ct", "sarcoma_mr", "sarcoma_pet")
 COARSEST = 8  # masks of the plain alternatives at their largest size, at least

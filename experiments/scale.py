@@ -27,7 +27,8 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from mass3d.apps.prepare import PrepareConfig, readable_grids, run
+from mass3d.apps.prepare import PrepareConfig, run
+from mass3d.execution.memory import readable_grids
 from mass3d.execution.pool import run_cases
 from mass3d.files import read_json, write_json
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, source_hash

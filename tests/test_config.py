@@ -112,7 +112,7 @@ def test_an_assignment_without_key_or_value_is_refused(assignment: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(Settings, assignments=[assignment], flags={"output": Path("run")})
     told = caught.value
-    assert (told.where, told.found, told.expected) == ("--set", repr(assignment), "key=value")
+    assert (told.where, told.found, told.expected) == ("assignment", repr(assignment), "key=value")
 
 
 def test_a_setting_within_a_single_value_is_refused(file: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
             resolve(Settings, file=path)
         assert caught.value.where == str(path)
         assert reason in caught.value.found
-        assert caught.value.fix == "Check the path after --config."
+        assert caught.value.fix == "Check the path of the file of settings."
 
 
 def test_files_are_utf8_whatever_the_locale(
@@ -208,9 +208,7 @@ def test_a_missing_setting_is_told_with_its_meaning() -> None:
     assert told.where == "setting 'output'"
     assert told.found == "no value"
     assert told.expected == "one (Folder to write, made where there is none)"
-    assert told.fix == (
-        "Give it on the command line, with --set output=VALUE or in the --config file."
-    )
+    assert (told.fix, told.setting) == ("Give it a value.", "output")
 
 
 def test_a_missing_setting_without_a_description_and_in_a_list_is_told_too() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,13 +13,14 @@ from mass3d import errors
 from mass3d.errors import (
     ConfigError,
     DataError,
+    Interrupted,
     Mass3dError,
     ModelError,
     OutputError,
     StoreError,
 )
 
-KINDS = [DataError, StoreError, ModelError, OutputError, ConfigError]
+KINDS = [DataError, StoreError, ModelError, OutputError, ConfigError, Interrupted]
 
 
 def an_error(kind: type[Mass3dError]) -> Mass3dError:
@@ -49,13 +51,14 @@ def test_an_error_says_where_what_was_found_what_was_expected_and_what_to_do(
     assert told == ("a b.nii", "nothing", "something", "Put something there.")
 
 
-def test_only_a_wrong_setting_has_exit_code_2() -> None:
-    assert {kind: kind.exit_code for kind in KINDS} == {
+def test_every_error_has_its_exit_code() -> None:
+    assert {kind: an_error(kind).exit_code for kind in KINDS} == {
         DataError: 1,
         StoreError: 1,
         ModelError: 1,
         OutputError: 1,
         ConfigError: 2,
+        Interrupted: 130,
     }
 
 
@@ -75,3 +78,16 @@ def test_an_error_crosses_a_process_pool_intact() -> None:
     ):
         pool.submit(raise_one, ConfigError).result()
     assert vars(caught.value) == vars(an_error(ConfigError))
+
+
+def test_a_stop_by_signal_has_the_exit_code_that_shells_expect() -> None:
+    told = {"found": "SIGTERM", "expected": "the last step", "fix": "Type it again."}
+    error = Interrupted("run", **told, number=signal.SIGTERM)
+    assert error.exit_code == 143
+    assert pickle.loads(pickle.dumps(error)).exit_code == 143
+
+
+def test_an_error_may_name_the_setting_to_change_but_does_not_say_it() -> None:
+    error = ConfigError("a", found="b", expected="c", fix="d.", setting="fit.lr")
+    assert error.setting == "fit.lr"
+    assert str(error) == "a: found b; expected c. d."

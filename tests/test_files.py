@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mass3d.errors import ModelError, OutputError
 from mass3d.files import (
+    LOCK,
     VERSION,
     file_hash,
     only_writer,
@@ -163,7 +164,8 @@ def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
         assert caught.value.where == str(tmp_path)
         assert caught.value.found == "another mass3d process writing into it"
     with only_writer(tmp_path, ModelError):
-        assert not list(tmp_path.iterdir())  # the right to write is no file
+        assert names(tmp_path) == [LOCK]
+        assert (tmp_path / LOCK).stat().st_size == 0
 
 
 def test_a_dead_writer_blocks_no_one(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ APPS = (
     "inspect",
     "masks",
     "check",
-    "export",
+    "extract",
     "pretrain",
     "task",
     "segment",
@@ -65,7 +65,7 @@ APPS = (
     "demo",
 )
 # Verbs whose workers are processes of their own: torch would cost each of them 200 MB.
-APPS_WITHOUT_TORCH = ("prepare", "inspect", "masks", "check", "export", "evaluate")
+APPS_WITHOUT_TORCH = ("prepare", "inspect", "masks", "check", "extract", "evaluate")
 
 # library -> the only room that knows it
 OWNERS = {

@@ -25,7 +25,7 @@ FUNCTIONS = {
     "inspect": "inspect",
     "measure_masks": "masks",
     "check": "check",
-    "export": "export",
+    "extract": "extract",
     "demo": "demo",
 }
 

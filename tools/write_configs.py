@@ -47,8 +47,8 @@ EXAMPLES: dict[str, Any] = {
     "masks.labels": "labelsTr",
     "masks.output": "quality",
     "masks.sam2.checkpoint": "facebook/sam2.1-hiera-tiny",
-    "export.input": "store",
-    "export.output": "exported",
+    "extract.input": "store",
+    "extract.output": "extracted",
     "demo.data": "Dataset001_Liver",
 }
 

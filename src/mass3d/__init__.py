@@ -20,7 +20,7 @@ _VERBS: Final = {
     "inspect": "inspect",
     "measure_masks": "masks",
     "check": "check",
-    "export": "export",
+    "extract": "extract",
     "demo": "demo",
 }
 

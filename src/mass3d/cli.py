@@ -20,7 +20,7 @@ from mass3d.errors import Mass3dError
 
 VARIADIC = {
     "task": ("-i", "--images", "-l", "--labels"),
-    "export": ("--case", "--mask"),
+    "extract": ("--case", "--mask"),
 }  # options that take several values
 
 app = typer.Typer(
@@ -294,7 +294,7 @@ def check(
 
 
 @app.command()
-def export(
+def extract(
     input: Annotated[  # noqa: A002 - the name of the setting
         Path | None, typer.Argument(metavar="STORE", help="Prepared store.")
     ] = None,
@@ -321,7 +321,7 @@ def export(
         "workers": workers,
         "scheduler": scheduler,
     }
-    _execute("export", config, assignments, flags)
+    _execute("extract", config, assignments, flags)
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import textwrap
 import tomllib
@@ -12,6 +11,7 @@ from datetime import date, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_args
 
+import tomlkit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mass3d.errors import ConfigError
@@ -19,6 +19,8 @@ from mass3d.errors import ConfigError
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
+    from tomlkit.items import Item, Table
+    from tomlkit.toml_document import TOMLDocument
 
 UNKNOWN: Final = "extra_forbidden"  # pydantic's names of faults
 MISSING: Final = "missing"
@@ -28,7 +30,9 @@ LONGEST_FOUND = 200  # letters of a wrong value in a message
 class Config(BaseModel):
     """A frozen group of settings; each setting has one default, one check, one owner."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON-able values, for records and fingerprints."""
@@ -43,6 +47,39 @@ Paths = Annotated[
     Field(min_length=1),
 ]
 """One path or several."""
+
+# Settings that several verbs share: what they mean, and what may be written, stands here once.
+Workers = Annotated[
+    Annotated[int, Field(ge=1)] | None,
+    Field(
+        description="Processes; None takes as many as cores and memory allow, and only this one "
+        "for work that is done sooner so; 1 works in this very process.",
+        examples=[4],
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    Field(
+        description="Address of a running dask scheduler, whose workers are used instead of "
+        "processes here.",
+        examples=["tcp://node1:8786"],
+    ),
+]
+Device = Annotated[
+    str,
+    Field(
+        description="Where to compute: `cpu`, `cuda`, `cuda:1`, ...; `auto` takes a CUDA device "
+        "where there is one."
+    ),
+]
+Seed = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=2**32 - 1,
+        description="Decides every random choice; the same seed gives the same result.",
+    ),
+]
 
 
 def resolve(
@@ -62,7 +99,7 @@ def resolve(
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
             raise ConfigError(
-                "--set", found=repr(assignment), expected="key=value", fix="Write --set key=value."
+                "assignment", found=repr(assignment), expected="key=value", fix="Add the value."
             )
         _put(values, key.strip(), _read_value(text.strip()))
     for key, value in (flags or {}).items():
@@ -94,9 +131,8 @@ def _refusal(
             f"setting {name!r}",
             found="no value",
             expected=f"one ({meaning.rstrip('.')})" if meaning else "one",
-            fix=f"Give it on the command line, with --set {name}=VALUE or in the --config file."
-            if name == _without_numbers(name)
-            else "Complete the value.",
+            fix="Give it a value." if name == _without_numbers(name) else "Complete the value.",
+            setting=name,
         )
     branches = [fault for fault in faults if _name(values, fault) == name]
     return ConfigError(
@@ -104,6 +140,7 @@ def _refusal(
         found=textwrap.shorten(repr(first["input"]), LONGEST_FOUND),
         expected=" or ".join(dict.fromkeys(map(_in_words, branches))),
         fix="Correct the value.",
+        setting=name,
     )
 
 
@@ -184,7 +221,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
             file,
             found=f"no readable file ({error.strerror})",
             expected="a TOML file",
-            fix="Check the path after --config.",
+            fix="Check the path of the file of settings.",
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
@@ -212,6 +249,7 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
                 found=f"{group} = {inner!r} before it",
                 expected=f"{group} as a group of settings",
                 fix=f"Leave {group} = {inner!r} out.",
+                setting=dotted,
             )
         values = inner
     values[last] = value
@@ -219,17 +257,14 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
 
 def to_toml(config: Config) -> str:
     """The settings as TOML that `--config` reads back; those that are None are left out."""
-    return "\n".join(_table(config.plain())).strip() + "\n"
+    document = tomlkit.document()
+    _fill(document, config.plain())
+    return tomlkit.dumps(document)
 
 
 def toml_value(value: Any) -> str:
     """A JSON-able value as TOML on one line; groups become inline tables."""
-    if isinstance(value, dict):
-        entries = (f"{toml_key(k)} = {toml_value(v)}" for k, v in value.items() if v is not None)
-        return f"{{{', '.join(entries)}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(toml_value, value))}]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return _item(value).as_string()
 
 
 def toml_key(key: str) -> str:
@@ -237,12 +272,28 @@ def toml_key(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_value(key)
 
 
-def _table(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Lines of one table: plain settings first, then every group under a heading of its own."""
+def _fill(table: Table | TOMLDocument, values: Mapping[str, Any]) -> None:
+    """Plain settings first, then every group under a heading of its own."""
     for key, value in values.items():
         if value is not None and not isinstance(value, dict):
-            yield f"{toml_key(key)} = {toml_value(value)}"
+            table.add(key, _item(value))
     for key, value in values.items():
         if isinstance(value, dict):
-            yield f"\n[{prefix}{toml_key(key)}]"
-            yield from _table(value, f"{prefix}{toml_key(key)}.")
+            group = tomlkit.table()
+            _fill(group, value)
+            table.add(key, group)
+
+
+def _item(value: Any) -> Item:
+    """A value within a line; what is None in a group is left out."""
+    if isinstance(value, dict):
+        inline = tomlkit.inline_table()
+        inline.update({key: _item(part) for key, part in value.items() if part is not None})
+        return inline
+    if isinstance(value, list):
+        array = tomlkit.array()
+        for part in value:
+            array.append(_item(part))
+        return array
+    item: Item = tomlkit.item(value)
+    return item

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import math
@@ -15,16 +14,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from filelock import FileLock, Timeout
+
 from mass3d.errors import Mass3dError, OutputError
 
 VERSION = version("mass3d")
+LOCK = ".lock"  # in a folder that one process at a time may write into; stays, and is empty
 
-
-ROOM = "Make space there, or choose another place, and run the same command again."
+FREE_SPACE = "Make space there, or choose another place, and run the same command again."
 # Why the system does not write, and what to do about it; for other reasons, the last one.
 REMEDIES: Final = {
-    errno.ENOSPC: ROOM,
-    errno.EDQUOT: ROOM,
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
     errno.EFBIG: "Raise the limit on the size of files (ulimit -f), or choose another place.",
     errno.EROFS: "Choose a place that may be written to.",
     errno.EACCES: "Choose a place that you may write to.",
@@ -77,20 +78,22 @@ def only_writer(folder: Path, error: type[Mass3dError]) -> Iterator[None]:
 
     Raises `error` when another process holds it.
     """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    lock = FileLock(folder / LOCK)
+    with writing(folder):
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as blocked:
+            lock.acquire(blocking=False)
+        except Timeout as blocked:
             raise error(
                 folder,
                 found="another mass3d process writing into it",
                 expected="one writer at a time",
-                fix="Wait for the other one, or choose another -o.",
+                fix="Wait for the other one, or choose another output.",
+                setting="output",
             ) from blocked
+    try:
         yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -18,16 +18,7 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 import dicoms
-from mass3d.apps.prepare import (
-    READ_BYTES,
-    WORK_BYTES,
-    WORKER_BYTES,
-    PrepareConfig,
-    PrepareReport,
-    bytes_each,
-    reading_bytes,
-    run,
-)
+from mass3d.apps.prepare import PrepareConfig, PrepareReport, run
 from mass3d.errors import ConfigError, DataError, StoreError
 from mass3d.files import read_json
 from mass3d.io.dicom.series import LeftOut
@@ -286,17 +277,6 @@ def test_scans_that_become_too_small_are_counted_with_a_remedy(scans: Path, tmp_
     report = prepare(scans, tmp_path / "fine")
     assert report.too_small == 0
     assert "Warning" not in report.summary()
-
-
-def test_the_largest_scan_decides_what_a_worker_needs() -> None:
-    small, large = (
-        Volume.from_array(np.zeros((n, n, n)), spacing_mm=(0.5, 0.5, 0.5)).grid for n in (4, 100)
-    )
-    read = bytes_each([large, small], spacing_mm=4.0)
-    assert read == reading_bytes([small, large]) == WORKER_BYTES + READ_BYTES * 100**3
-    assert bytes_each([small, large], spacing_mm=0.25) == WORKER_BYTES + WORK_BYTES * 200**3
-    assert bytes_each([small, large]) == WORKER_BYTES + WORK_BYTES * 100**3
-    assert bytes_each([]) == reading_bytes([]) == WORKER_BYTES
 
 
 def killed_at_flush(scans: Path, store: Path, number: int) -> None:

@@ -19,7 +19,7 @@ from mass3d.apps.inspect import InspectConfig
 from mass3d.apps.prepare import PrepareConfig
 from mass3d.errors import ConfigError
 from mass3d.execution import cluster
-from mass3d.execution.cluster import Home
+from mass3d.execution.cluster import Origin
 from mass3d.execution.pool import run_cases
 from mass3d.files import VERSION
 from mass3d.phantom import write_phantom_cohort
@@ -160,17 +160,19 @@ def test_a_worker_that_cannot_do_the_same_as_this_process_is_refused_by_name(
 
 
 def test_a_worker_must_see_the_same_files(tmp_path: Path) -> None:
-    def flaw(folder: Path, token: Path | None) -> str | None:
-        found = Home(VERSION, platform.python_version().rpartition(".")[0], folder, token).flaw(1)
+    def reason(folder: Path, token: Path | None) -> str | None:
+        found = Origin(VERSION, platform.python_version().rpartition(".")[0], folder, token).unfit(
+            1
+        )
         return found and found.found
 
     token = tmp_path / "token"
-    assert flaw(tmp_path, None) is None
-    assert flaw(tmp_path, token) == f"no {token}"
+    assert reason(tmp_path, None) is None
+    assert reason(tmp_path, token) == f"no {token}"
     token.touch()
-    assert flaw(tmp_path, token) is None
-    assert flaw(tmp_path, Path("token")) is None  # as seen from the folder
-    assert flaw(tmp_path / "elsewhere", token) == f"no {tmp_path / 'elsewhere'}"
+    assert reason(tmp_path, token) is None
+    assert reason(tmp_path, Path("token")) is None  # as seen from the folder
+    assert reason(tmp_path / "elsewhere", token) == f"no {tmp_path / 'elsewhere'}"
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://node"])

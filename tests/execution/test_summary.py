@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from mass3d.config import Config, resolve
-from mass3d.execution.summary import Fault, Report, write_provenance
+from mass3d.execution.faults import Fault
+from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import read_json
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import pages
 from made_facts import facts, label, looked
-from mass3d.execution.summary import Fault
+from mass3d.execution.faults import Fault
 from mass3d.inspection.case import Looked
 from mass3d.inspection.cohort import modality_facts, structure_facts
 from mass3d.inspection.warnings import Remark

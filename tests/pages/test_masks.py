@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mass3d.execution.summary import Fault
+from mass3d.execution.faults import Fault
 from mass3d.inspection.masks import CaseMasks, mean_best_dice
 from mass3d.masks.quality import Deviation, Quality, outliers
 from mass3d.pages.masks import (

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import Field
-
-from mass3d.apps.prepare import bytes_each
-from mass3d.config import Config, Paths
+from mass3d.config import Config, Paths, Scheduler, Workers
 from mass3d.errors import StoreError
+from mass3d.execution.faults import Fault
+from mass3d.execution.memory import case_bytes
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import Fault, Report
+from mass3d.execution.summary import Report
 from mass3d.store.check import check_case, unlisted_cases
 from mass3d.store.reader import Store, readable_grids
 from mass3d.store.schema import case_folder
@@ -22,10 +21,8 @@ class CheckConfig(Config):
 
     store: Paths
     """Prepared stores, one or more."""
-    workers: int | None = Field(default=None, ge=1)
-    """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
-    scheduler: str | None = None
-    """Address of a running dask scheduler, whose workers are used instead of processes here."""
+    workers: Workers = None
+    scheduler: Scheduler = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ def _check(store: Store, config: CheckConfig) -> tuple[Holding, list[Fault]]:
         workers=config.workers,
         scheduler=config.scheduler,
         title="check",
-        bytes_each=bytes_each(readable_grids(store.path, store.index)),
+        bytes_each=case_bytes(readable_grids(store.path, store.index)),
     )
     faults, sound = [], []
     for outcome in outcomes.values():

@@ -14,9 +14,10 @@ from rich.padding import Padding
 from rich.text import Text
 
 from mass3d.apps import evaluate, inspect, prepare, pretrain, segment, task
-from mass3d.config import Config
+from mass3d.config import Config, Seed
 from mass3d.errors import DataError
-from mass3d.execution.summary import Fault, Report, write_provenance
+from mass3d.execution.faults import Fault
+from mass3d.execution.summary import Report, write_provenance
 from mass3d.io.datasets.cohort import CaseFile, find_cases
 from mass3d.io.datasets.names import case_id_of
 from mass3d.io.datasets.table import read_structures
@@ -42,8 +43,7 @@ class DemoConfig(Config):
     data: Path | None = None
     """A raw dataset of nnU-Net (imagesTr, labelsTr, perhaps imagesTs, labelsTs) to use instead of
     the phantoms. Labels serve only as the one example and for the scores."""
-    seed: int = Field(default=0, ge=0)
-    """Decides the phantoms, the choice of test scans, the first weights and every draw."""
+    seed: Seed = 0
     cases: int = Field(default=24, ge=2)
     """Phantoms to learn from."""
     test_cases: int = Field(default=10, ge=1)

@@ -17,10 +17,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mass3d.config import Config
+from mass3d.config import Config, Scheduler, Seed, Workers
 from mass3d.errors import ConfigError, DataError, Mass3dError
+from mass3d.execution.faults import Fault, faults_of
+from mass3d.execution.memory import comparing_bytes
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import Fault, Report, faults_of, write_provenance
+from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import write_bytes, write_json
 from mass3d.io.datasets.cohort import find_label, label_maps
 from mass3d.io.datasets.names import SUFFIXES, case_id_of
@@ -42,8 +44,6 @@ COLUMNS: Final = (
 )
 NOTHING: Final = Overlap(0, 0, 0)
 DIGITS = 6  # of a Dice in files
-WORKER_BYTES = 2e8  # of a worker at rest, with its libraries
-VOXEL_BYTES = 40  # at the peak, per voxel of a label map stored as floats
 POOL_VOXELS = 3e8  # fewer voxels are counted here before a second process would have started
 
 Absent = Literal["skip", "score"]
@@ -58,18 +58,14 @@ class EvaluateConfig(Config):
     """Folder of true label maps, named like the predictions; it may hold more cases."""
     output: Path
     """Folder for metrics.json and cases.csv."""
-    seed: int = Field(default=0, ge=0)
-    """Decides the draws behind the intervals."""
+    seed: Seed = 0
     structures: dict[str, Annotated[int, Field(gt=0)]] | None = Field(default=None, min_length=1)
     """Name and label value of what to score; None takes dataset.json or the values in labels."""
     absent: Absent = "skip"
     """A structure that the label of a case lacks: `skip` does not score it there, for it may not
     have been contoured; `score` gives Dice 0 to whatever is predicted there."""
-    workers: int | None = Field(default=None, ge=1)
-    """Processes; None takes as many as cores and memory allow where the cohort is large enough to
-    gain by it, 1 works in this very process."""
-    scheduler: str | None = None
-    """Address of a running dask scheduler, whose workers are used instead of processes here."""
+    workers: Workers = None
+    scheduler: Scheduler = None
 
 
 @dataclass(frozen=True)
@@ -249,7 +245,7 @@ def _count_all(config: EvaluateConfig, jobs: Mapping[str, _Job]) -> dict[str, _C
         workers=config.workers or here,
         scheduler=config.scheduler,
         title="evaluate",
-        bytes_each=WORKER_BYTES + VOXEL_BYTES * max(sizes, default=0),
+        bytes_each=comparing_bytes(sizes),
     )
 
 

@@ -15,15 +15,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mass3d.apps.prepare import readable_grids, reading_bytes
-from mass3d.config import Config
+from mass3d.config import Config, Scheduler, Workers
 from mass3d.errors import DataError
+from mass3d.execution.faults import Fault, faults_of
+from mass3d.execution.memory import readable_grids, reading_bytes
 from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import (
-    Fault,
     Report,
     counted,
-    faults_of,
     left_out_sentence,
     mended_sentence,
     write_provenance,
@@ -62,11 +61,8 @@ class InspectConfig(Config):
     """Folder for inspect.json and inspect.html; None writes nothing."""
     modality: Modality | Literal["auto"] = "auto"
     """Kind of scan; auto goes by DICOM tags, else by the name of each file and its histogram."""
-    workers: int | None = Field(default=None, ge=1)
-    """Processes; None takes as many as cores and memory allow where the cohort is large enough to
-    be worth it, 1 works in this very process."""
-    scheduler: str | None = None
-    """Address of a running dask scheduler, whose workers are used instead of processes here."""
+    workers: Workers = None
+    scheduler: Scheduler = None
 
 
 @dataclass(frozen=True)

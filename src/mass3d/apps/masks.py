@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 from rich.console import Console
 
-from mass3d.apps.prepare import bytes_each
-from mass3d.config import Config
+from mass3d.config import Config, Scheduler, Workers
 from mass3d.errors import ConfigError, StoreError
+from mass3d.execution.faults import Fault, faults_of
+from mass3d.execution.memory import case_bytes
 from mass3d.execution.pool import run_cases
 from mass3d.execution.proposals import (
     case_identities,
@@ -21,7 +21,7 @@ from mass3d.execution.proposals import (
     renew_masks,
     require_usable,
 )
-from mass3d.execution.summary import Fault, Report, faults_of, write_provenance
+from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import write_json
 from mass3d.inspection.masks import TOGETHER, CaseMasks, case_masks, mean_best_dice
 from mass3d.masks.engines import MaskConfig
@@ -53,10 +53,8 @@ class MasksConfig(Config):
     """Folder of label maps <case>.nii.gz, to see how well masks fit them; none depends on it."""
     output: Path | None = None
     """Folder for quality.json and masks.html; None takes `masks` in the store."""
-    workers: int | None = Field(default=None, ge=1)
-    """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
-    scheduler: str | None = None
-    """Address of a running dask scheduler, whose workers are used instead of processes here."""
+    workers: Workers = None
+    scheduler: Scheduler = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def run(config: MasksConfig) -> MasksReport:
     _require_sense(config)
     changed, faults = ((), ()) if config.masks is None else _propose_anew(config, config.masks)
     store = Store.open(config.store)
-    memory = bytes_each(readable_grids(config.store, store.index))
+    memory = case_bytes(readable_grids(config.store, store.index))
     outcomes = run_cases(
         _measure,
         {name: _Look(config.store, name, config.labels) for name in store.case_ids},
@@ -232,7 +230,7 @@ def _propose_anew(
             workers=config.workers or default_workers(masks, scheduler=config.scheduler),
             scheduler=config.scheduler,
             title="propose",
-            bytes_each=bytes_each(readable_grids(config.store, old)),
+            bytes_each=case_bytes(readable_grids(config.store, old)),
             folder=config.store,
         )
         done = {name: found for name, found in outcomes.items() if not isinstance(found, Fault)}

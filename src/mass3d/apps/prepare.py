@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,8 +10,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from mass3d.config import Config
-from mass3d.errors import ConfigError, Mass3dError
+from mass3d.config import Config, Scheduler, Workers
+from mass3d.errors import ConfigError
+from mass3d.execution.faults import Fault, faults_of
+from mass3d.execution.memory import case_bytes, readable_grids
 from mass3d.execution.pool import run_cases
 from mass3d.execution.proposals import (
     case_identities,
@@ -26,16 +27,14 @@ from mass3d.execution.proposals import (
     require_usable,
 )
 from mass3d.execution.summary import (
-    Fault,
     Report,
-    faults_of,
     left_out_sentence,
     mended_sentence,
     write_provenance,
 )
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, source_hash
 from mass3d.io.dicom.series import LeftOut
-from mass3d.io.read import read_grid, read_volume
+from mass3d.io.read import read_volume
 from mass3d.masks.engines import EngineName, MaskConfig, Scan
 from mass3d.store.reader import whole_record
 from mass3d.store.schema import CaseRecord, Source, StoreSettings, case_folder
@@ -53,10 +52,6 @@ from mass3d.volume.geometry import Grid
 from mass3d.volume.preparation import Percentiles, PreparationConfig, Range, prepare_volume
 from mass3d.volume.spacing import FEWEST_VOX, automatic_spacing_mm, shrinks_too_far
 from mass3d.volume.volume import Modality
-
-WORKER_BYTES = 3e8  # of a worker at rest, with its libraries
-READ_BYTES = 20  # at the peak, per voxel of a scan that is read
-WORK_BYTES = 100  # at the peak, per voxel of a case that masks are found in
 
 
 class PrepareConfig(Config):
@@ -77,10 +72,8 @@ class PrepareConfig(Config):
     """MR and PET are clipped to these percentiles of the body voxels."""
     masks: MaskConfig = MaskConfig()
     """How masks are proposed."""
-    workers: int | None = Field(default=None, ge=1)
-    """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
-    scheduler: str | None = None
-    """Address of a running dask scheduler, whose workers are used instead of processes here."""
+    workers: Workers = None
+    scheduler: Scheduler = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +150,7 @@ def run(config: PrepareConfig) -> PrepareReport:
             workers=config.workers or default_workers(config.masks, scheduler=config.scheduler),
             scheduler=config.scheduler,
             title="prepare",
-            bytes_each=bytes_each(grids, spacing_mm=settings.preparation.spacing_mm),
+            bytes_each=case_bytes(grids, spacing_mm=settings.preparation.spacing_mm),
             folder=config.output,
         )
         faults = faults_of(outcomes)
@@ -254,36 +247,6 @@ def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:
         ),
         masks=config.masks,
     )
-
-
-def readable_grids(cases: Iterable[CaseFile]) -> list[Grid]:
-    """Grids of the scans whose headers can be read; the others become faults when prepared."""
-    grids = []
-    for case in cases:
-        try:
-            grids.append(read_grid(case.scan).grid)
-        except (Mass3dError, OSError):
-            continue
-    return grids
-
-
-def reading_bytes(grids: Iterable[Grid]) -> float:
-    """Memory that a worker needs to read the largest scan."""
-    return WORKER_BYTES + READ_BYTES * max(map(_voxels, grids), default=0)
-
-
-def bytes_each(grids: Iterable[Grid], *, spacing_mm: float | None = None) -> float:
-    """Memory that a worker needs to read any scan and find masks in it, as it is or resampled."""
-    scans = list(grids)
-    found = (
-        _voxels(grid) * (math.prod(grid.spacing_mm) / spacing_mm**3 if spacing_mm else 1.0)
-        for grid in scans
-    )
-    return max(reading_bytes(scans), WORKER_BYTES + WORK_BYTES * max(found, default=0))
-
-
-def _voxels(grid: Grid) -> int:
-    return math.prod(int(n) for n in grid.shape)
 
 
 def _require_apart(config: PrepareConfig) -> None:

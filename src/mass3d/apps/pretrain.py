@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import nn
 
-from mass3d.config import Config, Paths
+from mass3d.config import Config, Paths, Seed
 from mass3d.errors import ConfigError, ModelError
-from mass3d.execution.progress import training_progress
-from mass3d.execution.summary import Fault, Report, write_provenance
+from mass3d.execution.faults import Fault
+from mass3d.execution.progress import progress
+from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import only_writer
 from mass3d.model.incontext import InContextNet
 from mass3d.model.presets import PRESETS, Preset, PresetName
 from mass3d.objective.mask_loss import hard_dice, mask_losses
 from mass3d.store.several import Stores
 from mass3d.training import checkpoint
-from mass3d.training.fit import RESUME, WEIGHTS, FitConfig, StepOutcome, fit
+from mass3d.training.fit import RESUME, WEIGHTS, FitConfig, Progress, StepOutcome, fit
 from mass3d.views.draw import ViewConfig
 from mass3d.views.pair import PairMaker, ViewPair
 
@@ -37,8 +37,7 @@ class PretrainConfig(Config):
     """Run folder to write."""
     preset: PresetName = "tiny"
     """Size of the network."""
-    seed: int = Field(default=0, ge=0)
-    """Decides the first weights and every draw."""
+    seed: Seed = 0
     resume: bool = False
     """Insist that there is an unfinished run to go on with; without it, go on if there is one."""
     fit: FitConfig = FitConfig()
@@ -93,7 +92,11 @@ def run(config: PretrainConfig) -> PretrainReport:
         cases, config.views, crop=crop, batch_size=config.fit.batch_size, seed=config.seed
     )
     config.output.mkdir(parents=True, exist_ok=True)
-    with only_writer(config.output, ModelError), training_progress(config.fit.steps) as hook:
+    with only_writer(config.output, ModelError), progress("pretrain", config.fit.steps) as advance:
+
+        def hook(now: Progress) -> None:
+            advance(now.step, _figures(now))
+
         write_provenance(config.output, "pretrain", config, store=stores.fingerprint, crop_vox=crop)
         fit(net, make_pairs, pair_step, config.fit, run=config.output, facts=facts, hooks=(hook,))
     return _report(config, crop)
@@ -175,6 +178,13 @@ def _is_finished(config: PretrainConfig, facts: dict[str, Any]) -> bool:
             fix="Choose another -o.",
         )
     return True
+
+
+def _figures(now: Progress) -> str:
+    return (
+        f"loss {now.figures['loss']:.3f}  dice {now.figures['dice']:.3f}  "
+        f"{now.samples_per_s:.1f} samples/s"
+    )
 
 
 def _report(config: PretrainConfig, crop: Crop) -> PretrainReport:

@@ -11,9 +11,10 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
-from mass3d.config import Config
+from mass3d.config import Config, Device
 from mass3d.errors import ConfigError, Mass3dError, ModelError, OutputError
-from mass3d.execution.summary import Fault, Report, write_provenance
+from mass3d.execution.faults import Fault
+from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import read_json, write_json
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, source_hash
 from mass3d.io.read import read_volume
@@ -37,8 +38,7 @@ class SegmentConfig(Config):
     """Run folder; None looks where it was when the task was made."""
     overlap: float = Field(default=0.5, ge=0, lt=1)
     """Shared fraction of neighbouring windows."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, ..."""
+    device: Device = "auto"
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from mass3d.config import Config
+from mass3d.config import Config, Device
 from mass3d.errors import ConfigError, DataError
-from mass3d.execution.summary import Fault, Report, write_provenance
+from mass3d.execution.faults import Fault
+from mass3d.execution.summary import Report, write_provenance
 from mass3d.io.datasets.names import case_id_of
 from mass3d.io.datasets.table import read_structures
 from mass3d.io.read import read_label, read_volume
@@ -32,8 +33,7 @@ class TaskConfig(Config):
     """Task file to write."""
     structures: dict[str, int] | None = None
     """Name and label value of the structures; None takes them from dataset.json or the labels."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, ..."""
+    device: Device = "auto"
 
 
 @dataclass(frozen=True)

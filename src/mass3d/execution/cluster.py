@@ -37,6 +37,7 @@ from distributed import (
 from distributed.utils import silence_logging_cmgr
 
 from mass3d.errors import ConfigError
+from mass3d.execution.memory import GIB, available_bytes
 from mass3d.files import VERSION
 
 J = TypeVar("J")
@@ -45,8 +46,7 @@ Task = Callable[[str, J], R]  # takes the name of a case and what is needed for 
 Send = Callable[[str, J], "Future[R]"]
 Tell = Callable[[str], None]
 
-GIB = 1024**3
-LOOK_S = 2.0  # between looks at which workers there are
+POLL_S = 2.0  # between looks at which workers there are
 ANSWER_S = 10.0  # within which a scheduler answers
 START_S = 60.0  # within which a dead process of this machine is replaced
 LOCAL = {
@@ -57,15 +57,15 @@ LOCAL = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.profile.enabled": False,
 }
-LEAVE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # to the parent
+IGNORE_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # to the parent
 
 
 @dataclass(frozen=True)
-class Died:
+class WorkerDied:
     """What becomes of a case whose workers die, as often as it is tried."""
 
 
-Ended = Generator[tuple[str, R | Died], None, None]
+Ended = Generator[tuple[str, R | WorkerDied], None, None]
 
 
 def on_this_machine(task: Task[J, R], jobs: Mapping[str, J], *, workers: int) -> Ended[R]:
@@ -77,7 +77,7 @@ def on_this_machine(task: Task[J, R], jobs: Mapping[str, J], *, workers: int) ->
     suspects: dict[str, J] = {}
     with _processes(workers) as client:
         for name, result in _hand_out(client, _sender(client, task), jobs, without=_give_up):
-            if isinstance(result, Died):
+            if isinstance(result, WorkerDied):
                 suspects[name] = jobs[name]
             else:
                 yield name, result
@@ -102,13 +102,13 @@ def on_scheduler(
             tell(f"waiting for a worker at {address}")
 
     def send(name: str, job: J) -> Future[R]:
-        return client.submit(_as_if_here, home, pickle.dumps((task, name, job)), pure=False)
+        return client.submit(_as_if_here, origin, pickle.dumps((task, name, job)), pure=False)
 
     with _connected(address) as client, _token(folder) as token:
-        home = Home(VERSION, _python(), Path.cwd(), token)
-        workers = _require_fit_workers(client, home)
+        origin = Origin(VERSION, _python(), Path.cwd(), token)
+        workers = _require_fit_workers(client, origin)
         if workers:
-            tell(f"{_told(workers)}: at {address}")
+            tell(f"{_workers_in_words(workers)}: at {address}")
         try:
             yield from _hand_out(client, send, jobs, without=wait)
         except (OSError, CancelledError):
@@ -124,20 +124,20 @@ def on_scheduler(
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerPlan:
     """How many processes of this machine work, and why not more."""
 
     workers: int
     reason: str
 
     def __str__(self) -> str:
-        return f"{_told(self.workers)}: {self.reason}"
+        return f"{_workers_in_words(self.workers)}: {self.reason}"
 
 
-def plan_crew(num_jobs: int, *, asked: int | None, bytes_each: float) -> Crew:
+def plan_workers(num_jobs: int, *, asked: int | None, bytes_each: float) -> WorkerPlan:
     """As many workers as are asked for, else as jobs, cores and memory allow; at least one."""
     if asked is not None:
-        return Crew(asked, "as asked")
+        return WorkerPlan(asked, "as asked")
     free = available_bytes()
     needed = f"memory for {bytes_each / GIB:.1f} GiB each, of {free / GIB:.1f} GiB free"
     limits = {
@@ -146,23 +146,10 @@ def plan_crew(num_jobs: int, *, asked: int | None, bytes_each: float) -> Crew:
         needed: int(free // max(bytes_each, 1.0)),
     }
     reason = min(limits, key=lambda reason: limits[reason])
-    return Crew(max(1, limits[reason]), reason)
+    return WorkerPlan(max(1, limits[reason]), reason)
 
 
-def available_bytes() -> int:
-    """Memory that may be used now: what the machine has free, or less where a group is limited."""
-    machine = Path("/proc/meminfo")
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2]
-    if machine.exists():
-        rows = dict(line.split(":", 1) for line in machine.read_text().splitlines())
-        limits = [int(rows["MemAvailable"].split()[0]) * 1024]
-    most, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-    if most.exists() and used.exists() and most.read_text().strip() != "max":
-        limits.append(int(most.read_text()) - int(used.read_text()))
-    return max(0, min(limits))
-
-
-def _told(workers: int) -> str:
+def _workers_in_words(workers: int) -> str:
     return f"{workers} worker" if workers == 1 else f"{workers} workers"
 
 
@@ -213,7 +200,7 @@ def _local_cluster(count: int) -> LocalCluster:
             memory_limit=available_bytes() // count,
             dashboard_address="127.0.0.1:0",  # any free port: 8787 may be another command's
             scheduler_kwargs={"dashboard": False},
-            preload=LEAVE_CTRL_C,
+            preload=IGNORE_SIGINT,
             silence_logs=logging.CRITICAL,
         )
     except RuntimeError as error:
@@ -256,7 +243,7 @@ def _token(folder: Path | None) -> Iterator[Path | None]:
 # --- what a worker elsewhere must be --------------------------------------------------------
 
 
-class Flaw(NamedTuple):
+class Unfit(NamedTuple):
     """Why cases cannot be sent to a worker."""
 
     found: str
@@ -265,7 +252,7 @@ class Flaw(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Home:
+class Origin:
     """Where cases come from, and what a worker elsewhere must share with it."""
 
     mass3d: str
@@ -275,27 +262,27 @@ class Home:
 
     def require(self, dask_worker: Worker) -> None:
         """Raise `ConfigError` when this process, a worker, is not fit for the cases."""
-        flaw = self.flaw(dask_worker.state.nthreads)
-        if flaw is not None:
-            raise ConfigError(f"scheduler, worker {dask_worker.address}", **flaw._asdict())
+        unfit = self.unfit(dask_worker.state.nthreads)
+        if unfit is not None:
+            raise ConfigError(f"scheduler, worker {dask_worker.address}", **unfit._asdict())
 
-    def flaw(self, threads: int) -> Flaw | None:
+    def unfit(self, threads: int) -> Unfit | None:
         """What is wrong with this process, if it is a worker of so many threads."""
         if (VERSION, _python()) != (self.mass3d, self.python):
-            return Flaw(
+            return Unfit(
                 f"mass3d {VERSION} on Python {_python()}",
                 f"mass3d {self.mass3d} on Python {self.python}, as here",
                 "Start the worker in the same environment.",
             )
         if threads != 1:
-            return Flaw(
+            return Unfit(
                 f"{threads} threads",
                 "one, for a case takes a process for itself",
                 "Start it with --nthreads 1, and with --nworkers for more of them.",
             )
         for place in (self.folder, self.token and self.folder / self.token):
             if place and not place.exists():
-                return Flaw(
+                return Unfit(
                     f"no {place}",
                     "the same files in the same places as here",
                     "Work in a folder of a file system that all machines share.",
@@ -303,9 +290,9 @@ class Home:
         return None
 
 
-def _require_fit_workers(client: Client, home: Home) -> int:
+def _require_fit_workers(client: Client, origin: Origin) -> int:
     """Look at the workers that are there, and count them; others are looked at with each case."""
-    found = client.run(home.require, on_error="return")
+    found = client.run(origin.require, on_error="return")
     for worker, error in found.items():
         if isinstance(error, ConfigError):
             raise error
@@ -314,10 +301,10 @@ def _require_fit_workers(client: Client, home: Home) -> int:
     return len(found)
 
 
-def _as_if_here(home: Home, packed: bytes) -> Any:
+def _as_if_here(origin: Origin, packed: bytes) -> Any:
     """Do a task elsewhere. What it takes is unpacked late, for it may not fit another version."""
-    home.require(get_worker())
-    with chdir(home.folder):
+    origin.require(get_worker())
+    with chdir(origin.folder):
         task, name, job = pickle.loads(packed)
         return task(name, job)
 
@@ -355,7 +342,7 @@ def _hand_out(
             under_way[future.key] = name
             future.add_done_callback(ended.put)
         try:
-            future = ended.get(timeout=LOOK_S)
+            future = ended.get(timeout=POLL_S)
         except Empty:
             continue
         result = _result(future)  # before its worker gets another job that keeps it from answering
@@ -364,11 +351,11 @@ def _hand_out(
 
 def _threads(client: Client, without: Callable[[float], None]) -> Iterator[int]:
     """How many threads the workers have, as of a few seconds ago."""
-    number, looked, gone = 0, -LOOK_S, None
+    number, checked, gone = 0, -POLL_S, None
     while True:
         now = time.monotonic()
-        if now - looked >= LOOK_S:
-            number, looked = sum(client.nthreads().values()), now
+        if now - checked >= POLL_S:
+            number, checked = sum(client.nthreads().values()), now
             gone = None if number else gone or now
             if gone:
                 without(now - gone)
@@ -380,12 +367,12 @@ def _give_up(seconds: float) -> None:
         raise ChildProcessError(errno.ECHILD, "the processes died and no other could be started")
 
 
-def _result(future: Future[R]) -> R | Died:
+def _result(future: Future[R]) -> R | WorkerDied:
     """What a job returned, or that it cannot be done."""
     try:
         return future.result()
     except KilledWorker:
-        return Died()
+        return WorkerDied()
     except (ConfigError, CancelledError):
         raise
     except Exception as error:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from mass3d.errors import ConfigError, Mass3dError, OutputError
-from mass3d.execution.summary import Fault
+from mass3d.errors import ConfigError, Interrupted, OutputError
+from mass3d.execution.faults import DIED, Fault, Stop, attempt
+from mass3d.execution.progress import progress, tell
 
 J = TypeVar("J")
 R = TypeVar("R")
-# takes the name of a case and what is needed for it; what cannot be written ends all
-_Task = Callable[[str, J], R | Fault | OutputError]
-_Outcomes = Generator[tuple[str, R | Fault | OutputError], None, None]
-LINES = 10  # rows a whole run leaves in a log file
-DIED = (
-    "its worker process died every time it was tried, most likely for want of memory; "
-    "take more memory or a larger spacing_mm"
-)
+_Task = Callable[[str, J], R | Fault | Stop]  # takes the name of a case and what it needs
+_Outcomes = Generator[tuple[str, R | Fault | Stop], None, None]
 
 
 def run_cases(
@@ -33,7 +24,7 @@ def run_cases(
     *,
     workers: int | None,
     title: str,
-    bytes_each: float,
+    bytes_each: float = 0.0,
     scheduler: str | None = None,
     folder: Path | None = None,
 ) -> dict[str, R | Fault]:
@@ -46,7 +37,7 @@ def run_cases(
     `ConfigError` when they do not, or nobody answers, and the first `OutputError` of a job.
     """
     _require_one_place(workers, scheduler)
-    task = partial(_attempt, function)
+    task = partial(attempt, function)
     outcomes = (
         _inline(task, jobs)
         if workers == 1 or not jobs
@@ -60,12 +51,12 @@ def run_cases(
         )
     )
     found: dict[str, R | Fault] = {}
-    with _progress(title, len(jobs)) as advance, closing(outcomes):
+    with progress(title, len(jobs)) as advance, closing(outcomes):
         for name, outcome in outcomes:
-            if isinstance(outcome, OutputError):
+            if isinstance(outcome, OutputError | Interrupted):
                 raise outcome
             found[name] = outcome
-            advance()
+            advance(len(found))
     return {name: found[name] for name in jobs}
 
 
@@ -76,6 +67,7 @@ def _require_one_place(workers: int | None, scheduler: str | None) -> None:
             found=f"{workers} workers and the scheduler {scheduler}",
             expected="one of the two",
             fix="Leave workers out: a scheduler has its own.",
+            setting="workers",
         )
 
 
@@ -97,47 +89,11 @@ def _in_processes(
     from mass3d.execution import cluster  # noqa: PLC0415
 
     if scheduler is None:
-        crew = cluster.plan_crew(len(jobs), asked=workers, bytes_each=bytes_each)
-        _tell(str(crew))
-        ended = cluster.on_this_machine(task, jobs, workers=crew.workers)
+        plan = cluster.plan_workers(len(jobs), asked=workers, bytes_each=bytes_each)
+        tell(str(plan))
+        ended = cluster.on_this_machine(task, jobs, workers=plan.workers)
     else:
-        ended = cluster.on_scheduler(task, jobs, address=scheduler, folder=folder, tell=_tell)
+        ended = cluster.on_scheduler(task, jobs, address=scheduler, folder=folder, tell=tell)
     with closing(ended):
         for name, outcome in ended:
-            yield name, Fault(name, DIED) if isinstance(outcome, cluster.Died) else outcome
-
-
-def _attempt(function: Callable[[J], R], name: str, job: J) -> R | Fault | OutputError:
-    try:
-        return function(job)
-    except OutputError as error:  # a full disk is full for the cases after this one, too
-        return error
-    except (Mass3dError, OSError) as error:
-        return Fault(name, str(error))
-    except Exception as error:  # a fault of ours must not cost the cases after it
-        return Fault(name, f"unexpected {type(error).__name__}: {error}")
-
-
-def _tell(sentence: str) -> None:
-    Console(file=sys.stderr).print(sentence, highlight=False)
-
-
-@contextmanager
-def _progress(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar with the time left, or a few plain lines where no one looks."""
-    console = Console(file=sys.stderr)
-    if not console.is_terminal:
-        done = iter(range(1, total + 1))
-        every = max(1, total // LINES)
-
-        def line() -> None:
-            number = next(done)
-            if number % every == 0 or number == total:
-                console.print(f"{title} {number}/{total}", highlight=False)
-
-        yield line
-        return
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
+            yield name, Fault(name, DIED) if isinstance(outcome, cluster.WorkerDied) else outcome

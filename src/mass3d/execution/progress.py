@@ -1,48 +1,93 @@
-"""How long work takes, for people: a bar with the time left, or plain lines where no one looks."""
+"""How far work has come, for people: a bar with the time left, or lines in a log file."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mass3d.training import fit
+MAX_LINES = 20  # rows that a whole run leaves in a log file
 
-LINES = 20  # rows a whole run leaves in a log file
+
+class Advance(Protocol):
+    """Say how many of all steps are done, and in a few words how it goes."""
+
+    def __call__(self, done: int, told: str = "") -> None:
+        """`done` counts from 0 to the total; it may jump, and begin above 0."""
+
+
+def tell(sentence: str) -> None:
+    """A line on stderr."""
+    Console(file=sys.stderr).print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
-def training_progress(steps: int) -> Iterator[fit.Hook]:
-    """A hook for `fit` that shows loss, Dice, samples per second and the time left."""
+def progress(title: str, total: int) -> Iterator[Advance]:
+    """Show how far `total` steps have come: a bar on a terminal, else at most 20 lines."""
     console = Console(file=sys.stderr)
     if not console.is_terminal:
-        every = max(1, steps // LINES)
-        last = [-every]
-
-        def line(now: fit.Progress) -> None:
-            if now.step - last[0] >= every or now.step == now.steps:
-                last[0] = now.step
-                console.print(f"step {now.step}/{now.steps}  {_figures(now)}", highlight=False)
-
-        yield line
+        yield _lines(title, total)
         return
-    with Progress(
-        TextColumn("pretrain"),
+    columns = (
+        TextColumn(title),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[told]}"),
         TimeRemainingColumn(),
-        console=console,
-    ) as bar:
-        task = bar.add_task("pretrain", total=steps, figures="")
-        yield lambda now: bar.update(task, completed=now.step, figures=_figures(now))
-
-
-def _figures(now: fit.Progress) -> str:
-    return (
-        f"loss {now.figures['loss']:.3f}  dice {now.figures['dice']:.3f}  "
-        f"{now.samples_per_s:.1f} samples/s"
     )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=total, told="")
+        yield lambda done, told="": bar.update(task, completed=done, told=told)
+
+
+def _lines(title: str, total: int) -> Advance:
+    """Plain lines with the time left, which is measured from the first call on."""
+    clock = Clock(time.monotonic)
+    every = max(1, total // MAX_LINES)
+    last = 0
+
+    def line(done: int, told: str = "") -> None:
+        nonlocal last
+        left = clock.left(done, total)
+        if done < total and done - last < every:
+            return
+        last = done
+        tell("  ".join(filter(None, (f"{title} {done}/{total}", told, left))))
+
+    return line
+
+
+class Clock:
+    """How long the rest takes, at the pace so far.
+
+    A run that goes on at a later step is timed from the first step it tells.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now, self._start = now, now()
+        self._first: int | None = None
+
+    def left(self, done: int, total: int) -> str:
+        """The time left in words; nothing while the pace is unknown, or when all is done."""
+        if self._first is None:
+            self._first = 0 if done <= 1 else done
+            self._start = self._start if done <= 1 else self._now()
+        if done <= self._first or done >= total:
+            return ""
+        pace = (self._now() - self._start) / (done - self._first)
+        return f"about {duration(pace * (total - done))} left"
+
+
+def duration(seconds: float) -> str:
+    """40 s, 5 min, 2 h 10 min."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
+    if not hours:
+        return f"{minutes} min"
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

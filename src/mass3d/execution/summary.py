@@ -4,33 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ConfigDict
 from rich.console import Console
 from rich.text import Text
 
 from mass3d.config import Config, to_toml
+from mass3d.execution.faults import Fault
 from mass3d.files import run_record, write_bytes, write_json
 from mass3d.io.dicom.series import LeftOut
 
 SHOWN = 3  # cases that a summary tells in words; case.json has all
 PLACES = ("output", "workers", "scheduler")  # where and how fast results come, not what they are
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something that went wrong with one case or file while the others went on."""
-
-    where: str
-    message: str
-
-
-def faults_of(outcomes: Mapping[Any, object]) -> tuple[Fault, ...]:
-    """The faults among what became of the cases."""
-    return tuple(found for found in outcomes.values() if isinstance(found, Fault))
 
 
 class Report:

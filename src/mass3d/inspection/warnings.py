@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.errors import DataError
-from mass3d.execution.summary import Fault
+from mass3d.execution.faults import Fault
 from mass3d.inspection.case import SPLITS, CaseFacts
 from mass3d.inspection.cohort import datasets
 from mass3d.volume.intensity import AIR_HU

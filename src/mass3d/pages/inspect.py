@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mass3d.execution.summary import Fault
+from mass3d.execution.faults import Fault
 from mass3d.inspection.case import CaseFacts, Histogram, Looked
 from mass3d.inspection.cohort import ModalityFacts, StructureFacts, pooled
 from mass3d.inspection.warnings import Remark

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mass3d.execution.summary import Fault
+from mass3d.execution.faults import Fault
 from mass3d.inspection.masks import TOGETHER, BestDice, CaseMasks
 from mass3d.masks.quality import COMPARABLE, FAR, Deviation, Quality
 from mass3d.pages.html import write_page

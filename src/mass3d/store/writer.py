@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.errors import DataError, StoreError
-from mass3d.files import file_hash, json_bytes, only_writer, write_json, writing
+from mass3d.files import LOCK, file_hash, json_bytes, only_writer, write_json, writing
 from mass3d.masks.layers import MaskSet, MaskTable
 from mass3d.store.reader import read_record, whole_record
 from mass3d.store.schema import (
@@ -322,7 +322,7 @@ def _require_free(root: Path) -> None:
     strange = sorted(
         path.name
         for path in content
-        if path.name not in (CASES, WORK) and not path.name.startswith(PARTIAL)
+        if path.name not in (CASES, WORK, LOCK) and not path.name.startswith(PARTIAL)
     )
     if strange:
         raise _not_a_store(root, f"a folder with other files ({strange[0]})")

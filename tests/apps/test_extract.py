@@ -11,17 +11,17 @@ import pytest
 
 import mass3d
 from mass3d import cli
-from mass3d.apps.export import ExportConfig, ExportReport, run
+from mass3d.apps.extract import ExtractConfig, ExtractReport, run
 from mass3d.apps.prepare import PrepareConfig
 from mass3d.apps.prepare import run as prepare
-from mass3d.errors import ConfigError, StoreError
+from mass3d.errors import StoreError
 from mass3d.files import read_json
 from mass3d.store.reader import Store
 
 
-def export(store: Path, output: Path, **changes: object) -> ExportReport:
+def extract(store: Path, output: Path, **changes: object) -> ExtractReport:
     values = {"input": store, "output": output, "workers": 1}
-    return run(ExportConfig.model_validate(values | changes))
+    return run(ExtractConfig.model_validate(values | changes))
 
 
 def load(path: Path) -> tuple[Any, np.ndarray[Any, Any]]:
@@ -31,9 +31,9 @@ def load(path: Path) -> tuple[Any, np.ndarray[Any, Any]]:
 
 
 @pytest.fixture(scope="module")
-def exported(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("exported")
-    report = export(store, output)
+def extracted(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("extracted")
+    report = extract(store, output)
     assert report.ok
     assert set(report.files) == set(Store.open(store).case_ids)
     written = sorted(name for names in report.files.values() for name in names)
@@ -43,11 +43,11 @@ def exported(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_every_file_lies_exactly_on_the_grid_of_its_scan(exported: Path, cohort: Path) -> None:
+def test_every_file_lies_exactly_on_the_grid_of_its_scan(extracted: Path, cohort: Path) -> None:
     for scan in (cohort / "imagesTr").iterdir():
         before, _ = load(scan)
         case_id = scan.name.removesuffix("_0000.nii.gz")
-        written = sorted(exported.glob(f"{case_id}_*.nii.gz"))
+        written = sorted(extracted.glob(f"{case_id}_*.nii.gz"))
         assert len(written) >= 2
         for path in written:
             after, _ = load(path)
@@ -57,15 +57,15 @@ def test_every_file_lies_exactly_on_the_grid_of_its_scan(exported: Path, cohort:
             np.testing.assert_allclose(after.header.get_zooms(), before.header.get_zooms(), 1e-6)
 
 
-def test_masks_are_the_intervals_of_the_table_in_the_layers(exported: Path, store: Path) -> None:
+def test_masks_are_the_intervals_of_the_table_in_the_layers(extracted: Path, store: Path) -> None:
     opened = Store.open(store)
     for case_id in opened.case_ids:
         case = opened.case(case_id)
-        with (exported / f"{case_id}_masks.csv").open() as stream:
+        with (extracted / f"{case_id}_masks.csv").open() as stream:
             rows = list(csv.DictReader(stream))
         assert len(rows) == len(case.table)
         layers = [
-            load(exported / f"{case_id}_layer{number}.nii.gz")[1]
+            load(extracted / f"{case_id}_layer{number}.nii.gz")[1]
             for number in range(case.record.num_layers)
         ]
         ml = float(np.prod(case.source.grid.spacing_mm)) / 1000
@@ -88,30 +88,30 @@ def _nearest(mask: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[A
     return mask[np.ix_(*places)]
 
 
-def test_single_masks_are_files_of_their_own(store: Path, exported: Path, tmp_path: Path) -> None:
+def test_single_masks_are_files_of_their_own(store: Path, extracted: Path, tmp_path: Path) -> None:
     case_id = Store.open(store).case_ids[1]
-    report = export(store, tmp_path, case=[case_id], mask=[0, 5])
+    report = extract(store, tmp_path, case=[case_id], mask=[0, 5])
     assert list(report.files) == [case_id]
-    with (exported / f"{case_id}_masks.csv").open() as stream:
+    with (extracted / f"{case_id}_masks.csv").open() as stream:
         row = list(csv.DictReader(stream))[5]
-    _, ranks = load(exported / f"{case_id}_layer{row['layer']}.nii.gz")
+    _, ranks = load(extracted / f"{case_id}_layer{row['layer']}.nii.gz")
     _, mask = load(tmp_path / f"{case_id}_mask5.nii.gz")
     np.testing.assert_array_equal(mask, (ranks >= int(row["first"])) & (ranks <= int(row["last"])))
     assert mask.dtype == np.uint8
 
 
-def test_the_range_that_is_left_of_the_intensities_is_told(store: Path, exported: Path) -> None:
-    told = read_json(exported / "record.json")["clipped_to"]
+def test_the_range_that_is_left_of_the_intensities_is_told(store: Path, extracted: Path) -> None:
+    told = read_json(extracted / "record.json")["clipped_to"]
     for case_id in Store.open(store).case_ids:
         low, high = told[case_id]
-        _, image = load(exported / f"{case_id}_image.nii.gz")
+        _, image = load(extracted / f"{case_id}_image.nii.gz")
         assert low - 1 <= image.min() < image.max() <= high + 1
-    assert "clipped to" in export(store, exported, case=["ct_000"]).summary()
+    assert "clipped to" in extract(store, extracted, case=["ct_000"]).summary()
 
 
-def test_the_same_cases_are_the_same_bytes(store: Path, exported: Path, tmp_path: Path) -> None:
-    mass3d.export(input=store, output=tmp_path, workers=2)
-    for path in exported.glob("*_*"):
+def test_the_same_cases_are_the_same_bytes(store: Path, extracted: Path, tmp_path: Path) -> None:
+    mass3d.extract(input=store, output=tmp_path, workers=2)
+    for path in extracted.glob("*_*"):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
@@ -121,20 +121,18 @@ def test_a_broken_case_is_a_fault_and_the_others_go_on(store: Path, tmp_path: Pa
     (copy / "cases" / first / "masks.npz").unlink()
     size = (copy / "cases" / second / "image.b2nd").stat().st_size
     (copy / "cases" / second / "image.b2nd").write_bytes(bytes(size))
-    report = export(copy, tmp_path / "out")
+    report = extract(copy, tmp_path / "out")
     assert [fault.where for fault in report.faults] == [first, second]
     assert len(report.files) == 2
 
 
-def test_what_is_not_there_is_refused(store: Path, trained: Path, tmp_path: Path) -> None:
+def test_what_is_not_there_is_refused(store: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no case 'z'"):
-        export(store, tmp_path / "out", case=["ct_000", "z"])
-    with pytest.raises(ConfigError, match=r"a run .*expected a prepared store"):
-        export(trained, tmp_path / "out")
+        extract(store, tmp_path / "out", case=["ct_000", "z"])
     with pytest.raises(StoreError, match=r"no store\.json"):
-        export(tmp_path, tmp_path / "out")
+        extract(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    (fault,) = export(store, tmp_path / "out", case=["ct_000"], mask=[10**6]).faults
+    (fault,) = extract(store, tmp_path / "out", case=["ct_000"], mask=[10**6]).faults
     assert "no mask 1000000" in fault.message
 
 
@@ -142,11 +140,11 @@ def test_the_command_line_takes_several_cases_and_masks(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cases = Store.open(store).case_ids[:2]
-    words = ["export", str(store), "-o", str(tmp_path), "--case", *cases]
+    words = ["extract", str(store), "-o", str(tmp_path), "--case", *cases]
     with pytest.raises(SystemExit) as left:
         cli.main([*words, "--mask", "0", "3", "--workers", "1"])
     assert left.value.code == 0
-    assert "Exported 2 cases" in capsys.readouterr().out
+    assert "Extracted 2 cases" in capsys.readouterr().out
     assert len(list(tmp_path.glob("*_mask[03].nii.gz"))) == 4
 
 
@@ -169,7 +167,7 @@ def test_a_real_scan_comes_back_on_its_own_grid(data_dir: Path, tmp_path: Path, 
         inputs=(path,), output=tmp_path / "store", spacing_mm=spacing_mm, workers=1
     )
     assert prepare(config).ok
-    report = export(tmp_path / "store", tmp_path / "out")
+    report = extract(tmp_path / "store", tmp_path / "out")
     ((case_id, (low, high)),) = report.clipped.items()
     before, raw = load(path)
     for written in (tmp_path / "out").glob("*.nii.gz"):

@@ -1,4 +1,4 @@
-"""`mass3d export`: cases of a store as NIfTI, each on the exact grid of its scan."""
+"""`mass3d extract`: cases of a store as NIfTI, each on the exact grid of its scan."""
 
 from __future__ import annotations
 
@@ -10,43 +10,40 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt
+from pydantic import NonNegativeInt
 
-from mass3d.apps.prepare import bytes_each
-from mass3d.config import Config
-from mass3d.errors import ConfigError, StoreError
+from mass3d.config import Config, Scheduler, Workers
+from mass3d.errors import StoreError
+from mass3d.execution.faults import Fault, faults_of
+from mass3d.execution.memory import case_bytes
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import Fault, Report, faults_of, write_provenance
+from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import write_bytes
 from mass3d.io.write import write_image, write_label
 from mass3d.masks.layers import MaskSet
 from mass3d.store.reader import Store, StoredCase
-from mass3d.store.schema import INDEX
 from mass3d.volume.resample import resample_image, resample_label
 
-RUN = "model.safetensors"  # what tells the folder of a run
 COLUMNS = ("mask", "layer", "first", "last", "parent", "voxels", "ml", "score", "engine")
 
 
-class ExportConfig(Config):
-    """Settings of `mass3d export`."""
+class ExtractConfig(Config):
+    """Settings of `mass3d extract`."""
 
     input: Path
     """Prepared store."""
     output: Path
     """Folder for the files of every case."""
     case: tuple[str, ...] = ()
-    """Ids of the cases to export; all by default."""
+    """Ids of the cases to take out; all by default."""
     mask: tuple[NonNegativeInt, ...] = ()
     """Masks, by their row in the table, to write as files of their own as well."""
-    workers: int | None = Field(default=None, ge=1)
-    """Processes; None takes as many as cores and memory allow, 1 works in this very process."""
-    scheduler: str | None = None
-    """Address of a running dask scheduler, whose workers are used instead of processes here."""
+    workers: Workers = None
+    scheduler: Scheduler = None
 
 
 @dataclass(frozen=True)
-class ExportReport(Report):
+class ExtractReport(Report):
     """What was written."""
 
     output: Path
@@ -60,7 +57,7 @@ class ExportReport(Report):
         ranges = sorted(set(self.clipped.values()))
         told = f" Intensities were clipped to {_in_words(ranges)} when they were prepared."
         return (
-            f"Exported {len(self.files)} cases as {count} files, each on the grid of its scan, "
+            f"Extracted {len(self.files)} cases as {count} files, each on the grid of its scan, "
             f"into {self.output}.{told if ranges else ''}"
         )
 
@@ -68,7 +65,7 @@ class ExportReport(Report):
 @dataclass(frozen=True)
 class _Job:
     case: StoredCase
-    config: ExportConfig
+    config: ExtractConfig
 
 
 @dataclass(frozen=True)
@@ -77,23 +74,22 @@ class _Done:
     clipped: tuple[float, float]
 
 
-def run(config: ExportConfig) -> ExportReport:
+def run(config: ExtractConfig) -> ExtractReport:
     """Write image, layers and table of every case, on the grid of the scan it came from.
 
     A case that is broken becomes a fault and the others go on. Raises `StoreError` when the store
-    cannot be opened or lacks a case that is asked for, `ConfigError` for what is no store.
+    cannot be opened or lacks a case that is asked for.
     """
-    _require_store(config.input)
     store = Store.open(config.input)
     jobs, faults = _jobs(store, config)
     outcomes = run_cases(
-        _export,
+        _extract,
         jobs,
         workers=config.workers,
         scheduler=config.scheduler,
         folder=config.output,
-        title="export",
-        bytes_each=bytes_each(
+        title="extract",
+        bytes_each=case_bytes(
             grid for job in jobs.values() for grid in (job.case.grid, job.case.source.grid)
         ),
     )
@@ -101,23 +97,13 @@ def run(config: ExportConfig) -> ExportReport:
     faults += faults_of(outcomes)
     clipped = {name: found.clipped for name, found in done.items()}
     write_provenance(
-        config.output, "export", config, fingerprint=store.fingerprint, clipped_to=clipped
+        config.output, "extract", config, fingerprint=store.fingerprint, clipped_to=clipped
     )
     files = {name: found.files for name, found in done.items()}
-    return ExportReport(config.output, files, clipped, tuple(faults))
+    return ExtractReport(config.output, files, clipped, tuple(faults))
 
 
-def _require_store(path: Path) -> None:
-    if (path / RUN).exists() and not (path / INDEX).exists():
-        raise ConfigError(
-            "input",
-            found=f"a run ({path / RUN})",
-            expected="a prepared store",
-            fix="Runs cannot be exported yet: use the run where it is, with mass3d task -m RUN.",
-        )
-
-
-def _jobs(store: Store, config: ExportConfig) -> tuple[dict[str, _Job], list[Fault]]:
+def _jobs(store: Store, config: ExtractConfig) -> tuple[dict[str, _Job], list[Fault]]:
     """A job for every case, and faults for those that cannot be opened."""
     jobs, faults = {}, []
     for case_id in _wanted(store, config.case):
@@ -140,7 +126,7 @@ def _wanted(store: Store, asked: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(asked)) or store.case_ids
 
 
-def _export(job: _Job) -> _Done:
+def _extract(job: _Job) -> _Done:
     """Write the files of one case; raises `StoreError` for a mask that is not there."""
     case, output = job.case, job.config.output
     _require_masks(case, job.config.mask)
@@ -169,7 +155,7 @@ def _require_masks(case: StoredCase, rows: tuple[int, ...]) -> None:
             case.folder,
             found=f"no mask {', '.join(map(str, absent))}",
             expected=f"rows from 0 to {len(case.table) - 1}",
-            fix="Ask for fewer masks; an export without --mask writes the table of all.",
+            fix="Ask for fewer masks; without any, the table of all is written.",
         )
 
 

@@ -1,0 +1,50 @@
+"""The one policy for work on many cases: what goes wrong with one is told, and the others go on.
+
+An unreadable file, a lack of memory, an error of ours: whatever happens to one case is a fault of
+that case, and ends the verb with exit code 1 when the others are done. Two things concern all of
+them and stop the run: a place that cannot be written to, and a signal to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mass3d.errors import Interrupted, Mass3dError, OutputError
+
+J = TypeVar("J")
+R = TypeVar("R")
+Stop = OutputError | Interrupted  # what ends the whole run
+DIED = (
+    "its worker process died every time it was tried, most likely for want of memory; "
+    "take more memory or a larger spacing_mm"
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that went wrong with one case or file while the others went on."""
+
+    where: str
+    message: str
+
+
+def attempt(function: Callable[[J], R], name: str, job: J) -> R | Fault | Stop:
+    """What `function` returns for a case, the fault it ended with, or what must stop the run."""
+    try:
+        return function(job)
+    except (OutputError, Interrupted) as error:  # a full disk is full for the next cases, too
+        return error
+    except (Mass3dError, OSError) as error:
+        return Fault(name, str(error))
+    except MemoryError as error:
+        told = f" ({error})" if str(error) else ""
+        return Fault(name, f"not enough memory{told}; free some, or take a larger spacing_mm")
+    except Exception as error:  # a fault of ours must not cost the cases after it
+        return Fault(name, f"unexpected {type(error).__name__}: {error}")
+
+
+def faults_of(outcomes: Mapping[Any, object]) -> tuple[Fault, ...]:
+    """The faults among what became of the cases."""
+    return tuple(found for found in outcomes.values() if isinstance(found, Fault))

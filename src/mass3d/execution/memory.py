@@ -1,0 +1,65 @@
+"""How much memory there is, and how much of it a worker needs for a case."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+from mass3d.errors import Mass3dError
+from mass3d.io.datasets.cohort import CaseFile
+from mass3d.io.read import read_grid
+from mass3d.volume.geometry import Grid
+
+GIB = 1024**3
+WORKER_BYTES = 3e8  # of a worker at rest, with its libraries
+READ_BYTES = 20  # at the peak, per voxel of a scan that is read
+WORK_BYTES = 100  # at the peak, per voxel of a case that masks are found in
+LABEL_BYTES = 40  # at the peak, per voxel of two label maps that are compared
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_bytes() -> int:
+    """Memory that may be used now: what the machine has free, or less where a group is limited."""
+    limits = [int(psutil.virtual_memory().available)]
+    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
+    if limit.exists() and used.exists() and limit.read_text().strip() != "max":
+        limits.append(int(limit.read_text()) - int(used.read_text()))
+    return max(0, min(limits))
+
+
+def readable_grids(cases: Iterable[CaseFile]) -> list[Grid]:
+    """Grids of the scans whose headers can be read; the others become faults when they are read."""
+    grids = []
+    for case in cases:
+        try:
+            grids.append(read_grid(case.scan).grid)
+        except (Mass3dError, OSError):
+            continue
+    return grids
+
+
+def reading_bytes(grids: Iterable[Grid]) -> float:
+    """Memory that a worker needs to read the largest scan."""
+    return WORKER_BYTES + READ_BYTES * max(map(_voxels, grids), default=0)
+
+
+def case_bytes(grids: Iterable[Grid], *, spacing_mm: float | None = None) -> float:
+    """Memory that a worker needs to read any scan and find masks in it, as it is or resampled."""
+    scans = list(grids)
+    resampled = (
+        _voxels(grid) * (math.prod(grid.spacing_mm) / spacing_mm**3 if spacing_mm else 1.0)
+        for grid in scans
+    )
+    return max(reading_bytes(scans), WORKER_BYTES + WORK_BYTES * max(resampled, default=0))
+
+
+def comparing_bytes(voxels: Iterable[int]) -> float:
+    """Memory that a worker needs to compare the largest of these label maps with another."""
+    return WORKER_BYTES + LABEL_BYTES * max(voxels, default=0)
+
+
+def _voxels(grid: Grid) -> int:
+    return math.prod(int(n) for n in grid.shape)
