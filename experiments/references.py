@@ -20,7 +20,7 @@ import numpy as np
 import mass3d
 from mass3d.apps.pretrain import save_untrained
 from mass3d.io.datasets.cohort import find_cases, find_label
-from mass3d.io.datasets.table import read_structures
+from mass3d.io.datasets.dataset_json import read_structures
 from mass3d.io.read import read_label
 
 

@@ -40,7 +40,7 @@ import dicoms
 import scans
 from mass3d.errors import DataError
 from mass3d.io.datasets.cohort import find_cohort
-from mass3d.io.formats.axes import MOST_TIMES
+from mass3d.io.formats.skewed_axes import MAX_GROWTH
 from mass3d.io.read import read_grid, read_label, read_volume
 from mass3d.volume.volume import Volume
 
@@ -340,7 +340,7 @@ def read_all(seed: Seed, target: Path) -> str:
             continue
         _require_sound(volume)
         assert volume.grid == grid, "the header alone gives another grid"
-        if not any("resampled" in told for told in volume.mended):
+        if not any("resampled" in told for told in volume.repairs):
             shape = tuple(volume.source.from_canonical(volume.voxels).shape)
             declared = declared_shapes(seed.kind, target.read_bytes())
             assert shape in declared, f"shape {shape}, declared is {declared}"
@@ -366,9 +366,9 @@ def _read_dicom(folder: Path) -> str:
         outcome = "read"
         shape = tuple(volume.source.from_canonical(volume.voxels).shape)
         rows, columns = case.series.slices[0].shape
-        tilted = any("resampled to a regular grid" in told for told in volume.mended)
+        tilted = any("resampled to a regular grid" in told for told in volume.repairs)
         assert tilted or shape[:2] == (columns, rows), f"shape {shape}"
-        assert volume.voxels.size <= MOST_TIMES * rows * columns * 2 * len(case.series.slices)
+        assert volume.voxels.size <= MAX_GROWTH * rows * columns * 2 * len(case.series.slices)
     return outcome
 
 

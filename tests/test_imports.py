@@ -17,8 +17,8 @@ SOURCE = Path(mass3d.__file__).parent
 # A room imports only from rooms to its left.
 LINE = (
     "volume",
-    "phantom",
     "io",
+    "phantom",
     "masks",
     "store",
     "inspection",
@@ -69,7 +69,7 @@ APPS_WITHOUT_TORCH = ("prepare", "inspect", "masks", "check", "extract", "evalua
 
 # library -> the only room that knows it
 OWNERS = {
-    "nibabel": {"io"},
+    "nibabel": {"io", "volume"},  # a volume saves itself
     "SimpleITK": {"io"},
     "pydicom": {"io"},
     "higra": {"masks"},

@@ -7,18 +7,17 @@ file grid, so spacing, axis order, flips and obliqueness cost nothing and lose n
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mass3d.files import write_bytes, write_json
+from mass3d.files import write_json
+from mass3d.io.write import write_file_order
 
 Floats = NDArray[np.float32]
 Triple = tuple[float, float, float]
@@ -71,8 +70,9 @@ def write_phantom_cohort(folder: Path, *, cases: int, test_cases: int, seed: int
             scan = draw_phantom(seed=seed, index=index, split=split)
             image_file = folder / f"images{suffix}" / f"{scan.case_id}_0000.nii.gz"
             label_file = folder / f"labels{suffix}" / f"{scan.case_id}.nii.gz"
-            write_bytes(image_file, _nifti(scan.image, scan.affine))
-            write_bytes(label_file, _nifti(scan.label, scan.affine))
+            # float32, because the hashes of files written so are in stores that exist
+            write_file_order(image_file, scan.image.astype(np.float32), scan.affine)
+            write_file_order(label_file, scan.label.astype(np.float32), scan.affine)
     write_json(
         folder / "dataset.json",
         {
@@ -365,14 +365,3 @@ def _acquire_mr(tissue: Floats, world: Points, rng: np.random.Generator) -> Floa
     imaginary = sigma * rng.standard_normal(tissue.shape, np.float32)
     gain = np.float32(np.exp(rng.normal(0.0, 0.35)))
     return np.asarray(np.clip(gain * np.hypot(real, imaginary), 0, 32000), np.float32)
-
-
-def _nifti(voxels: NDArray[np.int16] | NDArray[np.uint8], affine: NDArray[np.float64]) -> bytes:
-    """A gzipped NIfTI-1 file in memory; equal scans give equal bytes."""
-    nifti: Any = nib  # nibabel is not typed
-    header = nifti.Nifti1Header()
-    header.set_qform(affine, code=1)
-    header.set_sform(affine, code=1)
-    header.set_xyzt_units("mm")
-    image = nifti.Nifti1Image(voxels, affine, header)
-    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)

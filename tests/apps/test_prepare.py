@@ -21,7 +21,7 @@ import dicoms
 from mass3d.apps.prepare import PrepareConfig, PrepareReport, run
 from mass3d.errors import ConfigError, DataError, StoreError
 from mass3d.files import read_json
-from mass3d.io.dicom.series import LeftOut
+from mass3d.io.left_out import LeftOut
 from mass3d.io.write import write_image
 from mass3d.store.check import check_store
 from mass3d.store.reader import Store

@@ -62,7 +62,7 @@ def test_nifti_is_read_in_both_versions_and_byte_orders_plain_and_zipped(
     assert volume.voxels.dtype == np.float32
     assert volume.voxels.dtype.isnative
     assert volume.voxels.flags.c_contiguous
-    assert volume.mended == ()
+    assert volume.repairs == ()
     assert volume.path == path
     check_against_nibabel(volume, path)
     np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
@@ -94,7 +94,7 @@ def test_a_scan_with_a_qform_alone_is_where_nibabel_has_it(tmp_path: Path) -> No
     path = tmp_path / "a.nii"
     path.write_bytes(scans.nifti_bytes(scans.voxels(), header=only_qform))
     volume = read_volume(path)
-    assert volume.mended == ()
+    assert volume.repairs == ()
     check_against_nibabel(volume, path)
     np.testing.assert_allclose(np.array(volume.source.affine), OBLIQUE, atol=1e-4)
 
@@ -127,7 +127,7 @@ def test_one_volume_in_a_4d_file_is_a_scan_and_that_is_told(tmp_path: Path) -> N
     path = tmp_path / "a.nii"
     path.write_bytes(scans.nifti_bytes(scans.voxels()[..., None, None], OBLIQUE))
     volume = read_volume(path)
-    assert volume.mended == ("dropped empty axes of a 5D file",)
+    assert volume.repairs == ("dropped empty axes of a 5D file",)
     np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
 
 
@@ -138,7 +138,7 @@ def test_bytes_after_the_voxels_are_told(tmp_path: Path, extra: int) -> None:
     for stored in (content, gzip.compress(content)):
         path.write_bytes(stored)
         volume = read_volume(path)
-        assert volume.mended == (f"ignored {extra} bytes after the voxels",)
+        assert volume.repairs == (f"ignored {extra} bytes after the voxels",)
         np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
 
 
@@ -147,10 +147,10 @@ def test_a_gzip_file_may_have_several_members_and_garbage_after_them(tmp_path: P
     path = tmp_path / "a.nii.gz"
     path.write_bytes(gzip.compress(content[:400]) + gzip.compress(content[400:]))
     volume = read_volume(path)
-    assert volume.mended == ()
+    assert volume.repairs == ()
     path.write_bytes(path.read_bytes() + b"garbage")
     again = read_volume(path)
-    assert again.mended == ("ignored what follows the end of the gzip data",)
+    assert again.repairs == ("ignored what follows the end of the gzip data",)
     np.testing.assert_array_equal(again.voxels, volume.voxels)
 
 
@@ -167,7 +167,7 @@ def test_the_qform_is_taken_and_told_where_the_sform_is_none(
     path.write_bytes(scans.nifti_bytes(scans.voxels(), header=spoil))
     volume = read_volume(path)
     np.testing.assert_allclose(np.array(volume.source.affine), OBLIQUE, atol=1e-4)
-    assert volume.mended == ("took the qform; the sform is no place and directions",)
+    assert volume.repairs == ("took the qform; the sform is no place and directions",)
 
 
 # --- NRRD and MetaImage ---------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_nrrd_and_metaimage_are_read_attached_and_detached_plain_and_packed(
     volume = read_volume(path)
     assert volume.voxels.dtype == np.float32
     assert volume.voxels.flags.c_contiguous
-    assert volume.mended == ()
+    assert volume.repairs == ()
     check_against_itk(volume, path)
 
 
@@ -233,14 +233,14 @@ def test_the_space_of_a_nrrd_is_heeded(
     expected = np.eye(4)
     expected[:3] = np.diag(to_ras) @ [[1, 0, 0, 4], [0, 2, 0, -5], [0, 0, 3, 6.5]]
     np.testing.assert_array_equal(np.array(volume.source.affine), expected)
-    assert volume.mended == ()
+    assert volume.repairs == ()
 
 
 def test_one_volume_in_a_4d_metaimage_is_a_scan_and_that_is_told(tmp_path: Path) -> None:
     image = sitk.JoinSeries([scans.itk_image()])
     path = scans.write_itk(tmp_path / "a.mha", image)
     volume = read_volume(path)
-    assert volume.mended == ("dropped empty axes of a 4D file",)
+    assert volume.repairs == ("dropped empty axes of a 4D file",)
     np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
 
 
@@ -304,7 +304,7 @@ def test_a_nifti_without_orientation_is_read_as_nibabel_does_and_that_is_told(
     volume = read_volume(path)
     check_against_nibabel(volume, path)
     assert volume.spacing_mm == (3, 2, 1)
-    assert volume.mended == (
+    assert volume.repairs == (
         "the header gives no orientation; took the axes as left, anterior, superior",
     )
 
@@ -322,7 +322,7 @@ def test_a_nrrd_without_orientation_is_read_as_itk_does_and_that_is_told(
     volume = read_volume(path)
     check_against_itk(volume, path)
     assert volume.spacing_mm == (3, 2, 1)
-    assert volume.mended == (
+    assert volume.repairs == (
         "the header gives no orientation; took the axes as left, posterior, superior",
     )
 
@@ -333,7 +333,7 @@ def test_a_qform_that_contradicts_the_sform_is_told(tmp_path: Path) -> None:
 
     path = tmp_path / "a.nii"
     path.write_bytes(scans.nifti_bytes(scans.voxels(), header=lambda h: h.set_qform(np.eye(4), 1)))
-    assert read_volume(path).mended == ()
+    assert read_volume(path).repairs == ()
 
     def both(header: nib.Nifti1Header) -> None:
         header.set_qform(np.eye(4), code=1)
@@ -342,7 +342,7 @@ def test_a_qform_that_contradicts_the_sform_is_told(tmp_path: Path) -> None:
     path.write_bytes(scans.nifti_bytes(scans.voxels(), header=both))
     volume = read_volume(path)
     check_against_nibabel(volume, path)
-    assert volume.mended == ("took the sform; the qform lies up to 12 mm away",)
+    assert volume.repairs == ("took the sform; the qform lies up to 12 mm away",)
 
 
 def test_a_qform_that_is_no_rotation_does_not_matter_beside_an_sform(tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ def test_a_qform_that_is_no_rotation_does_not_matter_beside_an_sform(tmp_path: P
     path.write_bytes(scans.nifti_bytes(scans.voxels(), OBLIQUE, header=turn))
     volume = read_volume(path)
     np.testing.assert_allclose(np.array(volume.source.affine), OBLIQUE, atol=1e-4)
-    assert volume.mended == ("took the sform; the qform lies up to inf mm away",)
+    assert volume.repairs == ("took the sform; the qform lies up to inf mm away",)
 
 
 @pytest.mark.parametrize("edge", [0.0, -1.0, np.nan, np.inf, 3.0])
@@ -366,7 +366,7 @@ def test_a_spacing_that_contradicts_the_sform_is_told(tmp_path: Path, edge: floa
     volume = read_volume(path)
     assert volume.spacing_mm == (1, 1, 1)
     told = f"took the spacing from the sform; pixdim says {edge:g}, 1, 1"
-    assert volume.mended == (told,)
+    assert volume.repairs == (told,)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
@@ -383,7 +383,7 @@ def test_a_few_voxels_that_are_no_numbers_become_the_lowest_and_that_is_told(
     assert found[1, 2, 3] == found[4, 4, 4] == lowest
     sound = np.abs(image) < 1e30
     np.testing.assert_array_equal(found[sound], image[sound])
-    assert volume.mended == ("replaced 2 NaN or infinite voxels by the lowest value",)
+    assert volume.repairs == ("replaced 2 NaN or infinite voxels by the lowest value",)
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.mha", "a.nrrd"])
@@ -438,7 +438,7 @@ def test_label_values_a_hair_off_are_rounded_and_that_is_told(tmp_path: Path) ->
     path.write_bytes(scans.nifti_bytes(scans.voxels(np.float64) + 1e-6))
     label = read_label(path)
     np.testing.assert_array_equal(label.source.from_canonical(label.voxels), scans.voxels())
-    assert label.mended == ("rounded label values, which were up to 1e-06 off whole numbers",)
+    assert label.repairs == ("rounded label values, which were up to 1e-06 off whole numbers",)
 
 
 def test_a_label_scaled_by_a_rounded_slope_is_whole(tmp_path: Path) -> None:
@@ -518,7 +518,7 @@ def test_voxels_of_a_nrrd_are_read_in_every_encoding(
 ) -> None:
     volume = read_volume(nrrd(tmp_path, *lines, content=content))
     np.testing.assert_array_equal(volume.source.from_canonical(volume.voxels), scans.voxels())
-    assert len(volume.mended) == 1  # that there is no orientation
+    assert len(volume.repairs) == 1  # that there is no orientation
 
 
 @pytest.mark.parametrize("field", ["x%02d.raw 3 5 1", "x%02d.raw 5 3 -1", "LIST\nx03.raw\nx04.raw"])
@@ -539,7 +539,7 @@ def test_voxels_of_a_nrrd_may_lie_in_several_files(tmp_path: Path, field: str) -
 def test_bytes_after_the_voxels_of_a_nrrd_are_told(tmp_path: Path) -> None:
     lines = ("encoding: raw", "endian: little")
     volume = read_volume(nrrd(tmp_path, *lines, content=STORED + bytes(12)))
-    assert "ignored 12 bytes after the voxels" in volume.mended
+    assert "ignored 12 bytes after the voxels" in volume.repairs
 
 
 @pytest.mark.parametrize("center", ["", "centers: cell cell cell", "centers: node node node"])

@@ -116,9 +116,9 @@ def test_a_readable_file_is_read_as_other_tools_read_it(folder: Path, row: Read)
     edges = np.linalg.norm(np.array(volume.source.affine)[:3, :3], axis=0)
     np.testing.assert_allclose(edges, row.edges_mm, atol=1e-5)
     assert orientation(volume.source) == row.axes
-    assert (volume.modality, volume.mended) == (row.modality, row.mended)
+    assert (volume.modality, volume.repairs) == (row.modality, row.repairs)
     assert volume.grid == volume.source.grid == read_grid(path).grid
-    if row.mended:
+    if row.repairs:
         check_tilted(volume, only_series(path))
     elif path.is_dir():
         files = [str(part.file.path) for part in only_series(path).slices]

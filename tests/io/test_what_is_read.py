@@ -10,9 +10,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "what-is-read.md").read_text(encoding="utf-8")
-READERS = ("read", "sniff", "checks", "nifti", "nrrd", "metaimage", "text", "regular")
+READERS = ("read", "in_memory")
 SOURCES = [
     *(ROOT / "src" / "mass3d" / "io" / f"{name}.py" for name in READERS),
+    *sorted((ROOT / "src" / "mass3d" / "io" / "formats").glob("*.py")),
     *sorted((ROOT / "src" / "mass3d" / "io" / "dicom").glob("*.py")),
 ]
 GAP = "\0"  # for what differs from file to file

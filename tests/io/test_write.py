@@ -42,7 +42,7 @@ def test_a_result_lies_exactly_on_the_grid_of_its_scan_in_every_orientation(
     np.testing.assert_array_equal(after.affine, before.affine)
     np.testing.assert_array_equal(np.asanyarray(after.dataobj), np.asanyarray(before.dataobj))
     again = read_label(result, like=volume)
-    assert (again.grid, again.source, again.mended) == (volume.grid, volume.source, ())
+    assert (again.grid, again.source, again.repairs) == (volume.grid, volume.source, ())
     np.testing.assert_array_equal(again.voxels, volume.voxels)
 
 

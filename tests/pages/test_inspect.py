@@ -11,7 +11,7 @@ from mass3d.execution.faults import Fault
 from mass3d.inspection.case import Looked
 from mass3d.inspection.cohort import modality_facts, structure_facts
 from mass3d.inspection.warnings import Remark
-from mass3d.io.dicom.series import LeftOut
+from mass3d.io.left_out import LeftOut
 from mass3d.pages import inspect as inspect_page
 from mass3d.pages.inspect import curve, write_inspect_page
 

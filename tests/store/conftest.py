@@ -36,7 +36,7 @@ def prepared() -> Prepared:
         modality="mr",
         modality_from="setting",
         intensity=Intensity(low=1.0, high=90.0, mean=40.0, std=13.0),
-        mended=("2 voxels were not finite.",),
+        repairs=("2 voxels were not finite.",),
     )
 
 

@@ -19,8 +19,8 @@ from mass3d.errors import DataError
 from mass3d.execution.faults import Fault
 from mass3d.execution.summary import Report, write_provenance
 from mass3d.io.datasets.cohort import CaseFile, find_cases
-from mass3d.io.datasets.names import case_id_of
-from mass3d.io.datasets.table import read_structures
+from mass3d.io.datasets.dataset_json import read_structures
+from mass3d.io.names import case_id_of
 from mass3d.io.read import read_label
 from mass3d.pages import demo_content as findings
 from mass3d.pages.demo import ReportContent, honest_notes, write_report

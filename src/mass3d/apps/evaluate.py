@@ -25,8 +25,8 @@ from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import write_bytes, write_json
 from mass3d.io.datasets.cohort import find_label, label_maps
-from mass3d.io.datasets.names import SUFFIXES, case_id_of
-from mass3d.io.datasets.table import read_ignored, read_structures
+from mass3d.io.datasets.dataset_json import read_ignored, read_structures
+from mass3d.io.names import SUFFIXES, case_id_of
 from mass3d.io.read import read_grid, read_label
 from mass3d.metrics.overlap import Overlap, label_overlaps
 from mass3d.metrics.statistics import Interval, bootstrap_mean, bootstrap_mean_of_means

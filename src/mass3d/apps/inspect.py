@@ -38,8 +38,8 @@ from mass3d.inspection.cohort import (
 from mass3d.inspection.label import Names
 from mass3d.inspection.warnings import Remark, find_leaks, find_remarks
 from mass3d.io.datasets.cohort import PAIRED, CaseFile, find_cohort
-from mass3d.io.datasets.table import read_ignored, read_table
-from mass3d.io.dicom.series import LeftOut
+from mass3d.io.datasets.dataset_json import read_dataset_json, read_ignored
+from mass3d.io.left_out import LeftOut
 from mass3d.pages.inspect import write_inspect_page
 from mass3d.volume.geometry import Grid
 from mass3d.volume.spacing import automatic_spacing_mm
@@ -132,7 +132,7 @@ def run(config: InspectConfig) -> InspectReport:
 
     Raises `DataError` for a bad path or a folder without scans.
     """
-    cohort = find_cohort(config.inputs, apart_from=config.output)
+    cohort = find_cohort(config.inputs, exclude=config.output)
     jobs, broken_tables = _jobs(config, cohort.cases)
     grids = readable_grids(cohort.cases)
     outcomes = run_cases(
@@ -180,7 +180,7 @@ def _jobs(
 
 def _names(table: Path, inputs: Sequence[Path]) -> Names | Fault:
     try:
-        return Names(read_table(table), read_ignored(table.parent))
+        return Names(read_dataset_json(table), read_ignored(table.parent))
     except DataError as error:
         return Fault(below(inputs, table), str(error))
 

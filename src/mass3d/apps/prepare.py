@@ -33,7 +33,7 @@ from mass3d.execution.summary import (
     write_provenance,
 )
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, source_hash
-from mass3d.io.dicom.series import LeftOut
+from mass3d.io.left_out import LeftOut
 from mass3d.io.read import read_volume
 from mass3d.masks.engines import EngineName, MaskConfig, Scan
 from mass3d.store.reader import whole_record
@@ -50,7 +50,7 @@ from mass3d.store.writer import (
 )
 from mass3d.volume.geometry import Grid
 from mass3d.volume.preparation import Percentiles, PreparationConfig, Range, prepare_volume
-from mass3d.volume.spacing import FEWEST_VOX, automatic_spacing_mm, shrinks_too_far
+from mass3d.volume.spacing import MIN_VOX, automatic_spacing_mm, shrinks_too_far
 from mass3d.volume.volume import Modality
 
 
@@ -109,7 +109,7 @@ class PrepareReport(Report):
             return ""
         return (
             f" Warning: at {self.spacing_mm:g} mm, {self.too_small} scans have fewer than"
-            f" {FEWEST_VOX} voxels along an axis; prepare them into a store of their own, or all"
+            f" {MIN_VOX} voxels along an axis; prepare them into a store of their own, or all"
             " with a finer --spacing."
         )
 
@@ -138,7 +138,7 @@ def run(config: PrepareConfig) -> PrepareReport:
     """
     _require_apart(config)
     require_usable(config.masks)
-    cohort = find_cohort(config.inputs, apart_from=config.output)
+    cohort = find_cohort(config.inputs, exclude=config.output)
     cases, left_out = cohort.cases, cohort.left_out
     with open_for_writing(config.output):
         grids = readable_grids(cases)

@@ -64,7 +64,7 @@ def run(config: SegmentConfig) -> SegmentReport:
     task = load_task(config.task)
     segmenter = Segmenter.load(_find_model(config, task), device=config.device)
     require_model(config.task, task, segmenter.trained)
-    cases = find_cohort(config.inputs, apart_from=config.output).cases
+    cases = find_cohort(config.inputs, exclude=config.output).cases
     done = _begin(config, task)
     write_provenance(config.output, "segment", config, task=task.fingerprint)
     faults = []

@@ -12,8 +12,8 @@ from mass3d.config import Config, Device
 from mass3d.errors import ConfigError, DataError
 from mass3d.execution.faults import Fault
 from mass3d.execution.summary import Report, write_provenance
-from mass3d.io.datasets.names import case_id_of
-from mass3d.io.datasets.table import read_structures
+from mass3d.io.datasets.dataset_json import read_structures
+from mass3d.io.names import case_id_of
 from mass3d.io.read import read_label, read_volume
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, save_task

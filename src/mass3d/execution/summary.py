@@ -13,7 +13,7 @@ from rich.text import Text
 from mass3d.config import Config, to_toml
 from mass3d.execution.faults import Fault
 from mass3d.files import run_record, write_bytes, write_json
-from mass3d.io.dicom.series import LeftOut
+from mass3d.io.left_out import LeftOut
 
 SHOWN = 3  # cases that a summary tells in words; case.json has all
 PLACES = ("output", "workers", "scheduler")  # where and how fast results come, not what they are

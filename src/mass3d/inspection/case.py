@@ -141,7 +141,7 @@ def look_at(job: Look) -> Looked:
         modality=modality,
         modality_from=told_by,
         intensity=intensities(scan.voxels, sample),
-        mended=scan.mended,
+        mended=scan.repairs,
         sha256=voxel_hash(scan.voxels),
         label_files=len(job.case.label.paths) if job.case.label else 0,
         label=label.facts if label else None,

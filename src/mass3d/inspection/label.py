@@ -75,7 +75,7 @@ def see_label(files: LabelFiles, names: Names | None, scan: Volume) -> SeenLabel
     facts = _facts(
         {name: found.get(value, 0) for name, value in values.items()},
         scan,
-        mended=label.mended,
+        mended=label.repairs,
         ignored_vox=ignored_vox,
     )
     faults = (_unnamed(path, strangers, named.structures),) if strangers else ()
@@ -108,7 +108,7 @@ def _see_masks(files: LabelFiles, scan: Volume) -> SeenLabel:
         values[name], voxels[name] = number, int(np.count_nonzero(inside))
         overlap_vox += int(np.count_nonzero(label[inside]))
         label[inside] = number
-        mended += [f"{name}: {sentence}" for sentence in mask.mended]
+        mended += [f"{name}: {sentence}" for sentence in mask.repairs]
     facts = _facts(voxels, scan, mended=mended, overlap_vox=overlap_vox)
     return SeenLabel(label, values, facts, tuple(faults))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mass3d.execution.proposals import mask_notes
 from mass3d.io.datasets.cohort import find_label
-from mass3d.io.datasets.table import read_structures
+from mass3d.io.datasets.dataset_json import read_structures
 from mass3d.io.read import read_label
 from mass3d.masks.layers import MaskSet
 from mass3d.masks.quality import Quality, agreement, best_dice, by_engine, measure

@@ -16,19 +16,26 @@ from numpy.typing import NDArray
 
 from mass3d.errors import DataError
 from mass3d.io.dicom.series import Series
-from mass3d.io.dicom.volume import only_series, read_series, read_series_grid, series_modality
+from mass3d.io.dicom.volume import (
+    dicom_identity,
+    only_series,
+    read_series,
+    read_series_grid,
+    series_modality,
+)
 from mass3d.io.formats.checks import Raw, farthest_mm, times
-from mass3d.io.formats.metaimage import describe_metaimage
+from mass3d.io.formats.metaimage import parse_metaimage
 from mass3d.io.formats.nifti import read_nifti, read_nifti_grid
-from mass3d.io.formats.nrrd import describe_nrrd
+from mass3d.io.formats.nrrd import parse_nrrd
 from mass3d.io.formats.sniff import is_dicom, is_zip, sniff
+from mass3d.io.in_memory import raw_image
 from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.volume import Volume
 
 SAME_GRID_VOX = 0.1  # grids whose voxels are nowhere further apart than this are the same
 WHOLE = 1e-3  # of a label value that lies nearer than this to a whole number
-MOST_LABEL = int(np.iinfo(np.uint16).max)
-DESCRIBE: Final = {"nrrd": describe_nrrd, "metaimage": describe_metaimage}
+MAX_LABEL = int(np.iinfo(np.uint16).max)
+PARSERS: Final = {"nrrd": parse_nrrd, "metaimage": parse_metaimage}
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,54 @@ def read_volume(scan: Path | Series) -> Volume:
     """Read a scan: float32 voxels (D, H, W), HU for CT, SUV for PET. Raises `DataError`.
 
     PET is SUV where it comes as DICOM; other files hold what they hold. NaN and infinite voxels
-    are replaced by the lowest finite value, and the volume tells so, when they are less than half
-    of the scan; otherwise, and for a constant scan, it is refused.
+    are replaced by the lowest finite value, with a note in `Volume.repairs`, when they are less
+    than half of the scan; otherwise, and for a constant scan, it is refused.
     """
     found = _resolved(scan)
-    path = found.path if isinstance(found, Series) else found
-    raw = read_series(found) if isinstance(found, Series) else _read(found)
-    fit, mended = raw.fit, raw.mended
+    if not isinstance(found, Series):
+        return _image(found, _read(found))
+    volume = _image(found.path, read_series(found))
+    return replace(volume, modality=series_modality(found), dicom=dicom_identity(found))
+
+
+def read_label(path: Path, *, like: Volume | None = None) -> Volume:
+    """Read a label map: uint16 voxels (D, H, W). Raises `DataError`.
+
+    With `like`, the label must lie on the grid of that scan, to a tenth of a voxel, and gets
+    exactly that grid. Numbers stored as floats are fine if they are whole, to 1e-3.
+    """
+    return _label(path, _read(path), like)
+
+
+def volume_of(scan: Path | str | Volume | Any) -> Volume:
+    """A scan from a path, an image of nibabel or SimpleITK, or a volume, as `read_volume` gives it.
+
+    A `Volume` is returned as it is. Raises `DataError`, and `TypeError` for another object.
+    """
+    if isinstance(scan, Volume):
+        return scan
+    if isinstance(scan, str | Path):
+        return read_volume(Path(scan))
+    return _image(*raw_image(scan))
+
+
+def label_of(label: Path | str | Volume | Any, *, like: Volume | None = None) -> Volume:
+    """A label map from what `volume_of` takes, checked as `read_label` does.
+
+    Raises `DataError`, also for a `Volume` on another grid than `like`; `TypeError` for another
+    object.
+    """
+    if isinstance(label, Volume):
+        values, _ = _label_values(label.path or Path("label"), label.voxels)
+        return _on_grid(replace(label, voxels=values), like)
+    if isinstance(label, str | Path):
+        return read_label(Path(label), like=like)
+    return _label(*raw_image(label), like)
+
+
+def _image(path: Path, raw: Raw) -> Volume:
+    """A scan of what a file holds. Raises `DataError`."""
+    fit, repairs = raw.fit, raw.repairs
     if min(raw.voxels.shape) < 2:
         raise DataError(
             path,
@@ -60,7 +108,7 @@ def read_volume(scan: Path | Series) -> Volume:
     with np.errstate(over="ignore", invalid="ignore"):
         stored = np.asarray(raw.voxels, dtype=np.float32)
     del raw
-    mended += _mend_numbers(path, stored)
+    repairs += _replace_bad_numbers(path, stored)
     source = fit.source
     image = np.ascontiguousarray(source.to_canonical(fit.resampled(stored, label=False)))
     del stored
@@ -71,25 +119,23 @@ def read_volume(scan: Path | Series) -> Volume:
             expected="an image",
             fix="Export the scan again; this file shows nothing.",
         )
-    modality = series_modality(found) if isinstance(found, Series) else None
-    return Volume(image, source.grid, source, path, mended, modality)
+    return Volume(image, source.grid, source, path, repairs)
 
 
-def read_label(path: Path, *, like: Volume | None = None) -> Volume:
-    """Read a label map: uint16 voxels (D, H, W). Raises `DataError`.
-
-    With `like`, the label must lie on the grid of that scan, to a tenth of a voxel, and gets
-    exactly that grid. Numbers stored as floats are fine if they are whole, to 1e-3.
-    """
-    raw = _read(path)
-    stored, told = _label_values(path, raw.voxels)
+def _label(path: Path, raw: Raw, like: Volume | None) -> Volume:
+    """A label map of what a file holds. Raises `DataError`."""
+    stored, notes = _label_values(path, raw.voxels)
     source = raw.fit.source
     label = np.ascontiguousarray(source.to_canonical(raw.fit.resampled(stored, label=True)))
-    volume = Volume(label, source.grid, source, path, raw.mended + told)
+    return _on_grid(Volume(label, source.grid, source, path, raw.repairs + notes), like)
+
+
+def _on_grid(label: Volume, like: Volume | None) -> Volume:
+    """The label with exactly the grid of its scan. Raises `DataError` where they differ."""
     if like is None:
-        return volume
-    require_same_grid(volume, like)
-    return replace(volume, grid=like.grid)
+        return label
+    require_same_grid(label, like)
+    return replace(label, grid=like.grid)
 
 
 def read_grid(scan: Path | Series) -> Header:
@@ -99,7 +145,7 @@ def read_grid(scan: Path | Series) -> Header:
         fit = read_series_grid(found)
     else:
         kind = sniff(found)
-        fit = read_nifti_grid(found) if kind == "nifti" else DESCRIBE[kind](found).fit()[1]
+        fit = read_nifti_grid(found) if kind == "nifti" else PARSERS[kind](found).fit()[1]
     return Header(fit.source.grid, fit.source)
 
 
@@ -129,7 +175,7 @@ def _resolved(scan: Path | Series) -> Path | Series:
 
 def _read(path: Path) -> Raw:
     kind = sniff(path)
-    return read_nifti(path) if kind == "nifti" else DESCRIBE[kind](path).read()
+    return read_nifti(path) if kind == "nifti" else PARSERS[kind](path).read()
 
 
 def _label_values(path: Path, voxels: NDArray[Any]) -> tuple[NDArray[np.uint16], tuple[str, ...]]:
@@ -148,18 +194,18 @@ def _label_values(path: Path, voxels: NDArray[Any]) -> tuple[NDArray[np.uint16],
             )
         voxels = whole
     lowest, highest = voxels.min(), voxels.max()
-    if lowest < 0 or highest > MOST_LABEL:
+    if lowest < 0 or highest > MAX_LABEL:
         raise DataError(
             path,
             found=f"label values from {lowest:g} to {highest:g}",
-            expected=f"0 (background) to {MOST_LABEL}",
+            expected=f"0 (background) to {MAX_LABEL}",
             fix="Check that this is the label, not the image; renumber the structures.",
         )
-    told = (f"rounded label values, which were up to {off:.1g} off whole numbers",) if off else ()
-    return voxels.astype(np.uint16), told
+    notes = (f"rounded label values, which were up to {off:.1g} off whole numbers",) if off else ()
+    return voxels.astype(np.uint16), notes
 
 
-def _mend_numbers(path: Path, image: NDArray[np.float32]) -> tuple[str, ...]:
+def _replace_bad_numbers(path: Path, image: NDArray[np.float32]) -> tuple[str, ...]:
     """Replace voxels that are not finite numbers, in place; tell how many."""
     with np.errstate(invalid="ignore"):
         bad = ~(np.abs(image) <= np.finfo(np.float32).max)

@@ -19,7 +19,8 @@ from pydantic import Field
 from scipy import ndimage
 
 from mass3d.config import Config
-from mass3d.masks.layers import Box, CutMask, MaskSet, pack
+from mass3d.masks.layers import CutMask, MaskSet, pack
+from mass3d.volume.box import Box, shifted
 from mass3d.volume.geometry import Grid
 from mass3d.volume.resample import place_label
 from mass3d.volume.volume import Volume
@@ -65,7 +66,7 @@ def propose(
     lost = _Lost()
     for name, label in files:
         lost.files += 1
-        lost.mended += [f"{name}: {sentence}" for sentence in label.mended]
+        lost.mended += [f"{name}: {sentence}" for sentence in label.repairs]
         for value, found in _masks(name, label, grid, lost, split=config.split):
             if found.voxels < least:
                 lost.add("too small", name, value)
@@ -106,11 +107,11 @@ def _masks(
     there = _boxes(label.voxels)
     if not there:
         lost.add("empty", name)
-    moved = place_label(label.voxels, label.grid, grid)
-    here = _boxes(moved)
+    placed = place_label(label.voxels, label.grid, grid)
+    here = _boxes(placed)
     for value, box in there.items():
         if value in here:
-            mask = moved[here[value]] == value
+            mask = placed[here[value]] == value
             for part in _parts(mask, here[value]) if split else [_crop(mask, here[value])]:
                 yield value, part
             continue
@@ -133,11 +134,7 @@ def _parts(mask: NDArray[np.bool_], box: Box) -> Iterator[CutMask]:
     """The parts of a mask that share no face, each in its own box."""
     numbers, _ = ndimage.label(mask)
     for number, inner in _boxes(numbers).items():
-        d, h, w = (
-            slice(outer.start + axis.start, outer.start + axis.stop)
-            for outer, axis in zip(box, inner, strict=True)
-        )
-        yield _crop(numbers[inner] == number, (d, h, w))
+        yield _crop(numbers[inner] == number, shifted(inner, [axis.start for axis in box]))
 
 
 def _within(centres: NDArray[np.int64], old: Grid, new: Grid) -> bool:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Box = tuple[slice, slice, slice]
+from mass3d.volume.box import Box, shifted
+
 Ranks = NDArray[np.unsignedinteger[Any]]
 
 
@@ -124,11 +125,7 @@ class CutMask:
 
     def moved(self, by: tuple[int, int, int]) -> CutMask:
         """The same mask, `by` voxels further along (D, H, W)."""
-        d, h, w = (
-            slice(edge.start + step, edge.stop + step)
-            for edge, step in zip(self.box, by, strict=True)
-        )
-        return replace(self, box=(d, h, w))
+        return replace(self, box=shifted(self.box, by))
 
 
 def empty(shape: tuple[int, int, int]) -> MaskSet:

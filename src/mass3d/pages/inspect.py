@@ -12,7 +12,7 @@ from mass3d.execution.faults import Fault
 from mass3d.inspection.case import CaseFacts, Histogram, Looked
 from mass3d.inspection.cohort import ModalityFacts, StructureFacts, pooled
 from mass3d.inspection.warnings import Remark
-from mass3d.io.dicom.series import LeftOut
+from mass3d.io.left_out import LeftOut
 from mass3d.pages.html import write_page
 from mass3d.volume.volume import Modality
 

@@ -31,11 +31,11 @@ from mass3d.store.schema import (
     read_index,
     read_model,
 )
+from mass3d.volume.box import Box, box_shape, hull, intersection, relative_to, whole_box
 from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.intensity import Intensity
 from mass3d.volume.preparation import PreparationConfig
 
-Box = tuple[slice, slice, slice]
 COLUMNS = {  # of the mask table: kind of number, numbers per row
     "layer": ("i", ()),
     "first": ("u", ()),
@@ -172,21 +172,21 @@ class StoredCase:
         Only the parts of the rank maps that these masks reach are read.
         """
         box = box or self._everything
-        table, masks = self.table, np.zeros((len(rows), *_shape(box)), bool)
-        places = {k: _shared(table.slices(row), box) for k, row in enumerate(rows)}
+        table, masks = self.table, np.zeros((len(rows), *box_shape(box)), bool)
+        places = {k: intersection(table.slices(row), box) for k, row in enumerate(rows)}
         for number in np.unique(table.layer[list(rows)]):
             reached = [
-                k for k in places if table.layer[rows[k]] == number and all(_shape(places[k]))
+                k for k in places if table.layer[rows[k]] == number and all(box_shape(places[k]))
             ]
             if not reached:
                 continue
-            hull = _hull([places[k] for k in reached])
-            ranks = self._read(self._layers, (slice(number, number + 1), *hull))[0]
+            around = hull([places[k] for k in reached])
+            ranks = self._read(self._layers, (slice(number, number + 1), *around))[0]
             for k in reached:
-                rank = ranks[_within(places[k], hull)]
+                rank = ranks[relative_to(places[k], around)]
                 # numbers of the array's own kind: a comparison with wider ones is a slow one
                 first, last = (rank.dtype.type(c[rows[k]]) for c in (table.first, table.last))
-                masks[(k, *_within(places[k], box))] = (rank >= first) & (rank <= last)
+                masks[(k, *relative_to(places[k], box))] = (rank >= first) & (rank <= last)
         return masks
 
     def masks(self) -> MaskSet:
@@ -200,8 +200,7 @@ class StoredCase:
 
     @property
     def _everything(self) -> Box:
-        d, h, w = self.shape
-        return slice(0, d), slice(0, h), slice(0, w)
+        return whole_box(self.shape)
 
     @cached_property
     def _image(self) -> Any:
@@ -318,34 +317,6 @@ def _widened(half: NDArray[np.float16]) -> NDArray[np.float32]:
     numbers = bits.view(np.float32)
     numbers *= np.float32(2.0 ** (127 - 15))
     return numbers
-
-
-def _shape(box: Box) -> tuple[int, int, int]:
-    d, h, w = (max(0, part.stop - part.start) for part in box)
-    return d, h, w
-
-
-def _shared(one: Box, other: Box) -> Box:
-    """What two boxes share; empty along an axis where they do not meet."""
-    d, h, w = (
-        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
-    )
-    return d, h, w
-
-
-def _hull(boxes: Sequence[Box]) -> Box:
-    """The smallest box around all."""
-    d, h, w = (
-        slice(min(part.start for part in parts), max(part.stop for part in parts))
-        for parts in zip(*boxes, strict=True)
-    )
-    return d, h, w
-
-
-def _within(box: Box, around: Box) -> Box:
-    """A box in the indices of one around it."""
-    d, h, w = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, around, strict=True))
-    return d, h, w
 
 
 def _is_sound(

@@ -169,7 +169,7 @@ def write_case(
         intensity=IntensityRecord(
             low=intensity.low, high=intensity.high, mean=intensity.mean, std=intensity.std
         ),
-        mended=prepared.mended,
+        mended=prepared.repairs,
         num_layers=len(masks.ranks),
         num_masks=len(masks),
         engines=dict(engines or {}),

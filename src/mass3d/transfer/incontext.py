@@ -13,9 +13,9 @@ from torch import Tensor
 from mass3d.transfer.sliding import pad_to_window, slide, window_starts
 from mass3d.transfer.task_file import Task
 from mass3d.transfer.trained import TrainedModel
+from mass3d.volume.box import Box, box_at
 from mass3d.volume.preparation import Prepared
 
-Box = tuple[slice, slice, slice]
 Shape = tuple[int, ...]
 
 
@@ -80,14 +80,7 @@ def covering_windows(mask: Tensor, window: tuple[int, int, int]) -> list[Box]:
         else:
             starts = [first + start for start in window_starts(length, size, overlap=0.25)]
         choices.append(sorted({min(max(start, 0), limit) for start in starts}))
-    return [
-        (
-            slice(d, d + window[0]),
-            slice(h, h + window[1]),
-            slice(w, w + window[2]),
-        )
-        for d, h, w in product(*choices)
-    ]
+    return [box_at(start, window) for start in product(*choices)]
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Box = tuple[slice, slice, slice]
+from mass3d.volume.box import Box, box_at
 
 
 def window_starts(size: int, window: int, *, overlap: float) -> list[int]:
@@ -31,11 +31,7 @@ def windows(
     for d in starts[0]:
         for h in starts[1]:
             for w in starts[2]:
-                yield (
-                    slice(d, d + window[0]),
-                    slice(h, h + window[1]),
-                    slice(w, w + window[2]),
-                )
+                yield box_at((d, h, w), window)
 
 
 def blend_weight(window: tuple[int, int, int]) -> Tensor:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mass3d.views.draw import Warp
+from mass3d.volume.box import Box, box_at
 
 Crop = tuple[int, int, int]
-Box = tuple[slice, slice, slice]
 
 
 def source_box(warp: Warp, crop: Crop, shape: tuple[int, int, int]) -> Box:
@@ -28,8 +28,7 @@ def source_box(warp: Warp, crop: Crop, shape: tuple[int, int, int]) -> Box:
         reach = reach + np.abs(warp.bend).reshape(3, -1).max(axis=1)
     first = np.clip(np.floor(warp.centre - reach), 0, np.array(shape) - 1).astype(int)
     stop = np.clip(np.ceil(warp.centre + reach) + 1, first + 1, np.array(shape)).astype(int)
-    d, h, w = (slice(int(a), int(b)) for a, b in zip(first, stop, strict=True))
-    return d, h, w
+    return box_at(first.tolist(), (stop - first).tolist())
 
 
 def sample_grid(

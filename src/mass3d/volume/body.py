@@ -13,7 +13,7 @@ from mass3d.volume.volume import Modality
 
 CT_AIR_HU = -500.0  # halfway between air and water
 AIR_OF_TISSUE = 0.3  # MR, PET: a threshold above this part of bright tissue separates no air
-LEAST_SHARE = 0.02  # of the scan; a smaller "body" is noise, and the whole scan is taken
+MIN_SHARE = 0.02  # of the scan; a smaller "body" is noise, and the whole scan is taken
 
 
 def body_mask(image: NDArray[Any], modality: Modality) -> NDArray[np.bool_]:
@@ -37,7 +37,7 @@ def body_mask(image: NDArray[Any], modality: Modality) -> NDArray[np.bool_]:
         if air - darkest > AIR_OF_TISSUE * (bright - darkest):
             return np.ones(image.shape, bool)
         body = image > air
-    return body if body.mean() >= LEAST_SHARE else np.ones(image.shape, bool)
+    return body if body.mean() >= MIN_SHARE else np.ones(image.shape, bool)
 
 
 def fill_axial(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

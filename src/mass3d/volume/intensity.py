@@ -52,14 +52,14 @@ class Intensity:
 
 
 def modality_of(volume: Volume) -> tuple[Modality, str]:
-    """The modality and what told it: "tags" of the file, else as `guess_modality`."""
+    """The modality and what decided it: "tags" of the file, else as `guess_modality`."""
     if volume.modality is not None:
         return volume.modality, "tags"
     return guess_modality(volume.voxels, volume.path)
 
 
 def guess_modality(image: NDArray[Any], path: Path | None) -> tuple[Modality, str]:
-    """The modality and what told it: "name" or "histogram".
+    """The modality and what decided it: "name" or "histogram".
 
     Names count when a whole word of the file or of its two folders is a modality's (ct, t1w,
     pet, ...). Otherwise a scan whose darkest percentile is air in HU is CT, and everything else

@@ -17,7 +17,7 @@ from mass3d.volume.intensity import Intensity, modality_of
 from mass3d.volume.resample import resample_image, resample_label
 from mass3d.volume.volume import Modality, Volume
 
-MOST_VOXELS = 2e9  # of a prepared scan; beyond, the spacing is a mistake
+MAX_VOXELS = 2e9  # of a prepared scan; beyond, the spacing is a mistake
 
 
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
@@ -57,7 +57,7 @@ class Prepared:
     modality: Modality
     modality_from: str  # "setting", "tags", "name" or "histogram"
     intensity: Intensity
-    mended: tuple[str, ...]
+    repairs: tuple[str, ...]
 
 
 def prepare_volume(
@@ -69,12 +69,12 @@ def prepare_volume(
     and standard deviation of the clipped body voxels of the scan itself. Raises `DataError` when
     the body has a single intensity or the grid would be absurdly large.
     """
-    kind, told_by = _modality(volume, config, modality)
+    kind, decided_by = _modality(volume, config, modality)
     grid = _cubes(volume, config.spacing_mm)
     image = resample_image(volume.voxels, volume.grid, grid)
     intensity = _measure(image, kind, config, volume)
     return Prepared(
-        intensity.apply(image), grid, volume.source, kind, told_by, intensity, volume.mended
+        intensity.apply(image), grid, volume.source, kind, decided_by, intensity, volume.repairs
     )
 
 
@@ -87,11 +87,11 @@ def _cubes(volume: Volume, spacing_mm: float) -> Grid:
     """The grid of cubic voxels, unless it would not fit into any memory."""
     lengths_mm = np.multiply(volume.grid.shape, volume.spacing_mm)
     wanted = np.maximum(1, lengths_mm / spacing_mm)
-    if np.log(wanted).sum() > np.log(MOST_VOXELS):
+    if np.log(wanted).sum() > np.log(MAX_VOXELS):
         raise DataError(
             volume.path or "volume",
             found=f"{' x '.join(f'{n:.0f}' for n in wanted)} voxels at {spacing_mm:g} mm",
-            expected=f"at most {MOST_VOXELS:.0e} voxels",
+            expected=f"at most {MAX_VOXELS:.0e} voxels",
             fix="Check the spacing in the header, or prepare with a coarser spacing_mm.",
         )
     return volume.grid.resampled((spacing_mm, spacing_mm, spacing_mm))

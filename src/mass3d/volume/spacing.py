@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from mass3d.volume.geometry import Grid
 
-FINEST_MM: Final = 1.0  # automatic spacing is never finer: masks and networks see enough at this
-FEWEST_VOX: Final = 16  # along an axis; with fewer, little is left of a scan to propose masks in
+MIN_SPACING_MM: Final = (
+    1.0  # automatic spacing is never finer: masks and networks see enough at this
+)
+MIN_VOX: Final = 16  # along an axis; with fewer, little is left of a scan to propose masks in
 
 
 def automatic_spacing_mm(grids: Iterable[Grid]) -> float:
@@ -22,18 +24,18 @@ def automatic_spacing_mm(grids: Iterable[Grid]) -> float:
     """
     found = list(grids)
     if not found:
-        return FINEST_MM
+        return MIN_SPACING_MM
     voxels = np.array([np.prod(np.array(grid.shape, float)) for grid in found])
     edges = np.array([grid.spacing_mm for grid in found])
     medians = [_median(along, voxels) for along in edges.T]
-    return max(FINEST_MM, round(float(np.exp(np.log(medians).mean())), 1))
+    return max(MIN_SPACING_MM, round(float(np.exp(np.log(medians).mean())), 1))
 
 
 def shrinks_too_far(grid: Grid, spacing_mm: float) -> bool:
     """Whether a scan has fewer than 16 voxels along an axis at a spacing, and had more."""
     before = np.array(grid.shape, float)
     after = np.round(before * grid.spacing_mm / spacing_mm)
-    return bool((after < np.minimum(FEWEST_VOX, before)).any())
+    return bool((after < np.minimum(MIN_VOX, before)).any())
 
 
 def _median(values: NDArray[Any], weights: NDArray[Any]) -> float:

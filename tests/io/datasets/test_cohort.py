@@ -9,8 +9,8 @@ import pytest
 import dicoms
 from mass3d.errors import DataError
 from mass3d.io.datasets.cohort import CaseFile, find_cases, find_cohort, find_label, label_maps
-from mass3d.io.datasets.names import SUFFIXES
 from mass3d.io.formats.sniff import is_dicom
+from mass3d.io.names import SUFFIXES
 
 DICOM = bytes(128) + b"DICM" + bytes(100)
 
@@ -167,7 +167,7 @@ def test_a_folder_that_cannot_be_read_is_refused(
 
 def test_what_lies_in_the_folder_of_results_is_passed_over(tmp_path: Path) -> None:
     touch(tmp_path, "a.nii", "out/a.nii", "out/notes.txt", "output/a.nii")
-    cohort = find_cohort([tmp_path], apart_from=tmp_path / "output" / ".." / "out")
+    cohort = find_cohort([tmp_path], exclude=tmp_path / "output" / ".." / "out")
     assert [case.case_id for case in cohort.cases] == ["a", "output_a"]
     assert cohort.left_out == ()
 

@@ -84,7 +84,7 @@ def test_slices_are_sorted_by_place_and_read_as_itk_reads_them(
     volume = read(tmp_path)
     check_against_itk(only(tmp_path))
     np.testing.assert_array_equal(planes(volume), ct_planes(range(5)))
-    assert (volume.modality, volume.mended, volume.path) == ("ct", (), tmp_path)
+    assert (volume.modality, volume.repairs, volume.path) == ("ct", (), tmp_path)
     assert sorted(volume.spacing_mm) == pytest.approx([0.5, 0.75, 2.0])
 
 
@@ -109,7 +109,7 @@ def test_a_missing_slice_is_interpolated_and_told(tmp_path: Path) -> None:
     whole = ct_planes(range(10))
     whole[3] = (whole[2] + whole[4]) / 2
     np.testing.assert_allclose(planes(volume), whole)
-    assert volume.mended == ("interpolated 1 missing of 10 slices (number 4)",)
+    assert volume.repairs == ("interpolated 1 missing of 10 slices (number 4)",)
     assert read_grid(only(tmp_path).scan).grid == volume.grid
 
 
@@ -135,7 +135,7 @@ def test_more_missing_slices_are_refused(
 def test_rounded_places_are_even(tmp_path: Path) -> None:
     dicoms.series(tmp_path, [round(1.25 * k, 1) for k in range(40)])
     volume = read(tmp_path)
-    assert volume.mended == ()
+    assert volume.repairs == ()
     np.testing.assert_array_equal(planes(volume), ct_planes(range(40)))
 
 
@@ -143,7 +143,7 @@ def test_steps_a_little_uneven_are_resampled_and_told(tmp_path: Path) -> None:
     places = [0, 2, 4, 6.5, 9, 11.5]
     dicoms.series(tmp_path, places)
     volume = read(tmp_path)
-    assert volume.mended == ("uneven steps of 2 to 2.5 mm: resampled to 2.3",)
+    assert volume.repairs == ("uneven steps of 2 to 2.5 mm: resampled to 2.3",)
     slices, wanted = ct_planes(range(6)), 2.3 * np.arange(6)
     expected = np.apply_along_axis(lambda line: np.interp(wanted, places, line), 0, slices)
     np.testing.assert_allclose(planes(volume), expected, rtol=1e-5, atol=1e-2)
@@ -187,7 +187,7 @@ def test_a_gantry_tilt_is_sheared_back_and_told_with_its_angle(
     tilted(tmp_path, degrees)
     volume = read(tmp_path)
     told = f"gantry tilt of {abs(degrees):.1f} degrees: slices resampled to a regular grid"
-    assert volume.mended == (told,)
+    assert volume.repairs == (told,)
     axes = volume.grid.affine[:3, :3] / volume.spacing_mm
     np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
     index = np.stack([*np.indices(volume.voxels.shape), np.ones(volume.voxels.shape)])
@@ -203,7 +203,7 @@ def test_a_tilt_too_small_to_resample_is_told_and_the_slices_are_not_touched(
 ) -> None:
     tilted(tmp_path, 0.45)
     volume = read(tmp_path)
-    (told,) = volume.mended
+    (told,) = volume.repairs
     assert told.startswith("axes that are 0.45 degrees from perpendicular: made perpendicular")
     np.testing.assert_array_equal(planes(volume) % 1, 0)
     affine = np.array(volume.source.affine)  # that of the file
@@ -239,7 +239,7 @@ def test_several_series_of_one_folder_are_told_apart_by_content(tmp_path: Path) 
     )
     with pytest.raises(DataError) as caught:
         read_volume(tmp_path / "a")
-    assert caught.value.found == "2 series (a_3-Head-neck, a_3-Head-neck_2)"
+    assert caught.value.found == "2 series (3 Head & neck, 3 Head & neck)"
 
 
 def test_one_series_of_two_orientations_is_two_volumes(tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_equal_slices_of_one_place_are_taken_once_and_told(tmp_path: Path) -> No
     dicoms.save(ds, tmp_path / "again")
     volume = read(tmp_path)
     np.testing.assert_array_equal(planes(volume), ct_planes(range(5)))
-    assert volume.mended == ("left out 1 equal copies of slices",)
+    assert volume.repairs == ("left out 1 equal copies of slices",)
 
 
 def test_different_slices_of_one_place_are_refused(tmp_path: Path) -> None:
@@ -409,7 +409,7 @@ def test_a_file_cut_within_its_header_is_not_lost(tmp_path: Path) -> None:
     path = dicoms.series(tmp_path, TEN)[4]
     path.write_bytes(path.read_bytes()[:700])
     whole, cut = sorted(find_cohort([tmp_path]).cases, key=lambda case: case.series is None)
-    assert read_volume(whole.scan).mended == ("interpolated 1 missing of 10 slices (number 5)",)
+    assert read_volume(whole.scan).repairs == ("interpolated 1 missing of 10 slices (number 5)",)
     with pytest.raises(DataError) as caught:
         read_volume(cut.scan)
     assert caught.value.where == str(path)
@@ -439,7 +439,7 @@ def test_pet_becomes_suv_by_body_weight(tmp_path: Path) -> None:
     expected = [dicoms.stored(k) * (k + 1.0) * scale for k in range(5)]
     np.testing.assert_allclose(planes(volume), expected, rtol=1e-6)
     assert volume.modality == "pet"
-    assert volume.mended == ("Bq/ml turned into SUV by body weight (times 0.0008)",)
+    assert volume.repairs == ("Bq/ml turned into SUV by body weight (times 0.0008)",)
 
 
 def test_a_dose_corrected_to_the_injection_does_not_decay(tmp_path: Path) -> None:
@@ -458,7 +458,7 @@ def test_pet_that_is_suv_already_is_taken_as_it_is(tmp_path: Path) -> None:
     dicoms.series(tmp_path, modality="PT", change=change)
     volume = read(tmp_path)
     np.testing.assert_allclose(planes(volume)[3], dicoms.stored(3) * 0.01, rtol=1e-6)
-    assert volume.mended == ()
+    assert volume.repairs == ()
 
 
 def test_counts_of_philips_are_scaled_by_its_private_tag(tmp_path: Path) -> None:
@@ -609,3 +609,17 @@ def test_nothing_about_the_patient_is_kept(tmp_path: Path) -> None:
         repr(cohort) + repr(read_volume(cohort.cases[1].scan).source) + str(refused(tmp_path / "a"))
     )
     assert "Doe" not in shown
+
+
+def test_a_volume_knows_the_series_it_was_read_from(tmp_path: Path) -> None:
+    files = dicoms.series(tmp_path, change=lambda ds, n: setattr(ds, "FrameOfReferenceUID", "1.9"))
+    headers = [pydicom.dcmread(path) for path in sorted(files, reverse=True)]
+    identity = read_volume(tmp_path).dicom
+    assert identity is not None
+    assert identity.study_uid == "1.2.3"
+    assert identity.series_uid == headers[0].SeriesInstanceUID
+    assert (identity.frame_of_reference_uid, identity.sop_class_uid) == (
+        "1.9",
+        headers[0].SOPClassUID,
+    )
+    assert identity.instance_uids == tuple(ds.SOPInstanceUID for ds in headers)

@@ -58,12 +58,12 @@ def test_a_header_that_speaks_of_more_images_than_were_found_is_told(
         path.unlink()
     volume = read(tmp_path)
     assert planes(volume).shape[0] == 8
-    assert volume.mended == ("the headers speak of 10 images of this series; 8 were found",)
+    assert volume.repairs == ("the headers speak of 10 images of this series; 8 were found",)
 
 
 def test_instance_numbers_that_begin_a_little_late_are_told(tmp_path: Path) -> None:
     dicoms.series(tmp_path, TEN)[-1].unlink()  # the last place has the first number
-    assert read(tmp_path).mended == ("instance numbers begin at 2: slices before may be missing",)
+    assert read(tmp_path).repairs == ("instance numbers begin at 2: slices before may be missing",)
 
 
 def test_instance_numbers_that_go_on_from_another_series_are_not_told(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_instance_numbers_that_go_on_from_another_series_are_not_told(tmp_path: 
         ds.InstanceNumber = 200 + number
 
     dicoms.series(tmp_path, TEN, change=change)
-    assert read(tmp_path).mended == ()
+    assert read(tmp_path).repairs == ()
 
 
 def test_the_instance_number_of_an_enhanced_file_says_nothing_about_its_frames(
@@ -81,7 +81,7 @@ def test_the_instance_number_of_an_enhanced_file_says_nothing_about_its_frames(
     ds = pydicom.dcmread(path)
     ds.InstanceNumber = 2
     ds.save_as(path)
-    assert read_volume(path).mended == ()
+    assert read_volume(path).repairs == ()
 
 
 # --- what tools that anonymise leave ----------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mass3d.io.datasets.names import LABEL, stem_of
+from mass3d.io.names import LABEL, stem_of
 
 DATASET: Final = "dataset_description.json"
 DERIVATIVES: Final = "derivatives"
@@ -15,7 +15,7 @@ SOURCES: Final = "sourcedata"  # as it came, DICOM above all; the dataset holds 
 # what a derivative adds to the name of its source
 ADDED: Final = frozenset({"space", "res", "den", "label", "desc", "atlas", "seg", "hemi"})
 ON_ITS_SOURCE: Final = frozenset({"orig", "individual", "native"})  # spaces of one's own grid
-MOST_SEGMENTED: Final = "T1w"  # what a label of several scans is usually drawn on
+USUAL_SUFFIX: Final = "T1w"  # what a label of several scans is usually drawn on
 # folders whose images are series in time, or maps to correct them
 NO_SCANS: Final = frozenset({"func", "dwi", "perf", "fmap", "meg", "eeg", "ieeg", "beh", "nirs"})
 
@@ -79,5 +79,5 @@ def scans_of_label(label: BidsName, scans: Sequence[BidsName]) -> list[BidsName]
         return (own or named)[:1]
     plain = [scan for scan in scans if "space" not in scan.entities]
     if len(plain) > 1:
-        plain = [scan for scan in plain if scan.suffix == MOST_SEGMENTED]
+        plain = [scan for scan in plain if scan.suffix == USUAL_SUFFIX]
     return plain if len(plain) == 1 else []

@@ -20,24 +20,18 @@ from mass3d.io.datasets.layouts import (
     is_label,
     reason_against,
 )
-from mass3d.io.datasets.names import DETACHED, SUFFIXES, case_id_of, is_image_name
 from mass3d.io.datasets.pairing import pair_labels
+from mass3d.io.datasets.series_names import folder_name, name_series
 from mass3d.io.dicom.files import DicomFile, dicom_files, opened
-from mass3d.io.dicom.series import (
-    Gathered,
-    LeftOut,
-    Series,
-    folder_name,
-    gather,
-    name_series,
-    safe_name,
-)
+from mass3d.io.dicom.series import Gathered, Series, gather
 from mass3d.io.formats.sniff import is_zip
+from mass3d.io.left_out import LeftOut
+from mass3d.io.names import DETACHED, SUFFIXES, case_id_of, is_image_name, safe_name
 
 NO_IMAGE = "no image by name and content"
 PAIRED = "a label of a scan"
 RESULT = "a segmentation by mass3d"
-TOLD_TOGETHER = {NO_IMAGE, PAIRED, RESULT, SOURCE}  # for every folder; others file by file
+ONE_PER_FOLDER = {NO_IMAGE, PAIRED, RESULT, SOURCE}  # for every folder; others file by file
 
 
 @dataclass(frozen=True)
@@ -68,28 +62,28 @@ def find_cases(paths: Sequence[Path]) -> list[CaseFile]:
     return list(find_cohort(paths).cases)
 
 
-def find_cohort(paths: Sequence[Path], *, apart_from: Path | None = None) -> Cohort:
+def find_cohort(paths: Sequence[Path], *, exclude: Path | None = None) -> Cohort:
     """All scans among files, folders (searched to any depth) and archives; at least one.
 
     Below a folder the layout of datasets is followed (`layouts`): what is a label there is given
     to its scan and is no case. Files that are named one by one are taken whatever their name, and
-    called by it alone. Hidden files and what lies in `apart_from` are passed over. DICOM is known
+    called by it alone. Hidden files and what lies in `exclude` are passed over. DICOM is known
     by its content and grouped into series; a file of it that cannot be read is a case by itself,
     so that it becomes a fault and is not lost. Raises `DataError` when a path is missing, there is
     no scan, or two scans have one case id.
     """
-    heap = _sorted_out(paths, apart_from)
-    found = gather(heap.dicom)
+    listing = _list_files(paths, exclude)
+    found = gather(listing.dicom)
     roots = [path if path.is_dir() else path.parent for path in paths]
-    named = [CaseFile(case_id_of(file), file) for file in heap.named]
-    plain = [CaseFile(name, file.path) for file, name in case_ids(heap.scans).items()]
+    named = [CaseFile(case_id_of(file), file) for file in listing.named]
+    plain = [CaseFile(name, file.path) for file, name in case_ids(listing.scans).items()]
     cases = _by_id([*named, *plain, *_dicom_cases(found, roots)])
     pairing = pair_labels(
-        [*heap.labels, *_labels_above(paths, heap.labels)],
+        [*listing.labels, *_labels_above(paths, listing.labels)],
         {name: ImageFile(case.path, _root_of(case.path, roots)) for name, case in cases.items()},
     )
-    unpaired = {file.path: pairing.unpaired.get(file.path, PAIRED) for file in heap.labels}
-    left_out = [*_told(heap, unpaired), *found.left_out]
+    unpaired = {file.path: pairing.unpaired.get(file.path, PAIRED) for file in listing.labels}
+    left_out = [*_noted(listing, unpaired), *found.left_out]
     if not cases:
         raise _nothing(paths, left_out)
     return Cohort(
@@ -152,7 +146,7 @@ def _series_hash(series: Series) -> str:
 
 
 @dataclass(frozen=True)
-class _Heap:
+class _Listing:
     """All files that were found, by what they are."""
 
     named: list[Path] = field(default_factory=list)  # given one by one
@@ -163,45 +157,45 @@ class _Heap:
     results: dict[Path, bool] = field(default_factory=dict)  # folder -> whether `segment` wrote it
 
 
-def _sorted_out(paths: Sequence[Path], apart_from: Path | None) -> _Heap:
+def _list_files(paths: Sequence[Path], exclude: Path | None) -> _Listing:
     """Every file once, however it was named."""
-    heap = _Heap()
+    listing = _Listing()
     seen: set[Path] = set()
     for path in paths:
-        for file in _files(path, apart_from):
+        for file in _files(path, exclude):
             if file.resolve() in seen:
                 continue
             seen.add(file.resolve())
             if file == path:
-                _add_named(heap, file)
+                _add_named(listing, file)
             elif is_image_name(file):
-                _add_image(heap, ImageFile(file, path))
+                _add_image(listing, ImageFile(file, path))
             else:
-                _add_other(heap, ImageFile(file, path))
-    return heap
+                _add_other(listing, ImageFile(file, path))
+    return listing
 
 
-def _add_named(heap: _Heap, file: Path) -> None:
+def _add_named(listing: _Listing, file: Path) -> None:
     """A file that was given itself: if no DICOM, it is taken for an image, or fails as one."""
     parts = [] if is_image_name(file) else _dicom_parts(file)[0]
-    heap.dicom.extend(parts)
+    listing.dicom.extend(parts)
     if not parts:
-        heap.named.append(file)
+        listing.named.append(file)
 
 
-def _add_image(heap: _Heap, image: ImageFile) -> None:
+def _add_image(listing: _Listing, image: ImageFile) -> None:
     reason = reason_against(image)
     folder = image.path.parent
-    if folder not in heap.results:
-        heap.results[folder] = folder != image.root and _is_result(folder)
-    if heap.results[folder]:
-        heap.others.append(LeftOut(image.path, RESULT))
+    if folder not in listing.results:
+        listing.results[folder] = folder != image.root and _is_result(folder)
+    if listing.results[folder]:
+        listing.others.append(LeftOut(image.path, RESULT))
     elif is_label(image):
-        heap.labels.append(image)
+        listing.labels.append(image)
     elif reason:
-        heap.others.append(LeftOut(image.path, reason))
+        listing.others.append(LeftOut(image.path, reason))
     else:
-        heap.scans.append(image)
+        listing.scans.append(image)
 
 
 def _is_result(folder: Path) -> bool:
@@ -212,14 +206,14 @@ def _is_result(folder: Path) -> bool:
         return False
 
 
-def _add_other(heap: _Heap, image: ImageFile) -> None:
+def _add_other(listing: _Listing, image: ImageFile) -> None:
     against = reason_against(image)
     parts, reason = ([], against) if against else _dicom_parts(image.path)
-    heap.dicom.extend(parts)
+    listing.dicom.extend(parts)
     if not parts and reason:
-        heap.others.append(LeftOut(image.path, reason))
+        listing.others.append(LeftOut(image.path, reason))
     elif not parts:
-        heap.scans.append(image)
+        listing.scans.append(image)
 
 
 def _labels_above(paths: Sequence[Path], known: Sequence[ImageFile]) -> list[ImageFile]:
@@ -241,18 +235,21 @@ def _root_of(path: Path, roots: Sequence[Path]) -> Path:
     return next((root for root in roots if path.is_relative_to(root)), path.parent)
 
 
-def _told(heap: _Heap, labels: Mapping[Path, str]) -> Iterator[LeftOut]:
-    """Files that are no scans. Those that need no look are told once for every folder."""
+def _noted(listing: _Listing, labels: Mapping[Path, str]) -> Iterator[LeftOut]:
+    """Files that are not scans; those of one plain reason once for every folder."""
     headers = {
         path.with_suffix("")
-        for path in (*heap.named, *(file.path for file in (*heap.scans, *heap.labels)))
+        for path in (
+            *listing.named,
+            *(file.path for file in (*listing.scans, *listing.labels)),
+        )
         if path.name.lower().endswith(DETACHED)
     }
-    others = [entry for entry in heap.others if entry.path.with_suffix("") not in headers]
+    others = [entry for entry in listing.others if entry.path.with_suffix("") not in headers]
     every = [*others, *(LeftOut(path, reason) for path, reason in labels.items())]
     alike: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for entry in every:
-        if entry.reason in TOLD_TOGETHER:
+        if entry.reason in ONE_PER_FOLDER:
             alike[entry.path.parent, entry.reason].append(entry.path)
         else:
             yield entry
@@ -300,10 +297,10 @@ def _by_id(cases: Iterable[CaseFile]) -> dict[str, CaseFile]:
     return found
 
 
-def _files(path: Path, apart_from: Path | None = None) -> list[Path]:
+def _files(path: Path, exclude: Path | None = None) -> list[Path]:
     """All files below a folder that are not hidden, through links too; or the file itself."""
     if path.is_dir():
-        return sorted(_walk(path, apart_from.resolve() if apart_from else None))
+        return sorted(_walk(path, exclude.resolve() if exclude else None))
     if path.exists():
         return [path]
     raise DataError(
@@ -314,9 +311,9 @@ def _files(path: Path, apart_from: Path | None = None) -> list[Path]:
     )
 
 
-def _walk(top: Path, apart_from: Path | None) -> Iterator[Path]:
+def _walk(top: Path, exclude: Path | None) -> Iterator[Path]:
     """Links to folders are followed last, so that what they lead to goes by its own name."""
-    seen = {apart_from}
+    seen = {exclude}
     waiting = [top]
     while waiting:
         for name, folders, files in os.walk(waiting.pop(0), onerror=_unreadable):
@@ -341,8 +338,8 @@ def _unreadable(error: OSError) -> None:
 
 def _nothing(paths: Sequence[Path], left_out: Sequence[LeftOut]) -> DataError:
     """The error for folders without scans, which says what the files in them are."""
-    told = [entry for entry in left_out if entry.reason != NO_IMAGE]
-    reasons = ", ".join(f"{entry.path.name}: {entry.reason}" for entry in told[:5])
+    notes = [entry for entry in left_out if entry.reason != NO_IMAGE]
+    reasons = ", ".join(f"{entry.path.name}: {entry.reason}" for entry in notes[:5])
     return DataError(
         ", ".join(str(path) for path in paths) or "inputs",
         found=f"no scan but {reasons}" if reasons else "no scan",

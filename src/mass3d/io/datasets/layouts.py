@@ -21,9 +21,8 @@ from mass3d.io.datasets.bids import (
     bids_name,
     subject_folder,
 )
-from mass3d.io.datasets.names import CHANNEL, LABEL, case_id_of, stem_of
-from mass3d.io.datasets.table import read_channels, read_table
-from mass3d.io.dicom.series import safe_name
+from mass3d.io.datasets.dataset_json import read_channels, read_dataset_json
+from mass3d.io.names import CHANNEL, LABEL, case_id_of, safe_name, stem_of
 
 IMAGES: Final = re.compile(r"images?(?P<split>tr|ts|val)?", re.IGNORECASE)
 LABELS: Final = re.compile(
@@ -53,7 +52,7 @@ class LabelFiles:
         """
         if self.names:
             return {name: number for number, name in enumerate(self.names, start=1)}
-        return read_table(self.table) if self.table else None
+        return read_dataset_json(self.table) if self.table else None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from mass3d.errors import ConfigError
 from mass3d.files import text_hash
 from mass3d.io.datasets.cohort import CaseFile, find_label, source_hash
-from mass3d.io.datasets.names import is_image_name
+from mass3d.io.names import is_image_name
 
 SEGMENTATIONS = "segmentations"  # where a case of TotalSegmentator's data holds its masks
 

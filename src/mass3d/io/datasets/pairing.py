@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from mass3d.io.datasets.bids import BidsName, bids_name, scans_of_label
+from mass3d.io.datasets.dataset_json import find_dataset_json
 from mass3d.io.datasets.layouts import IMAGES, LABELS, ImageFile, LabelFiles
-from mass3d.io.datasets.names import CHANNEL, LABEL, case_id_of, stem_of
-from mass3d.io.datasets.table import find_table
+from mass3d.io.names import CHANNEL, LABEL, case_id_of, stem_of
 
 MASKS: Final = ("mask", "masks", "segmentation", "segmentations")  # of one scan beside them
 PROBABILITIES: Final = "probseg"
@@ -142,5 +142,5 @@ def _label_files(matches: list[_Match]) -> LabelFiles:
         if match.structure:
             masks.setdefault(match.structure, match.path)
     if maps:
-        return LabelFiles((maps[0],), table=find_table(maps[0].parent))
+        return LabelFiles((maps[0],), table=find_dataset_json(maps[0].parent))
     return LabelFiles(tuple(masks.values()), tuple(masks))

@@ -17,7 +17,7 @@ from typing import IO
 from mass3d.io.formats.checks import damaged
 from mass3d.io.formats.sniff import MARKED, has_dicom_start, is_zip
 
-MOST_BYTES = 2**32  # of one unpacked file; a larger one is a trap, not a scan
+MAX_BYTES = 2**32  # of one unpacked file; a larger one is a trap, not a scan
 ZIP_DAMAGE = (  # what the standard library raises on broken archives
     *(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error),
     *(ValueError, IndexError, struct.error),
@@ -110,6 +110,6 @@ def _start(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 
 def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    if info.file_size > MOST_BYTES:
+    if info.file_size > MAX_BYTES:
         raise damaged(Path(str(archive.filename)), f"{info.file_size} bytes in {info.filename}")
     return archive.read(info)

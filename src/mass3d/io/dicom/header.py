@@ -37,7 +37,7 @@ NO_IMAGE: Final = {
     "PR": "a presentation state",
     "REG": "a registration",
 }
-MOST_PIXELS = 2**26  # of one slice; more is a broken header
+MAX_PIXELS = 2**26  # of one slice; more is a broken header
 # where Siemens, GE and Philips keep the b-value that DiffusionBValue should hold
 PRIVATE_B: Final = ((0x0019, 0x100C), (0x0043, 0x1039), (0x2001, 0x1003))
 GE_OFFSET = 10**9  # GE adds it to b-values
@@ -66,7 +66,8 @@ _TAGS: Final[tuple[str | tuple[int, int], ...]] = (
     *("InstanceNumber", "Modality", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames"),
     *("PhotometricInterpretation", "ImagePositionPatient", "ImageOrientationPatient"),
     *("PixelSpacing", "RescaleSlope", "RescaleIntercept", SHARED, PER_FRAME, *PRIVATE_B),
-    *("StudyInstanceUID", "ImagesInAcquisition", "NumberOfSlices", "ModalityLUTSequence"),
+    *("StudyInstanceUID", "FrameOfReferenceUID", "ImagesInAcquisition", "NumberOfSlices"),
+    "ModalityLUTSequence",
     *(tag for _, tag, group in DIMENSIONS if group in {"", "MRDiffusionSequence"}),
 )
 
@@ -78,6 +79,8 @@ class Slice:
     file: DicomFile
     frame: int  # in its file, from 0
     uid: str  # SOPInstanceUID
+    sop_class: str  # SOPClassUID
+    frame_of_reference: str  # FrameOfReferenceUID; empty without
     series: tuple[str, str]  # UIDs of study and series, or what stands for them
     label: str  # number and description of the series
     instance: int  # InstanceNumber; 0 without
@@ -99,7 +102,7 @@ class Slice:
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom's notes off the console: what matters becomes an error or is told."""
+    """Keep pydicom's notes off the console: what matters becomes an error or a note."""
     logger = logging.getLogger("pydicom")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -173,13 +176,15 @@ def _slices(file: DicomFile, header: Dataset) -> Iterator[Slice]:
     label = f"{number} {header.get('SeriesDescription') or ''}".strip()
     series = str(header.get("SeriesInstanceUID") or "") or f"{file.path.parent} {label}"
     rows, columns = _whole(file, header, "Rows"), _whole(file, header, "Columns")
-    if rows * columns > MOST_PIXELS:
+    if rows * columns > MAX_PIXELS:
         raise damaged(file.shown, f"a slice of {rows} x {columns} pixels")
     for frame in range(frames):
         yield Slice(
             file=file,
             frame=frame,
             uid=str(header.get("SOPInstanceUID") or ""),
+            sop_class=str(header.get("SOPClassUID") or ""),
+            frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
             series=(str(header.get("StudyInstanceUID") or ""), series),
             label=label,
             instance=int(header.get("InstanceNumber") or 0),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
@@ -18,11 +17,12 @@ from mass3d.errors import DataError
 from mass3d.io.dicom.files import DicomFile, opened
 from mass3d.io.dicom.header import DIMENSIONS, Slice, read_slices
 from mass3d.io.formats.sniff import is_zip
+from mass3d.io.left_out import LeftOut
+from mass3d.io.names import safe_name
 
 SAME_MM = 0.01  # slices nearer to each other along the normal lie at one place
 SAME_AXES = 1e-3  # of unit vectors and, relative, of voxel edges
-MOST_TOGETHER = 3  # dimensions besides space that a series is split along
-LONGEST_NAME = 100  # letters of a case id
+MAX_DIMENSIONS = 3  # dimensions besides space that a series is split along
 PLANES: Final = ("sagittal", "coronal", "axial")
 
 
@@ -47,18 +47,10 @@ class Series:
             return paths[0]
         return Path(os.path.commonpath([path.parent for path in paths]))
 
-
-@dataclass(frozen=True)
-class LeftOut:
-    """Files that are part of no scan, and why."""
-
-    path: Path  # the first of them
-    reason: str
-    files: int = 1
-
-    def plain(self) -> dict[str, Any]:
-        """JSON-able form."""
-        return asdict(self) | {"path": str(self.path)}
+    @property
+    def title(self) -> str:
+        """Number, description and volume, for messages."""
+        return f"{self.slices[0].label} {self.volume}".strip() or "without number and description"
 
 
 @dataclass(frozen=True)
@@ -111,59 +103,6 @@ def gather(files: Iterable[DicomFile]) -> Gathered:
     )
 
 
-def name_series(series: Sequence[Series], roots: Sequence[Path]) -> dict[str, Series]:
-    """A case id for each: the folder where that holds one series, else folder, number and text.
-
-    The folder is named by its way from the root of the search, so that an id does not depend on
-    what else is found; ids are made of letters, digits, dots, dashes and underscores.
-    """
-    order = sorted(series, key=lambda one: (one.path, one.slices[0].label, one.slices[0].file))
-    lone = Counter(one.path for one in order)
-    plain = [_case_id(one, roots, lone[one.path] == 1, above=0) for one in order]
-    paths = {(name, one.path) for name, one in zip(plain, order, strict=True)}
-    twice = {name for name, count in Counter(name for name, _ in paths).items() if count > 1}
-    named: dict[str, Series] = {}
-    for one, name in zip(order, plain, strict=True):
-        if name in twice:  # folders of one name, each given as a root
-            name = _case_id(one, roots, lone[one.path] == 1, above=1)  # noqa: PLW2901
-        number, unique = 1, name
-        while unique in named:
-            number += 1
-            unique = f"{name}_{number}"
-        named[unique] = one
-    return named
-
-
-def safe_name(text: str) -> str:
-    """Letters, digits, dots, dashes and underscores; everything between them is a dash."""
-    return re.sub(r"[^\w.]+", "-", text).strip("-.")[:LONGEST_NAME].rstrip("-.")
-
-
-def _case_id(one: Series, roots: Sequence[Path], lone: bool, *, above: int) -> str:
-    base = folder_name(one.path, roots, above=above)
-    if lone:
-        return base
-    parts = (base, safe_name(one.slices[0].label), one.volume)
-    return "_".join(part for part in parts if part)
-
-
-def folder_name(path: Path, roots: Sequence[Path], *, above: int = 0) -> str:
-    """The way from the root to a folder or archive, as a name; `above` takes more of the root."""
-    place = _without_dots(path)
-    place = place.with_suffix("") if is_zip(path) else place
-    tops = [top for top in map(_without_dots, roots) if place.is_relative_to(top)]
-    top = max(tops, key=lambda root: len(root.parts), default=place)
-    parts = place.relative_to(top).parts or (place.name,)
-    more = place.parts[: len(place.parts) - len(parts)]
-    parts = (*more[len(more) - above :], *parts) if above else parts
-    return "_".join(filter(None, map(safe_name, parts))) or "dicom"
-
-
-def _without_dots(path: Path) -> Path:
-    """Absolute, and through links as it was found: what a link leads to may have another name."""
-    return Path(os.path.normpath(path.absolute()))
-
-
 def _without_copies(
     slices: Sequence[Slice], reasons: dict[tuple[str, Path], list[Path]]
 ) -> list[Slice]:
@@ -195,7 +134,7 @@ def _lost(slices: Iterable[Slice]) -> dict[tuple[str, str], tuple[str, ...]]:
     of_series: dict[tuple[str, str], list[Slice]] = defaultdict(list)
     for part in slices:
         of_series[part.series].append(part)
-    told: dict[tuple[str, str], tuple[str, ...]] = {}
+    notes: dict[tuple[str, str], tuple[str, ...]] = {}
     for series, parts in of_series.items():
         found, most = len(parts), max(part.images for part in parts)
         first = min(part.instance for part in parts)
@@ -205,8 +144,8 @@ def _lost(slices: Iterable[Slice]) -> dict[tuple[str, str], tuple[str, ...]]:
             sentence = f"instance numbers begin at {first}: slices before may be missing"
         else:
             sentence = ""
-        told[series] = (sentence,) if sentence else ()
-    return told
+        notes[series] = (sentence,) if sentence else ()
+    return notes
 
 
 def _groups(slices: Iterable[Slice]) -> list[list[Slice]]:
@@ -283,11 +222,11 @@ def _split(group: list[Slice], places: list[int], most: int) -> list[str] | None
     """A name of a volume for each slice, by the fewest dimensions that tell them apart.
 
     There must be as many volumes as slices at the fullest place: a tag that differs from slice
-    to slice is no dimension. None where the slices at one place cannot be told apart.
+    to slice is no dimension. None where the slices at one place do not differ in any tag.
     """
     columns = [[part.dimensions[number] for part in group] for number in range(len(DIMENSIONS))]
     varying = [number for number, column in enumerate(columns) if len(set(column)) > 1]
-    for together in range(1, MOST_TOGETHER + 1):
+    for together in range(1, MAX_DIMENSIONS + 1):
         for chosen in combinations(varying, together):
             keys = [tuple(columns[number][i] for number in chosen) for i in range(len(group))]
             if len(set(keys)) == most and len(set(zip(places, keys, strict=True))) == len(group):

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from mass3d.errors import DataError
 from mass3d.io.dicom.header import Slice
 from mass3d.io.dicom.series import SAME_MM, Series, places_of
-from mass3d.io.formats.axes import MOST_DEG, MOST_TIMES, is_sheared
 from mass3d.io.formats.checks import require_edges
+from mass3d.io.formats.skewed_axes import MAX_GROWTH, MAX_SKEW_DEG, is_sheared
 from mass3d.volume.geometry import Shape
 
 NEAR = 0.1  # of a step
@@ -39,7 +39,7 @@ class Stack:
     affine: NDArray[np.float64]  # (4, 4): index (i, j, k) -> RAS+ mm
     places: tuple[float, ...]  # k of every place that has a slice; whole where the grid is even
     shifts: NDArray[np.float64]  # (places, 2): index (i, j) of a place's first pixel
-    mended: tuple[str, ...]
+    repairs: tuple[str, ...]
 
 
 def stack_slices(series: Series) -> Stack:
@@ -49,7 +49,7 @@ def stack_slices(series: Series) -> Stack:
     normal = first[0].normal
     along = (positions - positions[0]) @ normal
     _require_all_of_span(series, along + float(positions[0] @ normal))
-    places, step, told = _even(series, along)
+    places, step, notes = _even(series, along)
     axes = np.reshape(first[0].axes, (2, 3))
     edges = np.array(first[0].pixel_mm[::-1])  # between columns, between rows
     require_edges(series.path, edges)
@@ -68,16 +68,16 @@ def stack_slices(series: Series) -> Stack:
         affine[:3, 2] = normal * step
         affine[:3, 3] -= (shifts[0] * edges) @ axes
         angle = _degrees(drift, step)
-        if angle > MOST_DEG or size.prod() > MOST_TIMES * rows * columns:
+        if angle > MAX_SKEW_DEG or size.prod() > MAX_GROWTH * rows * columns:
             raise _refused(
                 series,
                 f"a gantry tilt of {angle:.1f} degrees over {depth} slices",
-                f"at most {MOST_DEG:g} degrees, and a regular grid at most {MOST_TIMES} times "
+                f"at most {MAX_SKEW_DEG:g} degrees, and a regular grid at most {MAX_GROWTH} times "
                 "as large",
             )
-        told += (f"gantry tilt of {angle:.1f} degrees: slices resampled to a regular grid",)
+        notes += (f"gantry tilt of {angle:.1f} degrees: slices resampled to a regular grid",)
     shape = (int(size[0]), int(size[1]), depth)
-    return Stack(shape, LPS_TO_RAS @ affine, tuple(places.tolist()), shifts, told)
+    return Stack(shape, LPS_TO_RAS @ affine, tuple(places.tolist()), shifts, notes)
 
 
 def _first_of_places(series: Series) -> list[Slice]:
@@ -100,7 +100,7 @@ def _require_all_of_span(series: Series, along: NDArray[np.float64]) -> None:
 def _even(
     series: Series, along: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float, tuple[str, ...]]:
-    """Place of every slice in steps, the step in mm, and what was mended."""
+    """Place of every slice in steps, the step in mm, and what was repaired."""
     gaps = np.diff(along)
     usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
     whole = np.concatenate([[0.0], np.cumsum(np.maximum(1, np.round(gaps / usual)))])
@@ -109,8 +109,8 @@ def _even(
         return whole, step, _missing(series, whole)
     if np.abs(gaps / usual - 1).max() <= UNEVEN:
         step = float(along[-1] / len(gaps))
-        told = f"uneven steps of {gaps.min():.3g} to {gaps.max():.3g} mm: resampled to {step:.3g}"
-        return along / step, step, (told,)
+        note = f"uneven steps of {gaps.min():.3g} to {gaps.max():.3g} mm: resampled to {step:.3g}"
+        return along / step, step, (note,)
     raise _refused(
         series,
         f"steps between slices of {gaps.min():.3g} to {gaps.max():.3g} mm",

@@ -16,7 +16,7 @@ from mass3d.errors import DataError
 
 DAY = timedelta(days=1)
 PHILIPS_SUV, PHILIPS_BQML = (0x7053, 0x1000), (0x7053, 0x1009)
-MOST_HALF_LIVES = 20.0  # between injection and scan; more is a wrong date
+MAX_HALF_LIVES = 20.0  # between injection and scan; more is a wrong date
 
 
 def suv_scale(
@@ -35,7 +35,7 @@ def suv_scale(
     if units == "CNTS":
         return _philips(header, started, where)
     if units == "BQML":
-        return _told(_by_weight(header, started, where), "Bq/ml")
+        return _noted(_by_weight(header, started, where), "Bq/ml")
     raise _unknown(where, f"a PET in units of {units}", "BQML, GML or CNTS (of Philips)")
 
 
@@ -43,14 +43,14 @@ def _philips(header: Dataset, started: Sequence[str], where: Path) -> tuple[floa
     """Counts: Philips says in private tags how to scale them."""
     suv = float(header[PHILIPS_SUV].value) if PHILIPS_SUV in header else 0.0
     if suv > 0:
-        return _told(suv, "counts")
+        return _noted(suv, "counts")
     activity = float(header[PHILIPS_BQML].value) if PHILIPS_BQML in header else 0.0
     if activity > 0:
-        return _told(activity * _by_weight(header, started, where), "counts")
+        return _noted(activity * _by_weight(header, started, where), "counts")
     raise _missing(where, "a scale of its counts, (7053,1000) or (7053,1009)")
 
 
-def _told(scale: float, unit: str) -> tuple[float, tuple[str, ...]]:
+def _noted(scale: float, unit: str) -> tuple[float, tuple[str, ...]]:
     return scale, (f"{unit} turned into SUV by body weight (times {scale:.4g})",)
 
 
@@ -67,7 +67,7 @@ def _by_weight(header: Dataset, started: Sequence[str], where: Path) -> float:
     half_life_s = _positive(tracer, "RadionuclideHalfLife", where)
     scan = _scan_start(header, started, where)
     waited_s = (scan - _injection(tracer, scan, where)).total_seconds()
-    if not 0 <= waited_s <= MOST_HALF_LIVES * half_life_s:
+    if not 0 <= waited_s <= MAX_HALF_LIVES * half_life_s:
         raise _unknown(
             where, f"an injection {waited_s:.0f} s before the scan", "one within its half-lives"
         )

@@ -14,12 +14,12 @@ from mass3d.errors import DataError
 from mass3d.io.dicom.files import dicom_files
 from mass3d.io.dicom.header import DIMENSIONS, MODALITIES, Slice, reading
 from mass3d.io.dicom.pixels import read_pixels, scaled
-from mass3d.io.dicom.series import Series, gather, name_series, places_of
+from mass3d.io.dicom.series import Series, gather, places_of
 from mass3d.io.dicom.stack import Stack, stack_slices
 from mass3d.io.dicom.suv import suv_scale
-from mass3d.io.formats.axes import Fit
 from mass3d.io.formats.checks import Raw, placed
-from mass3d.volume.volume import Modality
+from mass3d.io.formats.skewed_axes import Fit
+from mass3d.volume.volume import DicomIdentity, Modality
 
 ACQUIRED = [tag for _, tag, _ in DIMENSIONS].index("AcquisitionTime")
 
@@ -28,10 +28,10 @@ def read_series(series: Series) -> Raw:
     """Voxels (i, j, k) along rows, columns and slices, float32. Raises `DataError`."""
     stack = stack_slices(series)
     fit = placed(series.path, stack.shape, stack.affine)
-    planes, told = _planes(series, stack)
+    planes, notes = _planes(series, stack)
     voxels = _even_planes(planes, stack)
-    mended = stack.mended + fit.told + told + series.lost
-    return Raw(voxels.transpose(2, 1, 0), fit, mended)
+    repairs = stack.repairs + fit.notes + notes + series.lost
+    return Raw(voxels.transpose(2, 1, 0), fit, repairs)
 
 
 def read_series_grid(series: Series) -> Fit:
@@ -45,6 +45,18 @@ def series_modality(series: Series) -> Modality | None:
     return MODALITIES.get(series.slices[0].modality)
 
 
+def dicom_identity(series: Series) -> DicomIdentity:
+    """What a DICOM segmentation of the series has to refer to."""
+    first = series.slices[0]
+    return DicomIdentity(
+        study_uid=first.series[0],
+        series_uid=first.series[1],
+        frame_of_reference_uid=first.frame_of_reference,
+        sop_class_uid=first.sop_class,
+        instance_uids=tuple(dict.fromkeys(part.uid for part in series.slices)),
+    )
+
+
 def only_series(path: Path) -> Series:
     """The one series of a file, a folder (to any depth) or an archive. Raises `DataError`."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -53,7 +65,7 @@ def only_series(path: Path) -> Series:
         raise found.broken[0].error
     if len(found.series) == 1:
         return found.series[0]
-    names = ", ".join(name_series(found.series, [path]))
+    names = ", ".join(one.title for one in found.series)
     reasons = "; ".join(f"{entry.files} x {entry.reason}" for entry in found.left_out)
     raise DataError(
         path,
@@ -82,7 +94,7 @@ def _planes(series: Series, stack: Stack) -> tuple[NDArray[np.float32], tuple[st
             copies += 1
         else:
             raise _twice(part)
-    return planes, scale.told + ((f"left out {copies} equal copies of slices",) if copies else ())
+    return planes, scale.notes + ((f"left out {copies} equal copies of slices",) if copies else ())
 
 
 class _Scale:
@@ -91,7 +103,7 @@ class _Scale:
     def __init__(self, series: Series) -> None:
         self.series = series
         self.suv: float | None = None
-        self.told: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = ()
 
     def of(self, part: Slice, stored: NDArray[Any], header: Dataset) -> NDArray[np.float32]:
         """The plane of a slice. Raises `DataError`."""
@@ -103,7 +115,7 @@ class _Scale:
     def _suv(self, header: Dataset) -> float:
         started = [str(part.dimensions[ACQUIRED] or "") for part in self.series.slices]
         with reading(self.series.path):
-            scale, self.told = suv_scale(header, started=started, where=self.series.path)
+            scale, self.notes = suv_scale(header, started=started, where=self.series.path)
         return scale
 
 

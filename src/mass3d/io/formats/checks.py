@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.errors import DataError
-from mass3d.io.formats.axes import Fit, fit_grid
+from mass3d.io.formats.skewed_axes import Fit, fit_grid
 from mass3d.volume.geometry import Shape
 
-MOST_PACKED = 1032  # bytes that deflate can make of one; a promise of more is refused unread
-LONGEST_VOX = 2**31 - 1  # along an axis
-SHORTEST_MM, LONGEST_MM = 1e-4, 1e3  # voxel edges beyond these are mistakes
+MAX_DEFLATE = 1032  # bytes that deflate can make of one; a promise of more is refused unread
+MAX_AXIS_VOX = 2**31 - 1  # along an axis
+MIN_EDGE_MM, MAX_EDGE_MM = 1e-4, 1e3  # voxel edges beyond these are mistakes
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Raw:
 
     voxels: NDArray[Any]
     fit: Fit
-    mended: tuple[str, ...]
+    repairs: tuple[str, ...]
 
 
 def damaged(path: Path, detail: str) -> DataError:
@@ -49,14 +49,14 @@ def not_grey(path: Path, found: str) -> DataError:
 
 
 def spatial_shape(path: Path, shape: Sequence[int]) -> tuple[Shape, tuple[str, ...]]:
-    """The three axes of space and what was mended; further axes may hold one volume.
+    """The three axes of space and what was repaired; further axes may hold one volume.
 
     Raises `DataError`.
     """
-    sound = all(0 < n <= LONGEST_VOX for n in shape[:3])
+    sound = all(0 < n <= MAX_AXIS_VOX for n in shape[:3])
     if len(shape) >= 3 and sound and all(n == 1 for n in shape[3:]):
-        mended = (f"dropped empty axes of a {len(shape)}D file",) if len(shape) > 3 else ()
-        return (int(shape[0]), int(shape[1]), int(shape[2])), mended
+        repairs = (f"dropped empty axes of a {len(shape)}D file",) if len(shape) > 3 else ()
+        return (int(shape[0]), int(shape[1]), int(shape[2])), repairs
     raise DataError(
         path,
         found=f"a {len(shape)}D image of {times(shape)} voxels",
@@ -69,11 +69,11 @@ def spatial_shape(path: Path, shape: Sequence[int]) -> tuple[Shape, tuple[str, .
 
 def require_edges(path: Path, edges_mm: Sequence[float] | NDArray[Any]) -> None:
     """Raise `DataError` unless these are edges that a voxel can have."""
-    if not all(SHORTEST_MM <= edge <= LONGEST_MM for edge in edges_mm):
+    if not all(MIN_EDGE_MM <= edge <= MAX_EDGE_MM for edge in edges_mm):
         raise DataError(
             path,
             found=f"voxel edges of {', '.join(f'{edge:g}' for edge in edges_mm)} mm",
-            expected=f"edges between {SHORTEST_MM:g} and {LONGEST_MM:g} mm",
+            expected=f"edges between {MIN_EDGE_MM:g} and {MAX_EDGE_MM:g} mm",
             fix="Repair the spacing in the header with the tool that wrote it.",
         )
 

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from mass3d.errors import DataError
 from mass3d.io.formats.checks import damaged, not_grey, require_mm
-from mass3d.io.formats.text import (
+from mass3d.io.formats.data_files import data_files
+from mass3d.io.formats.parsed_header import ParsedHeader
+from mass3d.io.formats.payload import Packing, Payload
+from mass3d.io.formats.text_header import (
     LPS_TO_RAS,
-    Described,
-    Packing,
-    Payload,
     TextHeader,
-    data_files,
     read_text_header,
     require_each_edge,
     world,
@@ -38,7 +37,7 @@ TYPES: Final = {
 }
 
 
-def describe_metaimage(path: Path) -> Described:
+def parse_metaimage(path: Path) -> ParsedHeader:
     """What the header of a MetaImage says. Raises `DataError`."""
     header = read_text_header(path, separator="=")
     if not header.get("elementdatafile"):
@@ -53,7 +52,7 @@ def describe_metaimage(path: Path) -> Described:
     _require_plain_numbers(header)
     edges = header.numbers("elementspacing", "elementsize")
     require_each_edge(path, edges, len(sizes))
-    return Described(path, tuple(sizes), _affine(header, edges), _payload(header))
+    return ParsedHeader(path, tuple(sizes), _affine(header, edges), _payload(header))
 
 
 def _affine(header: TextHeader, edges: list[float]) -> NDArray[np.float64]:

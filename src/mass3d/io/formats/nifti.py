@@ -1,7 +1,7 @@
 """NIfTI-1 and -2, plain or gzip, in either byte order.
 
 nibabel mends headers in silence, down to a spacing of 1 mm where there is none. So the header is
-looked at before nibabel sees it, and what is mended is told.
+looked at before nibabel sees it, and what is repaired is noted.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from nibabel.volumeutils import apply_read_scaling, array_from_file
 from numpy.typing import NDArray
 
 from mass3d.errors import DataError
-from mass3d.io.formats.axes import MOST_DEG, Fit
 from mass3d.io.formats.checks import (
-    MOST_PACKED,
+    MAX_DEFLATE,
     Raw,
     damaged,
     farthest_mm,
@@ -34,13 +33,14 @@ from mass3d.io.formats.checks import (
     require_mm,
     spatial_shape,
 )
+from mass3d.io.formats.skewed_axes import MAX_SKEW_DEG, Fit
 from mass3d.io.formats.sniff import GZIP
 from mass3d.volume.geometry import Shape, skew_deg
 
 DAMAGE = (HeaderDataError, OSError, EOFError, zlib.error, ValueError, OverflowError)
 HEADERS: Final[dict[int, Any]] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 LENGTH_UNITS: Final = {1: "metres", 3: "micrometres"}  # other codes: mm or not said
-MOST_DIMENSIONS = 7
+MAX_DIMENSIONS = 7
 AGREE_VOX = 0.1  # where header fields differ by less of a voxel, they agree
 
 
@@ -48,10 +48,10 @@ def read_nifti(path: Path) -> Raw:
     """Voxels as they are stored, scaled by slope and intercept. Raises `DataError`."""
     with _opened(path) as stream:
         header = _read_header(path, stream)
-        shape, fit, mended = _geometry(path, header)
+        shape, fit, repairs = _geometry(path, header)
         voxels = _read_voxels(path, header, stream)
-        mended += _rest(stream)
-    return Raw(voxels.reshape(shape), fit, mended)
+        repairs += _rest(stream)
+    return Raw(voxels.reshape(shape), fit, repairs)
 
 
 def read_nifti_grid(path: Path) -> Fit:
@@ -64,7 +64,7 @@ def read_nifti_grid(path: Path) -> Fit:
 def _opened(path: Path) -> Iterator[BufferedIOBase]:
     """The unpacked content; what goes wrong with it in the block is damage to the file.
 
-    Odd numbers in the header raise no warning there: what matters becomes an error or is told.
+    Odd numbers in the header raise no warning there: what matters becomes an error or a note.
     """
     try:
         with path.open("rb") as stream, _quiet_nibabel(), np.errstate(all="ignore"):
@@ -91,11 +91,11 @@ def _read_header(path: Path, stream: BufferedIOBase) -> Any:
 
 
 def _geometry(path: Path, header: Any) -> tuple[Shape, Fit, tuple[str, ...]]:
-    """The shape in the file, the grid and what was mended. The header loses its faults."""
+    """The shape in the file, the grid and what was repaired. The header loses its faults."""
     dimensions = int(header["dim"][0])
-    if not 1 <= dimensions <= MOST_DIMENSIONS:
+    if not 1 <= dimensions <= MAX_DIMENSIONS:
         raise damaged(path, f"it has {dimensions} dimensions")
-    shape, mended = spatial_shape(path, header.get_data_shape())
+    shape, repairs = spatial_shape(path, header.get_data_shape())
     require_mm(path, LENGTH_UNITS.get(int(header["xyzt_units"]) % 8, ""))
     edges = np.array(header["pixdim"][1:4], float)
     usable = header["sform_code"] > 0 and (
@@ -104,27 +104,27 @@ def _geometry(path: Path, header: Any) -> tuple[Shape, Fit, tuple[str, ...]]:
     if not usable:
         require_edges(path, edges)
     header.check_fix(error_level=40)
-    affine, told = _affine(header, usable=usable)
+    affine, notes = _affine(header, usable=usable)
     fit = placed(path, shape, np.asarray(affine, float))
     if usable:
-        told += _contradictions(shape, affine, edges, header)
-    return shape, fit, mended + told + fit.told
+        notes += _contradictions(shape, affine, edges, header)
+    return shape, fit, repairs + notes + fit.notes
 
 
 def _is_geometry(affine: NDArray[np.float64]) -> bool:
     """Whether the axes of an affine span space."""
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     sound = np.isfinite(affine).all() and np.isfinite(edges).all() and edges.all()
-    return bool(sound and skew_deg(affine) <= MOST_DEG)
+    return bool(sound and skew_deg(affine) <= MAX_SKEW_DEG)
 
 
 def _affine(header: Any, *, usable: bool) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """File index -> RAS+ mm: the sform where usable, else the qform, else a guess that is told."""
+    """File index -> RAS+ mm: the sform where usable, else the qform, else a guess, with a note."""
     if usable:
         return header.get_sform(), ()
     if header["qform_code"] > 0:
-        told = "took the qform; the sform is no place and directions"
-        return header.get_qform(), (told,) if header["sform_code"] > 0 else ()
+        note = "took the qform; the sform is no place and directions"
+        return header.get_qform(), (note,) if header["sform_code"] > 0 else ()
     guess = "the header gives no orientation; took the axes as left, anterior, superior"
     return header.get_base_affine(), (guess,)
 
@@ -133,20 +133,20 @@ def _contradictions(
     shape: Shape, sform: NDArray[np.float64], edges: NDArray[np.float64], header: Any
 ) -> tuple[str, ...]:
     """In what the rest of the header does not agree with the sform, which is taken."""
-    told = []
+    notes = []
     spacing = np.linalg.norm(sform[:3, :3], axis=0)
     near = AGREE_VOX * float(spacing.min())
     if not (np.abs(edges - spacing) * shape <= near).all():
         wrong = ", ".join(f"{edge:g}" for edge in edges)
-        told.append(f"took the spacing from the sform; pixdim says {wrong}")
+        notes.append(f"took the spacing from the sform; pixdim says {wrong}")
     elif header["qform_code"] > 0:
         try:
             apart = farthest_mm(shape, sform, header.get_qform())
         except (ValueError, HeaderDataError):
             apart = np.inf
         if not apart <= near:
-            told.append(f"took the sform; the qform lies up to {apart:.3g} mm away")
-    return tuple(told)
+            notes.append(f"took the sform; the qform lies up to {apart:.3g} mm away")
+    return tuple(notes)
 
 
 def _read_voxels(path: Path, header: Any, stream: BufferedIOBase) -> NDArray[Any]:
@@ -158,7 +158,7 @@ def _read_voxels(path: Path, header: Any, stream: BufferedIOBase) -> NDArray[Any
         raise damaged(path, f"its voxels begin at byte {offset}, within the header")
     promised = offset + int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
     there = path.stat().st_size
-    if promised > there * (MOST_PACKED if isinstance(stream, gzip.GzipFile) else 1):
+    if promised > there * (MAX_DEFLATE if isinstance(stream, gzip.GzipFile) else 1):
         raise damaged(path, f"{there} bytes; the header promises {promised}")
     slope, inter = _scaling(path, header)
     voxels = array_from_file(shape, dtype, stream, offset, mmap=False)
@@ -201,7 +201,7 @@ def _scaling(path: Path, header: Any) -> tuple[float, float]:
 
 @contextmanager
 def _quiet_nibabel() -> Iterator[None]:
-    """Keep nibabel's header notes off the console: what matters becomes an error or is told."""
+    """Keep nibabel's header notes off the console: what matters becomes an error or a note."""
     logger = logging.getLogger("nibabel.global")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)

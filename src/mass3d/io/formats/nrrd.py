@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from mass3d.errors import DataError
 from mass3d.io.formats.checks import damaged, not_grey, require_mm
-from mass3d.io.formats.text import (
+from mass3d.io.formats.data_files import data_files
+from mass3d.io.formats.parsed_header import ParsedHeader
+from mass3d.io.formats.payload import Packing, Payload
+from mass3d.io.formats.text_header import (
     DATA_FILE,
     LPS_TO_RAS,
-    Described,
-    Packing,
-    Payload,
     TextHeader,
-    data_files,
     read_text_header,
     require_each_edge,
     world,
@@ -57,7 +56,7 @@ VECTOR: Final = re.compile(r"none|\(([^()]*)\)", re.I)
 GUESS: Final = "the header gives no orientation; took the axes as left, posterior, superior"
 
 
-def describe_nrrd(path: Path) -> Described:
+def parse_nrrd(path: Path) -> ParsedHeader:
     """What the header of a NRRD says. Raises `DataError`."""
     header = read_text_header(path, separator=":")
     sizes = header.whole("sizes")
@@ -77,7 +76,7 @@ def describe_nrrd(path: Path) -> Described:
     if len(sizes) >= 3:  # others are refused for their shape
         affine = world(axes.vectors, _origin(header, axes), LPS_TO_RAS if signs is None else signs)
     others = [place for place in range(len(sizes)) if place not in axes.places]
-    return Described(
+    return ParsedHeader(
         path,
         tuple(sizes[place] for place in [*axes.places, *others]),
         affine,

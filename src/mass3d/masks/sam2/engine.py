@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.files import text_hash
-from mass3d.masks.layers import Box, CutMask, MaskSet, pack
+from mass3d.masks.layers import CutMask, MaskSet, pack
 from mass3d.masks.sam2.regions import distinct
 from mass3d.masks.sam2.settings import Axis, Sam2Config
 from mass3d.masks.sam2.slice_files import Work
 from mass3d.masks.sam2.slices import AXES, Slices, raw_ranges, seed_slices
 from mass3d.masks.sam2.weights import locate, weights_id
 from mass3d.volume.body import body_mask, fill_axial
+from mass3d.volume.box import Box
 from mass3d.volume.volume import Modality
 
 if TYPE_CHECKING:

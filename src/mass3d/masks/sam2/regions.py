@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mass3d.masks.layers import Box, CutMask
+from mass3d.masks.layers import CutMask
+from mass3d.volume.box import Box, box_shape, intersection, relative_to
 
 Mask = NDArray[np.bool_]
 CORNERS = np.ones((3, 3), bool)  # pixels that touch at a corner touch
@@ -75,20 +75,14 @@ def distinct(masks: Iterable[CutMask], *, max_iou: float) -> list[CutMask]:
 
 def iou(a: CutMask, b: CutMask) -> float:
     """Overlap of two masks of one volume, in [0, 1]."""
-    common = tuple(
-        slice(max(p.start, q.start), min(p.stop, q.stop)) for p, q in zip(a.box, b.box, strict=True)
-    )
-    if any(edge.start >= edge.stop for edge in common):
+    common = intersection(a.box, b.box)
+    if not all(box_shape(common)):
         return 0.0
-    shared = int((_within(a, cast("Box", common)) & _within(b, cast("Box", common))).sum())
+    shared = int((_within(a, common) & _within(b, common)).sum())
     return shared / (a.voxels + b.voxels - shared)
 
 
 def _within(mask: CutMask, box: Box) -> Mask:
     """A mask inside a box that lies in its own."""
-    at = (
-        slice(edge.start - own.start, edge.stop - own.start)
-        for edge, own in zip(box, mask.box, strict=True)
-    )
-    inside: Mask = mask.mask[tuple(at)]
+    inside: Mask = mask.mask[relative_to(box, mask.box)]
     return inside

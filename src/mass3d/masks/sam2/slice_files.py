@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from mass3d.files import whole_file
-from mass3d.masks.layers import Box, CutMask
+from mass3d.masks.layers import CutMask
+from mass3d.volume.box import box_at, box_shape
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,12 @@ def read_masks(path: Path) -> list[CutMask]:
     masks = []
     start = 0
     for edges, score in zip(boxes, scores, strict=True):
-        box = tuple(slice(int(a), int(b)) for a, b in edges.reshape(3, 2))
-        shape = tuple(edge.stop - edge.start for edge in box)
+        first, stop = edges.reshape(3, 2).T
+        box = box_at(first.tolist(), (stop - first).tolist())
+        shape = box_shape(box)
         voxels = int(np.prod(shape))
         stop = start + -(-voxels // 8)
         mask = np.unpackbits(bits[start:stop], count=voxels).astype(bool).reshape(shape)
-        masks.append(CutMask(cast("Box", box), mask, int(mask.sum()), float(score)))
+        masks.append(CutMask(box, mask, int(mask.sum()), float(score)))
         start = stop
     return masks

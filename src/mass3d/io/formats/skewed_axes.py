@@ -1,11 +1,11 @@
 """Axes that are not perpendicular, as one rule for every format.
 
 By how far axes are from perpendicular, and by how far making them so would move a voxel:
-- up to `ROUNDING_DEG` and `ROUNDING_VOX`: the header was rounded; nothing is told.
-- up to `SQUARED_DEG` and `SQUARED_VOX`: the nearest perpendicular axes are taken, and it is told.
-  The voxels are not touched, and results are written with the affine of the file.
-- up to `MOST_DEG`: resampled to a regular grid, linear (labels nearest), and it is told.
-- beyond, or where the regular grid would be `MOST_TIMES` as large: refused.
+- up to `ROUNDING_DEG` and `ROUNDING_VOX`: the header was rounded; no note.
+- up to `STRAIGHTENED_DEG` and `STRAIGHTENED_VOX`: the nearest perpendicular axes are taken, with a
+  note. The voxels are not touched, and results are written with the affine of the file.
+- up to `MAX_SKEW_DEG`: resampled to a regular grid, linear (labels nearest), with a note.
+- beyond, or where the regular grid would be `MAX_GROWTH` as large: refused.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from mass3d.errors import DataError
 from mass3d.volume.geometry import Shape, SourceGrid, moved_vox, perpendicular, skew_deg
 
 ROUNDING_DEG, ROUNDING_VOX = 0.1, 0.1
-SQUARED_DEG, SQUARED_VOX = 1.0, 0.5
-MOST_DEG = 45.0
-MOST_TIMES = 4  # a sheared box needs a larger one around it
+STRAIGHTENED_DEG, STRAIGHTENED_VOX = 1.0, 0.5
+MAX_SKEW_DEG = 45.0
+MAX_GROWTH = 4  # a sheared box needs a larger one around it
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Fit:
     """A regular grid for the voxels of a file, and how they get there."""
 
     source: SourceGrid
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     to_file: NDArray[np.float64] | None = None  # (4, 4): index on `source` -> index in the file
 
     def resampled(self, voxels: NDArray[Any], *, label: bool) -> NDArray[Any]:
@@ -61,19 +61,19 @@ def fit_grid(path: Path, shape: Shape, affine: NDArray[np.float64]) -> Fit:
         return Fit(SourceGrid.nearest(shape, affine))
     skewed = f"axes that are {angle:.3g} degrees from perpendicular"
     if not is_sheared(shape, affine):
-        told = f"{skewed}: made perpendicular, which moves voxels by up to {moved:.2g} of an edge"
-        return Fit(SourceGrid.nearest(shape, affine), (told,))
-    if angle <= MOST_DEG:
+        note = f"{skewed}: made perpendicular, which moves voxels by up to {moved:.2g} of an edge"
+        return Fit(SourceGrid.nearest(shape, affine), (note,))
+    if angle <= MAX_SKEW_DEG:
         around, regular = _around(shape, affine)
-        if np.prod(around, dtype=float) <= MOST_TIMES * np.prod(shape, dtype=float):
+        if np.prod(around, dtype=float) <= MAX_GROWTH * np.prod(shape, dtype=float):
             # rounding errors must not put the first and last voxels outside
             to_file = np.round(np.linalg.solve(affine, regular), 9)
-            told = f"{skewed}: resampled to a regular grid"
-            return Fit(SourceGrid.nearest(around, regular), (told,), to_file)
+            note = f"{skewed}: resampled to a regular grid"
+            return Fit(SourceGrid.nearest(around, regular), (note,), to_file)
     raise DataError(
         path,
         found=skewed,
-        expected=f"perpendicular axes, or a shear of at most {MOST_DEG:g} degrees",
+        expected=f"perpendicular axes, or a shear of at most {MAX_SKEW_DEG:g} degrees",
         fix="Resample the scan to a regular grid with the tool that made it.",
     )
 
@@ -81,7 +81,7 @@ def fit_grid(path: Path, shape: Shape, affine: NDArray[np.float64]) -> Fit:
 def is_sheared(shape: Shape, affine: NDArray[np.float64]) -> bool:
     """Whether axes are too far from perpendicular to be made so without touching the voxels."""
     moved = moved_vox(shape, affine, perpendicular(shape, affine))
-    return skew_deg(affine) > SQUARED_DEG or moved > SQUARED_VOX
+    return skew_deg(affine) > STRAIGHTENED_DEG or moved > STRAIGHTENED_VOX
 
 
 def _around(shape: Shape, affine: NDArray[np.float64]) -> tuple[Shape, NDArray[np.float64]]:

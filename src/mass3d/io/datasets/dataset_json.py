@@ -17,23 +17,23 @@ def read_structures(labels: Path) -> dict[str, int] | None:
     The file is looked for in the folder of the labels and in the one above. nnU-Net's ignore
     label is no structure. Raises `DataError` when the file cannot be read.
     """
-    file = find_table(labels)
-    return None if file is None else read_table(file)
+    file = find_dataset_json(labels)
+    return None if file is None else read_dataset_json(file)
 
 
 def read_ignored(labels: Path) -> int | None:
     """The value of nnU-Net's ignore label, if there is one near, as for `read_structures`."""
-    file = find_table(labels)
+    file = find_dataset_json(labels)
     return None if file is None else _parse(file).get(IGNORE)
 
 
-def find_table(labels: Path) -> Path | None:
+def find_dataset_json(labels: Path) -> Path | None:
     """The dataset.json that is nearest to a folder of labels: in it or in the one above."""
     files = (folder / "dataset.json" for folder in (labels, labels.resolve().parent))
     return next((file for file in files if file.exists()), None)
 
 
-def read_table(file: Path) -> dict[str, int]:
+def read_dataset_json(file: Path) -> dict[str, int]:
     """The structures of a dataset.json, as `read_structures`."""
     return {name: value for name, value in _parse(file).items() if name != IGNORE}
 

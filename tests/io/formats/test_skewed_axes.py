@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import scans
 from mass3d.errors import DataError
-from mass3d.io.formats.axes import ROUNDING_VOX, SQUARED_VOX, fit_grid
+from mass3d.io.formats.skewed_axes import ROUNDING_VOX, STRAIGHTENED_VOX, fit_grid
 from mass3d.io.read import read_grid, read_label, read_volume
 from mass3d.io.write import write_label
 from mass3d.volume.geometry import SourceGrid
@@ -102,7 +102,7 @@ def test_no_voxel_moves_further_than_the_rule_says(shears: tuple[float, float, f
     ours = np.stack([fit.source.from_canonical(x) for x in places(grid.affine, grid.shape)])
     apart = (ours - places(affine, SHAPE)).reshape(3, -1)
     vox = np.linalg.solve(grid.affine[:3, :3], apart)
-    limit = SQUARED_VOX if fit.told else ROUNDING_VOX
+    limit = STRAIGHTENED_VOX if fit.notes else ROUNDING_VOX
     assert np.abs(vox).max() <= limit + 1e-9
     axes = grid.affine[:3, :3] / grid.spacing_mm
     np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=2e-6)
@@ -111,7 +111,7 @@ def test_no_voxel_moves_further_than_the_rule_says(shears: tuple[float, float, f
 def test_rounding_of_a_header_is_not_told_and_changes_no_bit(tmp_path: Path) -> None:
     affine = sheared((0.0005, 0, 0)).astype(np.float32).astype(np.float64)
     volume = read_volume(write(tmp_path / "a.nii", affine))
-    assert volume.mended == ()
+    assert volume.repairs == ()
     np.testing.assert_array_equal(np.array(volume.source.affine), affine)
 
 
@@ -122,7 +122,7 @@ def test_axes_a_little_off_are_made_perpendicular_and_the_angle_is_told(
     affine = sheared((0, 0, math.tan(math.radians(0.8))))
     path = write(tmp_path / f"a{suffix}", affine)
     volume = read_volume(path)
-    (told,) = volume.mended
+    (told,) = volume.repairs
     assert told.startswith("axes that are 0.8 degrees from perpendicular: made perpendicular, ")
     np.testing.assert_allclose(cosines(volume), np.eye(3), atol=1e-9)
     stored = volume.source.from_canonical(volume.voxels)
@@ -152,7 +152,7 @@ def test_a_real_shear_is_resampled_to_a_regular_grid_and_the_angle_is_told(
     path = write(tmp_path / f"a{suffix}", sheared(shears, turned=turned))
     volume = read_volume(path)
     told = f"axes that are {angle} degrees from perpendicular: resampled to a regular grid"
-    assert volume.mended == (told,)
+    assert volume.repairs == (told,)
     np.testing.assert_allclose(cosines(volume), np.eye(3), atol=1e-6)
     check_ramp(volume, least=0.25)
     assert read_grid(path).grid == volume.grid

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mass3d.io.datasets.names import LABEL, case_id_of
+from mass3d.io.names import LABEL, case_id_of
 
 
 @pytest.mark.parametrize(

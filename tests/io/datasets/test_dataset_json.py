@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mass3d.errors import DataError
-from mass3d.io.datasets.table import read_channels, read_ignored, read_structures
+from mass3d.io.datasets.dataset_json import read_channels, read_ignored, read_structures
 
 
 def written(folder: Path, content: object) -> Path:

@@ -8,6 +8,7 @@ from typing import Final
 
 DETACHED: Final = (".mhd", ".nhdr")  # headers whose voxels lie in a file beside them
 SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+MAX_NAME: Final = 100  # letters of a case id
 CHANNEL: Final = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")  # as nnU-Net names its images
 LABEL: Final = re.compile(
     r"(?:(?P<scan>.+)[-_. ])?(?:d?seg|probseg|segmentation|labels?|labelmap|(?:deface)?mask|gt)",
@@ -32,3 +33,8 @@ def case_id_of(path: Path) -> str:
     """The name of a file without its format suffix and nnU-Net's `_0000`."""
     stem = stem_of(path)
     return stem.removesuffix("_0000") or stem
+
+
+def safe_name(text: str) -> str:
+    """Letters, digits, dots, dashes and underscores; everything between them is a dash."""
+    return re.sub(r"[^\w.]+", "-", text).strip("-.")[:MAX_NAME].rstrip("-.")

@@ -1,0 +1,56 @@
+"""NIfTI images of voxels on the grid of their source file: what `Volume` is written as.
+
+This is here and not in `io`, so that a `Volume` can save itself without its room importing one to
+the right. nibabel is loaded only when something is written.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mass3d.files import write_bytes
+from mass3d.volume.geometry import SourceGrid
+
+LABEL_TYPES = (np.uint8, np.uint16, np.uint32)  # the smallest that holds a label map is taken
+
+
+def smallest_label(labels: NDArray[Any]) -> NDArray[np.unsignedinteger[Any]]:
+    """Whole numbers from 0 in the smallest unsigned type that holds them."""
+    most = labels.max(initial=0)
+    kind = next((kind for kind in LABEL_TYPES if most <= np.iinfo(kind).max), None)
+    assert kind, f"a label of {most}"
+    stored: NDArray[Any] = labels.astype(kind)
+    assert (stored == labels).all(), "labels are whole numbers from 0"
+    return stored
+
+
+def nifti_image(voxels: NDArray[Any], affine: NDArray[np.float64]) -> Any:
+    """nibabel's image of voxels in file order (i, j, k), with their affine to RAS+ mm."""
+    import nibabel as nib  # noqa: PLC0415  slow to load, and only writing needs it
+
+    image = nib.Nifti1Image(np.asfortranarray(voxels), affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    return image
+
+
+def nifti_of(voxels: NDArray[Any], source: SourceGrid) -> Any:
+    """nibabel's image of voxels (D, H, W), in the axis order and on the grid of their file."""
+    return nifti_image(source.from_canonical(voxels), np.array(source.affine))
+
+
+def write_nifti(path: Path, image: Any) -> None:
+    """Write nibabel's image as a whole file, gzip where the name ends in .gz; raises `OutputError`.
+
+    The gzip data hold no name and no time, so that equal results are equal files.
+    """
+    content: bytes = image.to_bytes()
+    if path.name.lower().endswith(".gz"):
+        content = gzip.compress(content, compresslevel=6, mtime=0)
+    write_bytes(path, content)
