@@ -1,8 +1,8 @@
 """Hook of mkdocs: gather the pages of the repository, and write those of the API.
 
 Pages link to each other and to files of the repository. So pages, and the files that they link to,
-are laid out for mkdocs in a folder `pages` beside the site, as they lie in the repository; a link to
-a folder leads to a page that lists it. mkdocs then checks every link.
+are laid out for mkdocs in a folder `pages` beside the site, as they lie in the repository; a link
+to a folder leads to a page that lists it. mkdocs then checks every link.
 """
 
 from __future__ import annotations
