@@ -24,6 +24,7 @@ check: $(STAMP) ## the gate: style, types, tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 	$(BIN)/pytest
 
 bench: $(STAMP) ## run each benchmark in turn

@@ -17,7 +17,7 @@ CLASSES = {"CT": "2", "MR": "4", "PT": "128", "OT": "7", "SEG": "66.4"}
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SIZE = (6, 8)  # rows, columns
 SECRET = "Doe^Jane"  # of every patient: must never be seen again
-Change = Callable[[Dataset, int], None]
+Change = Callable[[Dataset, int], object]
 
 
 def stored(number: int, *, seed: int = 0, size: tuple[int, int] = SIZE) -> NDArray[np.int16]:

@@ -162,8 +162,8 @@ def _dicoms(folder: Path) -> list[Seed]:
         seeds.append(Seed("dicom", files, "0"))
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file, content in seeds[0].files.items():
-            archive.writestr(zipfile.ZipInfo(file), content, zipfile.ZIP_DEFLATED)
+        for name, content in seeds[0].files.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return [*seeds, Seed("zip", {"a.zip": stream.getvalue()}, "a.zip")]
 
 
@@ -242,7 +242,16 @@ def _nifti_field(rng: random.Random, content: bytes) -> bytes:
     header = np.frombuffer(content[: kind.sizeof_hdr], kind.template_dtype).copy()
     big = content[:1] == b"\0"
     header = header.view(header.dtype.newbyteorder(">")) if big else header
-    names = ("dim", "dim", "datatype", "bitpix", "pixdim", "vox_offset", "scl_slope", "scl_inter")
+    names: tuple[str, ...] = (
+        "dim",
+        "dim",
+        "datatype",
+        "bitpix",
+        "pixdim",
+        "vox_offset",
+        "scl_slope",
+        "scl_inter",
+    )
     names += ("xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_d", "qoffset_x")
     name = rng.choice((*names, "srow_x", "srow_y", "srow_z", "magic", "sizeof_hdr", "slice_start"))
     field = header[name].reshape(-1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -23,7 +23,7 @@ def nifti_bytes(
     affine: NDArray[np.float64] | None = None,
     *,
     version: int = 1,
-    byte_order: str = "<",
+    byte_order: Literal["<", ">"] = "<",
     header: Callable[[Any], None] | None = None,
 ) -> bytes:
     """A NIfTI file; `header` may change its fields after everything else, without any check."""

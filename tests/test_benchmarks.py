@@ -19,6 +19,8 @@ def load(monkeypatch: pytest.MonkeyPatch) -> object:
 
     def module(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+        assert spec
+        assert spec.loader
         loaded = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, spec.name, loaded)  # dataclasses look there
         spec.loader.exec_module(loaded)

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 import scans
 from mass3d import cli
-from mass3d.config import Config, resolve
+from mass3d.config import Config, build, resolve
 from mass3d.files import VERSION
 from mass3d.io.write import write_image, write_label
 from mass3d.volume.volume import Volume
@@ -299,7 +299,7 @@ def test_a_fault_in_one_scan_ends_with_1_after_the_others(
 def test_a_folder_without_scans_ends_with_1(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [] if verb == "inspect" else ["-o", tmp_path / "store"]
+    words: list[str | Path] = [] if verb == "inspect" else ["-o", tmp_path / "store"]
     code, told = error_of(capsys, verb, tmp_path, *words)
     assert code == 1
     assert told.startswith(f"{tmp_path}: found no scan; expected ")
@@ -362,12 +362,12 @@ def test_the_written_settings_of_prepare_make_the_same_store_again(
     first, second = tmp_path / "first", tmp_path / "second"
     words = ["--spacing", "2.5", "--modality", "mr", "--set", "percentiles=[1, 99]"]
     assert run("prepare", folder, "-o", first, "--workers", "1", *words) == 0
-    again = ["--config", first / "config.toml", "-o", second, "--workers", "1"]
+    again: list[str | Path] = ["--config", first / "config.toml", "-o", second, "--workers", "1"]
     assert run("prepare", *again) == 0
     assert contents(second) == contents(first)
     found = resolve(config_of("prepare"), file=first / "config.toml", flags={"output": second})
     assert found.plain() | {"inputs": None} == {
-        **config_of("prepare")(inputs=[folder], output=second).plain(),
+        **build(config_of("prepare"), {"inputs": [folder], "output": second}).plain(),
         "inputs": None,
         "spacing_mm": 2.5,
         "modality": "mr",

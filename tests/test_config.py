@@ -165,7 +165,7 @@ def test_files_are_utf8_whatever_the_locale(
 def test_settings_cannot_be_changed_later() -> None:
     settings = Settings(output=Path("run"))
     with pytest.raises(ValueError, match="frozen"):
-        settings.spacing_mm = 3.0  # type: ignore[misc]
+        settings.spacing_mm = 3.0
 
 
 # --- what is refused ---------------------------------------------------------------------------

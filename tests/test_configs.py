@@ -13,13 +13,15 @@ from mass3d import cli
 from mass3d.config import Config, build, resolve, to_toml
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = [command.callback.__name__ for command in cli.app.registered_commands]
+VERBS = [c.callback.__name__ for c in cli.app.registered_commands if c.callback]
 PATHS = ("scans", "other")  # of any required setting
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
     spec = importlib.util.spec_from_file_location("write_configs", ROOT / "tools/write_configs.py")
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -26,7 +26,7 @@ PAGES = sorted(
     for page in ROOT.rglob("*.md")
     if not any(part.startswith(".") or part == "build" for part in page.relative_to(ROOT).parts)
 )
-COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands
+COMMANDS: dict[str, Any] = vars(typer.main.get_command(cli.app))["commands"]
 REFERENCE = ROOT / "docs" / "reference" / "commands.md"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -179,7 +179,9 @@ def test_every_python_session_on_a_page_gives_what_it_shows(page: Path) -> None:
 def test_python_on_a_page_is_valid_and_imports_what_is_there(page: Path) -> None:
     for block in re.findall(r"^```python\n(?!>>>)(.*?)^```$", page.read_text(), re.DOTALL | re.M):
         tree = ast.parse(block)
-        imports = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+        imports: list[ast.stmt] = [
+            n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)
+        ]
         exec(compile(ast.Module(imports, []), page.name, "exec"), {})
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "mass3d":

@@ -23,6 +23,7 @@ def commands() -> list[list[str]]:
     """The five commands in words."""
     text = (ROOT / "README.md").read_text()
     block = re.search(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.M)
+    assert block
     return [shlex.split(line, comments=True) for line in block.group(1).splitlines()]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_scans_without_labels_cannot_be_a_demo(without_test_folder: Path) -> Non
         choose_cohort(without_test_folder, test_cases=10, seed=0)
 
 
-SMALL = {"cases": 3, "test_cases": 2, "steps": 2, "spacing_mm": 6.0}
+SMALL: dict[str, Any] = {"cases": 3, "test_cases": 2, "steps": 2, "spacing_mm": 6.0}
 
 
 @pytest.mark.slow

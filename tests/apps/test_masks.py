@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -291,11 +292,11 @@ def test_an_interrupted_call_must_be_finished_before_another_is_made(
 def killed_at_flush(store: Path, number: int, masks: object, add: bool) -> None:
     flush, count = os.fsync, [0]
 
-    def fsync(handle: int) -> None:
+    def fsync(fd: Any) -> None:
         count[0] += 1
         if count[0] == number:
             os.kill(os.getpid(), signal.SIGKILL)
-        flush(handle)
+        flush(fd)
 
     os.fsync = fsync  # this is a process of its own
     run(store, masks=masks, add=add)

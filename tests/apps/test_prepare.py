@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -283,11 +284,11 @@ def killed_at_flush(scans: Path, store: Path, number: int) -> None:
     """Prepare, and die the hard way just before the given flush to disk."""
     flush, count = os.fsync, [0]
 
-    def fsync(handle: int) -> None:
+    def fsync(fd: Any) -> None:
         count[0] += 1
         if count[0] == number:
             os.kill(os.getpid(), signal.SIGKILL)
-        flush(handle)
+        flush(fd)
 
     os.fsync = fsync  # this is a process of its own
     prepare(scans, store)

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -51,7 +52,7 @@ def check_against_itk(volume: Volume, path: Path) -> None:
 @pytest.mark.parametrize("byte_order", ["<", ">"])
 @pytest.mark.parametrize("version", [1, 2])
 def test_nifti_is_read_in_both_versions_and_byte_orders_plain_and_zipped(
-    tmp_path: Path, version: int, byte_order: str, zipped: bool
+    tmp_path: Path, version: int, byte_order: Literal["<", ">"], zipped: bool
 ) -> None:
     content = scans.nifti_bytes(
         scans.voxels(np.float32), OBLIQUE, version=version, byte_order=byte_order
@@ -562,7 +563,7 @@ def test_the_least_of_an_axis_is_where_itk_has_it(tmp_path: Path, center: str) -
     ids=str,
 )
 def test_a_metaimage_is_read_as_itk_reads_it(tmp_path: Path, fields: dict[str, str]) -> None:
-    path = scans.write_itk(tmp_path / "a.mha", scans.itk_image(), **fields)
+    path = scans.write_itk(tmp_path / "a.mha", scans.itk_image(), packed=False, **fields)
     (tmp_path / "x.raw").write_bytes(b"123456789" + STORED)
     for number in range(7):
         (tmp_path / f"x{number + 2:03}.raw").write_bytes(STORED[number * 60 :][:60])

@@ -19,6 +19,7 @@ from mass3d.io.read import read_grid, read_label, read_volume
 from oracles import geometry
 
 Maker = Callable[[Path], Any]
+Fields = dict[str, Any]  # of a header
 
 # what is expected, and the fix
 DAMAGED = ("a whole file", "Copy or export it again.")
@@ -100,11 +101,11 @@ def nifti(image: np.ndarray | None = None, affine: Any = None, **changes: Any) -
     return lambda path: path.write_bytes(scans.nifti_bytes(stored, affine, header=change))
 
 
-def spaced(edge: float, **codes: int) -> Maker:
+def spaced(edge: float, **codes: Any) -> Maker:
     return nifti(pixdim=(edge, 1, 1), **codes)
 
 
-def itk(image: sitk.Image | None = None, *, packed: bool = False, **fields: str) -> Maker:
+def itk(image: sitk.Image | None = None, *, packed: bool = False, **fields: Any) -> Maker:
     return lambda path: scans.write_itk(path, image or scans.itk_image(), packed=packed, **fields)
 
 
@@ -142,9 +143,9 @@ LARGE = gzip.compress(scans.nifti_bytes(np.random.default_rng(0).normal(size=(20
 SHEARED = np.array([[1, 1.5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 SINGULAR = np.diag([1.0, 1.0, 0.0, 1.0])
 FLAT = np.array([[1.0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-NO_SPACE = {"space": "", "space_origin": "", "space_directions": ""}
-NO_FORM = {"qform_code": 0, "sform_code": 0}
-Q_FORM = {"qform_code": 1, "sform_code": 0}
+NO_SPACE: Fields = {"space": "", "space_origin": "", "space_directions": ""}
+NO_FORM: Fields = {"qform_code": 0, "sform_code": 0}
+Q_FORM: Fields = {"qform_code": 1, "sform_code": 0}
 HALF_NAN = np.where(np.arange(np.prod(scans.SHAPE)).reshape(scans.SHAPE) % 2, np.nan, 1.0)
 FLOATS = sitk.Cast(scans.itk_image(), sitk.sitkFloat32)
 COMPLEX = sitk.RealAndImaginaryToComplex(FLOATS, FLOATS)
@@ -343,7 +344,7 @@ FILES = [
     *(
         Bad(
             f"edge{suffix}",
-            itk(**{field: text.format(edge)}),
+            itk(**Fields({field: text.format(edge)})),
             f"voxel edges of {edge:g}, 2, 3 mm",
             *EDGES,
         )

@@ -37,8 +37,9 @@ def no_files() -> list[tuple[str, Volume]]:
 
 
 def run(config: MaskConfig, have: dict[Any, Found] | None = None, **options: Any) -> dict[str, Any]:
-    options = {"wanted": identities(config, files="a"), "files": no_files} | options
-    return dict(propose(scan(), config, have=have or {}, **options))
+    given: dict[str, Any] = {"wanted": identities(config, files="a"), "files": no_files}
+    found = propose(scan(), config, have=have or {}, **(given | options))
+    return {str(engine): part for engine, part in found.items()}
 
 
 def test_an_engine_that_is_not_known_or_named_twice_is_refused() -> None:

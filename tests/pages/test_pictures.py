@@ -68,7 +68,7 @@ def test_three_views_lie_side_by_side_in_squares_and_in_proportion() -> None:
     )
     assert views.shape == (40, 120, 3)
     axial, coronal, sagittal = np.split(views, 3, axis=1)
-    filled = [view.any(axis=2) for view in (axial, coronal, sagittal)]
+    filled = [np.asarray(view.any(axis=2)) for view in (axial, coronal, sagittal)]
     assert [(int(f.any(1).sum()), int(f.any(0).sum())) for f in filled] == [
         (20, 40),  # 20 x 40 mm
         (40, 40),  # 40 x 40 mm

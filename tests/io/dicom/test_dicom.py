@@ -177,7 +177,7 @@ def tilted(folder: Path, degrees: float) -> None:
         places = origin + axes[:3, None, None] * columns * 0.75 + axes[3:, None, None] * rows * 0.5
         ds.PixelData = (10 * places[1] + 1000).round().astype(np.int16).tobytes()
 
-    dicoms.series(folder, axes=axes, stack=(0, 0, 1), change=change)
+    dicoms.series(folder, axes=axes.tolist(), stack=(0, 0, 1), change=change)
 
 
 @pytest.mark.parametrize("degrees", [14.0, -25.0])

@@ -44,7 +44,7 @@ def planes(volume: Volume) -> NDArray[Any]:
 
 
 def stored(number: int, *, seed: int = 0) -> NDArray[np.float64]:
-    return dicoms.stored(number, seed=seed) - 1024.0
+    return dicoms.stored(number, seed=seed).astype(np.float64) - 1024
 
 
 # --- slices that are lost ----------------------------------------

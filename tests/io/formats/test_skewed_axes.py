@@ -70,9 +70,9 @@ def write(
             "space_origin": f"({','.join(f'{x:.12g}' for x in lps[:3, 3])})",
         },
     }
-    return scans.write_itk(
-        path, scans.itk_image(stored, spacing=(*map(float, edges),)), **fields[path.suffix]
-    )
+    i, j, k = map(float, edges)
+    scan = scans.itk_image(stored, spacing=(i, j, k))
+    return scans.write_itk(path, scan, packed=False, **fields[path.suffix])
 
 
 def check_ramp(volume: Volume, *, least: float) -> None:

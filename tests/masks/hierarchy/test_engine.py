@@ -109,7 +109,12 @@ def test_the_normalisation_of_the_image_is_undone_before_windows_are_cut() -> No
     image, _ = balls()
     config = HierarchyConfig()
     normalised = propose(
-        (image + 100) / 2, spacing_mm=2.0, modality="ct", mean=-100.0, std=2.0, config=config
+        ((image + 100) / 2).astype(np.float32),
+        spacing_mm=2.0,
+        modality="ct",
+        mean=-100.0,
+        std=2.0,
+        config=config,
     )
     np.testing.assert_array_equal(normalised.ranks, masks_of(image).ranks)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,16 +47,14 @@ def discs() -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
     return colours, masks
 
 
-def find(
-    folder: Path, *, body: NDArray[np.bool_] | None = None, **others: object
-) -> list[SliceMask]:
+def find(folder: Path, *, body: NDArray[np.bool_] | None = None, **others: Any) -> list[SliceMask]:
     colours, _ = discs()
     return automatic_masks(
         network(folder),
         colours,
         body=np.ones(colours.shape[:2], bool) if body is None else body,
         pixel_mm2=1.0,
-        profile=others.pop("profile", ALL),  # type: ignore[arg-type]
+        profile=others.pop("profile", ALL),
         config=quick(folder, **{"min_in_body": 0.9, **others}),
     )
 
@@ -102,7 +101,12 @@ def test_masks_outside_the_body_are_dropped(bright: Path) -> None:
 
 
 def test_the_best_masks_come_first_and_stay_where_there_are_too_many(random: Path) -> None:
-    every = {"points_per_side": 3, "crop_layers": 1, "max_box_iou": 1.0, "min_in_body": 0.0}
+    every: dict[str, Any] = {
+        "points_per_side": 3,
+        "crop_layers": 1,
+        "max_box_iou": 1.0,
+        "min_in_body": 0.0,
+    }
     found = find(random, **every)
     scores = [mask.score for mask in found]
     assert len(scores) > 3
@@ -112,7 +116,7 @@ def test_the_best_masks_come_first_and_stay_where_there_are_too_many(random: Pat
 
 
 def test_what_the_model_does_not_believe_in_is_left_out(random: Path) -> None:
-    every = {"points_per_side": 4, "max_box_iou": 1.0}
+    every: dict[str, Any] = {"points_per_side": 4, "max_box_iou": 1.0}
     found = find(random, **every)
     limit = sorted(mask.score for mask in found)[len(found) // 2]
     profile = ALL.model_copy(update={"min_predicted_iou": limit})
@@ -122,7 +126,7 @@ def test_what_the_model_does_not_believe_in_is_left_out(random: Path) -> None:
 
 @pytest.mark.parametrize("batch", [1, 3, 100])
 def test_the_size_of_a_batch_of_prompts_does_not_matter(batch: int, random: Path) -> None:
-    every = {"points_per_side": 4, "max_box_iou": 0.9}
+    every: dict[str, Any] = {"points_per_side": 4, "max_box_iou": 0.9}
     expected = find(random, **every)
     found = find(random, **every, points_per_batch=batch)
     assert len(found) == len(expected)
@@ -134,7 +138,7 @@ def test_the_size_of_a_batch_of_prompts_does_not_matter(batch: int, random: Path
 def test_small_islands_go_and_a_mask_that_then_says_the_same_as_another_goes_too(
     random: Path,
 ) -> None:
-    every = {"points_per_side": 4, "max_box_iou": 0.8}
+    every: dict[str, Any] = {"points_per_side": 4, "max_box_iou": 0.8}
     profile = ALL.model_copy(update={"min_mm2": 60.0})
     for mask in find(random, **every, profile=profile):
         islands = oracle.parts(mask.whole((64, 80)), corners=True)

@@ -163,7 +163,7 @@ def test_several_axes_add_their_masks(random: Path, slab: NDArray[np.float32]) -
 
 def test_other_modalities_are_shown_by_percentiles(bright: Path, balls: Balls) -> None:
     d, h, w = np.indices(balls[0].shape)
-    raw = 40.0 * ((h - 19.5) ** 2 + (w - 23.5) ** 2 < 19**2) + 0.0 * d
+    raw = np.asarray(40.0 * ((h - 19.5) ** 2 + (w - 23.5) ** 2 < 19**2) + 0.0 * d)
     raw[balls[0] | balls[1]] = 150
     raw += np.random.default_rng(1).uniform(0, 2, raw.shape)
     image = ((raw - 50) / 40).astype(np.float32)

@@ -30,8 +30,8 @@ def picture(seed: int = 0, shape: tuple[int, int] = (40, 48)) -> np.ndarray:
 def altered(folder: Path, target: Path, **weights: torch.Tensor | None) -> Path:
     """A copy of a checkpoint with other weights; None leaves one out."""
     shutil.copytree(folder, target)
-    held = load_file(target / "model.safetensors") | weights
-    held = {name: tensor for name, tensor in held.items() if tensor is not None}
+    merged = load_file(target / "model.safetensors") | weights
+    held = {name: tensor for name, tensor in merged.items() if tensor is not None}
     save_file(held, target / "model.safetensors", metadata={"format": "pt"})
     return target
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,17 @@ def network(folder: Path) -> Network:
 
 def film_of(image: NDArray[np.float32]) -> Slices:
     return Slices(image, np.ones(image.shape, bool), MEAN, STD, SOFT)
+
+
+def noting(seen: list[int]) -> Callable[[Film, int], object]:
+    """What a film gives, with a note of the slice."""
+    get = Film.__getitem__
+
+    def noted(film: Film, index: int) -> object:
+        seen.append(index)
+        return get(film, index)
+
+    return noted
 
 
 def moving(length: int, shape: tuple[int, int] = (24, 28)) -> Slices:
@@ -175,8 +186,7 @@ def test_slices_behind_the_end_of_an_object_are_not_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[int] = []
-    get = Film.__getitem__
-    monkeypatch.setattr(Film, "__getitem__", lambda film, i: (seen.append(i), get(film, i))[1])
+    monkeypatch.setattr(Film, "__getitem__", noting(seen))
     dark = np.where(balls[0], scan, np.float32(-1.0))
     (found,) = follow(network(bright), film_of(dark), [on_slice(balls[0], 11)])
     assert min(seen) == found.box[0].start - 1
@@ -188,8 +198,7 @@ def test_features_of_a_slice_are_computed_once_for_all_masks(
     random: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    get = Film.__getitem__
-    monkeypatch.setattr(Film, "__getitem__", lambda film, i: (seen.append(i), get(film, i))[1])
+    monkeypatch.setattr(Film, "__getitem__", noting(seen))
     list(follow(network(random), moving(9), [square(4, at) for at in (3, 6, 9)]))
     assert sorted(seen) == sorted(set(seen))
 

@@ -12,7 +12,10 @@ from mass3d.masks.sam2.slice_files import Work, read_masks, write_masks
 
 def masks(count: int) -> list[CutMask]:
     rng = np.random.default_rng(count)
-    return [CutMask.of(rng.random((4, 5, 6)) < 0.1, np.float32(rng.random())) for _ in range(count)]
+    return [
+        CutMask.of(rng.random((4, 5, 6)) < 0.1, float(np.float32(rng.random())))
+        for _ in range(count)
+    ]
 
 
 def same(a: list[CutMask], b: list[CutMask]) -> bool:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ def body(first: int, last: int, length: int) -> np.ndarray:
 
 
 def seeds(mask: np.ndarray, **others: float) -> list[int]:
-    given = {"spacing_mm": 1.5, "interval_mm": 30.0, "least": 10, **others}
+    given: dict[str, Any] = {"spacing_mm": 1.5, "interval_mm": 30.0, "least": 10, **others}
     return seed_slices(mask, **given)
 
 
@@ -75,13 +77,13 @@ def test_slices_along_an_axis_are_those_of_the_volume() -> None:
         ("coronal", 5, image[:, 2]),
         ("sagittal", 6, image[:, :, 2]),
     ):
-        cut = scan.along(axis)
+        cut = scan.along(cast(Any, axis))
         assert len(cut) == length
         assert cut.shape == section.shape
         np.testing.assert_array_equal(cut.colours(2)[..., 0], np.round(255 * section))
 
 
 @pytest.mark.parametrize("channels", [((1.0, 1.0),) * 3, ((0.0, 1.0), (2.0, 1.0), (0.0, 1.0))])
-def test_a_channel_without_a_range_is_refused(channels: object) -> None:
+def test_a_channel_without_a_range_is_refused(channels: Any) -> None:
     with pytest.raises(ValueError, match="the lower one first"):
         Sam2Profile(unit="raw", channels=channels)

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -24,9 +25,9 @@ def copy(folder: Path, target: Path) -> Path:
     return Path(shutil.copytree(folder, target))
 
 
-def cached(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+def cached(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Put a checkpoint where the hub's cache has it; calls are listed."""
-    calls: list[dict[str, object]] = []
+    calls: list[dict[str, Any]] = []
 
     def snapshot_download(name: str, **options: object) -> str:
         calls.append({"name": name, **options})
