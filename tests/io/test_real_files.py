@@ -39,7 +39,7 @@ class Read:
     edges_mm: tuple[float, float, float]
     axes: str  # towards which side each grows
     modality: str | None = None
-    mended: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

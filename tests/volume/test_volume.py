@@ -1,6 +1,7 @@
 """A volume knows its source, and saves itself on it."""
 
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -47,7 +48,7 @@ def test_a_label_map_of_a_scan_is_saved_on_the_grid_of_the_scan(tmp_path: Path) 
     ],
 )
 def test_voxels_are_stored_in_a_type_that_holds_them(
-    voxels: NDArray[np.generic], stored: type[np.generic]
+    voxels: NDArray[Any], stored: type[np.generic]
 ) -> None:
     image = volume(voxels).to_nibabel()
     assert image.get_data_dtype() == stored
