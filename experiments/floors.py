@@ -1,0 +1,282 @@
+"""What a registration gives with one labelled scan: the floors beside every one-shot figure.
+
+    python experiments/floors.py DATA... -o OUT [--references 5] [--cases N] [--seed 0]
+        [--methods copy affine demons] [--spacing MM]
+
+Each DATA is a raw dataset of nnU-Net. References are drawn by the seed as in `references.py`. A
+method brings the label of a reference onto each scan of imagesTs, on the scan's own grid, as
+`mass3d segment` does. It is scored as `mass3d evaluate` scores: a structure absent from a label
+file is not scored there, the mean is over structures of their means over cases, and its interval is a
+bootstrap over cases. Where a registration fails, every structure has Dice 0.
+
+`OUT/floors.jsonl` gets a line per method, reference and case, and the same command goes on after
+the last one; `OUT/floors.md` is the table. Everything runs in one thread. CPU seconds are those of the
+registration; reading and preparing a scan is left out, for every method needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from references import choose
+
+from mass3d.io.datasets.cohort import find_cases, find_label
+from mass3d.io.datasets.dataset_json import read_structures
+from mass3d.io.read import read_grid, read_label, read_volume
+from mass3d.metrics.overlap import label_overlaps
+from mass3d.metrics.statistics import Interval, bootstrap_mean_of_means
+from mass3d.volume.geometry import Grid
+from mass3d.volume.preparation import PreparationConfig, prepare_volume
+from mass3d.volume.spacing import automatic_spacing_mm
+from mass3d.volume.volume import Volume
+
+# At which spacing the sets of `shared/data` are prepared in all experiments; others: automatic.
+SPACING_MM: Final = {"hippocampus": 1.0, "brain_t1": 3.0, "headneck_ct": 4.0}
+MATTES_BINS: Final = 32
+SAMPLED: Final = 0.2  # share of the voxels that the affine metric looks at
+AFFINE_LEVELS: Final = ((4, 2), (2, 1), (1, 0))  # shrink factor, smoothing in mm
+DEMONS_LEVELS: Final = (4, 2, 1)
+DEMONS_STEPS: Final = 100
+DEMONS_SMOOTHING_VOX: Final = 1.5
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan with its label."""
+
+    case_id: str
+    image: sitk.Image  # prepared: cubic voxels, normalised intensities
+    label: sitk.Image  # on the scan's own grid
+
+
+@dataclass(frozen=True)
+class Row:
+    """One label carried over to one scan."""
+
+    dataset: str
+    method: str
+    reference: str
+    case: str
+    cpu_s: float
+    dice: dict[str, float]  # by structure; those that the scan's label lacks are left out
+
+
+Method = Callable[[Scan, Scan], sitk.Image]  # reference, query -> label on the query's own grid
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, nargs="+")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--references", type=int, default=5)
+    parser.add_argument("--cases", type=int, help="the first test scans only")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--spacing", type=float, help="in mm, for all sets")
+    asked = parser.parse_args()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    asked.output.mkdir(parents=True, exist_ok=True)
+    file = asked.output / "floors.jsonl"
+    for data in asked.data:
+        references = choose(data, asked.references, asked.seed)
+        spacing_mm = asked.spacing or spacing_of(data)
+        names = [case.case_id for case in find_cases([data / "imagesTs"])][: asked.cases]
+        measure(data, file, references, names, methods=asked.methods, spacing_mm=spacing_mm)
+    text = table(rows_of(file), asked.seed)
+    (asked.output / "floors.md").write_text(text)
+    print(text)
+
+
+def measure(
+    data: Path,
+    file: Path,
+    references: Sequence[str],
+    tests: Sequence[str],
+    *,
+    methods: Sequence[str],
+    spacing_mm: float,
+) -> None:
+    """Carry each reference onto each test scan by every method; lines that are there are kept."""
+    structures = read_structures(data / "labelsTr") or {}
+    done = {(row.dataset, row.method, row.reference, row.case) for row in rows_of(file)}
+    for name, case, method in product(references, tests, methods):
+        if (data.name, method, name, case) in done:
+            continue
+        reference, query = load(data, "Tr", name, spacing_mm), load(data, "Ts", case, spacing_mm)
+        cpu_s, dice = score(METHODS[method], reference, query, structures)
+        row = Row(data.name, method, name, case, cpu_s, dice)
+        with file.open("a") as lines:
+            lines.write(json.dumps(asdict(row)) + "\n")
+
+
+def spacing_of(data: Path) -> float:
+    """The spacing of a set: the usual one, or what `prepare` would choose."""
+    grids = (read_grid(case.scan).grid for case in find_cases([data / "imagesTr"]))
+    return SPACING_MM.get(data.name) or automatic_spacing_mm(grids)
+
+
+@lru_cache(maxsize=8)
+def load(data: Path, part: str, case_id: str, spacing_mm: float) -> Scan:
+    """A scan of a dataset (part Tr or Ts) with its label."""
+    cases = find_cases([data / f"images{part}"])
+    volume = read_volume(next(case.scan for case in cases if case.case_id == case_id))
+    path = find_label(data / f"labels{part}", case_id)
+    if path is None:
+        raise SystemExit(f"{data / f'labels{part}'}: no label of {case_id}")
+    label: Volume = read_label(path, like=volume)
+    prepared = prepare_volume(volume, PreparationConfig(spacing_mm=spacing_mm))
+    return Scan(case_id, as_itk(prepared.image, prepared.grid), as_itk(label.voxels, label.grid))
+
+
+def as_itk(voxels: NDArray[Any], grid: Grid) -> sitk.Image:
+    """An array (D, H, W) where it lies in the world; its axes are ITK's in reverse."""
+    image = sitk.GetImageFromArray(voxels)
+    image.SetSpacing(grid.spacing_mm[::-1])
+    image.SetOrigin(grid.affine[:3, 3].tolist())
+    directions = grid.affine[:3, :3] / np.array(grid.spacing_mm)
+    image.SetDirection(directions[:, ::-1].ravel().tolist())
+    return image
+
+
+def score(
+    method: Method, reference: Scan, query: Scan, structures: dict[str, int]
+) -> tuple[float, dict[str, float]]:
+    """CPU seconds of a method, and its Dice by structure."""
+    begin = time.process_time()
+    try:
+        found = method(reference, query)
+    except RuntimeError as error:  # of ITK, such as too few voxels that lie on each other
+        print(f"{reference.case_id} onto {query.case_id}: {error}", flush=True)
+        found = query.label * 0
+    cpu_s = time.process_time() - begin
+    truth = sitk.GetArrayFromImage(query.label)
+    overlaps = label_overlaps(sitk.GetArrayFromImage(found), truth)
+    shown = set(np.unique(truth).tolist())
+    names = {name: value for name, value in structures.items() if value in shown}
+    return cpu_s, {name: overlaps[value].dice for name, value in names.items()}
+
+
+def copy(reference: Scan, query: Scan) -> sitk.Image:
+    """The label where it is, the middles of the two scans on each other."""
+    shift = np.subtract(middle(reference.image), middle(query.image))
+    return carried(sitk.TranslationTransform(3, shift.tolist()), reference, query)
+
+
+def affine(reference: Scan, query: Scan) -> sitk.Image:
+    """Twelve numbers by mutual information (Mattes 2003)."""
+    return carried(affine_transform(reference, query), reference, query)
+
+
+def demons(reference: Scan, query: Scan) -> sitk.Image:
+    """The affine map, then fast symmetric demons (Vercauteren 2009) on matched histograms."""
+    first = affine_transform(reference, query)
+    outside = float(sitk.GetArrayViewFromImage(reference.image).min())
+    moved = sitk.Resample(reference.image, query.image, first, sitk.sitkLinear, outside)
+    matched = sitk.HistogramMatching(moved, query.image, 128, 7, True)
+    second = sitk.DisplacementFieldTransform(demons_field(query.image, matched))
+    return carried(sitk.CompositeTransform([first, second]), reference, query)
+
+
+# The package's own deformable alignment belongs here once `mass3d.transfer` has it.
+METHODS: Final[dict[str, Method]] = {"copy": copy, "affine": affine, "demons": demons}
+
+
+def middle(image: sitk.Image) -> tuple[float, ...]:
+    """The middle of a scan in the world."""
+    index = [(edge - 1) / 2 for edge in image.GetSize()]
+    return tuple(image.TransformContinuousIndexToPhysicalPoint(index))
+
+
+def affine_transform(reference: Scan, query: Scan) -> sitk.Transform:
+    """The best map of the query's world to the reference's."""
+    search = sitk.ImageRegistrationMethod()
+    search.SetMetricAsMattesMutualInformation(MATTES_BINS)
+    search.SetMetricSamplingStrategy(search.RANDOM)
+    search.SetMetricSamplingPercentage(SAMPLED, 1)  # the seed
+    search.SetInterpolator(sitk.sitkLinear)
+    search.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-3, 100)
+    search.SetOptimizerScalesFromPhysicalShift()
+    search.SetShrinkFactorsPerLevel([factor for factor, _ in AFFINE_LEVELS])
+    search.SetSmoothingSigmasPerLevel([sigma for _, sigma in AFFINE_LEVELS])
+    begin = sitk.CenteredTransformInitializer(
+        query.image,
+        reference.image,
+        sitk.AffineTransform(3),
+        sitk.CenteredTransformInitializerFilter.GEOMETRY,
+    )
+    search.SetInitialTransform(begin, False)
+    return search.Execute(query.image, reference.image)
+
+
+def demons_field(fixed: sitk.Image, moving: sitk.Image) -> sitk.Image:
+    """Displacements in mm on the grid of `fixed`, from coarse to fine."""
+    search = sitk.FastSymmetricForcesDemonsRegistrationFilter()
+    search.SetNumberOfIterations(DEMONS_STEPS)
+    search.SetStandardDeviations(DEMONS_SMOOTHING_VOX)
+    field = None
+    for factor in DEMONS_LEVELS:
+        coarse, other = (sitk.Shrink(image, [factor] * 3) for image in (fixed, moving))
+        if field is None:
+            field = search.Execute(coarse, other)
+        else:
+            field = search.Execute(coarse, other, sitk.Resample(field, coarse))
+    return sitk.Cast(field, sitk.sitkVectorFloat64)
+
+
+def carried(transform: sitk.Transform, reference: Scan, query: Scan) -> sitk.Image:
+    """The reference's label on the query's own grid, nearest; 0 where nothing comes from."""
+    nearest = sitk.sitkNearestNeighbor
+    return sitk.Resample(reference.label, query.label, transform, nearest, 0)
+
+
+def rows_of(file: Path) -> list[Row]:
+    """The lines that are there."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [Row(**json.loads(line)) for line in lines]
+
+
+def table(rows: Sequence[Row], seed: int) -> str:
+    """A line per set and method: the middle reference with its interval, and the span of all."""
+    head = (
+        "| set | method | references | cases | median Dice [least, most] | 95 % of the median one"
+        " over cases | CPU-s a case |\n|---|---|--:|--:|---|---|--:|"
+    )
+    return "\n".join([head, *lines_of(rows, seed)]) + "\n"
+
+
+def lines_of(rows: Sequence[Row], seed: int) -> Iterator[str]:
+    """The lines of the table, in the order in which sets and methods were measured."""
+    for dataset, method in dict.fromkeys((row.dataset, row.method) for row in rows):
+        mine = [row for row in rows if (row.dataset, row.method) == (dataset, method)]
+        names = dict.fromkeys(row.reference for row in mine)
+        found = sorted((interval(mine, name, seed) for name in names), key=lambda one: one.mean)
+        middle = found[(len(found) - 1) // 2]
+        seconds = statistics.median(row.cpu_s for row in mine)
+        cells = [dataset, method, str(len(names)), str(len({row.case for row in mine}))]
+        cells.append(f"{middle.mean:.3f} [{found[0].mean:.3f}, {found[-1].mean:.3f}]")
+        cells.append(f"[{middle.low:.3f}, {middle.high:.3f}]")
+        yield "| " + " | ".join([*cells, f"{seconds:.2g}"]) + " |"
+
+
+def interval(rows: Sequence[Row], reference: str, seed: int) -> Interval:
+    """Mean over structures of their means over cases, of one reference."""
+    mine = [row.dice for row in rows if row.reference == reference]
+    names = sorted({name for dice in mine for name in dice})
+    scores = np.array([[dice.get(name, np.nan) for name in names] for dice in mine])
+    return bootstrap_mean_of_means(scores, seed=seed)
+
+
+if __name__ == "__main__":
+    main()
