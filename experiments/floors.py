@@ -6,12 +6,12 @@
 Each DATA is a raw dataset of nnU-Net. References are drawn by the seed as in `references.py`. A
 method brings the label of a reference onto each scan of imagesTs, on the scan's own grid, as
 `mass3d segment` does. It is scored as `mass3d evaluate` scores: a structure absent from a label
-file is not scored there, the mean is over structures of their means over cases, and its interval is a
-bootstrap over cases. Where a registration fails, every structure has Dice 0.
+file is not scored there, the mean is over structures of their means over cases, and its interval
+is a bootstrap over cases. Where a registration fails, every structure has Dice 0.
 
 `OUT/floors.jsonl` gets a line per method, reference and case, and the same command goes on after
-the last one; `OUT/floors.md` is the table. Everything runs in one thread. CPU seconds are those of the
-registration; reading and preparing a scan is left out, for every method needs it.
+the last one; `OUT/floors.md` is the table. Everything runs in one thread. CPU seconds are those of
+the registration; reading and preparing a scan is left out, for every method needs it.
 """
 
 from __future__ import annotations
