@@ -23,7 +23,8 @@ from mass3d.io.datasets.layouts import (
 from mass3d.io.datasets.pairing import pair_labels
 from mass3d.io.datasets.series_names import folder_name, name_series
 from mass3d.io.dicom.files import DicomFile, dicom_files, opened
-from mass3d.io.dicom.series import Gathered, Series, gather
+from mass3d.io.dicom.gather import Gathered, gather
+from mass3d.io.dicom.series import Series
 from mass3d.io.formats.sniff import is_zip
 from mass3d.io.left_out import LeftOut
 from mass3d.io.names import DETACHED, SUFFIXES, case_id_of, is_image_name, safe_name

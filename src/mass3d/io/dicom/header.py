@@ -1,10 +1,12 @@
 """What the header of a DICOM file says about its slices, or why it shows none.
 
-Only the tags listed here are read: names, numbers and birth dates of patients never are.
+Only the tags listed here are read. Of the patient that is the identifier alone, of which only a
+hash is kept: it tells patients apart, and names nobody.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -67,7 +69,7 @@ _TAGS: Final[tuple[str | tuple[int, int], ...]] = (
     *("PhotometricInterpretation", "ImagePositionPatient", "ImageOrientationPatient"),
     *("PixelSpacing", "RescaleSlope", "RescaleIntercept", SHARED, PER_FRAME, *PRIVATE_B),
     *("StudyInstanceUID", "FrameOfReferenceUID", "ImagesInAcquisition", "NumberOfSlices"),
-    "ModalityLUTSequence",
+    *("ModalityLUTSequence", "PatientID", "AcquisitionDate", "AcquisitionDateTime"),
     *(tag for _, tag, group in DIMENSIONS if group in {"", "MRDiffusionSequence"}),
 )
 
@@ -83,6 +85,8 @@ class Slice:
     frame_of_reference: str  # FrameOfReferenceUID; empty without
     series: tuple[str, str]  # UIDs of study and series, or what stands for them
     label: str  # number and description of the series
+    patient: str  # a hash of PatientID; empty without
+    acquired: tuple[str, str]  # date and time of the acquisition; empty without
     instance: int  # InstanceNumber; 0 without
     images: int  # how many there should be in the series, as far as the header says; else 0
     modality: str  # the tag
@@ -187,6 +191,8 @@ def _slices(file: DicomFile, header: Dataset) -> Iterator[Slice]:
             frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
             series=(str(header.get("StudyInstanceUID") or ""), series),
             label=label,
+            patient=_hash(str(header.get("PatientID") or "")),
+            acquired=_acquired(header),
             instance=int(header.get("InstanceNumber") or 0),
             images=int(header.get("ImagesInAcquisition") or header.get("NumberOfSlices") or 0),
             modality=str(header.get("Modality", "")),
@@ -198,6 +204,18 @@ def _slices(file: DicomFile, header: Dataset) -> Iterator[Slice]:
             intercept=_rescale(file, header, frame, "RescaleIntercept"),
             dimensions=tuple(_dimension(header, frame, t, g) for _, t, g in DIMENSIONS),
         )
+
+
+def _hash(identifier: str) -> str:
+    """What tells patients apart without naming them."""
+    return hashlib.sha256(identifier.encode()).hexdigest()[:16] if identifier.strip() else ""
+
+
+def _acquired(header: Dataset) -> tuple[str, str]:
+    """Date and time of the acquisition, each empty where the header does not give it."""
+    moment = str(header.get("AcquisitionDateTime") or "")
+    date, time = str(header.get("AcquisitionDate") or ""), str(header.get("AcquisitionTime") or "")
+    return (date or moment[:8], time) if time else (moment[:8], moment[8:])
 
 
 def _value(header: Dataset, frame: int, tag: str, group: str) -> Any:

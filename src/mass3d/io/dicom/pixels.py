@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from pydicom.uid import (
 from mass3d.errors import DataError
 from mass3d.io.dicom.files import opened
 from mass3d.io.dicom.header import Slice, reading
+from mass3d.io.dicom.stored_bits import padding_of, pixel_values
 from mass3d.io.formats.checks import damaged
 
 MULTI_FRAME: Final = "1.2.840.10008.5.1.4.1.1.7.3"  # grey words, without geometry or scale
@@ -41,8 +43,18 @@ PIXEL_TAGS: Final = (
 )
 
 
-def read_pixels(slices: Sequence[Slice]) -> Iterator[tuple[Slice, NDArray[Any], Dataset]]:
-    """Every slice with its stored pixels (rows, columns) and the header of its file.
+@dataclass(frozen=True)
+class Pixels:
+    """What a file holds of a slice."""
+
+    part: Slice
+    values: NDArray[Any]  # (rows, columns), as stored: neither scaled nor in HU
+    padding: NDArray[np.bool_]  # (rows, columns): no measurement
+    header: Dataset  # of the file
+
+
+def read_pixels(slices: Sequence[Slice]) -> Iterator[Pixels]:
+    """The pixels of every slice.
 
     Slices come in the order given, but all of one file together. Raises `DataError`.
     """
@@ -59,7 +71,10 @@ def read_pixels(slices: Sequence[Slice]) -> Iterator[tuple[Slice, NDArray[Any], 
         for part, plane in zip(parts, planes, strict=True):
             if plane.shape != part.shape:
                 raise damaged(file.shown, f"pixels {plane.shape}, promised were {part.shape}")
-            yield part, plane, header
+            with reading(file.shown):
+                values = pixel_values(file.shown, plane, header)
+                padding = padding_of(plane, values, header)
+            yield Pixels(part, values, padding, header)
 
 
 def scaled(part: Slice, stored: NDArray[Any], header: Dataset) -> NDArray[np.float64]:
@@ -101,7 +116,8 @@ def _require_decoder(where: Path, syntax: UID) -> None:
 def _decode(header: Dataset, frames: list[int]) -> list[NDArray[Any]]:
     """Stored pixels (rows, columns) of some frames."""
     try:
-        return [np.array(plane) for plane in iter_pixels(header, indices=frames)]
+        found = iter_pixels(header, indices=frames, raw=True, correct_unused_bits=False)
+        return [np.array(plane) for plane in found]
     except Exception:  # whatever pydicom's decoders raise, GDCM may know the syntax
         if header.file_meta.TransferSyntaxUID not in GDCM:
             raise

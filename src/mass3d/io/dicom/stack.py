@@ -11,7 +11,7 @@ Steps are taken along the normal of the slices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -27,6 +27,8 @@ from mass3d.volume.geometry import Shape
 NEAR = 0.1  # of a step
 ONE_IN = 10  # slices may be missing
 UNEVEN = 0.25  # of the usual step
+SAME_AXES = 1e-3  # of unit vectors: closer ones differ by rounding
+TURNED_DEG = 1.0  # of slices against their mean orientation, as of a motion correction
 STRAY_VOX = 0.5  # of a slice from the line that the others lie on
 LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -44,12 +46,20 @@ class Stack:
 
 def stack_slices(series: Series) -> Stack:
     """The grid of a volume. Raises `DataError` where its slices make none."""
-    first = _first_of_places(series)
+    if series.doubt:
+        raise DataError(
+            series.path,
+            found=series.doubt,
+            expected="the slices of one scan, each with a number of its own",
+            fix="Move the files of each scan into a folder of its own.",
+        )
+    first, turned = _aligned(series, _first_of_places(series))
     positions = np.array([part.position for part in first])
     normal = first[0].normal
     along = (positions - positions[0]) @ normal
     _require_all_of_span(series, along + float(positions[0] @ normal))
     places, step, notes = _even(series, along)
+    notes = turned + notes
     axes = np.reshape(first[0].axes, (2, 3))
     edges = np.array(first[0].pixel_mm[::-1])  # between columns, between rows
     require_edges(series.path, edges)
@@ -95,6 +105,29 @@ def _require_all_of_span(series: Series, along: NDArray[np.float64]) -> None:
             f"a volume ({series.volume}) that ends {lost:.3g} mm before the others of its series",
             "volumes with all their slices",
         )
+
+
+def _aligned(series: Series, slices: list[Slice]) -> tuple[list[Slice], tuple[str, ...]]:
+    """The slices with one orientation, and a note where it is the mean of several.
+
+    Raises `DataError` where they are turned against each other by more than a little.
+    """
+    axes = np.array([part.axes for part in slices])
+    if np.abs(axes - axes[0]).max() <= SAME_AXES:
+        return slices, ()
+    mean = np.mean(axes, axis=0).reshape(2, 3)
+    left, _, right = np.linalg.svd(mean, full_matrices=False)
+    mean = left @ right  # the nearest two perpendicular unit vectors
+    cosines = (axes.reshape(-1, 2, 3) * mean).sum(axis=2).clip(-1, 1)
+    angle = float(np.degrees(np.arccos(cosines.min())))
+    if angle > TURNED_DEG:
+        raise _refused(
+            series,
+            f"slices turned against each other by up to {angle:.2g} degrees from their mean",
+            f"parallel slices; up to {TURNED_DEG:g} degree is taken as noise",
+        )
+    note = f"slices turned by up to {angle:.2g} degrees: took their mean orientation"
+    return [replace(part, axes=tuple(mean.ravel().tolist())) for part in slices], (note,)
 
 
 def _even(

@@ -15,16 +15,18 @@ from pydicom.dataset import Dataset
 from mass3d.errors import DataError
 
 DAY = timedelta(days=1)
+NO_DAY = "19000101"  # where no date is given, only differences of times count
 PHILIPS_SUV, PHILIPS_BQML = (0x7053, 0x1000), (0x7053, 0x1009)
 MAX_HALF_LIVES = 20.0  # between injection and scan; more is a wrong date
 
 
 def suv_scale(
-    header: Dataset, *, started: Sequence[str], where: Path
+    header: Dataset, *, started: Sequence[tuple[str, str]], where: Path
 ) -> tuple[float, tuple[str, ...]]:
     """By what to multiply rescaled intensities, and what to tell.
 
-    `started`: AcquisitionTime of the slices. Raises `DataError` naming the tag that is missing.
+    `started`: date and time of the acquisition of every slice. Raises `DataError`
+    naming the tag that is missing.
     """
     units = str(_needed(header, "Units", where))
     if units == "GML":
@@ -39,7 +41,9 @@ def suv_scale(
     raise _unknown(where, f"a PET in units of {units}", "BQML, GML or CNTS (of Philips)")
 
 
-def _philips(header: Dataset, started: Sequence[str], where: Path) -> tuple[float, tuple[str, ...]]:
+def _philips(
+    header: Dataset, started: Sequence[tuple[str, str]], where: Path
+) -> tuple[float, tuple[str, ...]]:
     """Counts: Philips says in private tags how to scale them."""
     suv = float(header[PHILIPS_SUV].value) if PHILIPS_SUV in header else 0.0
     if suv > 0:
@@ -54,7 +58,7 @@ def _noted(scale: float, unit: str) -> tuple[float, tuple[str, ...]]:
     return scale, (f"{unit} turned into SUV by body weight (times {scale:.4g})",)
 
 
-def _by_weight(header: Dataset, started: Sequence[str], where: Path) -> float:
+def _by_weight(header: Dataset, started: Sequence[tuple[str, str]], where: Path) -> float:
     """SUV per Bq/ml."""
     weight_g = 1000 * _positive(header, "PatientWeight", where)
     tracer = _needed(header, "RadiopharmaceuticalInformationSequence", where)[0]
@@ -74,16 +78,28 @@ def _by_weight(header: Dataset, started: Sequence[str], where: Path) -> float:
     return float(weight_g / (dose * 2 ** (-waited_s / half_life_s)))
 
 
-def _scan_start(header: Dataset, started: Sequence[str], where: Path) -> datetime:
+def _scan_start(header: Dataset, started: Sequence[tuple[str, str]], where: Path) -> datetime:
     """The time that decay was corrected to.
 
     That is the series time; where that comes after the first acquisition, the series was made
-    later from the scan, and the first acquisition counts.
+    later from the scan, and the first acquisition counts. Every time goes with its own date; one
+    without a date is that nearest to the series time, so that scans may go on over midnight.
     """
-    day = str(header.get("SeriesDate") or header.get("AcquisitionDate") or "19000101")
+    day = str(header.get("SeriesDate") or min((d for d, _ in started if d), default=NO_DAY))
     series = _moment(day, _needed(header, "SeriesTime", where), "SeriesTime", where)
-    acquired = [_moment(day, time, "AcquisitionTime", where) for time in started if time]
+    acquired = [
+        _moment(date, time, "AcquisitionTime", where)
+        if date
+        else _nearest(_moment(day, time, "AcquisitionTime", where), series)
+        for date, time in dict.fromkeys(started)
+        if time
+    ]
     return min([series, *acquired])
+
+
+def _nearest(moment: datetime, to: datetime) -> datetime:
+    """The moment on the day on which it is nearest to another."""
+    return min((moment - DAY, moment, moment + DAY), key=lambda other: abs(other - to))
 
 
 def _injection(tracer: Dataset, scan: datetime, where: Path) -> datetime:

@@ -12,16 +12,15 @@ from scipy import ndimage
 
 from mass3d.errors import DataError
 from mass3d.io.dicom.files import dicom_files
-from mass3d.io.dicom.header import DIMENSIONS, MODALITIES, Slice, reading
+from mass3d.io.dicom.gather import gather
+from mass3d.io.dicom.header import MODALITIES, Slice, reading
 from mass3d.io.dicom.pixels import read_pixels, scaled
-from mass3d.io.dicom.series import Series, gather, places_of
+from mass3d.io.dicom.series import Series, places_of
 from mass3d.io.dicom.stack import Stack, stack_slices
 from mass3d.io.dicom.suv import suv_scale
 from mass3d.io.formats.checks import Raw, placed
 from mass3d.io.formats.skewed_axes import Fit
 from mass3d.volume.volume import DicomIdentity, Modality
-
-ACQUIRED = [tag for _, tag, _ in DIMENSIONS].index("AcquisitionTime")
 
 
 def read_series(series: Series) -> Raw:
@@ -81,19 +80,24 @@ def _planes(series: Series, stack: Stack) -> tuple[NDArray[np.float32], tuple[st
     """Scaled slices (places, rows, columns), and what to tell. Raises `DataError`."""
     place_of = dict(zip(map(id, series.slices), places_of(series.slices), strict=True))
     planes = np.empty((0, 0, 0), np.float32)
-    filled: set[int] = set()
+    filled: dict[int, Slice] = {}
+    padding: dict[int, NDArray[np.bool_]] = {}
     scale, copies = _Scale(series), 0
-    for part, stored, header in read_pixels(series.slices):
-        plane, place = scale.of(part, stored, header), place_of[id(part)]
+    for pixels in read_pixels(series.slices):
+        part, place = pixels.part, place_of[id(pixels.part)]
+        plane = scale.of(part, pixels.values, pixels.header)
         if not filled:  # only now is it sure that slices are as large as their headers say
             planes = np.empty((len(stack.places), *plane.shape), np.float32)
         if place not in filled:
             planes[place] = plane
-            filled.add(place)
+            filled[place] = part
+            if pixels.padding.any():
+                padding[place] = pixels.padding
         elif np.array_equal(planes[place], plane):
             copies += 1
         else:
-            raise _twice(part)
+            raise _twice(filled[place], part)
+    _darken(planes, padding)
     return planes, scale.notes + ((f"left out {copies} equal copies of slices",) if copies else ())
 
 
@@ -113,16 +117,30 @@ class _Scale:
             return (scaled(part, stored, header) * self.suv).astype(np.float32)
 
     def _suv(self, header: Dataset) -> float:
-        started = [str(part.dimensions[ACQUIRED] or "") for part in self.series.slices]
+        started = [part.acquired for part in self.series.slices]
         with reading(self.series.path):
             scale, self.notes = suv_scale(header, started=started, where=self.series.path)
         return scale
 
 
-def _twice(part: Slice) -> DataError:
+def _darken(planes: NDArray[np.float32], padding: dict[int, NDArray[np.bool_]]) -> None:
+    """Give padding the lowest value of what was measured, in place: it is outside the body."""
+    if not padding:
+        return
+    lowest = np.inf
+    for place, plane in enumerate(planes):
+        measured = plane[~padding[place]] if place in padding else plane
+        lowest = min(lowest, float(measured.min(initial=np.inf)))
+    if np.isfinite(lowest):
+        for place, outside in padding.items():
+            planes[place][outside] = lowest
+
+
+def _twice(first: Slice, part: Slice) -> DataError:
     return DataError(
         part.file.shown,
-        found="a second slice at the same place, with other pixels and no tag that tells why",
+        found=f"a second slice at the same place as {first.file.shown.name}, with other pixels and "
+        "no tag that tells why",
         expected="one slice per place",
         fix="Move the files of each volume into a folder of its own.",
     )
