@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from support.measure import Row, bytes_of, main
 from support.synthetic import Shape, ellipsoids, nested, write_store
 
-from mass3d.masks.layers import MaskSet, encode
+from mass3d.masks.layers import MaskSet
+from mass3d.masks.packing import encode
 from mass3d.store.schema import LAYERS, TABLE, case_folder
 
 SAMPLED = 60  # masks of the nested layer that are compressed one by one; the others are like them

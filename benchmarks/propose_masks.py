@@ -8,7 +8,8 @@ import numpy as np
 from support.measure import Row, cost, main
 from support.synthetic import ct
 
-from mass3d.masks.hierarchy.engine import HierarchyConfig, propose
+from mass3d.masks.hierarchy.engine import propose
+from mass3d.masks.hierarchy.settings import HierarchyConfig
 from mass3d.masks.layers import MaskSet
 from mass3d.volume.preparation import PreparationConfig
 from mass3d.volume.volume import Volume

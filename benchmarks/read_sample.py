@@ -14,7 +14,7 @@ from support.measure import Row, cost, main, side_by_side
 from support.release import open_release_masks, write_release_masks
 from support.synthetic import Box, crop, ellipsoids, image, write_store
 
-from mass3d.masks.layers import encode
+from mass3d.masks.packing import encode
 from mass3d.store.reader import StoredCase
 
 Read = tuple[NDArray[np.float32], NDArray[np.bool_]]

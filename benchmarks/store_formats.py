@@ -32,7 +32,8 @@ from zarr.codecs import BloscCodec, BytesCodec
 
 from mass3d.io.datasets.cohort import find_cases
 from mass3d.io.read import read_volume
-from mass3d.masks.hierarchy.engine import HierarchyConfig, propose
+from mass3d.masks.hierarchy.engine import propose
+from mass3d.masks.hierarchy.settings import HierarchyConfig
 from mass3d.masks.layers import MaskSet
 from mass3d.store.reader import StoredCase
 from mass3d.store.writer import BLOCK, CHUNK, CODEC, LEVEL

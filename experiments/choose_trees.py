@@ -18,8 +18,13 @@ from typing import get_args
 import numpy as np
 
 from masks import SETS, Dice, cohort, mean_best, prepared, proposed
-from mass3d.masks.hierarchy.engine import WINDOWS, WINDOWS_HU, HierarchyConfig, TreeConfig
-from mass3d.masks.hierarchy.merging import Merging
+from mass3d.masks.hierarchy.settings import (
+    WINDOWS,
+    WINDOWS_HU,
+    HierarchyConfig,
+    Merging,
+    TreeConfig,
+)
 from mass3d.masks.quality import best_dice
 
 SIGMAS = (0.3, 0.5, 1.0)

@@ -24,7 +24,8 @@ from skimage.segmentation import slic
 from mass3d.execution.memory import readable_grids
 from mass3d.io.datasets.cohort import CaseFile, find_cases, find_label
 from mass3d.io.read import read_label, read_volume
-from mass3d.masks.hierarchy.engine import HierarchyConfig, propose, windowed
+from mass3d.masks.hierarchy.engine import propose, windowed
+from mass3d.masks.hierarchy.settings import HierarchyConfig
 from mass3d.masks.layers import MaskSet, concatenate, encode_tree
 from mass3d.masks.quality import best_dice
 from mass3d.store.writer import as_stored

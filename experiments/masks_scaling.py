@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.io.read import read_volume
-from mass3d.masks.hierarchy.engine import HierarchyConfig, propose
+from mass3d.masks.hierarchy.engine import propose
+from mass3d.masks.hierarchy.settings import HierarchyConfig
 from mass3d.volume.preparation import PreparationConfig
 from mass3d.volume.resample import resample_image
 

@@ -33,8 +33,9 @@ from mass3d.execution.pool import run_cases
 from mass3d.files import read_json, write_json
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, source_hash
 from mass3d.io.read import read_volume
-from mass3d.masks.engines import MaskConfig, Scan, identities, propose
+from mass3d.masks.engines import Scan, identities, propose
 from mass3d.masks.layers import concatenate
+from mass3d.masks.settings import MaskConfig
 from mass3d.phantom import write_phantom_cohort
 from mass3d.store.schema import Source, StoreSettings, case_folder
 from mass3d.store.writer import as_stored, begin, collect_index, open_for_writing, write_case

@@ -21,8 +21,8 @@ LINE = (
     "phantom",
     "masks",
     "store",
-    "inspection",
     "execution",
+    "inspection",
     "views",
     "model",
     "objective",
@@ -161,6 +161,13 @@ def test_what_everyone_imports_imports_no_room() -> None:
 def test_metrics_know_nothing_but_arrays() -> None:
     for module in in_room("metrics"):
         assert rooms_seen_by(module) <= {"volume", *EVERYWHERE}, module
+
+
+def test_a_store_knows_layers_and_settings_but_no_engine() -> None:
+    known = {f"mass3d.masks.{name}" for name in ("layers", "table", "settings")}
+    for module in in_room("store"):
+        seen = {name for name in IMPORTS[module] if name.startswith("mass3d.masks")}
+        assert seen <= known, module
 
 
 def test_the_package_itself_imports_only_what_a_function_needs_when_it_is_called() -> None:

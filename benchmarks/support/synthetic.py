@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mass3d.masks.engines import MaskConfig
 from mass3d.masks.layers import MaskSet, encode_tree
+from mass3d.masks.settings import MaskConfig
 from mass3d.phantom import draw_phantom
 from mass3d.store.reader import Store
 from mass3d.store.schema import Source, StoreSettings

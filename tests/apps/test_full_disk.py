@@ -106,8 +106,8 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on_when_there_is_space(
 WRITE = """
 import numpy as np
 from mass3d.errors import OutputError
-from mass3d.masks.engines import MaskConfig
-from mass3d.masks.layers import encode
+from mass3d.masks.settings import MaskConfig
+from mass3d.masks.packing import encode
 from mass3d.store.reader import Store
 from mass3d.store.schema import Source, StoreSettings
 from mass3d.store.writer import begin, collect_index, open_for_writing, write_case, write_index

@@ -15,9 +15,9 @@ from mass3d.apps import masks, prepare
 from mass3d.errors import ConfigError, StoreError
 from mass3d.files import read_json
 from mass3d.io.write import write_image
-from mass3d.masks.engines import MaskConfig
 from mass3d.masks.hierarchy import engine as hierarchy
-from mass3d.masks.hierarchy.engine import HierarchyConfig
+from mass3d.masks.hierarchy.settings import HierarchyConfig
+from mass3d.masks.settings import MaskConfig
 from mass3d.store.check import check_store
 from mass3d.store.reader import Store
 from mass3d.store.schema import IndexRecord, read_index

@@ -13,9 +13,8 @@ from helpers import STEPS, pretrain_config
 from mass3d.apps import prepare, pretrain
 from mass3d.errors import ConfigError, ModelError, StoreError
 from mass3d.files import only_writer
-from mass3d.masks.engines import MaskConfig
-from mass3d.masks.hierarchy.engine import HierarchyConfig
-from mass3d.masks.hierarchy.select import SelectionConfig
+from mass3d.masks.hierarchy.settings import HierarchyConfig, SelectionConfig
+from mass3d.masks.settings import MaskConfig
 from mass3d.store.reader import Store
 from mass3d.training.fit import METRICS, RESUME, WEIGHTS, StepOutcome
 from mass3d.views.pair import ViewPair

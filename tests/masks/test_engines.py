@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mass3d.config import build
 from mass3d.errors import ConfigError
-from mass3d.masks.engines import Found, MaskConfig, Scan, identities, propose
+from mass3d.masks.engines import Found, Scan, identities, propose
 from mass3d.masks.hierarchy import engine as hierarchy
-from mass3d.masks.hierarchy.engine import HierarchyConfig
+from mass3d.masks.hierarchy.settings import HierarchyConfig
+from mass3d.masks.settings import MaskConfig
 from mass3d.volume.intensity import Intensity
 from mass3d.volume.volume import Volume
 
@@ -40,32 +40,6 @@ def run(config: MaskConfig, have: dict[Any, Found] | None = None, **options: Any
     given: dict[str, Any] = {"wanted": identities(config, files="a"), "files": no_files}
     found = propose(scan(), config, have=have or {}, **(given | options))
     return {str(engine): part for engine, part in found.items()}
-
-
-def test_an_engine_that_is_not_known_or_named_twice_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"engines.*'hierarchy'"):
-        build(MaskConfig, {"engines": ["trees"]})
-    with pytest.raises(ConfigError, match="each engine once"):
-        build(MaskConfig, {"engines": ["hierarchy", "hierarchy"]})
-    with pytest.raises(ConfigError, match="at least 1 item"):
-        build(MaskConfig, {"engines": []})
-
-
-def test_only_engines_that_are_used_are_written_and_read_back() -> None:
-    config = MaskConfig(hierarchy=FEW)
-    assert config.plain().keys() == {"engines", "hierarchy"}
-    assert config.content().keys() == {"engines", "hierarchy"}
-    assert MaskConfig.model_validate(config.plain()) == config
-
-
-def test_a_place_is_no_part_of_the_content() -> None:
-    here, there = (
-        build(MaskConfig, {"engines": ["external"], "external": {"folders": [name]}})
-        for name in ("here", "there")
-    )
-    assert here.content() == there.content()
-    assert here.plain() != there.plain()
-    assert identities(here, files="x") == identities(there, files="x")
 
 
 def test_an_identity_changes_with_settings_and_files_of_its_engine_only() -> None:

@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from mass3d.io.read import read_label
-from mass3d.masks.external import NO_FILES, ExternalConfig, propose
+from mass3d.masks.external import NO_FILES, propose
 from mass3d.masks.layers import MaskSet
+from mass3d.masks.settings import ExternalConfig
 from mass3d.volume.geometry import Grid
 from mass3d.volume.volume import Volume
 

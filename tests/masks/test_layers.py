@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mass3d.masks.layers import MaskSet, concatenate, empty, encode, encode_tree
+from mass3d.masks.layers import MaskSet, concatenate, empty, encode_tree
+from mass3d.masks.packing import encode
 from oracles import masks as oracle
 
 SHAPE = (5, 6, 4)
@@ -37,13 +38,6 @@ def decoded(masks: MaskSet) -> list[Mask]:
 
 
 @given(some_masks())
-def test_any_masks_come_back_exactly(masks: list[Mask]) -> None:
-    coded = encode(masks, shape=SHAPE)
-    assert as_set(decoded(coded)) == as_set(masks)
-    assert len(coded) == len(as_set(masks))
-
-
-@given(some_masks())
 def test_the_table_tells_the_truth(masks: list[Mask]) -> None:
     coded = encode(masks, shape=SHAPE)
     table, back = coded.table, decoded(coded)
@@ -58,18 +52,6 @@ def test_the_table_tells_the_truth(masks: list[Mask]) -> None:
     assert (np.diff(table.layer) >= 0).all()
 
 
-@given(some_masks())
-def test_a_layer_is_laminar_and_its_ranks_have_no_gaps(masks: list[Mask]) -> None:
-    coded = encode(masks, shape=SHAPE)
-    back = decoded(coded)
-    for layer, ranks in enumerate(coded.ranks):
-        rows = np.flatnonzero(coded.table.layer == layer)
-        assert all(oracle.laminar(back[a], back[b]) for a in rows for b in rows)
-        covered = np.any([back[row] for row in rows], axis=0)
-        np.testing.assert_array_equal(ranks > 0, covered)
-        assert set(np.unique(ranks[covered])) == set(range(1, ranks.max() + 1))
-
-
 @given(some_masks(), st.data())
 def test_keeping_some_masks_keeps_exactly_those(masks: list[Mask], data: st.DataObject) -> None:
     coded = encode(masks, shape=SHAPE)
@@ -78,20 +60,6 @@ def test_keeping_some_masks_keeps_exactly_those(masks: list[Mask], data: st.Data
     kept = coded.keep(rows)
     assert as_set(decoded(kept)) == as_set([coded.mask(row) for row in rows])
     assert len(kept.ranks) == len(set(coded.table.layer[rows].tolist()))
-
-
-def test_nested_masks_share_one_layer_and_crossing_ones_do_not() -> None:
-    outer, inner, crossing = (np.zeros(SHAPE, bool) for _ in range(3))
-    outer[:4, :4] = inner[1:3, 1:3] = crossing[2:, 2:] = True
-    assert len(encode([inner, outer]).ranks) == 1
-    assert len(encode([inner, outer, crossing]).ranks) == 2
-    assert encode([inner, outer]).table.depths().tolist() == [0, 1]
-
-
-def test_a_repeated_mask_keeps_its_higher_score() -> None:
-    mask = np.ones(SHAPE, bool)
-    coded = encode([mask, mask], scores=[0.2, 0.9])
-    assert coded.table.score.tolist() == [pytest.approx(0.9)]
 
 
 def test_a_tree_of_regions_needs_no_masks() -> None:

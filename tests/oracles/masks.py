@@ -27,3 +27,17 @@ def box(mask: Mask) -> list[int]:
     """Half-open (d0, d1, h0, h1, w0, w1)."""
     found = np.argwhere(mask)
     return np.stack([found.min(axis=0), found.max(axis=0) + 1], axis=1).ravel().tolist()
+
+
+def interval(ranks: NDArray[np.unsignedinteger], first: int, last: int) -> Mask:
+    """The voxels of an interval of ranks, one by one."""
+    inside = np.zeros(ranks.shape, bool)
+    for place in np.ndindex(ranks.shape):
+        inside[place] = first <= int(ranks[place]) <= last
+    return inside
+
+
+def crosses(intervals: list[tuple[int, int]]) -> bool:
+    """Whether any two intervals share ranks without one holding the other."""
+    sets = [set(range(first, last + 1)) for first, last in intervals]
+    return any(a & b and not (a <= b or b <= a) for a in sets for b in sets)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mass3d.masks.layers import encode
+from mass3d.masks.packing import encode
 from mass3d.pages.mask_pictures import GAP, beside, proposal_pictures, size_groups
 from mass3d.store.reader import Store
 

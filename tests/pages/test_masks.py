@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mass3d.execution.faults import Fault
-from mass3d.inspection.masks import CaseMasks, mean_best_dice
-from mass3d.masks.quality import Deviation, Quality, outliers
+from mass3d.inspection.masks import CaseMasks, Deviation, mean_best_dice, outliers
+from mass3d.masks.quality import Quality
 from mass3d.pages.masks import (
     PageContent,
     in_words,

@@ -6,7 +6,7 @@ import io
 import numpy as np
 from matplotlib import image as png
 
-from mass3d.masks.layers import encode
+from mass3d.masks.packing import encode
 from mass3d.pages.pictures import (
     Overlay,
     Plane,

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mass3d.files import file_hash, read_json, write_json
-from mass3d.masks.engines import MaskConfig
-from mass3d.masks.layers import MaskSet, encode
+from mass3d.masks.layers import MaskSet
+from mass3d.masks.packing import encode
+from mass3d.masks.settings import MaskConfig
 from mass3d.store.schema import IndexRecord, Source, StoreSettings
 from mass3d.store.writer import begin, collect_index, open_for_writing, write_case, write_index
 from mass3d.volume.intensity import Intensity

@@ -8,10 +8,11 @@ import blosc2
 import numpy as np
 import pytest
 
-from mass3d.masks.layers import MaskSet, MaskTable
+from mass3d.masks.layers import MaskSet
+from mass3d.masks.table import MaskTable
+from mass3d.store.arrays import table_bytes, write_array
 from mass3d.store.check import check_store
 from mass3d.store.schema import StoreSettings
-from mass3d.store.writer import _npz, _write_array
 from mass3d.volume.preparation import Prepared
 
 SHAPE = (13, 70, 21)  # of the cases of the fixtures
@@ -56,7 +57,7 @@ def test_masks_that_do_not_fit_their_layers_are_found(
     columns = {name: array.copy() for name, array in masks.table.columns().items()}
     column, row, value = change
     columns[column][row] = value
-    (store_path / "cases/a/masks.npz").write_bytes(_npz(MaskTable(**columns)))
+    (store_path / "cases/a/masks.npz").write_bytes(table_bytes(MaskTable(**columns)))
     reseal(store_path)
     (fault,) = check_store(store_path)
     assert told in str(fault)
@@ -68,7 +69,7 @@ def test_masks_that_cross_in_a_layer_are_found(
 ) -> None:
     columns = {name: array.copy() for name, array in masks.table.columns().items()}
     columns["first"][1], columns["last"][1] = 2, 3  # the other mask of the layer is [1, 2]
-    (store_path / "cases/a/masks.npz").write_bytes(_npz(MaskTable(**columns)))
+    (store_path / "cases/a/masks.npz").write_bytes(table_bytes(MaskTable(**columns)))
     reseal(store_path)
     (fault,) = check_store(store_path)
     assert "masks that cross in layer 0" in str(fault)
@@ -78,7 +79,7 @@ def test_a_mask_told_twice_is_found(
     store_path: Path, masks: MaskSet, reseal: Callable[..., None]
 ) -> None:
     columns = {name: array[[0, 1, 1, 2]] for name, array in masks.table.columns().items()}
-    (store_path / "cases/a/masks.npz").write_bytes(_npz(MaskTable(**columns)))
+    (store_path / "cases/a/masks.npz").write_bytes(table_bytes(MaskTable(**columns)))
     reseal(store_path, num_masks=4)
     (fault,) = check_store(store_path)
     assert "1 masks that are told twice" in str(fault)
@@ -126,7 +127,7 @@ def test_an_image_that_shows_nothing_is_found(
     if value is not None:
         image[3, 4, 5] = value
     path.unlink()
-    _write_array(path, image, pack=blosc2.Filter.SHUFFLE)
+    write_array(path, image, pack=blosc2.Filter.SHUFFLE)
     reseal(store_path)
     (fault,) = check_store(store_path)
     assert told in str(fault)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from mass3d.errors import StoreError
-from mass3d.masks.engines import MaskConfig
-from mass3d.masks.hierarchy.engine import HierarchyConfig
-from mass3d.masks.hierarchy.select import SelectionConfig
+from mass3d.masks.hierarchy.settings import HierarchyConfig, SelectionConfig
+from mass3d.masks.settings import MaskConfig
 from mass3d.store.reader import Store
 from mass3d.store.schema import StoreSettings
 from mass3d.store.several import Stores

@@ -22,6 +22,7 @@ from mass3d.files import write_bytes
 from mass3d.io.write import write_image, write_label
 from mass3d.masks.layers import MaskSet
 from mass3d.store.reader import Store, StoredCase
+from mass3d.volume.box import whole_box
 from mass3d.volume.resample import resample_image, resample_label
 
 COLUMNS = ("mask", "layer", "first", "last", "parent", "voxels", "ml", "score", "engine")
@@ -166,13 +167,13 @@ def _on_source(case: StoredCase) -> MaskSet:
 
 
 def _mask(masks: MaskSet, row: int) -> NDArray[np.bool_]:
-    d, h, w = masks.shape
-    return masks.inside(row, (slice(0, d), slice(0, h), slice(0, w)))
+    return masks.inside(row, whole_box(masks.shape))
 
 
 def _csv(masks: MaskSet, *, voxel_ml: float) -> str:
     """The table of the masks; sizes are those in the written layers."""
-    table, voxels = masks.table, _sizes(masks)
+    table = masks.table
+    voxels = table.count(masks.ranks)  # 0 for one that is too small for this grid
     stream = io.StringIO()
     rows = csv.writer(stream, lineterminator="\n")
     rows.writerow(COLUMNS)
@@ -182,17 +183,6 @@ def _csv(masks: MaskSet, *, voxel_ml: float) -> str:
         broken = [f"{voxels[row] * voxel_ml:.6g}", f"{table.score[row]:.6g}"]
         rows.writerow([*whole, *broken, table.engine[row]])
     return stream.getvalue()
-
-
-def _sizes(masks: MaskSet) -> NDArray[np.int64]:
-    """(N,) voxels of every mask; 0 for one that is too small for this grid."""
-    table, sizes = masks.table, np.zeros(len(masks), np.int64)
-    for number, ranks in enumerate(masks.ranks):
-        rows = table.layer == number
-        most = int(table.last[rows].max(initial=0))
-        up_to = np.bincount(ranks.ravel(), minlength=most + 1).cumsum()
-        sizes[rows] = up_to[table.last[rows]] - up_to[table.first[rows].astype(np.int64) - 1]
-    return sizes
 
 
 def _voxel_ml(case: StoredCase) -> float:

@@ -23,13 +23,20 @@ from mass3d.execution.proposals import (
 )
 from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import write_json
-from mass3d.inspection.masks import TOGETHER, CaseMasks, case_masks, mean_best_dice
-from mass3d.masks.engines import MaskConfig
-from mass3d.masks.quality import Deviation, outliers
+from mass3d.inspection.masks import (
+    TOGETHER,
+    CaseMasks,
+    Deviation,
+    case_masks,
+    mean_best_dice,
+    outliers,
+)
+from mass3d.masks.settings import MaskConfig
 from mass3d.pages.mask_pictures import proposal_pictures
 from mass3d.pages.masks import PAGE, PageContent, pictured_cases, write_masks_page
 from mass3d.pages.pictures import Picture
-from mass3d.store.reader import Store, readable_grids, whole_record
+from mass3d.store.reader import Store, readable_grids
+from mass3d.store.records import whole_record
 from mass3d.store.schema import IndexRecord, StoreSettings, case_folder, read_index
 from mass3d.store.writer import (
     collect_index,

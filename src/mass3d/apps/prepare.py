@@ -35,8 +35,9 @@ from mass3d.execution.summary import (
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, source_hash
 from mass3d.io.left_out import LeftOut
 from mass3d.io.read import read_volume
-from mass3d.masks.engines import EngineName, MaskConfig, Scan
-from mass3d.store.reader import whole_record
+from mass3d.masks.engines import Scan
+from mass3d.masks.settings import EngineName, MaskConfig
+from mass3d.store.records import whole_record
 from mass3d.store.schema import CaseRecord, Source, StoreSettings, case_folder
 from mass3d.store.writer import (
     as_stored,

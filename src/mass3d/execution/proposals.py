@@ -14,8 +14,9 @@ from mass3d.errors import ConfigError, DataError
 from mass3d.execution.summary import cases_sentence
 from mass3d.io.datasets.mask_files import find_mask_files, mask_files_id, require_folders
 from mass3d.io.read import read_label
-from mass3d.masks.engines import EngineName, Found, MaskConfig, Scan, identities, propose
+from mass3d.masks.engines import Found, Scan, identities, propose
 from mass3d.masks.layers import MaskSet, concatenate
+from mass3d.masks.settings import EngineName, MaskConfig
 from mass3d.store.reader import StoredCase
 from mass3d.store.schema import CaseRecord, EngineRecord, StoreSettings, case_folder
 from mass3d.store.writer import replace_masks, work_folder

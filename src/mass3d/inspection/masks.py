@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mass3d.execution.proposals import mask_notes
+from mass3d.inspection.outliers import FAR, deviations
 from mass3d.io.datasets.cohort import find_label
 from mass3d.io.datasets.dataset_json import read_structures
 from mass3d.io.read import read_label
@@ -21,6 +23,9 @@ from mass3d.volume.body import body_mask
 from mass3d.volume.resample import place_label
 from mass3d.volume.volume import Modality
 
+COMPARABLE = 5  # cases of a kind that there must be before one can stand out
+# Figures in which a case can stand out, and the least spread of each that counts.
+MIN_SPREAD: Final = {"num_masks": 0.1, "coverage": 0.02, "median": 0.1, "largest": 0.1}
 TOGETHER = "together"  # all engines at once
 BestDice = Mapping[str, Mapping[str, float]]  # structure -> engine or TOGETHER -> best Dice
 
@@ -100,3 +105,51 @@ def mean_best_dice(cases: Mapping[str, CaseMasks]) -> BestDice:
         structure: {name: float(np.mean(values)) for name, values in dice.items()}
         for structure, dice in rows.items()
     }
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A figure in which a case stands out from others of its kind."""
+
+    figure: str  # a key of `MIN_SPREAD`
+    value: float
+    usual: float  # median of its kind
+    far: float  # robust standard deviations away
+
+
+def outliers(
+    cases: Mapping[str, Quality], kinds: Mapping[str, str]
+) -> dict[str, tuple[Deviation, ...]]:
+    """Cases that stand out from those of their kind, such as a modality; the farthest first.
+
+    Few masks, low coverage, and a median or largest mask that is much smaller or larger than in
+    others: each more than `FAR` robust standard deviations from the median. Counts and sizes are
+    compared as logarithms. Kinds of less than `COMPARABLE` cases have no outliers.
+    """
+    found: dict[str, list[Deviation]] = {name: [] for name in cases}
+    for kind in sorted(set(kinds.values())):
+        names = [name for name in cases if kinds[name] == kind]
+        if len(names) >= COMPARABLE:
+            for figure in MIN_SPREAD:
+                values = np.array([_figure(cases[name], figure) for name in names])
+                for name, deviation in zip(names, _deviations(figure, values), strict=True):
+                    found[name] += [deviation] if deviation.far > FAR else []
+    far = {n: tuple(sorted(d, key=lambda one: -one.far)) for n, d in found.items() if d}
+    return dict(sorted(far.items(), key=lambda item: (-item[1][0].far, item[0])))
+
+
+def _figure(quality: Quality, figure: str) -> float:
+    sizes = dict(zip(("smallest", "median", "largest"), quality.voxels, strict=True))
+    return float(sizes[figure] if figure in sizes else getattr(quality, figure))
+
+
+def _deviations(figure: str, values: NDArray[np.float64]) -> list[Deviation]:
+    """How far each value is from the median of all; 0 on a side where it does not matter."""
+    scaled = values if figure == "coverage" else np.log(np.maximum(values, 0.5))
+    away = deviations(scaled, min_spread=MIN_SPREAD[figure])
+    far = np.abs(away) if figure in ("median", "largest") else np.maximum(0, -away)
+    usual = float(np.median(values))
+    return [
+        Deviation(figure, float(value), usual, float(f))
+        for value, f in zip(values, far, strict=True)
+    ]

@@ -18,6 +18,7 @@ from mass3d.errors import DataError
 from mass3d.execution.faults import Fault
 from mass3d.inspection.case import SPLITS, CaseFacts
 from mass3d.inspection.cohort import datasets
+from mass3d.inspection.outliers import FAR, deviations
 from mass3d.volume.intensity import AIR_HU
 from mass3d.volume.volume import Modality
 
@@ -28,9 +29,9 @@ SCALED = 50.0  # a range of values smaller than this, with fractions, is no scan
 FEW_LEVELS = 16
 FEW_SLICES = 8
 EXTENT_MM = (10.0, 2500.0)
-FAR_TIMES, FAR_DEVIATIONS = 2.0, 5.0  # both are needed to be far from the others
+MIN_FACTOR = 2.0  # that a figure differs by, at least, before it is far from the others
 ENOUGH = 10  # scans of one kind that say what is usual
-MOST_FAR = 0.1  # of the scans; when more are far out, the cohort is simply mixed
+MAX_SHARE_FAR = 0.1  # of the scans; when more are far out, the cohort is simply mixed
 
 Note = tuple[str, str]  # what is odd, in words for all cases alike; the figures of one case
 
@@ -231,7 +232,7 @@ def _missing(cases: Mapping[str, CaseFacts]) -> Iterator[tuple[str, Note]]:
     """Structures that a label names but does not hold; of empty labels that is said already."""
     for name, volumes in _volumes(cases):
         absent = [case for case, ml in volumes.items() if ml == 0]
-        rare = len(absent) <= MOST_FAR * len(volumes)
+        rare = len(absent) <= MAX_SHARE_FAR * len(volumes)
         message = "lacks a structure that nearly all others have" if rare else "lacks structures"
         for case in absent:
             yield case, (message, name)
@@ -272,13 +273,12 @@ def _measures(facts: CaseFacts) -> tuple[float, ...]:
 
 
 def far_from_others(table: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which of (scans, measures) are far from the median of their column, in factors.
+    """Which of (scans, measures), all positive, are far from the median of their column.
 
-    Far is a factor of at least `FAR_TIMES` that is also beyond `FAR_DEVIATIONS` times the median
-    deviation. In a column where more than `MOST_FAR` of the scans would be far, none is.
+    Far is a factor of at least `MIN_FACTOR` that is also beyond the usual spread (`FAR`). In a
+    column where more than `MAX_SHARE_FAR` of the scans would be far, none is.
     """
-    logs = np.log(table)
-    away = np.abs(logs - np.median(logs, axis=0))
-    far = (away > np.log(FAR_TIMES)) & (away > FAR_DEVIATIONS * np.median(away, axis=0))
-    mixed = far.mean(axis=0) > MOST_FAR
+    away = deviations(np.log(table), min_spread=np.log(MIN_FACTOR) / FAR)
+    far = np.abs(away) > FAR
+    mixed = far.mean(axis=0) > MAX_SHARE_FAR
     return np.asarray(far & ~mixed)

@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy import ndimage
 
-from mass3d.config import Config
-from mass3d.masks.layers import CutMask, MaskSet, pack
+from mass3d.masks.layers import MaskSet
+from mass3d.masks.packing import CutMask, pack
+from mass3d.masks.settings import ExternalConfig
 from mass3d.volume.box import Box, shifted
 from mass3d.volume.geometry import Grid
 from mass3d.volume.resample import place_label
@@ -30,25 +29,6 @@ SHOWN = 3  # masks named for each reason to leave some out
 NO_FILES = "no external masks of this case"
 
 Integers = NDArray[np.integer[Any]]
-
-
-class ExternalConfig(Config):
-    """Settings of the `external` engine."""
-
-    folders: tuple[Path, ...] = ()
-    """Folders of masks: label maps named <case>.nii.gz, or folders <case> of maps and masks."""
-    split: bool = False
-    """Whether the connected parts of a mask become masks of their own, instead of the whole."""
-    min_mm3: float = Field(default=30.0, ge=0)
-    """Smallest mask."""
-    min_vox: int = Field(default=20, ge=1)
-    """Smallest mask in voxels of the store."""
-    max_share: float = Field(default=0.9, gt=0, le=1)
-    """Largest mask, as a share of the scan."""
-
-    def content(self) -> dict[str, Any]:
-        """The settings that decide what is found, for fingerprints; add the files."""
-        return self.model_dump(mode="json", exclude={"folders"})
 
 
 def propose(
@@ -134,7 +114,8 @@ def _parts(mask: NDArray[np.bool_], box: Box) -> Iterator[CutMask]:
     """The parts of a mask that share no face, each in its own box."""
     numbers, _ = ndimage.label(mask)
     for number, inner in _boxes(numbers).items():
-        yield _crop(numbers[inner] == number, shifted(inner, [axis.start for axis in box]))
+        place = shifted(inner, [axis.start for axis in box])
+        yield _crop(numbers[inner] == number, place)
 
 
 def _within(centres: NDArray[np.int64], old: Grid, new: Grid) -> bool:

@@ -8,55 +8,15 @@ go to further layers. A crop or a warp moves one map, however many masks it carr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from mass3d.volume.box import Box, shifted
-
-Ranks = NDArray[np.unsignedinteger[Any]]
-
-
-@dataclass(frozen=True, eq=False)
-class MaskTable:
-    """One row per mask, as columns of equal length N; rows are sorted by layer, parents first."""
-
-    layer: NDArray[np.int16]  # (N,) which rank map
-    first: NDArray[np.uint32]  # (N,) lowest rank of the mask, at least 1
-    last: NDArray[np.uint32]  # (N,) highest rank of the mask, inclusive
-    parent: NDArray[np.int32]  # (N,) row of the smallest mask of the layer around it, -1 for a root
-    voxels: NDArray[np.int64]  # (N,) size
-    box: NDArray[np.int32]  # (N, 6) half-open (d0, d1, h0, h1, w0, w1)
-    score: NDArray[np.float32]  # (N,) how much the engine trusts it; comparable within an engine
-    engine: NDArray[np.str_]  # (N,) name of the engine that proposed it
-
-    def __post_init__(self) -> None:
-        lengths = {len(getattr(self, f.name)) for f in fields(self)}
-        assert len(lengths) == 1, f"columns of different lengths {lengths}"
-        assert self.box.shape == (len(self), 6), self.box.shape
-
-    def __len__(self) -> int:
-        return len(self.layer)
-
-    def columns(self) -> dict[str, NDArray[Any]]:
-        """The columns by name, ready for `np.savez`; `MaskTable(**columns)` is the inverse."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    def slices(self, row: int) -> Box:
-        """The box of one mask as three half-open slices."""
-        d0, d1, h0, h1, w0, w1 = (int(edge) for edge in self.box[row])
-        return slice(d0, d1), slice(h0, h1), slice(w0, w1)
-
-    def depths(self) -> NDArray[np.int64]:
-        """(N,) number of masks of the same layer around each mask; 0 for a root."""
-        depth = np.zeros(len(self), np.int64)
-        for row in np.flatnonzero(self.parent >= 0):  # parents stand before their children
-            depth[row] = depth[self.parent[row]] + 1
-        return depth
+from mass3d.masks.table import MaskTable, Ranks, measured, no_masks
+from mass3d.volume.box import Box
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +48,7 @@ class MaskSet:
 
     def inside(self, row: int, box: Box) -> NDArray[np.bool_]:
         """One mask within a box, without touching the rest of the volume."""
-        rank = self.ranks[(int(self.table.layer[row]), *box)]
-        within: NDArray[np.bool_] = (rank >= self.table.first[row]) & (rank <= self.table.last[row])
-        return within
+        return self.table.inside(row, self.ranks[(int(self.table.layer[row]), *box)])
 
     def keep(self, rows: NDArray[np.integer[Any]] | Sequence[int]) -> MaskSet:
         """Only the given masks, their ranks renumbered and layers without masks dropped.
@@ -105,78 +63,9 @@ class MaskSet:
         return concatenate(parts) if parts else empty(self.shape)
 
 
-@dataclass(frozen=True, eq=False)
-class CutMask:
-    """One mask, cut to its box."""
-
-    box: Box
-    mask: NDArray[np.bool_]  # of the box; each of its six faces holds a voxel
-    voxels: int
-    score: float
-
-    @classmethod
-    def of(cls, mask: NDArray[np.bool_], score: float) -> CutMask:
-        """Cut a mask (D, H, W) that is not empty."""
-        found = ndimage.find_objects(mask.astype(np.uint8))
-        assert found, "an empty mask"
-        box = cast("Box", found[0])
-        inside = np.ascontiguousarray(mask[box])
-        return cls(box, inside, int(inside.sum()), score)
-
-    def moved(self, by: tuple[int, int, int]) -> CutMask:
-        """The same mask, `by` voxels further along (D, H, W)."""
-        return replace(self, box=shifted(self.box, by))
-
-
 def empty(shape: tuple[int, int, int]) -> MaskSet:
     """A set without masks or layers over a (D, H, W) volume."""
-    nothing = np.zeros(0)
-    table = MaskTable(
-        layer=nothing.astype(np.int16),
-        first=nothing.astype(np.uint32),
-        last=nothing.astype(np.uint32),
-        parent=nothing.astype(np.int32),
-        voxels=nothing.astype(np.int64),
-        box=np.zeros((0, 6), np.int32),
-        score=nothing.astype(np.float32),
-        engine=nothing.astype("U1"),
-    )
-    return MaskSet(np.zeros((0, *shape), np.uint16), table)
-
-
-def encode(
-    masks: Iterable[NDArray[np.bool_]],
-    *,
-    scores: Sequence[float] | None = None,
-    engine: str = "external",
-    shape: tuple[int, int, int] | None = None,
-) -> MaskSet:
-    """Pack any masks (D, H, W) into layers, largest first, each into the first layer it fits.
-
-    The round trip is exact. A mask given twice is kept once, with its higher score. `shape` is
-    needed only when there may be no mask at all. An empty mask is a fault of the caller.
-    """
-    crops: list[CutMask] = []
-    for index, mask in enumerate(masks):
-        shape = shape or cast("tuple[int, int, int]", mask.shape)
-        assert mask.shape == shape, f"mask {index} has shape {mask.shape}, the others {shape}"
-        crops.append(CutMask.of(mask, 1.0 if scores is None else float(scores[index])))
-    assert shape is not None, "no masks and no shape"
-    return pack(crops, shape=shape, engine=engine)
-
-
-def pack(crops: Iterable[CutMask], *, shape: tuple[int, int, int], engine: str) -> MaskSet:
-    """As `encode`, for masks that are cut to their boxes within a volume of `shape`."""
-    packings: list[_Packing] = []
-    ordered = sorted(crops, key=lambda c: (-c.voxels, -c.score))  # stable: equal ones in order
-    numbers = np.min_scalar_type(len(ordered))  # masks that cross take many maps at once
-    for crop in ordered:
-        if not any(packing.take(crop) for packing in packings):
-            packings.append(_Packing(shape, numbers))
-            packings[-1].take(crop)
-    if not packings:
-        return empty(shape)
-    return concatenate([packing.finish(engine) for packing in packings])
+    return MaskSet(np.zeros((0, *shape), np.uint16), no_masks())
 
 
 def encode_tree(
@@ -240,7 +129,7 @@ def _cut(
     dtype = np.uint16 if atoms <= np.iinfo(np.uint16).max else np.uint32
     renumbered = lookup.astype(dtype)[ranks]
     starts = np.cumsum(covered)  # atom that starts at an edge, or the last one before it
-    table = _table(
+    table = measured(
         renumbered,
         first=starts[np.searchsorted(edges, low)],
         last=starts[np.searchsorted(edges, high) - 1],
@@ -248,69 +137,6 @@ def _cut(
         engine=engine,
     )
     return MaskSet(renumbered[np.newaxis], table)
-
-
-def _table(
-    ranks: Ranks,
-    *,
-    first: NDArray[Any],
-    last: NDArray[Any],
-    scores: NDArray[Any],
-    engine: str | NDArray[np.str_],
-) -> MaskTable:
-    """The table of one layer (D, H, W), rows sorted so that parents stand before children.
-
-    Intervals that cover the same atoms are the same mask: the first of them stays.
-    """
-    order = np.lexsort((-np.asarray(scores, np.float64), -last.astype(np.int64), first))
-    first, last = first[order].astype(np.int64), last[order].astype(np.int64)
-    new = np.ones(len(order), bool)
-    new[1:] = (first[1:] != first[:-1]) | (last[1:] != last[:-1])
-    order, first, last = order[new], first[new], last[new]
-    atoms = int(last.max(initial=0))
-    counts = np.bincount(ranks.ravel(), minlength=atoms + 1)
-    up_to = np.cumsum(counts[1:])
-    engines = [engine] * len(order) if isinstance(engine, str) else engine[order].tolist()
-    return MaskTable(
-        layer=np.zeros(len(order), np.int16),
-        first=first.astype(np.uint32),
-        last=last.astype(np.uint32),
-        parent=_parents(first, last),
-        voxels=(up_to[last - 1] - up_to[first - 1] + counts[first]).astype(np.int64),
-        box=_boxes(ranks, first, last, atoms),
-        score=np.asarray(scores)[order].astype(np.float32),
-        engine=np.array(engines, np.str_),  # as wide as its longest name, whatever it came from
-    )
-
-
-def _parents(first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Row of the smallest interval around each, -1 for roots; rows sorted parents first."""
-    parents = np.full(len(first), -1, np.int32)
-    around: list[int] = []
-    for row in range(len(first)):
-        while around and last[around[-1]] < last[row]:
-            around.pop()
-        if around:
-            parents[row] = around[-1]
-        around.append(row)
-    return parents
-
-
-def _boxes(
-    ranks: Ranks, first: NDArray[np.int64], last: NDArray[np.int64], atoms: int
-) -> NDArray[np.int32]:
-    """(N, 6) boxes of intervals: hulls of the boxes of their atoms."""
-    large = np.iinfo(np.int32).max
-    low, high = np.full((atoms + 1, 3), large, np.int64), np.zeros((atoms + 1, 3), np.int64)
-    for rank, found in enumerate(ndimage.find_objects(ranks.astype(np.int32), atoms), start=1):
-        if found is not None:
-            low[rank] = [axis.start for axis in found]
-            high[rank] = [axis.stop for axis in found]
-    boxes = np.zeros((len(first), 6), np.int32)
-    for row, (a, b) in enumerate(zip(first, last + 1, strict=True)):
-        boxes[row, 0::2] = low[a:b].min(axis=0)
-        boxes[row, 1::2] = high[a:b].max(axis=0)
-    return boxes
 
 
 def _renumber(ranks: Ranks, table: MaskTable, rows: NDArray[np.int64]) -> MaskSet:
@@ -344,51 +170,3 @@ def _leaf_intervals(
         first[node] = following[node] = following[parent]
         following[parent] += size[node]
     return first, first + size - 1
-
-
-class _Packing:
-    """One layer in the making. Masks come largest first, so a new one is inside or disjoint.
-
-    The map holds, for each voxel, the smallest mask there (its number in order of arrival, from
-    1): a new mask fits if it lies on one number only and the mask of that number contains it.
-    """
-
-    def __init__(self, shape: tuple[int, int, int], numbers: np.dtype[Any]) -> None:
-        self.smallest = np.zeros(shape, numbers)
-        self.parent: list[int] = []  # numbers; 0 is the outside
-        self.voxels: list[int] = []
-        self.scores: list[float] = []
-
-    def take(self, crop: CutMask) -> bool:
-        """Add a mask if it is nested in or disjoint from all; a repeated mask is dropped."""
-        there = self.smallest[crop.box]
-        beneath = there[crop.mask]
-        around = int(beneath[0])
-        if (beneath != around).any():
-            return False
-        if around and self.voxels[around - 1] == crop.voxels:
-            self.scores[around - 1] = max(self.scores[around - 1], crop.score)
-            return True
-        self.parent.append(around)
-        self.voxels.append(crop.voxels)
-        self.scores.append(crop.score)
-        there[crop.mask] = len(self.parent)
-        return True
-
-    def finish(self, engine: str) -> MaskSet:
-        """The layer: each mask is its own remainder (a leaf) and its children."""
-        count = len(self.parent)
-        # leaves 0..count-1 are the remainders; node count + i is mask count - i, so that parents,
-        # which came earlier, have higher indices; the root is the outside
-        node = np.array([2 * count - number for number in range(count + 1)])
-        parents = np.empty(2 * count + 1, np.int64)
-        parents[:count] = node[1:]
-        parents[node[1:]] = node[self.parent]
-        parents[2 * count] = 2 * count
-        return encode_tree(
-            self.smallest,
-            parents=parents,
-            nodes=node[1:],
-            scores=np.array(self.scores),
-            engine=engine,
-        )

@@ -6,7 +6,6 @@ no mask is ever made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mass3d.masks.layers import MaskSet, Ranks
+from mass3d.masks.layers import MaskSet
+from mass3d.masks.table import Ranks
 
 SLAB_VOXELS = 2**20
-COMPARABLE = 5  # cases of a kind that there must be before one can stand out
-FAR = 3.5  # robust standard deviations; Iglewicz and Hoaglin 1993
-LEAST = {"num_masks": 0.1, "coverage": 0.02, "median": 0.1, "largest": 0.1}  # spread that counts
 
 
 @dataclass(frozen=True)
@@ -69,15 +66,13 @@ def best_dice(masks: MaskSet, label: NDArray[np.integer[Any]]) -> dict[int, floa
     total = np.bincount(structures.ravel(), minlength=len(values))
     best = np.zeros(len(values))
     for layer, ranks in enumerate(masks.ranks):
-        rows = np.flatnonzero(masks.table.layer == layer)
+        rows = masks.table.rows_in(layer)
         if not len(rows):
             continue
         key = ranks.astype(np.int64) * len(values) + structures
         length = (int(ranks.max()) + 1) * len(values)
         counts = np.bincount(key.ravel(), minlength=length).reshape(-1, len(values))
-        up_to = np.cumsum(counts, axis=0)
-        first, last = masks.table.first[rows].astype(int), masks.table.last[rows].astype(int)
-        shared = up_to[last] - up_to[first - 1]
+        shared = masks.table.sums(rows, counts)
         dice = 2 * shared / (masks.table.voxels[rows][:, None] + total)
         best = np.maximum(best, dice.max(axis=0))
     return {int(v): float(b) for v, b in zip(values, best, strict=True) if v != 0}
@@ -101,9 +96,9 @@ def agreement(masks: MaskSet, others: MaskSet) -> tuple[float, float]:
         return 0.0, 0.0
     best, best_of_others = np.zeros(len(masks)), np.zeros(len(others))
     for layer, ranks in enumerate(masks.ranks):
-        rows = np.flatnonzero(masks.table.layer == layer)
+        rows = masks.table.rows_in(layer)
         for other, other_ranks in enumerate(others.ranks):
-            columns = np.flatnonzero(others.table.layer == other)
+            columns = others.table.rows_in(other)
             shared = _memberships(masks, rows) @ _pairs(ranks, other_ranks)
             shared = (shared @ _memberships(others, columns).T).toarray()
             sizes = masks.table.voxels[rows][:, None] + others.table.voxels[columns]
@@ -135,53 +130,3 @@ def _memberships(masks: MaskSet, rows: NDArray[np.int64]) -> sparse.csr_array:
     return sparse.csr_array(
         (np.ones(starts[-1], np.int64), columns, starts), shape=(len(rows), ranks)
     )
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """A figure in which a case stands out from others of its kind."""
-
-    figure: str  # a key of `LEAST`
-    value: float
-    usual: float  # median of its kind
-    far: float  # robust standard deviations away
-
-
-def outliers(
-    cases: Mapping[str, Quality], kinds: Mapping[str, str]
-) -> dict[str, tuple[Deviation, ...]]:
-    """Cases that stand out from those of their kind, such as a modality; the farthest first.
-
-    Few masks, low coverage, and a median or largest mask that is much smaller or larger than in
-    others: each more than `FAR` robust standard deviations (1.4826 times the median distance from
-    the median, but at least `LEAST`) from the median. Counts and sizes are compared as logarithms.
-    Kinds of less than `COMPARABLE` cases have no outliers.
-    """
-    found: dict[str, list[Deviation]] = {name: [] for name in cases}
-    for kind in sorted(set(kinds.values())):
-        names = [name for name in cases if kinds[name] == kind]
-        if len(names) >= COMPARABLE:
-            for figure in LEAST:
-                values = np.array([_figure(cases[name], figure) for name in names])
-                for name, deviation in zip(names, _deviations(figure, values), strict=True):
-                    found[name] += [deviation] if deviation.far > FAR else []
-    far = {n: tuple(sorted(d, key=lambda one: -one.far)) for n, d in found.items() if d}
-    return dict(sorted(far.items(), key=lambda item: (-item[1][0].far, item[0])))
-
-
-def _figure(quality: Quality, figure: str) -> float:
-    sizes = dict(zip(("smallest", "median", "largest"), quality.voxels, strict=True))
-    return float(sizes[figure] if figure in sizes else getattr(quality, figure))
-
-
-def _deviations(figure: str, values: NDArray[np.float64]) -> list[Deviation]:
-    """How far each value is from the median of all; 0 on a side where it does not matter."""
-    scaled = values if figure == "coverage" else np.log(np.maximum(values, 0.5))
-    away = scaled - np.median(scaled)
-    spread = max(LEAST[figure], 1.4826 * float(np.median(np.abs(away))))
-    far = np.abs(away) if figure in ("median", "largest") else np.maximum(0, -away)
-    usual = float(np.median(values))
-    return [
-        Deviation(figure, float(value), usual, float(f))
-        for value, f in zip(values, far / spread, strict=True)
-    ]

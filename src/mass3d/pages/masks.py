@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from mass3d.execution.faults import Fault
-from mass3d.inspection.masks import TOGETHER, BestDice, CaseMasks
-from mass3d.masks.quality import COMPARABLE, FAR, Deviation, Quality
+from mass3d.inspection.masks import COMPARABLE, TOGETHER, BestDice, CaseMasks, Deviation
+from mass3d.inspection.outliers import FAR
+from mass3d.masks.quality import Quality
 from mass3d.pages.html import write_page
 from mass3d.pages.mask_pictures import millilitres
 from mass3d.pages.pictures import PALETTE, Colour, Picture

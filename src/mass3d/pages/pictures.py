@@ -206,8 +206,7 @@ def mask_overlays(masks: MaskSet, rows: Sequence[int], plane: Plane) -> list[Ove
     taken = np.zeros_like(sections[0] if sections else (), dtype=bool)
     table = masks.table
     for row in sorted(rows, key=lambda row: -int(table.voxels[row])):
-        section = sections[table.layer[row]]
-        region = (section >= table.first[row]) & (section <= table.last[row])
+        region = table.inside(row, sections[table.layer[row]])
         if (region & taken).sum() <= 0.1 * region.sum() and region.any():
             overlays.append(Overlay(region, _hue(len(overlays)), fill=0.45, line=0.9))
             taken |= region

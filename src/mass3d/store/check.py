@@ -10,17 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mass3d.errors import StoreError
-from mass3d.masks.layers import MaskTable
-from mass3d.store.reader import (
-    Store,
-    StoredCase,
-    read_record,
-    require_content,
-    require_size,
-)
+from mass3d.store.reader import Store, StoredCase
+from mass3d.store.records import read_record, require_content, require_size
 from mass3d.store.schema import CASES, IMAGE, PARTS, RECORD, TABLE, case_folder
 
 HALF = float(np.finfo(np.float16).eps)  # relative error of a stored intensity, at most
@@ -124,7 +117,7 @@ def _mask_faults(case: StoredCase) -> Iterator[StoreError]:
     table, masks = case.table, case.masks()
     if not np.isfinite(table.score).all():
         yield _misfit(case, TABLE, "scores that are not finite", "a number for every mask")
-    crossing = [number for number in np.unique(table.layer) if not _is_laminar(table, number)]
+    crossing = table.crossing_layers()
     if crossing:
         told = ", ".join(map(str, crossing))
         yield _misfit(case, TABLE, f"masks that cross in layer {told}", "nested or disjoint ones")
@@ -145,26 +138,6 @@ def _mask_faults(case: StoredCase) -> Iterator[StoreError]:
                 f"{count} masks of layer {number} whose {what} is not that of the rank maps",
                 "layers and table that fit",
             )
-
-
-def _is_laminar(table: MaskTable, number: int) -> bool:
-    """Whether any two masks of a layer are nested or disjoint, by their intervals."""
-    rows = np.flatnonzero(table.layer == number)
-    order = np.lexsort((-table.last[rows].astype(np.int64), table.first[rows]))
-    around: list[int] = []  # last ranks of the intervals that are still open
-    for first, last in zip(
-        _list(table.first[rows][order]), _list(table.last[rows][order]), strict=True
-    ):
-        while around and around[-1] < first:
-            around.pop()
-        if around and around[-1] < last:
-            return False
-        around.append(last)
-    return True
-
-
-def _list(column: NDArray[np.uint32]) -> list[int]:
-    return [int(value) for value in column]
 
 
 def _size(shape: tuple[int, int, int]) -> str:

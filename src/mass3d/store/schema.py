@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError
 from mass3d.config import Config
 from mass3d.errors import StoreError
 from mass3d.files import VERSION, text_hash
-from mass3d.masks.engines import MaskConfig
+from mass3d.masks.settings import MaskConfig
 from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.preparation import PreparationConfig
 from mass3d.volume.volume import Modality

@@ -7,14 +7,11 @@ system releases when the process dies.
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
-import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import blosc2
 import numpy as np
@@ -22,8 +19,9 @@ from numpy.typing import NDArray
 
 from mass3d.errors import DataError, StoreError
 from mass3d.files import LOCK, file_hash, json_bytes, only_writer, write_json, writing
-from mass3d.masks.layers import MaskSet, MaskTable
-from mass3d.store.reader import read_record, whole_record
+from mass3d.masks.layers import MaskSet
+from mass3d.store.arrays import table_bytes, write_array
+from mass3d.store.records import read_record, whole_record
 from mass3d.store.schema import (
     CASES,
     IMAGE,
@@ -50,10 +48,6 @@ from mass3d.volume.preparation import Prepared
 
 PARTIAL = ".partial-"
 WORK = ".work"  # what an engine has finished of a case; outlives a kill, goes when the case is done
-CHUNK, BLOCK = 64, 32  # voxels per axis: a crop unpacks few blocks, and blocks pack well
-# Chosen by measurement (benchmarks/RESULTS.md): a store is written once and read for days.
-CODEC, LEVEL = blosc2.Codec.LZ4HC, 5
-EPOCH = (1980, 1, 1, 0, 0, 0)  # of files inside the .npz, so that equal tables are equal bytes
 
 
 def as_stored(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -178,7 +172,7 @@ def write_case(
 
     def fill(folder: Path) -> None:
         image = prepared.image.astype(np.float16)
-        _write_array(folder / IMAGE, image, pack=blosc2.Filter.SHUFFLE)
+        write_array(folder / IMAGE, image, pack=blosc2.Filter.SHUFFLE)
 
     return _write_folder(root, record, masks, fill)
 
@@ -232,8 +226,8 @@ def _write_folder(
         partial.mkdir()
         try:
             fill(partial)
-            _write_array(partial / LAYERS, masks.ranks, pack=blosc2.Filter.NOFILTER)  # 3 % smaller
-            (partial / TABLE).write_bytes(_npz(masks.table))
+            write_array(partial / LAYERS, masks.ranks, pack=blosc2.Filter.NOFILTER)  # 3 % smaller
+            (partial / TABLE).write_bytes(table_bytes(masks.table))
             parts = {
                 name: Part(bytes=(partial / name).stat().st_size, sha256=file_hash(partial / name))
                 for name in PARTS
@@ -255,35 +249,6 @@ def _write_folder(
 def _set_aside(folder: Path) -> Path:
     aside = folder.with_name(f"{PARTIAL}{os.getpid()}-old-{folder.name}")
     return folder.rename(aside)
-
-
-def _write_array(path: Path, array: NDArray[Any], *, pack: Any) -> None:
-    """Pack an array and write it.
-
-    One thread only: with more, blocks lie in the file in the order they happened to end. Not
-    written by blosc2 itself, which says nothing useful, or nothing at all, when the disk is full.
-    """
-    extra = (1,) * (array.ndim - 3)
-    chunks = extra + tuple(max(1, min(CHUNK, n)) for n in array.shape[-3:])
-    packed = blosc2.asarray(
-        np.ascontiguousarray(array),
-        contiguous=True,
-        chunks=chunks,
-        blocks=tuple(min(BLOCK, n) for n in chunks),
-        cparams=blosc2.CParams(codec=CODEC, clevel=LEVEL, filters=[pack], nthreads=1),
-    )
-    path.write_bytes(packed.to_cframe())
-
-
-def _npz(table: MaskTable) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, column in table.columns().items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(column), allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{name}.npy", date_time=EPOCH)
-            archive.writestr(entry, content.getvalue(), compress_type=zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
 
 
 def _require_storable(case_id: str, image: NDArray[np.float32]) -> None:

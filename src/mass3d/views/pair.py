@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mass3d.masks.layers import MaskTable
+from mass3d.masks.table import MaskTable
 from mass3d.store.reader import StoredCase
 from mass3d.views.draw import (
     Intensity,

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
-from mass3d.masks.hierarchy.engine import HierarchyConfig, TreeConfig, propose, windowed
+from mass3d.masks.hierarchy.engine import propose, windowed
 from mass3d.masks.hierarchy.merging import merge
 from mass3d.masks.hierarchy.regions import build_graph
-from mass3d.masks.hierarchy.select import SelectionConfig, select_nodes
+from mass3d.masks.hierarchy.select import select_nodes
+from mass3d.masks.hierarchy.settings import HierarchyConfig, SelectionConfig, TreeConfig
 from mass3d.masks.layers import MaskSet
 from mass3d.masks.quality import best_dice
 from mass3d.phantom import draw_phantom
@@ -138,10 +138,3 @@ def test_windows_are_fixed_for_ct_and_relative_for_the_others() -> None:
     np.testing.assert_allclose(windowed(raw, "soft", "ct"), [0, 0, 0.5, 1, 1])
     np.testing.assert_allclose(windowed(raw, "full", "mr"), (raw + 2000) / 5000)
     np.testing.assert_allclose(windowed(raw, "root", "pet"), np.sqrt((raw + 2000) / 5000))
-
-
-def test_a_window_of_another_modality_is_refused() -> None:
-    tree = {"window": "bone", "sigma_vox": 0.5, "merging": "edge"}
-    assert HierarchyConfig.model_validate({"ct": [tree]}).ct[0].window == "bone"
-    with pytest.raises(ValidationError, match="bone is no window of it; there are full, root"):
-        HierarchyConfig.model_validate({"mr": [tree]})

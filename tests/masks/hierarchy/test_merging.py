@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mass3d.masks.hierarchy.merging import Merging, merge
+from mass3d.masks.hierarchy.merging import merge
 from mass3d.masks.hierarchy.regions import Graph
+from mass3d.masks.hierarchy.settings import Merging
 
 MERGINGS: tuple[Merging, ...] = ("edge", "contrast", "balanced", "volume", "area", "dynamics")
 

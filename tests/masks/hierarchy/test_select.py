@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mass3d.masks.hierarchy.select import SelectionConfig, select_nodes
+from mass3d.masks.hierarchy.select import select_nodes
+from mass3d.masks.hierarchy.settings import SelectionConfig
 
 # A balanced tree over eight leaves of 100 voxels: pairs 8..11, quads 12 and 13, root 14.
 PARENTS = np.array([8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 14])

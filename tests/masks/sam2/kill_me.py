@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mass3d.masks.sam2 import propose
+from mass3d.masks.sam2.engine import propose
 from sam2_models import MEAN, STD, quick
 
 checkpoint, scan, work = map(Path, sys.argv[1:])

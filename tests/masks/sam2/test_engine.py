@@ -17,8 +17,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mass3d.masks.layers import MaskSet, encode
-from mass3d.masks.sam2 import propose
+from mass3d.masks.layers import MaskSet
+from mass3d.masks.packing import encode
+from mass3d.masks.sam2.engine import propose
 from mass3d.masks.sam2.settings import Sam2Config
 from oracles import masks as oracle
 from sam2_models import MEAN, STD, quick

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mass3d.masks.layers import CutMask
+from mass3d.masks.packing import CutMask
 from mass3d.masks.sam2 import propagate as module
 from mass3d.masks.sam2.automatic import SliceMask, as_array, enlarged, mask_boxes
 from mass3d.masks.sam2.network import Network, load

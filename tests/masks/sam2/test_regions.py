@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mass3d.masks.layers import CutMask
+from mass3d.masks.packing import CutMask
 from mass3d.masks.sam2.regions import distinct, iou, part_at_seed, without_small_parts
 from oracles import sam2 as oracle
 

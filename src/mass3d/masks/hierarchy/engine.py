@@ -10,101 +10,31 @@ Watershed hierarchies: Cousty et al. 2018; library: Higra, Perret et al. 2019.
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any, Final, Literal
+from typing import Any
 
 import higra as hg
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationInfo, field_validator
 
-from mass3d.config import Config
-from mass3d.masks.hierarchy.merging import Merging, merge
+from mass3d.masks.hierarchy.merging import merge
 from mass3d.masks.hierarchy.regions import Graph, build_graph, region_sums, relabel
-from mass3d.masks.hierarchy.select import SelectionConfig, select_nodes
+from mass3d.masks.hierarchy.select import select_nodes
+from mass3d.masks.hierarchy.settings import (
+    WINDOWS,
+    WINDOWS_HU,
+    HierarchyConfig,
+    Merging,
+    SelectionConfig,
+    WindowName,
+)
 from mass3d.masks.layers import MaskSet, concatenate, empty, encode_tree
 from mass3d.volume.body import body_mask, fill_axial
 from mass3d.volume.volume import Modality
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
-WindowName = Literal["soft", "narrow", "wide", "bone", "full", "root", "low", "high"]
 
-# CT windows in HU.
-WINDOWS_HU: Final[dict[WindowName, tuple[float, float]]] = {
-    "soft": (-160.0, 240.0),
-    "narrow": (-40.0, 160.0),
-    "wide": (-991.0, 500.0),
-    "bone": (50.0, 500.0),
-}
-# MR and PET windows, as fractions of the scan's own clipped range.
-WINDOWS: Final[dict[WindowName, tuple[float, float]]] = {
-    "full": (0.0, 1.0),
-    "root": (0.0, 1.0),  # and the square root of it: dark tissues apart, whatever a coil's shading
-    "low": (0.0, 0.5),
-    "high": (0.4, 1.0),
-}
 ENGINE = "hierarchy"
-
-
-class TreeConfig(Config):
-    """One tree, which becomes one layer."""
-
-    window: WindowName
-    """Intensities that matter; those outside are clipped to its ends. For CT soft, narrow, wide or
-    bone; for MR and PET full, root (its square root), low or high."""
-    sigma_vox: float = Field(ge=0.3)
-    """Smoothing of the gradient that the regions are cut from; less than 0.3 is no smoothing."""
-    merging: Merging
-    """Which neighbours merge first: those with a weak border (edge), with a weak border and alike
-    in intensity (contrast), the same with small regions before large ones (balanced); or the
-    watershed hierarchy whose basins go by volume, area or dynamics."""
-
-
-def _trees(*rows: tuple[WindowName, float, Merging]) -> tuple[TreeConfig, ...]:
-    return tuple(TreeConfig(window=w, sigma_vox=s, merging=m) for w, s, m in rows)
-
-
-class HierarchyConfig(Config):
-    """Settings of the `hierarchy` engine."""
-
-    ct: tuple[TreeConfig, ...] = _trees(
-        ("soft", 0.5, "edge"),
-        ("soft", 0.5, "contrast"),
-        ("soft", 0.5, "volume"),
-        ("narrow", 0.5, "balanced"),
-        ("narrow", 1.0, "edge"),
-        ("bone", 1.0, "balanced"),
-    )
-    """Trees of a CT."""
-    mr: tuple[TreeConfig, ...] = _trees(
-        ("full", 1.0, "contrast"),
-        ("full", 1.0, "volume"),
-        ("full", 0.5, "volume"),
-        ("low", 0.5, "contrast"),
-        ("high", 0.5, "contrast"),
-        ("root", 0.3, "edge"),
-    )
-    """Trees of an MR."""
-    pet: tuple[TreeConfig, ...] = _trees(
-        ("root", 0.5, "balanced"),
-        ("low", 1.0, "volume"),
-        ("high", 1.0, "volume"),
-        ("full", 0.5, "contrast"),
-    )
-    """Trees of a PET."""
-    selection: SelectionConfig = SelectionConfig()
-    """Which nodes of a tree become masks."""
-
-    @field_validator("ct", "mr", "pet")
-    @classmethod
-    def _windows_of_the_modality(
-        cls, trees: tuple[TreeConfig, ...], info: ValidationInfo
-    ) -> tuple[TreeConfig, ...]:
-        known = WINDOWS_HU if info.field_name == "ct" else WINDOWS
-        strange = [tree.window for tree in trees if tree.window not in known]
-        if strange:
-            raise ValueError(f"{strange[0]} is no window of it; there are {', '.join(known)}")
-        return trees
 
 
 def propose(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import higra as hg
 import numpy as np
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mass3d.masks.hierarchy.regions import Graph, Pairs
+from mass3d.masks.hierarchy.settings import Merging
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
-Merging = Literal["edge", "contrast", "balanced", "volume", "area", "dynamics"]
 
 STEP = 0.3  # of the nearest neighbours are merged per round before edges are averaged anew
 

@@ -6,29 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from mass3d.config import Config
+from mass3d.masks.hierarchy.settings import SelectionConfig
 
 Integers = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
-
-
-class SelectionConfig(Config):
-    """What makes a proposal worth learning from."""
-
-    min_mm3: float = Field(default=30.0, ge=0)
-    """Smallest mask."""
-    min_vox: int = Field(default=20, ge=1)
-    """Smallest mask in voxels of the store."""
-    max_share: float = Field(default=0.5, gt=0, le=1)
-    """Largest mask, as a share of the scan."""
-    min_in_body: float = Field(default=0.5, ge=0, le=1)
-    """Least share of a mask that lies in the body."""
-    min_growth: float = Field(default=1.1, ge=1)
-    """A mask and the next larger one around it differ in size by at least this factor."""
-    max_masks: int = Field(default=2000, ge=1)
-    """Most masks of one layer."""
 
 
 def select_nodes(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mass3d.masks.layers import CutMask
+from mass3d.masks.packing import CutMask
 from mass3d.masks.sam2.crops import Crop, crops_of, cut_off, point_grid, suppress
 from mass3d.masks.sam2.network import Decoded, Network
 from mass3d.masks.sam2.regions import without_small_parts

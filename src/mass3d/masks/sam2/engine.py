@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.files import text_hash
-from mass3d.masks.layers import CutMask, MaskSet, pack
+from mass3d.masks.layers import MaskSet
+from mass3d.masks.packing import CutMask, pack
 from mass3d.masks.sam2.regions import distinct
 from mass3d.masks.sam2.settings import Axis, Sam2Config
 from mass3d.masks.sam2.slice_files import Work

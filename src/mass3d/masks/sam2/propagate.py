@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mass3d.masks.layers import CutMask
+from mass3d.masks.packing import CutMask
 from mass3d.masks.sam2.automatic import as_array, enlarged, mask_boxes
 from mass3d.masks.sam2.network import Network
 from mass3d.masks.sam2.regions import part_at_seed

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mass3d.masks.layers import CutMask
+from mass3d.masks.packing import CutMask
 from mass3d.volume.box import Box, box_shape, intersection, relative_to
 
 Mask = NDArray[np.bool_]

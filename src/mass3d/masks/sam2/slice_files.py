@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mass3d.files import whole_file
-from mass3d.masks.layers import CutMask
+from mass3d.masks.packing import CutMask
 from mass3d.volume.box import box_at, box_shape
 
 
