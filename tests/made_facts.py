@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from mass3d.inspection.case import BINS, PERCENTILES, CaseFacts, Histogram, Intensities, Looked
+from mass3d.inspection.case import BINS, PERCENTILES, CaseFacts, Histogram, Inspection, Intensities
 from mass3d.inspection.label import LabelFacts
 
 USUAL = {"ct": (-1000.0, 1500.0), "mr": (0.0, 900.0), "pet": (0.0, 12.5)}
@@ -37,7 +37,7 @@ def facts(modality: Any = "ct", **changes: Any) -> CaseFacts:
         modality=modality,
         modality_from="name",
         intensity=values(*USUAL[modality], whole=modality != "pet"),
-        mended=(),
+        repairs=(),
         sha256=f"{modality}{sorted(changes.items())}",
         label_files=int(changes.get("label") is not None),
         label=None,
@@ -48,9 +48,9 @@ def facts(modality: Any = "ct", **changes: Any) -> CaseFacts:
 def label(**ml: float) -> LabelFacts:
     """A label with so many millilitres of each structure, in voxels of 1 mm^3."""
     voxels = {name: round(1000 * volume) for name, volume in ml.items()}
-    return LabelFacts(voxels=voxels, ml=ml, overlap_vox=0, ignored_vox=0, mended=())
+    return LabelFacts(voxels=voxels, ml=ml, overlap_vox=0, ignored_vox=0, repairs=())
 
 
-def looked(case: CaseFacts, *, picture: str | None = None, faults: tuple[str, ...] = ()) -> Looked:
+def inspection(case: CaseFacts, *, faults: tuple[str, ...] = ()) -> Inspection:
     """A case with a flat histogram."""
-    return Looked(case, Histogram(0.0, 1.0, (3,) * BINS), picture, faults)
+    return Inspection(case, Histogram(0.0, 1.0, (3,) * BINS), faults)

@@ -55,7 +55,7 @@ def test_every_scan_is_described_and_every_fault_told(scans: Path, tmp_path: Pat
     assert [fault.where for fault in report.faults] == ["c"]
     assert list(report.cases) == ["a_ct", "b_mr"]
     assert report.cases["a_ct"].modality == "ct"
-    assert "NaN" in report.cases["b_mr"].mended[0]
+    assert "NaN" in report.cases["b_mr"].repairs[0]
     assert report.spacing_mm == 2.0
     written = read_json(tmp_path / "out" / "inspect.json")
     assert written["cases"]["a_ct"]["shape"] == [8, 10, 9]
@@ -132,13 +132,13 @@ def test_every_planted_fault_is_told_once_under_its_case(output: Path) -> None:
 
 
 def test_every_planted_oddity_is_told_with_its_cases(output: Path) -> None:
-    found = read_json(output / "inspect.json")["remarks"]
-    remarks = {remark["message"]: remark["cases"] for remark in found}
-    assert remarks["the same voxels as another scan"] == {
+    found = read_json(output / "inspect.json")["warnings"]
+    warnings = {warning["message"]: warning["cases"] for warning in found}
+    assert warnings["the same voxels as another scan"] == {
         "ct_000": "copy, with another label",
         "leak": "ct_002",
     }
-    assert "liver" in remarks["lacks structures"]["ct_002"]
+    assert "liver" in warnings["lacks structures"]["ct_002"]
 
 
 def test_labels_are_counted_by_the_names_of_the_dataset(output: Path) -> None:
@@ -196,10 +196,10 @@ def shown(report: InspectReport, **console: Any) -> list[str]:
     return screen.export_text().splitlines()
 
 
-def test_people_see_a_table_a_summary_the_faults_and_the_remarks(scans: Path) -> None:
+def test_people_see_a_table_a_summary_the_faults_and_the_warnings(scans: Path) -> None:
     text = "\n".join(shown(inspect(scans), width=140))
     assert "8 x 10 x 9" in text
-    assert "Read 2 scans (1 ct, 1 mr), 0 with a label; 1 fault, 1 remark." in text
+    assert "Read 2 scans (1 ct, 1 mr), 0 with a label; 1 fault, 1 warning." in text
     assert "  c: " in text
     assert "Mended 1 scans (b_mr: replaced 1 NaN" in text
 

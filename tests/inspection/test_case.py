@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from made_facts import values
 from mass3d.errors import DataError
@@ -17,10 +14,10 @@ from mass3d.inspection.case import (
     BINS,
     HU_RANGE,
     SAMPLED,
-    Look,
-    Looked,
+    Inspection,
+    InspectionJob,
     histogram,
-    look_at,
+    measure_case,
     orientation,
     sampled,
     split_of,
@@ -46,15 +43,15 @@ def written(path: Path, image: NDArray[Any], source: SourceGrid | None = None) -
     return CaseFile("a", path)
 
 
-def look(case: CaseFile, **changes: Any) -> Looked:
-    job = Look(case=case, file="a.nii.gz", modality="auto", names=None, picture=False)
-    return look_at(replace(job, **changes))
+def inspect(case: CaseFile, **changes: Any) -> Inspection:
+    job = InspectionJob(case=case, file="a.nii.gz", modality="auto", names=None)
+    return measure_case(replace(job, **changes)).inspection
 
 
 def test_a_scan_is_described_by_its_grid_and_its_values(tmp_path: Path) -> None:
     image = body()
     image[0, 0, 0], image[-1, -1, -1] = 700, -1024
-    facts = look(written(tmp_path / "imagesTr" / "a.nii.gz", image)).facts
+    facts = inspect(written(tmp_path / "imagesTr" / "a.nii.gz", image)).facts
     assert (facts.file, facts.split) == ("a.nii.gz", "training")
     assert (facts.shape, facts.spacing_mm) == ((12, 16, 20), EDGES)
     assert facts.extent_mm == (24.0, 16.0, 10.0)
@@ -70,7 +67,7 @@ def test_a_scan_is_described_by_its_grid_and_its_values(tmp_path: Path) -> None:
 
 
 def test_the_modality_can_be_set(tmp_path: Path) -> None:
-    facts = look(written(tmp_path / "a_ct.nii.gz", body()), modality="pet").facts
+    facts = inspect(written(tmp_path / "a_ct.nii.gz", body()), modality="pet").facts
     assert (facts.modality, facts.modality_from) == ("pet", "setting")
 
 
@@ -80,20 +77,24 @@ def test_one_scan_has_one_hash_whatever_its_format_order_and_name(tmp_path: Path
     source = SourceGrid.nearest((16, 12, 20), turned)
     plain = written(tmp_path / "a.nii.gz", image)
     other = written(tmp_path / "b.nii", image, source)
-    assert look(plain).facts.sha256 == look(other).facts.sha256
+    assert inspect(plain).facts.sha256 == inspect(other).facts.sha256
     image[5, 5, 5] += 1
-    assert look(written(tmp_path / "c.nii.gz", image)).facts.sha256 != look(plain).facts.sha256
+    assert (
+        inspect(written(tmp_path / "c.nii.gz", image)).facts.sha256 != inspect(plain).facts.sha256
+    )
 
 
 def test_values_are_told_as_the_shortest_number_that_they_are(tmp_path: Path) -> None:
-    found = look(written(tmp_path / "a_mr.nii.gz", np.where(body() > 0, 0.4, 0.1))).facts.intensity
+    found = inspect(
+        written(tmp_path / "a_mr.nii.gz", np.where(body() > 0, 0.4, 0.1))
+    ).facts.intensity
     assert (found.lowest, found.highest, found.whole, found.levels) == (0.1, 0.4, False, 2)
 
 
 def test_a_scan_that_cannot_be_read_raises(tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"a\.nii\.gz"):
-        look(CaseFile("a", tmp_path / "a.nii.gz"))
+        inspect(CaseFile("a", tmp_path / "a.nii.gz"))
 
 
 # --- the label ----------------------------------------------------------------------------------
@@ -105,7 +106,7 @@ def test_a_label_that_cannot_be_used_is_a_fault_and_its_scan_is_still_described(
     case = written(tmp_path / "a.nii.gz", body())
     other = np.ones((12, 16, 19), np.uint8)
     write_label(tmp_path / "l.nii.gz", other, Volume.from_array(other, spacing_mm=EDGES).source)
-    found = look(replace(case, label=LabelFiles((tmp_path / "l.nii.gz",))))
+    found = inspect(replace(case, label=LabelFiles((tmp_path / "l.nii.gz",))))
     assert found.facts.shape == (12, 16, 20)
     assert found.facts.label is None
     (fault,) = found.faults
@@ -155,24 +156,7 @@ def test_the_box_of_the_body_leaves_out_the_air_and_specks_in_it() -> None:
     assert np.abs(np.subtract(middle, (80, 50, 40))).max() <= max(sample.steps)
 
 
-# --- pictures and names -------------------------------------------------------------------------
-
-
-def test_a_picture_is_three_views_with_the_label_in_colour(tmp_path: Path) -> None:
-    case = written(tmp_path / "a.nii.gz", body())
-    inside = np.zeros((12, 16, 20), np.uint8)
-    inside[2:5, 2:6, 3:12] = 1
-    write_label(tmp_path / "l.nii.gz", inside, Volume.from_array(inside, spacing_mm=EDGES).source)
-    for label, coloured in ((None, False), (LabelFiles((tmp_path / "l.nii.gz",)), True)):
-        picture = look(replace(case, label=label), picture=True).picture
-        assert picture is not None
-        kind, text = picture.split(",")
-        assert kind == "data:image/jpeg;base64"
-        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(text))), int)
-        assert pixels.shape == (160, 480, 3)
-        for view in np.split(pixels, 3, axis=1):
-            assert (np.ptp(view, axis=2).max() > 60) == coloured
-    assert look(case).picture is None
+# --- names -------------------------------------------------------------------------------------
 
 
 def test_orientation_names_the_side_each_file_axis_grows_to() -> None:

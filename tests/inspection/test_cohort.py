@@ -26,7 +26,7 @@ def test_a_modality_is_told_by_the_lowest_median_and_highest_of_its_scans() -> N
     assert (ct.lowest, ct.highest) == (-1024, 3000)
     assert ct.percentiles["50"] == 250
     assert list(ct.orientation.items()) == [("RAS", 2), ("LPS", 1)]
-    assert ct.told_by == {"name": 2, "tags": 1}
+    assert ct.modality_from == {"name": 2, "tags": 1}
 
 
 def test_a_structure_is_told_by_the_labels_that_name_it_and_the_cases_that_hold_it() -> None:

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mass3d.errors import DataError
-from mass3d.inspection.label import Names, SeenLabel, count_values, see_label
+from mass3d.inspection.label import CountedLabel, Names, count_label, count_values
 from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.write import write_label
 from mass3d.volume.volume import Volume
@@ -26,9 +26,9 @@ def labelled(values: dict[int, int]) -> NDArray[np.uint16]:
     return flat.reshape(SCAN.voxels.shape)
 
 
-def see(path: Path, values: dict[int, int], names: dict[str, int] | None) -> SeenLabel:
+def see(path: Path, values: dict[int, int], names: dict[str, int] | None) -> CountedLabel:
     write_label(path, labelled(values), SCAN.source)
-    return see_label(LabelFiles((path,)), Names(names) if names else None, SCAN)
+    return count_label(LabelFiles((path,)), Names(names) if names else None, SCAN)
 
 
 def test_voxels_and_volumes_are_counted_by_name(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_values_that_the_table_does_not_name_are_a_fault_and_still_counted(tmp_p
 def test_voxels_that_nobody_has_annotated_are_no_structure_and_no_fault(tmp_path: Path) -> None:
     write_label(tmp_path / "a.nii.gz", labelled({1: 7, 2: 30}), SCAN.source)
     names = Names({"liver": 1}, ignored=2)
-    seen = see_label(LabelFiles((tmp_path / "a.nii.gz",)), names, SCAN)
+    seen = count_label(LabelFiles((tmp_path / "a.nii.gz",)), names, SCAN)
     assert not seen.faults
     assert (seen.facts.voxels, seen.facts.ignored_vox) == ({"liver": 7}, 30)
 
@@ -67,7 +67,7 @@ def test_a_label_on_another_grid_is_refused_with_both_grids(tmp_path: Path) -> N
     other = Volume.from_array(np.ones((6, 8, 9), np.uint16), spacing_mm=(2.0, 1.0, 0.5))
     write_label(tmp_path / "a.nii.gz", other.voxels, other.source)
     with pytest.raises(DataError, match=r"6 x 8 x 9 voxels.*6 x 8 x 10 voxels"):
-        see_label(LabelFiles((tmp_path / "a.nii.gz",)), None, SCAN)
+        count_label(LabelFiles((tmp_path / "a.nii.gz",)), None, SCAN)
 
 
 def test_every_mask_of_a_folder_is_read_and_what_overlaps_or_fails_is_told(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_every_mask_of_a_folder_is_read_and_what_overlaps_or_fails_is_told(tmp_p
         write_label(tmp_path / f"{name}.nii.gz", labelled(values), SCAN.source)
     (tmp_path / "broken.nii.gz").write_bytes(b"nothing")
     names = (*masks, "broken")
-    seen = see_label(
+    seen = count_label(
         LabelFiles(tuple(tmp_path / f"{name}.nii.gz" for name in names), names=names), None, SCAN
     )
     assert seen.facts.voxels == {"liver": 30, "cyst": 10, "empty": 0}

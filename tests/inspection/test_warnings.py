@@ -7,11 +7,11 @@ import pytest
 
 from made_facts import facts, label, values
 from mass3d.inspection.case import CaseFacts
-from mass3d.inspection.warnings import ENOUGH, far_from_others, find_leaks, find_remarks
+from mass3d.inspection.warnings import ENOUGH, far_from_others, find_leaks, find_warnings
 
 
 def messages(**cases: CaseFacts) -> dict[str, dict[str, str]]:
-    return {remark.message: remark.cases for remark in find_remarks(cases)}
+    return {warning.message: warning.cases for warning in find_warnings(cases)}
 
 
 @pytest.mark.parametrize("modality", ["ct", "mr", "pet"])
@@ -61,11 +61,11 @@ def test_odd_grids_and_labels_are_told_with_their_figures(
     assert cases == {"a": figures}
 
 
-def test_cases_that_are_odd_in_one_way_share_a_remark_and_rare_ones_come_first() -> None:
+def test_cases_that_are_odd_in_one_way_share_a_warning_and_rare_ones_come_first() -> None:
     odd = facts(intensity=values(-150, 250))
     small = facts(shape=(5, 50, 60))
-    found = find_remarks({"a": odd, "b": small, "c": facts(intensity=values(-100, 99))})
-    assert [sorted(remark.cases) for remark in found] == [["b"], ["a", "c"]]
+    found = find_warnings({"a": odd, "b": small, "c": facts(intensity=values(-100, 99))})
+    assert [sorted(warning.cases) for warning in found] == [["b"], ["a", "c"]]
     assert found[1].cases == {"a": "-150 to 250", "c": "-100 to 99"}
 
 

@@ -12,10 +12,10 @@ from mass3d.pages.demo import (
     ReportContent,
     ShownCase,
     curve_line,
-    honest_notes,
     overview_rows,
     render_overview,
     render_page,
+    weaknesses,
     write_report,
 )
 from mass3d.pages.pictures import Picture, draw, structure_colours
@@ -105,7 +105,7 @@ def test_a_curve_spans_its_box_and_skips_what_is_not_a_number() -> None:
 def test_the_notes_name_weak_structures_unclear_gains_and_few_cases(
     content: ReportContent,
 ) -> None:
-    notes = " ".join(honest_notes(content.structures, content.overall, cases=3))
+    notes = " ".join(weaknesses(content.structures, content.overall, cases=3))
     assert "<cyst> (0.40)" in notes
     assert "liver (" not in notes
     assert "3 test cases" in notes

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 import pages
-from made_facts import facts, label, looked
+from made_facts import facts, inspection, label
 from mass3d.execution.faults import Fault
-from mass3d.inspection.case import Looked
+from mass3d.inspection.case import Inspection
 from mass3d.inspection.cohort import modality_facts, structure_facts
-from mass3d.inspection.warnings import Remark
+from mass3d.inspection.warnings import CaseWarning
 from mass3d.io.left_out import LeftOut
 from mass3d.pages import inspect as inspect_page
 from mass3d.pages.inspect import curve, write_inspect_page
@@ -18,12 +18,13 @@ from mass3d.pages.inspect import curve, write_inspect_page
 PICTURE = "data:image/jpeg;base64,AAAA"
 
 
-def page(folder: Path, cases: dict[str, Looked], **changes: Any) -> str:
+def page(folder: Path, cases: dict[str, Inspection], **changes: Any) -> str:
     found = {name: one.facts for name, one in cases.items()}
     content: dict[str, Any] = {
         "summary": "Read some scans.",
         "faults": (),
-        "remarks": (),
+        "warnings": (),
+        "pictures": dict.fromkeys(cases, PICTURE),
         "modalities": modality_facts(found),
         "structures": structure_facts(found),
         "left_out": (),
@@ -33,22 +34,22 @@ def page(folder: Path, cases: dict[str, Looked], **changes: Any) -> str:
 
 
 @pytest.fixture
-def cases() -> dict[str, Looked]:
+def cases() -> dict[str, Inspection]:
     return {
-        "a": looked(facts(label=label(liver=1500.0, cyst=0.0)), picture=PICTURE),
-        "<b>": looked(facts("mr", mended=("took the sform",)), picture=PICTURE),
-        "c": looked(facts("pet"), picture=PICTURE),
+        "a": inspection(facts(label=label(liver=1500.0, cyst=0.0))),
+        "<b>": inspection(facts("mr", repairs=("took the sform",))),
+        "c": inspection(facts("pet")),
     }
 
 
-def test_faults_come_first_then_remarks_and_both_lead_to_the_case(
-    tmp_path: Path, cases: dict[str, Looked]
+def test_faults_come_first_then_warnings_and_both_lead_to_the_case(
+    tmp_path: Path, cases: dict[str, Inspection]
 ) -> None:
     text = page(
         tmp_path,
         cases,
         faults=(Fault("c", "its label lies elsewhere"), Fault("gone", "cannot be read")),
-        remarks=(Remark("an odd size", {"<b>": "5 mm", "a": ""}),),
+        warnings=(CaseWarning("an odd size", {"<b>": "5 mm", "a": ""}),),
         left_out=(LeftOut(Path("notes.txt"), "no image", 3),),
     )
     pages.require_whole(text)
@@ -63,19 +64,21 @@ def test_faults_come_first_then_remarks_and_both_lead_to_the_case(
     assert "3 scans,\n    2 faults." in text
 
 
-def test_names_from_files_cannot_break_the_page(tmp_path: Path, cases: dict[str, Looked]) -> None:
+def test_names_from_files_cannot_break_the_page(
+    tmp_path: Path, cases: dict[str, Inspection]
+) -> None:
     text = page(tmp_path, cases)
     assert "<b>:" not in text
     assert "&lt;b&gt;" in text
 
 
-def test_the_table_says_what_was_found(tmp_path: Path, cases: dict[str, Looked]) -> None:
+def test_the_table_says_what_was_found(tmp_path: Path, cases: dict[str, Inspection]) -> None:
     text = page(tmp_path, cases)
     for words in (
         "40 × 50 × 60",
         "3 × 2 × 2",
         "liver&nbsp;1500",
-        "mended: took the sform",
+        "repaired: took the sform",
         "-1000",
     ):
         assert words in text
@@ -90,12 +93,13 @@ def test_a_page_about_nothing_that_can_be_read_is_still_whole(tmp_path: Path) ->
     assert "No scan could be read." in text
 
 
-def test_of_many_cases_the_odd_ones_are_pictured_first(
+def test_of_many_cases_those_with_faults_are_pictured_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspect_page, "PICTURES", 2)
-    many = {name: looked(facts(), picture=f"data:image/jpeg;base64,{name}") for name in "ABCDE"}
-    text = page(tmp_path, many, faults=(Fault("D", "broken"),))
+    monkeypatch.setattr(inspect_page, "MAX_PICTURES", 2)
+    many = {name: inspection(facts()) for name in "ABCDE"}
+    drawn = {name: f"data:image/jpeg;base64,{name}" for name in many}
+    text = page(tmp_path, many, pictures=drawn, faults=(Fault("D", "broken"),))
     assert [name for name in "ABCDE" if f"base64,{name}" in text] == ["A", "D"]
     assert "Pictures of 2 of them" in text
 

@@ -136,7 +136,7 @@ def test_a_failed_write_leaves_nothing_behind(
     def full_disk(*_: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mass3d.store.writer._npz", full_disk)
+    monkeypatch.setattr("mass3d.store.writer.table_bytes", full_disk)
     with open_for_writing(tmp_path), pytest.raises(OutputError, match=r"no space .* Make space"):
         write_case(tmp_path, "a", prepared, masks, source=SOURCE, settings=settings)
     assert list((tmp_path / "cases").iterdir()) == []

@@ -22,8 +22,8 @@ from mass3d.io.datasets.cohort import CaseFile, find_cases
 from mass3d.io.datasets.dataset_json import read_structures
 from mass3d.io.names import case_id_of
 from mass3d.io.read import read_label
-from mass3d.pages import demo_content as findings
-from mass3d.pages.demo import ReportContent, honest_notes, write_report
+from mass3d.pages import demo_content as content
+from mass3d.pages.demo import ReportContent, weaknesses, write_report
 from mass3d.pages.demo_content import CaseDice, LabelledCase
 from mass3d.pages.pictures import structure_colours
 from mass3d.phantom import write_phantom_cohort
@@ -98,9 +98,9 @@ def run(config: DemoConfig) -> DemoReport:
     pretrain.save_untrained(out / "untrained", like=out / "run")
     untrained, _ = _one_shot(config, cohort, run="untrained", tell=tell)
     tell.stage("Report", "What was learned from, what was shown, what was found, how well.")
-    content = _content(config, cohort, inspected, pretrained=pretrained, untrained=untrained)
-    page = write_report(content, out)
-    overall = content.overall
+    found = _content(config, cohort, inspected, pretrained=pretrained, untrained=untrained)
+    page = write_report(found, out)
+    overall = found.overall
     report = DemoReport(
         page,
         overall.pretrained.mean.mean,
@@ -294,15 +294,15 @@ def _content(
     out = config.output
     colours = structure_colours(dict(cohort.structures))
     named = {name: colours[value] for name, value in cohort.structures.items()}
-    overall, structures = findings.structure_scores(pretrained, untrained, named, seed=config.seed)
+    overall, structures = content.structure_scores(pretrained, untrained, named, seed=config.seed)
     predictions = (
         ("Found, pretrained", out / "segmented-run", pretrained),
         ("Found, untrained", out / "segmented-untrained", untrained),
     )
     by_id = {case.case_id: case for case in cohort.test}
     store = Store.open(out / "store")
-    notes = honest_notes(structures, overall, cases=len(cohort.test))
-    kinds = findings.modality_note(cohort.reference, cohort.test, pretrained)
+    notes = weaknesses(structures, overall, cases=len(cohort.test))
+    kinds = content.modality_note(cohort.reference, cohort.test, pretrained)
     if kinds:
         notes.append(kinds)
     if config.data is None:
@@ -313,19 +313,19 @@ def _content(
         steps=config.steps,
         overall=overall,
         structures=structures,
-        cohort=findings.cohort_table(inspected, store),
-        proposals=findings.proposal_rows(store),
+        cohort=content.cohort_table(inspected.cases, store, unreadable=len(inspected.faults)),
+        proposals=content.proposal_rows(store),
         proposals_note=PROPOSALS_NOTE,
-        curve=findings.curve_rows(out / "run" / METRICS),
-        reference=findings.reference_pictures(cohort.reference, cohort.structures),
+        curve=content.curve_rows(out / "run" / METRICS),
+        reference=content.reference_pictures(cohort.reference, cohort.structures),
         cases=tuple(
-            findings.shown_case(
+            content.shown_case(
                 by_id[case_id],
                 role=role,
                 predictions=predictions,
                 structures=cohort.structures,
             )
-            for role, case_id in findings.best_median_worst(findings.case_means(pretrained))
+            for role, case_id in content.best_median_worst(content.case_means(pretrained))
         ),
         notes=tuple(notes),
         commands=COMMANDS,

@@ -28,7 +28,7 @@ from mass3d.execution.summary import (
     write_provenance,
 )
 from mass3d.files import write_json
-from mass3d.inspection.case import CaseFacts, Look, Looked, look_at
+from mass3d.inspection.case import CaseFacts, Inspection, InspectionJob, measure_case
 from mass3d.inspection.cohort import (
     ModalityFacts,
     StructureFacts,
@@ -36,20 +36,22 @@ from mass3d.inspection.cohort import (
     structure_facts,
 )
 from mass3d.inspection.label import Names
-from mass3d.inspection.warnings import Remark, find_leaks, find_remarks
+from mass3d.inspection.warnings import CaseWarning, find_leaks, find_warnings
 from mass3d.io.datasets.cohort import PAIRED, CaseFile, find_cohort
 from mass3d.io.datasets.dataset_json import read_dataset_json, read_ignored
 from mass3d.io.left_out import LeftOut
 from mass3d.pages.inspect import write_inspect_page
+from mass3d.pages.pictures import jpeg_uri
+from mass3d.pages.scan_pictures import scan_picture
 from mass3d.volume.geometry import Grid
 from mass3d.volume.spacing import automatic_spacing_mm
 from mass3d.volume.volume import Modality
 
 SHOWN = 200  # rows of the table on the screen; inspect.json and the page have all
 WIDEST = 1000  # letters of a line in a file
-NAMED = 4  # cases of a remark that are named on the screen
+NAMED = 4  # cases of a warning that are named on the screen
 FILE_VOXELS = 5e5  # what a file costs beside its voxels, in voxels
-POOL_VOXELS = 1e9  # fewer are looked at here before other processes would have started
+POOL_VOXELS = 1e9  # fewer are measured here before other processes would have started
 
 
 class InspectConfig(Config):
@@ -73,7 +75,7 @@ class InspectReport(Report):
     modalities: dict[Modality, ModalityFacts]
     structures: tuple[StructureFacts, ...]
     spacing_mm: float  # that `prepare` would choose
-    remarks: tuple[Remark, ...] = ()  # what is odd, but no fault
+    warnings: tuple[CaseWarning, ...] = ()  # what is odd, but no fault
     left_out: tuple[LeftOut, ...] = ()  # files that are part of no scan, and why
     faults: tuple[Fault, ...] = ()
 
@@ -82,16 +84,16 @@ class InspectReport(Report):
         kinds = Counter(facts.modality for facts in self.cases.values())
         told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         labels = sum(facts.label is not None for facts in self.cases.values())
-        mended = {name: facts.mended for name, facts in self.cases.items()}
+        repairs = {name: facts.repairs for name, facts in self.cases.items()}
         return (
             f"Read {counted(len(self.cases), 'scan')} ({told or 'none'}), {labels} with a label; "
-            f"{counted(len(self.faults), 'fault')}, {counted(len(self.remarks), 'remark')}. "
+            f"{counted(len(self.faults), 'fault')}, {counted(len(self.warnings), 'warning')}. "
             f"Prepare would resample to {self.spacing_mm:g} mm."
-            f"{mended_sentence(mended)}{left_out_sentence(self.left_out)}"
+            f"{mended_sentence(repairs)}{left_out_sentence(self.left_out)}"
         )
 
     def show(self, console: Console) -> None:
-        """The table of cases, the summary, every fault and every remark."""
+        """The table of cases, the summary, every fault and every warning."""
         table = self._table()
         if not console.is_terminal:  # a file or a pipe has no edge at which to break lines
             wide = console.options.update(max_width=WIDEST)
@@ -100,9 +102,9 @@ class InspectReport(Report):
         if len(self.cases) > SHOWN:
             console.print(f"... and {len(self.cases) - SHOWN} more.", highlight=False)
         super().show(console)
-        for remark in self.remarks:
-            text = Text(f"  {len(remark.cases)} x ", style="bold yellow")
-            text.append(f"{remark.message}: {_named(remark)}", "")
+        for warning in self.warnings:
+            text = Text(f"  {len(warning.cases)} x ", style="bold yellow")
+            text.append(f"{warning.message}: {_named(warning)}", "")
             console.print(text, soft_wrap=not console.is_terminal)
 
     def plain(self) -> dict[str, object]:
@@ -127,6 +129,18 @@ class InspectReport(Report):
         return table
 
 
+@dataclass(frozen=True)
+class _Job:
+    case: InspectionJob
+    picture: bool
+
+
+@dataclass(frozen=True)
+class _Done:
+    inspection: Inspection
+    picture: str | None
+
+
 def run(config: InspectConfig) -> InspectReport:
     """Read every scan and its label; all faults are told at once.
 
@@ -136,45 +150,52 @@ def run(config: InspectConfig) -> InspectReport:
     jobs, broken_tables = _jobs(config, cohort.cases)
     grids = readable_grids(cohort.cases)
     outcomes = run_cases(
-        look_at,
+        _inspect,
         jobs,
         workers=config.workers or _here(config, cohort.cases, grids),
         scheduler=config.scheduler,
         title="inspect",
         bytes_each=reading_bytes(grids),
     )
-    looked = {name: found for name, found in outcomes.items() if isinstance(found, Looked)}
-    cases = {name: found.facts for name, found in looked.items()}
+    done = {name: found for name, found in outcomes.items() if isinstance(found, _Done)}
+    cases = {name: found.inspection.facts for name, found in done.items()}
     report = InspectReport(
         cases=cases,
         modalities=modality_facts(cases),
         structures=structure_facts(cases),
         spacing_mm=automatic_spacing_mm(grids),
-        remarks=find_remarks(cases),
+        warnings=find_warnings(cases),
         left_out=tuple(entry for entry in cohort.left_out if entry.reason != PAIRED),
         faults=(*broken_tables, *_faults(outcomes), *find_leaks(cases)),
     )
     if config.output is not None:
-        _write(config, report, looked)
+        _write(config, report, done)
     return report
+
+
+def _inspect(job: _Job) -> _Done:
+    """Measure a case and draw it, while its voxels are in memory."""
+    measured = measure_case(job.case)
+    picture = jpeg_uri(scan_picture(measured)) if job.picture else None
+    return _Done(measured.inspection, picture)
 
 
 def _jobs(
     config: InspectConfig, cases: Sequence[CaseFile]
-) -> tuple[dict[str, Look], tuple[Fault, ...]]:
-    """What to look at, and the faults of the files that name the structures, one for each."""
+) -> tuple[dict[str, _Job], tuple[Fault, ...]]:
+    """What to measure, and the faults of the files that name the structures, one for each."""
     tables = {case.label.table for case in cases if case.label}
     named = {table: _names(table, config.inputs) for table in sorted(filter(None, tables))}
     jobs = {}
     for case in cases:
         names = named.get(case.label.table) if case.label and case.label.table else None
-        jobs[case.case_id] = Look(
+        job = InspectionJob(
             case=case,
             file=below(config.inputs, case.path),
             modality=config.modality,
             names=None if isinstance(names, Fault) else names,
-            picture=config.output is not None,
         )
+        jobs[case.case_id] = _Job(job, picture=config.output is not None)
     return jobs, faults_of(named)
 
 
@@ -201,24 +222,25 @@ def _here(config: InspectConfig, cases: Sequence[CaseFile], grids: Sequence[Grid
     return 1 if small and config.scheduler is None else None
 
 
-def _faults(outcomes: Mapping[str, Looked | Fault]) -> Iterator[Fault]:
+def _faults(outcomes: Mapping[str, _Done | Fault]) -> Iterator[Fault]:
     """Of scans that cannot be read and of labels that cannot be used, in the order of cases."""
     for name, found in outcomes.items():
         if isinstance(found, Fault):
             yield found
         else:
-            yield from (Fault(name, message) for message in found.faults)
+            yield from (Fault(name, message) for message in found.inspection.faults)
 
 
-def _write(config: InspectConfig, report: InspectReport, looked: Mapping[str, Looked]) -> None:
+def _write(config: InspectConfig, report: InspectReport, done: Mapping[str, _Done]) -> None:
     assert config.output is not None
     write_json(config.output / "inspect.json", report.plain())
     write_inspect_page(
         config.output / "inspect.html",
-        looked,
+        {name: found.inspection for name, found in done.items()},
+        pictures={name: found.picture for name, found in done.items() if found.picture},
         summary=report.summary(),
         faults=report.faults,
-        remarks=report.remarks,
+        warnings=report.warnings,
         modalities=report.modalities,
         structures=report.structures,
         left_out=report.left_out,
@@ -228,14 +250,14 @@ def _write(config: InspectConfig, report: InspectReport, looked: Mapping[str, Lo
         "inspect",
         config,
         cases=len(report.cases),
-        remarks=len(report.remarks),
+        warnings=len(report.warnings),
         faults=[asdict(fault) for fault in report.faults],
     )
 
 
-def _named(remark: Remark) -> str:
-    """The first cases of a remark with their figures."""
-    told = [f"{name} ({figures})" if figures else name for name, figures in remark.cases.items()]
+def _named(warning: CaseWarning) -> str:
+    """The first cases of a warning with their figures."""
+    told = [f"{name} ({figures})" if figures else name for name, figures in warning.cases.items()]
     more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
     return ", ".join(told[:NAMED]) + more
 

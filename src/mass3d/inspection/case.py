@@ -11,17 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.errors import Mass3dError
-from mass3d.inspection.label import LabelFacts, Names, SeenLabel, see_label
+from mass3d.inspection.label import CountedLabel, LabelFacts, Names, count_label
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.read import read_volume
-from mass3d.pages.pictures import (
-    best_slices,
-    grey_range,
-    jpeg_uri,
-    structure_colours,
-    three_views,
-)
 from mass3d.volume.body import body_mask
+from mass3d.volume.box import Box
 from mass3d.volume.geometry import Shape, SourceGrid
 from mass3d.volume.intensity import modality_of
 from mass3d.volume.volume import Modality, Volume
@@ -30,7 +24,7 @@ LETTERS = ("SI", "AP", "RL")  # of the canonical axes (D, H, W), each way
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 SAMPLED = 2**18  # voxels, evenly spread, that percentiles and histograms are of
 BINS = 32
-OUTERMOST = 0.003  # of the body, at each end of each axis, that pictures may cut off
+OUTERMOST = 0.003  # share of the body, at each end of each axis, that its box may cut off
 HU_RANGE = (-1024.0, 1976.0)  # of the histogram of a CT; others go from percentile 1 to 99
 SPLITS: Final = {  # what folders are called that hold one part of a dataset
     "training": {"imagestr", "train", "training"},
@@ -64,7 +58,7 @@ class CaseFacts:
     modality: Modality
     modality_from: str  # "setting", "tags", "name" or "histogram"
     intensity: Intensities
-    mended: tuple[str, ...]
+    repairs: tuple[str, ...]  # made on reading, one sentence each
     sha256: str  # of the canonical voxels and their shape, whatever the file is
     label_files: int  # one label map, or the masks of a folder; 0 where none lies beside it
     label: LabelFacts | None  # None also where it cannot be used
@@ -81,13 +75,13 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Sample:
-    """Evenly spread voxels of a scan (D', H', W'): enough for its statistics, and soon sorted."""
+    """Evenly spread voxels of a scan (D', H', W'): enough for its statistics, and quick to sort."""
 
     voxels: NDArray[np.float32]
     body: NDArray[np.bool_]  # what is not air
     steps: tuple[int, int, int]  # between them, in voxels of the scan
 
-    def body_box(self, shape: Shape) -> tuple[list[slice], Shape]:
+    def body_box(self, shape: Shape) -> tuple[Box, Shape]:
         """A box around the body in a scan of `shape`, and the slices through its middle.
 
         The outermost parts do not count: specks in the air, or a table.
@@ -100,35 +94,42 @@ class Sample:
             first, half, last = (int(place) * step for place in np.searchsorted(before, ends))
             box.append(slice(max(0, first - step), min(length, last + 2 * step)))
             middle.append(half)
-        d, h, w = middle
-        return box, (d, h, w)
+        return (box[0], box[1], box[2]), (middle[0], middle[1], middle[2])
 
 
 @dataclass(frozen=True)
-class Looked:
-    """Everything that one look at a case brings."""
+class Inspection:
+    """What is kept of a case: its facts, the histogram of its values, and faults of its label."""
 
     facts: CaseFacts
     histogram: Histogram
-    picture: str | None  # `data:` address, where one was asked for
-    faults: tuple[str, ...]  # of the label; a scan that cannot be read raises
+    faults: tuple[str, ...] = ()  # a scan that cannot be read raises
 
 
 @dataclass(frozen=True)
-class Look:
-    """One case to look at."""
+class InspectionJob:
+    """One case to measure."""
 
     case: CaseFile
-    file: str
+    file: str  # below the folder that was given
     modality: Modality | Literal["auto"]
-    names: Names | None  # what the values of the label are called; None where nothing tells
-    picture: bool
+    names: Names | None  # what the values of the label are called; None where nothing names them
 
 
-def look_at(job: Look) -> Looked:
+@dataclass(frozen=True)
+class Measured:
+    """A case that was read and measured, with its voxels for whoever draws them."""
+
+    inspection: Inspection
+    scan: Volume
+    label: CountedLabel | None
+    sample: Sample
+
+
+def measure_case(job: InspectionJob) -> Measured:
     """Read a scan and its label and measure both. Raises `DataError` for the scan."""
     scan = read_volume(job.case.scan)
-    modality, told_by = modality_of(scan) if job.modality == "auto" else (job.modality, "setting")
+    modality, source = modality_of(scan) if job.modality == "auto" else (job.modality, "setting")
     sample = sampled(scan.voxels, modality)
     label, faults = _label_of(job, scan)
     facts = CaseFacts(
@@ -139,27 +140,23 @@ def look_at(job: Look) -> Looked:
         extent_mm=_rounded(np.multiply(scan.grid.shape, scan.spacing_mm)),
         orientation=orientation(scan.source),
         modality=modality,
-        modality_from=told_by,
+        modality_from=source,
         intensity=intensities(scan.voxels, sample),
-        mended=scan.repairs,
+        repairs=scan.repairs,
         sha256=voxel_hash(scan.voxels),
         label_files=len(job.case.label.paths) if job.case.label else 0,
         label=label.facts if label else None,
     )
-    return Looked(
-        facts,
-        histogram(sample.voxels, modality, facts.intensity),
-        _picture(scan, label, sample) if job.picture else None,
-        faults,
-    )
+    values = histogram(sample.voxels, modality, facts.intensity)
+    return Measured(Inspection(facts, values, faults), scan, label, sample)
 
 
-def _label_of(job: Look, scan: Volume) -> tuple[SeenLabel | None, tuple[str, ...]]:
+def _label_of(job: InspectionJob, scan: Volume) -> tuple[CountedLabel | None, tuple[str, ...]]:
     """The label, where there is one that can be read, and its faults."""
     if job.case.label is None:
         return None, ()
     try:
-        label = see_label(job.case.label, job.names, scan)
+        label = count_label(job.case.label, job.names, scan)
     except (Mass3dError, OSError) as error:
         return None, (str(error),)
     return label, label.faults
@@ -219,36 +216,12 @@ def orientation(source: SourceGrid) -> str:
 
 
 def split_of(path: Path) -> str | None:
-    """Which part of a dataset the innermost telling folder says a file belongs to."""
+    """The part of a dataset that a file belongs to, by the innermost folder that names one."""
     for folder in path.absolute().parents:
         for split, names in SPLITS.items():
             if folder.name.lower() in names:
                 return split
     return None
-
-
-# --- the picture ----------------------------------------------------------------------------
-
-
-def _picture(scan: Volume, label: SeenLabel | None, sample: Sample) -> str:
-    """Three slices of the body with the label over them, small enough for a page of hundreds."""
-    box, slices = sample.body_box(scan.grid.shape)
-    shown = None if label is None or label.facts.empty else label
-    if shown:
-        slices = best_slices(shown.voxels)
-        box = [
-            slice(min(a.start, at), max(a.stop, at + 1)) for a, at in zip(box, slices, strict=True)
-        ]
-    d, h, w = (at - a.start for a, at in zip(box, slices, strict=True))
-    views = three_views(
-        scan.voxels[tuple(box)],
-        slices=(d, h, w),
-        spacing_mm=scan.spacing_mm,
-        grey=grey_range(sample.voxels),
-        label=shown.voxels[tuple(box)] if shown else None,
-        colours=structure_colours(shown.values) if shown else None,
-    )
-    return jpeg_uri(views)
 
 
 def _number(value: np.float32) -> float:

@@ -29,7 +29,7 @@ class ModalityFacts:
     """All scans of one modality."""
 
     scans: int
-    told_by: dict[str, int]  # what told the modality -> scans
+    modality_from: dict[str, int]  # what the modality was read from -> scans
     orientation: dict[str, int]  # axes of the files -> scans, most first
     shape: Range
     spacing_mm: Range
@@ -97,7 +97,7 @@ def pooled(histograms: Sequence[Histogram]) -> tuple[float, ...]:
 def _modality_facts(scans: Sequence[CaseFacts]) -> ModalityFacts:
     return ModalityFacts(
         scans=len(scans),
-        told_by=_counted([facts.modality_from for facts in scans]),
+        modality_from=_counted([facts.modality_from for facts in scans]),
         orientation=_counted([facts.orientation for facts in scans]),
         shape=_range([facts.shape for facts in scans]),
         spacing_mm=_range([facts.spacing_mm for facts in scans]),

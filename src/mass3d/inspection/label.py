@@ -32,7 +32,7 @@ class LabelFacts:
     ml: dict[str, float]
     overlap_vox: int  # voxels that are in more than one mask
     ignored_vox: int  # voxels that nobody has annotated, as dataset.json says
-    mended: tuple[str, ...]
+    repairs: tuple[str, ...]  # made on reading, one sentence each
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -46,7 +46,7 @@ class LabelFacts:
 
 
 @dataclass(frozen=True)
-class SeenLabel:
+class CountedLabel:
     """A label on the grid of its scan, and what is wrong with its files, one sentence each."""
 
     voxels: NDArray[np.uint16]  # (D, H, W)
@@ -55,7 +55,7 @@ class SeenLabel:
     faults: tuple[str, ...] = ()
 
 
-def see_label(files: LabelFiles, names: Names | None, scan: Volume) -> SeenLabel:
+def count_label(files: LabelFiles, names: Names | None, scan: Volume) -> CountedLabel:
     """Read the label of a scan and count its structures.
 
     Without `names` the values of a label map are called by their numbers. A mask that cannot be
@@ -63,23 +63,23 @@ def see_label(files: LabelFiles, names: Names | None, scan: Volume) -> SeenLabel
     than its scan, raises `DataError`.
     """
     if files.names:
-        return _see_masks(files, scan)
+        return _count_masks(files, scan)
     (path,) = files.paths
     label = read_label(path, like=scan)
     counts = count_values(label.voxels)
     found = {int(value): int(counts[value]) for value in np.flatnonzero(counts) if value > 0}
     named = names or Names({str(value): value for value in found})
     ignored_vox = found.pop(named.ignored, 0) if named.ignored is not None else 0
-    strangers = [value for value in found if value not in named.structures.values()]
-    values = {**named.structures, **{str(value): value for value in strangers}}
+    unnamed = [value for value in found if value not in named.structures.values()]
+    values = {**named.structures, **{str(value): value for value in unnamed}}
     facts = _facts(
         {name: found.get(value, 0) for name, value in values.items()},
         scan,
-        mended=label.repairs,
+        repairs=label.repairs,
         ignored_vox=ignored_vox,
     )
-    faults = (_unnamed(path, strangers, named.structures),) if strangers else ()
-    return SeenLabel(label.voxels, values, facts, faults)
+    faults = (_unnamed_values(path, unnamed, named.structures),) if unnamed else ()
+    return CountedLabel(label.voxels, values, facts, faults)
 
 
 def count_values(label: NDArray[Any]) -> NDArray[np.int64]:
@@ -91,13 +91,13 @@ def count_values(label: NDArray[Any]) -> NDArray[np.int64]:
     return counts
 
 
-def _see_masks(files: LabelFiles, scan: Volume) -> SeenLabel:
+def _count_masks(files: LabelFiles, scan: Volume) -> CountedLabel:
     """One mask after another; where they overlap, the later one lies on top."""
     label = np.zeros(scan.voxels.shape, np.uint16)
     values: dict[str, int] = {}
     voxels: dict[str, int] = {}
     overlap_vox = 0
-    mended, faults = [], []
+    repairs, faults = [], []
     for number, (name, path) in enumerate(zip(files.names, files.paths, strict=True), start=1):
         try:
             mask = read_label(path, like=scan)
@@ -108,29 +108,29 @@ def _see_masks(files: LabelFiles, scan: Volume) -> SeenLabel:
         values[name], voxels[name] = number, int(np.count_nonzero(inside))
         overlap_vox += int(np.count_nonzero(label[inside]))
         label[inside] = number
-        mended += [f"{name}: {sentence}" for sentence in mask.repairs]
-    facts = _facts(voxels, scan, mended=mended, overlap_vox=overlap_vox)
-    return SeenLabel(label, values, facts, tuple(faults))
+        repairs += [f"{name}: {sentence}" for sentence in mask.repairs]
+    facts = _facts(voxels, scan, repairs=repairs, overlap_vox=overlap_vox)
+    return CountedLabel(label, values, facts, tuple(faults))
 
 
 def _facts(
     voxels: dict[str, int],
     scan: Volume,
     *,
-    mended: Sequence[str],
+    repairs: Sequence[str],
     overlap_vox: int = 0,
     ignored_vox: int = 0,
 ) -> LabelFacts:
     voxel_ml = float(np.prod(scan.spacing_mm)) / 1000
     ml = {name: float(f"{count * voxel_ml:.4g}") for name, count in voxels.items()}
-    return LabelFacts(voxels, ml, overlap_vox, ignored_vox, tuple(mended))
+    return LabelFacts(voxels, ml, overlap_vox, ignored_vox, tuple(repairs))
 
 
-def _unnamed(path: Path, strangers: Sequence[int], values: Mapping[str, int]) -> str:
+def _unnamed_values(path: Path, unnamed: Sequence[int], values: Mapping[str, int]) -> str:
     """The fault of values that dataset.json does not explain."""
     error = DataError(
         path,
-        found=f"values that dataset.json does not name ({', '.join(map(str, strangers))})",
+        found=f"values that dataset.json does not name ({', '.join(map(str, unnamed))})",
         expected=", ".join(["0 (background)", *(f"{v} ({name})" for name, v in values.items())]),
         fix="Name them in dataset.json, or correct the label.",
     )

@@ -1,7 +1,7 @@
 """What is odd about scans without being a fault, and what is wrong between scans.
 
-A remark is for people to look at: a rule of thumb fired, and the scan may still be right. Rules go
-by the facts alone, so every one of them is a few lines.
+A warning is for people to check: a rule of thumb fired, and the scan may still be right. Rules see
+the facts alone, so each of them is a few lines.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ Note = tuple[str, str]  # what is odd, in words for all cases alike; the figures
 
 
 @dataclass(frozen=True)
-class Remark:
+class CaseWarning:
     """Something odd, and the cases where it is so."""
 
     message: str
     cases: dict[str, str]  # case -> its figures, or nothing
 
 
-def find_remarks(cases: Mapping[str, CaseFacts]) -> tuple[Remark, ...]:
-    """Everything odd, one remark for all cases of one kind, the rarest first."""
+def find_warnings(cases: Mapping[str, CaseFacts]) -> tuple[CaseWarning, ...]:
+    """Everything odd, one warning for all cases of one kind, the rarest first."""
     gathered: dict[str, dict[str, str]] = {}
     single = ((name, note) for name, facts in cases.items() for note in _notes(facts))
     rules = (_far_out, _odd_volumes, _missing, _copies, _bare)
     between = (found for rule in rules for found in rule(cases))
     for name, (message, figures) in (*single, *between):
-        told = gathered.setdefault(message, {})
-        told[name] = f"{told[name]}, {figures}" if name in told else figures
-    remarks = (Remark(message, told) for message, told in gathered.items())
-    return tuple(sorted(remarks, key=lambda remark: (len(remark.cases), remark.message)))
+        of_cases = gathered.setdefault(message, {})
+        of_cases[name] = f"{of_cases[name]}, {figures}" if name in of_cases else figures
+    warnings = (CaseWarning(message, of_cases) for message, of_cases in gathered.items())
+    return tuple(sorted(warnings, key=lambda warning: (len(warning.cases), warning.message)))
 
 
 def find_leaks(cases: Mapping[str, CaseFacts]) -> tuple[Fault, ...]:
@@ -94,8 +94,8 @@ def _grid(facts: CaseFacts) -> Iterator[Note]:
     if min(facts.shape) < FEW_SLICES:
         yield "few slices for a volume", f"{min(facts.shape)}"
     if not all(EXTENT_MM[0] <= length <= EXTENT_MM[1] for length in facts.extent_mm):
-        told = " x ".join(f"{length:.3g}" for length in facts.extent_mm)
-        yield "an odd size; is the spacing right?", f"{told} mm"
+        size = " x ".join(f"{length:.3g}" for length in facts.extent_mm)
+        yield "an odd size; is the spacing right?", f"{size} mm"
 
 
 def _values(facts: CaseFacts) -> Iterator[Note]:

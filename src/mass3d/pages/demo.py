@@ -134,7 +134,7 @@ def _smoothed(values: Sequence[float], *, over: float) -> list[float]:
     return smooth
 
 
-def honest_notes(
+def weaknesses(
     structures: Sequence[StructureScore], overall: StructureScore, *, cases: int
 ) -> list[str]:
     """What a careful reader should hold against the numbers, from the numbers themselves."""

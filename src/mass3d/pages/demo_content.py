@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mass3d.apps.inspect import InspectReport
+from mass3d.inspection.case import CaseFacts
 from mass3d.io.read import read_label, read_volume
 from mass3d.metrics.statistics import bootstrap_mean
 from mass3d.pages.demo import Sample, ShownCase, StructureScore
@@ -198,21 +198,23 @@ def curve_rows(metrics: Path) -> tuple[dict[str, float], ...]:
     return tuple(json.loads(line) for line in metrics.read_text().splitlines())
 
 
-def cohort_table(inspected: InspectReport, store: Store) -> tuple[tuple[str, str], ...]:
-    """The fingerprint of the training scans in words: name, value."""
-    facts = list(inspected.cases.values())
+def cohort_table(
+    inspected: Mapping[str, CaseFacts], store: Store, *, unreadable: int
+) -> tuple[tuple[str, str], ...]:
+    """The training scans in figures: name, value; `unreadable` of them could not be read."""
+    facts = list(inspected.values())
     cases = [store.case(case_id) for case_id in store.case_ids]
     masks = np.array([len(case.table) for case in cases])
+    given = len(facts) + unreadable
     oblique = sum(_is_oblique(case.source.affine) for case in cases)
     orientations = Counter(fact.orientation for fact in facts)
-    read = len(facts) + len(inspected.faults)
     return (
-        ("Training scans", f"{len(facts)} readable of {read}, {len(cases)} prepared"),
+        ("Training scans", f"{len(facts)} readable of {given}, {len(cases)} prepared"),
         ("Modality", _counts(Counter(fact.modality.upper() for fact in facts))),
         ("Voxels (z × y × x)", _range(np.array([fact.shape for fact in facts]), "")),
         ("Voxel edges (z × y × x)", _range(np.array([f.spacing_mm for f in facts]), " mm")),
         ("Axes of the files", f"{_counts(orientations)}; {oblique} oblique"),
-        ("Repaired on reading", str(sum(bool(fact.mended) for fact in facts))),
+        ("Repaired on reading", str(sum(bool(fact.repairs) for fact in facts))),
         ("Prepared at", f"{store.spacing_mm:.3g} mm"),
         ("Masks per scan", f"{masks.min()} to {masks.max()}, median {np.median(masks):.0f}"),
     )

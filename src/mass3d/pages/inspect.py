@@ -1,4 +1,4 @@
-"""The page of `mass3d inspect`: faults first, then remarks, the cohort, and every case."""
+"""The page of `mass3d inspect`: faults first, then warnings, the cohort, and every case."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from mass3d.execution.faults import Fault
-from mass3d.inspection.case import CaseFacts, Histogram, Looked
+from mass3d.inspection.case import CaseFacts, Histogram, Inspection
 from mass3d.inspection.cohort import ModalityFacts, StructureFacts, pooled
-from mass3d.inspection.warnings import Remark
+from mass3d.inspection.warnings import CaseWarning
 from mass3d.io.left_out import LeftOut
 from mass3d.pages.html import write_page
 from mass3d.volume.volume import Modality
 
-PICTURES = 500  # cases that are shown: the odd ones, then the first of the others
+MAX_PICTURES = 500  # cases with pictures: those with faults or warnings, then the first others
 AXES = {"ct": ("-1000 HU", "2000 HU")}  # ends of the histogram where it has a scale of its own
 
 
@@ -44,28 +44,32 @@ class Chart:
 
 def write_inspect_page(
     path: Path,
-    looked: Mapping[str, Looked],
+    cases: Mapping[str, Inspection],
     *,
+    pictures: Mapping[str, str],
     summary: str,
     faults: Sequence[Fault],
-    remarks: Sequence[Remark],
+    warnings: Sequence[CaseWarning],
     modalities: Mapping[Modality, ModalityFacts],
     structures: Sequence[StructureFacts],
     left_out: Sequence[LeftOut],
 ) -> None:
-    """Write the page; it needs no other file and no network."""
+    """Write the page; it needs no other file and no network.
+
+    pictures: case -> `data:` address of its picture, where there is one.
+    """
     write_page(
         path,
         "inspect.html",
         summary=summary,
         faults=faults,
-        remarks=remarks,
-        charts=_charts(looked, modalities),
+        warnings=warnings,
+        charts=_charts(cases, modalities),
         structures=structures,
         left_out=left_out,
-        rows=_rows(looked, faults, remarks),
-        numbers={name: number for number, name in enumerate(looked, start=1)},
-        pictured=min(len(looked), PICTURES),
+        rows=_rows(cases, pictures, faults, warnings),
+        numbers={name: number for number, name in enumerate(cases, start=1)},
+        pictured=min(len(cases), MAX_PICTURES),
     )
 
 
@@ -83,11 +87,11 @@ def curve(shares: Sequence[float], *, width: float, height: float) -> str:
 
 
 def _charts(
-    looked: Mapping[str, Looked], modalities: Mapping[Modality, ModalityFacts]
+    cases: Mapping[str, Inspection], modalities: Mapping[Modality, ModalityFacts]
 ) -> list[Chart]:
     charts = []
     for modality, facts in modalities.items():
-        histograms = [one.histogram for one in looked.values() if one.facts.modality == modality]
+        histograms = [one.histogram for one in cases.values() if one.facts.modality == modality]
         ends = AXES.get(modality, ("1st percentile", "99th percentile of each scan"))
         charts.append(
             Chart(modality, facts, curve(pooled(histograms), width=600, height=120), ends)
@@ -96,28 +100,31 @@ def _charts(
 
 
 def _rows(
-    looked: Mapping[str, Looked], faults: Sequence[Fault], remarks: Sequence[Remark]
+    cases: Mapping[str, Inspection],
+    pictures: Mapping[str, str],
+    faults: Sequence[Fault],
+    warnings: Sequence[CaseWarning],
 ) -> list[Row]:
     faulty = {fault.where for fault in faults}
     notes: dict[str, list[str]] = {}
-    for remark in remarks:
-        for name, figures in remark.cases.items():
+    for warning in warnings:
+        for name, figures in warning.cases.items():
             notes.setdefault(name, []).append(
-                f"{remark.message} ({figures})" if figures else remark.message
+                f"{warning.message} ({figures})" if figures else warning.message
             )
-    odd = [name for name in looked if name in faulty or name in notes]
-    plain = [name for name in looked if name not in set(odd)]
-    shown = set((odd + plain)[:PICTURES])
+    odd = [name for name in cases if name in faulty or name in notes]
+    plain = [name for name in cases if name not in set(odd)]
+    shown = set((odd + plain)[:MAX_PICTURES])
     return [
         Row(
             name=name,
             facts=one.facts,
             curve=_sparkline(one.histogram),
-            picture=one.picture if name in shown else None,
+            picture=pictures.get(name) if name in shown else None,
             notes=tuple(notes.get(name, ())),
             faulty=name in faulty,
         )
-        for name, one in looked.items()
+        for name, one in cases.items()
     ]
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 
 from mass3d.volume.volume import Modality
 
@@ -23,6 +22,8 @@ def body_mask(image: NDArray[Any], modality: Modality) -> NDArray[np.bool_]:
     quarters of the intensities, which lies between air and tissue where both are there; a scan
     cropped to tissue has no such gap and is all body.
     """
+    from skimage.filters import threshold_otsu  # noqa: PLC0415 - slow to load
+
     if modality == "ct":
         body = image > CT_AIR_HU
     else:
