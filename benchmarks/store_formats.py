@@ -25,7 +25,7 @@ import h5py
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from support.measure import Row, bytes_of, machine, side_by_side, today
+from support.measure import Others, Row, bytes_of, machine, side_by_side, today
 from support.release import open_release_masks, write_release_masks
 from support.synthetic import Box, Shape, crop, ct, write_store
 from zarr.codecs import BloscCodec, BytesCodec
@@ -302,11 +302,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="tiny sizes, numbers without meaning")
     small = parser.parse_args().small
-    print(f"{today()}, {machine()}, `python benchmarks/{Path(__file__).name}`\n")
+    clock = Others()
+    figures = compare(small)
+    command = f"`python benchmarks/{Path(__file__).name}`"
+    print(f"{today()}, {machine(clock.share())}, {command}\n")
     print("| format | image MB | masks MB | write CPU-s | read CPU-s |\n|---|--:|--:|--:|--:|")
-    for name, found in compare(small).items():
-        cells = [name, *(f"{figure:.3g}" for figure in found)]
-        print("| " + " | ".join(cells) + " |", flush=True)
+    for name, found in figures.items():
+        print("| " + " | ".join([name, *(f"{figure:.3g}" for figure in found)]) + " |")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from support.measure import Row, cpu_seconds, main
+from support.measure import Row, main, side_by_side
 from support.synthetic import Shape, image, nested, write_store
 from torch import Tensor
 
@@ -39,12 +39,17 @@ def encoding(crop: Shape) -> list[Row]:
     scan = torch.randn(1, 1, *crop)
     masks = (torch.rand(1, K, *crop) > 0.5).float()
     with torch.no_grad():
-        seconds = cpu_seconds(lambda: net.encode_tasks(scan, masks))
-        plain = cpu_seconds(lambda: encode_plainly(net, scan, masks), repeats=1)
+        seconds = side_by_side(
+            {
+                "ours": lambda: net.encode_tasks(scan, masks),
+                "plain": lambda: encode_plainly(net, scan, masks),
+            },
+            repeats=1 if crop[0] > 48 else 3,
+        )
     name = "x".join(map(str, crop))
     budget = "preset base: <= 5 s" if crop == (128, 128, 128) else ""
     what = f"encode {K} tasks, {name}"
-    return [Row(what, seconds, "CPU-s", plain, "features upsampled", budget)]
+    return [Row(what, seconds["ours"], "CPU-s", seconds["plain"], "features upsampled", budget)]
 
 
 def encode_plainly(net: InContextNet, scan: Tensor, masks: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ HEAD = (
     "| date | machine | command | what | mass3d | plain alternative | ratio | budget |\n"
     "|---|---|---|---|--:|--:|--:|---|"
 )
-BUSY = 0.3  # load per core from which on the times of a run are doubtful
+BUSY = 0.1  # share of the cores taken by other work from which on times are doubtful
+OF_TIME = ("s", "CPU-s", "CPU-s per Mvoxel and layer", "samples/s", "")  # units that a load changes
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,13 @@ class Row:
     plain: float | None = None
     against: str = ""  # what the plain alternative is
     budget: str = ""
+
+    def holds(self, *, busy: bool) -> bool:
+        """Whether the number means something: beside other work, a time alone does not.
+
+        A ratio does, where both sides were measured in turns (`side_by_side`), and so do bytes.
+        """
+        return not busy or self.plain is not None or self.unit not in OF_TIME
 
     def cells(self) -> list[str]:
         """As cells of the table; the ratio says how many times less we need."""
@@ -103,15 +111,22 @@ def bytes_of(*paths: Path) -> int:
 
 
 def main(script: str, measure: Callable[[bool], Sequence[Row]]) -> None:
-    """Measure and print the lines; `--small` is a quick run that only shows that it works."""
+    """Measure and print the lines that hold; `--small` only shows quickly that a script works."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--small", action="store_true", help="tiny sizes, numbers without meaning")
     small = parser.parse_args().small
     command = f"`python benchmarks/{Path(script).name}{' --small' if small else ''}`"
-    where = [today(), machine(), command]
+    clock = Others()
+    rows, others = measure(small), clock.share()
+    where = [today(), machine(others), command]
+    kept = [row for row in rows if small or row.holds(busy=others > BUSY)]
     print(HEAD)
-    for row in measure(small):
-        print("| " + " | ".join([*where, *row.cells()]) + " |", flush=True)
+    for row in kept:
+        print("| " + " | ".join([*where, *row.cells()]) + " |")
+    if len(kept) < len(rows):
+        print(
+            f"\n{len(rows) - len(kept)} times left out: other work took {others:.0%} of the cores."
+        )
 
 
 def today() -> str:
@@ -119,11 +134,33 @@ def today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-def machine() -> str:
-    """What a line is measured on, and whether it had other things to do."""
-    load = os.getloadavg()[0] / cores()
-    state = f"busy, load {load:.1f} per core" if load > BUSY else "calm"
+def machine(others: float) -> str:
+    """What a line is measured on, and what of it holds beside this share of other work."""
+    state = "busy: the ratio holds, times do not" if others > BUSY else "calm"
     return f"{cores()} of {os.cpu_count()} cores, {processor()}, CPU only, {state}"
+
+
+class Others:
+    """How much of all cores other processes take, from its making on. Linux only."""
+
+    def __init__(self) -> None:
+        self.begin = self._read()
+
+    def share(self) -> float:
+        """Between 0 and 1."""
+        (wall, ours, all_of_them), now = self.begin, self._read()
+        theirs = (now[2] - all_of_them) - (now[1] - ours)
+        cpus = os.cpu_count() or 1
+        return min(1.0, max(0.0, theirs / max(1e-9, (now[0] - wall) * cpus)))
+
+    @staticmethod
+    def _read() -> tuple[float, float, float]:
+        """Seconds: on the clock, of CPU by this process and its children, of CPU by all."""
+        user, nice, system, _, _, irq, soft, steal = map(
+            int, Path("/proc/stat").read_text().split()[1:9]
+        )
+        ticks = user + nice + system + irq + soft + steal
+        return time.monotonic(), sum(os.times()[:4]), ticks / os.sysconf("SC_CLK_TCK")
 
 
 def cores() -> int:

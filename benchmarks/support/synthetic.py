@@ -135,7 +135,7 @@ def write_store(folder: Path, voxels: NDArray[np.float32], masks: MaskSet) -> St
         modality="mr",
         modality_from="setting",
         intensity=Intensity(low=-5, high=5, mean=0, std=1),
-        mended=(),
+        repairs=(),
     )
     with open_for_writing(folder):
         begin(folder, settings)
