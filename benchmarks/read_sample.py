@@ -23,8 +23,8 @@ from support.measure import Row, main
 from support.release import open_release_masks, write_release_masks
 from support.synthetic import Box, ellipsoids, image, write_store
 
-from mass3d.masks.layers import MaskTable
 from mass3d.masks.packing import encode
+from mass3d.masks.table import MaskTable
 from mass3d.store.reader import StoredCase
 from mass3d.views.draw import ViewConfig
 from mass3d.views.pair import PairMaker, ViewPair

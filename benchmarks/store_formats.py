@@ -35,8 +35,8 @@ from mass3d.io.read import read_volume
 from mass3d.masks.hierarchy.engine import propose
 from mass3d.masks.hierarchy.settings import HierarchyConfig
 from mass3d.masks.layers import MaskSet
+from mass3d.store.arrays import BLOCK, CHUNK, CODEC, LEVEL
 from mass3d.store.reader import StoredCase
-from mass3d.store.writer import BLOCK, CHUNK, CODEC, LEVEL
 from mass3d.volume.preparation import PreparationConfig, prepare_volume
 from mass3d.volume.volume import Volume
 
@@ -83,8 +83,8 @@ def compare(small: bool) -> dict[str, Figures]:
     sample = make_sample((40, 48, 48) if small else (200, 256, 256), 24 if small else 168)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        case = write_store(folder / "store", np.zeros(sample.image.shape, np.float32), sample.masks)
-        case = case.case("case")
+        empty = np.zeros(sample.image.shape, np.float32)
+        case = write_store(folder / "store", empty, sample.masks).case("case")
         written, reads = {}, {}
         for number, (name, form) in enumerate(formats(sample.image.shape).items()):
             place_of = folder / str(number)
@@ -116,15 +116,15 @@ def measure(small: bool) -> Sequence[Row]:
 
 def make_sample(shape: Shape, edge: int) -> Sample:
     """A scan of `shape` with its masks, and two crops of `edge` voxels per axis."""
-    modality, wanted = "ct", float(np.prod(shape)) / 8
+    wanted = float(np.prod(shape)) / 8
     volume = _scan(wanted)
     fine = (float(np.prod(volume.spacing_mm)) * volume.voxels.size / wanted) ** (1 / 3)
-    scan = prepare_volume(volume, PreparationConfig(spacing_mm=fine), modality=modality)
+    scan = prepare_volume(volume, PreparationConfig(spacing_mm=fine), modality="ct")
     image = scan.image.astype(np.float16)
     masks = propose(
         image.astype(np.float32),
         spacing_mm=fine,
-        modality=modality,
+        modality="ct",
         mean=scan.intensity.mean,
         std=scan.intensity.std,
         config=HierarchyConfig(),
@@ -191,7 +191,7 @@ def _read(form: Format, folder: Path, sample: Sample, case: StoredCase) -> list[
             read += [np.stack([masks[(k, *box)] for k in range(len(sample.rows))]) > 0]
         return read
     # the reader of a store, with arrays of the format in place of its own
-    case._image, case._layers = image, masks  # type: ignore[misc]
+    case._image, case._layers = image, masks
     for box in sample.boxes:
         read += [case.read_image(box), case.read_masks(sample.rows, box)]
     return read

@@ -67,7 +67,8 @@ def encode_plainly(net: InContextNet, scan: Tensor, masks: Tensor) -> Tensor:
 
 def training(crop: Shape, *, steps: int) -> list[Row]:
     """Updates of the whole loop, views and averaging of the weights included."""
-    shape: Shape = tuple(2 * n for n in crop)
+    d, h, w = crop
+    shape: Shape = 2 * d, 2 * h, 2 * w
     with tempfile.TemporaryDirectory() as place:
         store = write_store(Path(place) / "store", image(shape), nested(shape, cell_vox=8))
         case = store.case("case")
