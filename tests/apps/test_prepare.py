@@ -167,7 +167,7 @@ def test_dicom_and_nifti_of_one_folder_are_prepared_together(tmp_path: Path) -> 
     assert store.case_ids == ("p1_scan", "p3")
     record = read_json(tmp_path / "store/cases/p1_scan/case.json")
     assert (record["modality"], record["modality_from"]) == ("ct", "tags")
-    assert (record["mended"], record["source"]["name"]) == ([told], "scan")
+    assert (record["repairs"], record["source"]["name"]) == ([told], "scan")
     assert dicoms.SECRET not in "".join(f"{c!r}" for c in contents(tmp_path / "store").values())
     again = prepare(tmp_path / "in", tmp_path / "store")
     assert again.kept == ("p1_scan", "p3")

@@ -7,6 +7,7 @@ import pytest
 
 from mass3d.errors import StoreError
 from mass3d.files import read_json, write_json
+from mass3d.store.check import check_store
 from mass3d.store.reader import Store
 from mass3d.store.schema import IndexRecord
 
@@ -45,3 +46,21 @@ def test_an_index_cannot_lead_out_of_the_store(store_path: Path) -> None:
     )
     with pytest.raises(StoreError, match="plain folder names"):
         Store.open(store_path)
+
+
+def test_a_store_of_schema_2_is_read_and_checked(store_path: Path, reseal: Reseal) -> None:
+    repairs = Store.open(store_path).case("a").record.repairs
+    fingerprint = Store.open(store_path).index.settings.fingerprint
+    for case_id in ("a", "b"):
+        path = store_path / "cases" / case_id / "case.json"
+        record = read_json(path)
+        record["mended"] = record.pop("repairs")
+        write_json(path, record | {"schema_version": 2})
+        reseal(store_path, case_id)
+    path = store_path / "store.json"
+    write_json(path, read_json(path) | {"schema_version": 2})
+    store = Store.open(store_path)
+    assert store.index.schema_version == 2
+    assert store.case("a").record.repairs == repairs == ("2 voxels were not finite.",)
+    assert store.case("a").record.settings == fingerprint  # so that `prepare` goes on with it
+    assert check_store(store_path) == []

@@ -46,7 +46,7 @@ def test_a_case_comes_back_as_it_was_written(
     assert (case.grid, case.source) == (prepared.grid, prepared.source)
     assert (case.shape, case.modality) == (prepared.grid.shape, "mr")
     assert case.outside == prepared.intensity.outside
-    assert case.record.mended == prepared.repairs
+    assert case.record.repairs == prepared.repairs
 
 
 def test_the_same_cases_are_the_same_bytes(

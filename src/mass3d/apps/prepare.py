@@ -230,7 +230,7 @@ def _prepare_anew(job: _Job, source: Source, wanted: Mapping[EngineName, str]) -
 
 
 def _done(record: CaseRecord, *, kept: bool = False) -> _Done:
-    return _Done(kept, record.num_masks, record.mended, mask_notes(record))
+    return _Done(kept, record.num_masks, record.repairs, mask_notes(record))
 
 
 def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:

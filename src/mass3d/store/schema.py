@@ -5,9 +5,14 @@
     store/cases/<id>/image.b2nd   float16 (D, H, W), normalised
     store/cases/<id>/layers.b2nd  uint16 or uint32 (L, D, H, W) rank maps
     store/cases/<id>/masks.npz    the columns of the mask table
+    store/cases/<id>/label.b2nd   optional: uint8 or uint16 (D, H, W), human classes
+    store/cases/<id>/label.json   optional: names of the classes, source and checksum of the label
 
 Checksums form a chain: store.json holds the hash of every case.json, which holds the hash of
-every array, so that one fingerprint stands for the whole content.
+every array, so that one fingerprint stands for the whole content that is pretrained on. Labels are
+no part of it: they can be added to a finished store and change nothing for what was trained on it.
+
+Schema 2 had no labels, and called repairs `mended`; its stores are read.
 """
 
 from __future__ import annotations
@@ -27,10 +32,13 @@ from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.preparation import PreparationConfig
 from mass3d.volume.volume import Modality
 
-SCHEMA = 2
+SCHEMA = 3  # of what is written
+READABLE = (2, 3)
+CONTENT = 2  # of images and masks, in fingerprints: changes when equal settings give other arrays
 INDEX, CASES = "store.json", "cases"
 RECORD, IMAGE, LAYERS, TABLE = "case.json", "image.b2nd", "layers.b2nd", "masks.npz"
 PARTS = (IMAGE, LAYERS, TABLE)
+LABEL, LABEL_RECORD = "label.b2nd", "label.json"
 
 
 class StoreSettings(Config):
@@ -46,7 +54,7 @@ class StoreSettings(Config):
     @property
     def fingerprint(self) -> str:
         """Hash that every case carries, so that cases of other settings are never mixed in."""
-        return text_hash({"schema": SCHEMA, **self.content()})
+        return text_hash({"schema": CONTENT, **self.content()})
 
 
 class Source(Config):
@@ -93,11 +101,23 @@ class CaseRecord(Config):
     modality: Modality
     modality_from: str
     intensity: IntensityRecord
-    mended: tuple[str, ...]
+    repairs: tuple[str, ...]
+    """Made on reading, one sentence each."""
     num_layers: int
     num_masks: int
     engines: dict[str, EngineRecord]
     parts: dict[str, Part]
+
+
+class LabelRecord(Config):
+    """label.json: the label of a case, on the grid of its image."""
+
+    schema_version: int
+    source: Source
+    structures: dict[str, int]
+    """Name -> value in the array; 0 is background."""
+    repairs: tuple[str, ...] = ()
+    part: Part
 
 
 class CaseEntry(Config):
@@ -138,7 +158,7 @@ class IndexRecord(Config):
 def content_fingerprint(settings: StoreSettings, cases: Mapping[str, CaseEntry]) -> str:
     """Hash over schema, settings and the content of all cases."""
     contents = {case_id: entry.record_sha256 for case_id, entry in cases.items()}
-    return text_hash({"schema": SCHEMA, "settings": settings.content(), "cases": contents})
+    return text_hash({"schema": CONTENT, "settings": settings.content(), "cases": contents})
 
 
 def read_index(root: Path) -> IndexRecord:
@@ -182,13 +202,15 @@ def read_model(kind: type[M], path: Path) -> M:
             fix="Run mass3d prepare again.",
         ) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA:
+    if version not in READABLE:
         raise StoreError(
             path,
             found=f"store schema {version}",
-            expected=f"schema {SCHEMA}, which mass3d {VERSION} reads",
+            expected=f"schema {' or '.join(map(str, READABLE))}, which mass3d {VERSION} reads",
             fix="Prepare the scans again with this version, or use the version that wrote it.",
         )
+    if version == 2 and "mended" in content:
+        content["repairs"] = content.pop("mended")
     try:
         return kind.model_validate(content)
     except ValidationError as error:

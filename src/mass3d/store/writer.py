@@ -26,6 +26,8 @@ from mass3d.store.schema import (
     CASES,
     IMAGE,
     INDEX,
+    LABEL,
+    LABEL_RECORD,
     LAYERS,
     PARTS,
     RECORD,
@@ -163,7 +165,7 @@ def write_case(
         intensity=IntensityRecord(
             low=intensity.low, high=intensity.high, mean=intensity.mean, std=intensity.std
         ),
-        mended=prepared.repairs,
+        repairs=prepared.repairs,
         num_layers=len(masks.ranks),
         num_masks=len(masks),
         engines=dict(engines or {}),
@@ -189,6 +191,7 @@ def replace_masks(
     old = case_folder(root, record.case_id)
     changed = record.model_copy(
         update={
+            "schema_version": SCHEMA,
             "settings": settings.fingerprint,
             "num_layers": len(masks.ranks),
             "num_masks": len(masks),
@@ -198,6 +201,9 @@ def replace_masks(
 
     def fill(folder: Path) -> None:
         shutil.copyfile(old / IMAGE, folder / IMAGE)
+        for name in (LABEL, LABEL_RECORD):  # labels belong to the image, not to its masks
+            if (old / name).exists():
+                shutil.copyfile(old / name, folder / name)
 
     return _write_folder(root, changed, masks, fill)
 
