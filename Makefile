@@ -20,12 +20,12 @@ demo: $(STAMP) ## run every verb on made-up scans, report in demo/
 test: $(STAMP) ## the tests that need no GPU
 	$(BIN)/pytest -m "not gpu"
 
-check: $(STAMP) ## the gate: style, types, tests
+check: $(STAMP) ## the gate: style, types, tests and how much of the code they reach
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tests/mypy.ini
-	$(BIN)/pytest
+	$(BIN)/pytest --cov
 
 bench: $(STAMP) ## run each benchmark in turn
 	@set -e; for script in benchmarks/*.py; do \
