@@ -12,7 +12,7 @@ import pytest
 from helpers import STEPS, pretrain_config
 from mass3d.apps import prepare, pretrain
 from mass3d.errors import ConfigError, ModelError, StoreError
-from mass3d.files import only_writer
+from mass3d.files import LOCK, only_writer
 from mass3d.masks.hierarchy.settings import HierarchyConfig, SelectionConfig
 from mass3d.masks.settings import MaskConfig
 from mass3d.store.reader import Store
@@ -26,7 +26,7 @@ def content(run: Path) -> dict[str, bytes]:
 
 def test_a_run_holds_weights_metrics_and_what_made_it(trained: Path) -> None:
     names = {path.name for path in trained.iterdir()}
-    assert names == {WEIGHTS, METRICS, "config.toml", "record.json"}
+    assert names == {WEIGHTS, METRICS, "config.toml", "record.json", LOCK}
     rows = [json.loads(line) for line in (trained / METRICS).read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     assert all(row["masks"] > 1 for row in rows)
@@ -58,7 +58,7 @@ def test_a_finished_run_with_other_settings_is_refused(trained: Path, store: Pat
 def test_two_processes_cannot_write_one_run(store: Path, tmp_path: Path) -> None:
     with only_writer(tmp_path, ModelError), pytest.raises(ModelError, match="another mass3d"):
         pretrain.run(pretrain_config(store, tmp_path))
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
 def test_two_halves_of_a_cohort_are_seen_as_one(
