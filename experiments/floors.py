@@ -1,7 +1,7 @@
 """What a registration gives with one labelled scan: the floors beside every one-shot figure.
 
     python experiments/floors.py DATA... -o OUT [--references 5] [--cases N] [--seed 0]
-        [--methods copy affine demons] [--spacing MM]
+        [--methods copy affine demons deformable] [--spacing MM]
 
 Each DATA is a raw dataset of nnU-Net. References are drawn by the seed as in `references.py`. A
 method brings the label of a reference onto each scan of imagesTs, on the scan's own grid, as
@@ -29,14 +29,20 @@ from typing import Any, Final
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 from numpy.typing import NDArray
 from references import choose
+from torch import Tensor
 
 from mass3d.io.datasets.cohort import find_cases, find_label
 from mass3d.io.datasets.dataset_json import read_structures
 from mass3d.io.read import read_grid, read_label, read_volume
 from mass3d.metrics.overlap import label_overlaps
 from mass3d.metrics.statistics import Interval, bootstrap_mean_of_means
+from mass3d.transfer.alignment.alignment import align, places
+from mass3d.transfer.alignment.features import scan_features
+from mass3d.transfer.alignment.geometry import cell_centres
+from mass3d.volume.box import whole_box
 from mass3d.volume.geometry import Grid
 from mass3d.volume.preparation import PreparationConfig, prepare_volume
 from mass3d.volume.spacing import automatic_spacing_mm
@@ -87,6 +93,7 @@ def main() -> None:
     parser.add_argument("--spacing", type=float, help="in mm, for all sets")
     asked = parser.parse_args()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    torch.set_num_threads(1)
     asked.output.mkdir(parents=True, exist_ok=True)
     file = asked.output / "floors.jsonl"
     for data in asked.data:
@@ -189,8 +196,29 @@ def demons(reference: Scan, query: Scan) -> sitk.Image:
     return carried(sitk.CompositeTransform([first, second]), reference, query)
 
 
-# The package's own deformable alignment belongs here once `mass3d.transfer` has it.
-METHODS: Final[dict[str, Method]] = {"copy": copy, "affine": affine, "demons": demons}
+def deformable(reference: Scan, query: Scan) -> sitk.Image:
+    """The package's own alignment: self-similarity, discrete search, then Gauss-Newton."""
+    images = [torch.from_numpy(sitk.GetArrayFromImage(scan.image)) for scan in (reference, query)]
+    found = align(scan_features(images[0]), scan_features(images[1]))
+    there = world(places(found, whole_box(found.shape)), reference.image)
+    here = world(cell_centres(found.shape, 1, (0, 0, 0)), query.image)
+    field = sitk.GetImageFromArray(there - here, isVector=True)
+    field.CopyInformation(query.image)
+    return carried(sitk.DisplacementFieldTransform(field), reference, query)
+
+
+def world(points: Tensor, image: sitk.Image) -> NDArray[np.float64]:
+    """Voxels (d, h, w, 3) of a scan as places in the world, in mm."""
+    to_world = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    return points.double().flip(-1).numpy() @ to_world.T + image.GetOrigin()
+
+
+METHODS: Final[dict[str, Method]] = {
+    "copy": copy,
+    "affine": affine,
+    "demons": demons,
+    "deformable": deformable,
+}
 
 
 def middle(image: sitk.Image) -> tuple[float, ...]:

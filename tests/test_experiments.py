@@ -11,11 +11,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from mass3d.phantom import write_phantom_cohort
 from mass3d.volume.volume import Volume
 
 FOLDER = Path(__file__).resolve().parent.parent / "experiments"
+METHODS = ["copy", "affine", "demons", "deformable"]
 
 
 @pytest.fixture
@@ -47,19 +49,20 @@ def test_floors_are_measured_once_and_told_in_a_table(
     floors: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write_phantom_cohort(tmp_path / "phantoms", cases=2, test_cases=2, seed=0)
-    words = [str(data), "-o", str(tmp_path / "out"), "--references", "1", "--spacing", "7"]
+    words = [str(data), "-o", str(tmp_path / "out"), "--references", "1", "--spacing", "4"]
     monkeypatch.setattr(sys, "argv", ["floors.py", *words])
-    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads(), torch.get_num_threads()
     try:
         floors.main()
         lines = (tmp_path / "out" / "floors.jsonl").read_text()
         floors.main()
     finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads[0])
+        torch.set_num_threads(threads[1])
     assert (tmp_path / "out" / "floors.jsonl").read_text() == lines
     rows = [json.loads(line) for line in lines.splitlines()]
-    assert [row["method"] for row in rows] == ["copy", "affine", "demons"] * 2
+    assert [row["method"] for row in rows] == METHODS * 2
     mean = {row["method"]: np.mean(list(row["dice"].values())) for row in rows}
-    assert mean["affine"] > mean["copy"] > 0
+    assert mean["deformable"] > mean["affine"] > mean["copy"] > 0
     table = (tmp_path / "out" / "floors.md").read_text().splitlines()
-    assert [line.split(" | ")[1] for line in table[2:]] == ["copy", "affine", "demons"]
+    assert [line.split(" | ")[1] for line in table[2:]] == METHODS

@@ -1,0 +1,168 @@
+"""What of a scan is compared with other scans: a pyramid of self-similarity and intensity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mass3d.transfer.alignment.filters import box_mean, halve, local_contrast
+from mass3d.transfer.alignment.geometry import cell_centres, sampled
+from mass3d.transfer.alignment.settings import DEFAULT, AlignmentConfig
+from mass3d.volume.box import Box, box_shape
+from mass3d.volume.geometry import Shape
+
+HISTOGRAM_BINS = 128
+MAX_SAMPLED = 200_000  # voxels that quantiles look at
+FEWEST_SLICES = 8  # a body thinner than this is a threshold gone wrong: the whole axis is kept
+THIN = 0.02  # share of a slice, of the fullest one's, that makes it part of the body
+CUT = 0.3  # a first or last slice so full means that the field of view ends within the body
+
+
+@dataclass(frozen=True)
+class Level:
+    """Features of one stride; cell i covers the voxels origin + [i stride, (i + 1) stride)."""
+
+    stride: int
+    origin: Shape
+    features: Tensor = field(repr=False)  # (C, d, h, w)
+    known: Tensor = field(repr=False)  # (d, h, w): 1 in and near the body, else 0
+
+    @property
+    def centres(self) -> Tensor:
+        """Centres of the cells in voxels of the scan: (d, h, w, 3)."""
+        return cell_centres(self.known.shape, self.stride, self.origin)
+
+
+@dataclass(frozen=True)
+class ScanFeatures:
+    """What an alignment needs of one scan."""
+
+    shape: Shape  # of the scan
+    origin: Shape  # first voxel of the box around the body
+    size: Shape  # of that box
+    levels: Mapping[int, Level] = field(repr=False)  # by stride
+
+
+@torch.no_grad()
+def scan_features(image: Tensor, config: AlignmentConfig = DEFAULT) -> ScanFeatures:
+    """Features of a scan (D, H, W) with cubic voxels and intensities of any scale."""
+    image = torch.nan_to_num(image.float())
+    inside = image > air_threshold(image)
+    box = body_box(inside, config.margin_vox)
+    crop, body = image[box].contiguous(), inside[box].contiguous()
+    crop = normalised(crop, body)
+    d, h, w = image.shape
+    z, y, x = (axis.start for axis in box)
+    levels = _pyramid(crop, body, (z, y, x), config)
+    return ScanFeatures((d, h, w), (z, y, x), box_shape(box), levels)
+
+
+def with_keys(
+    scan: ScanFeatures, keys: Tensor, stride: int, *, weight: float = 1.0
+) -> ScanFeatures:
+    """The scan with more features, such as a network's unit-norm keys.
+
+    keys (C, d, h, w): cell i covers voxels [i stride, (i + 1) stride) of the whole scan. `weight`
+    scales them against self-similarity, whose twelve channels lie in [0, 1].
+    """
+    levels = dict(scan.levels)
+    for number, level in scan.levels.items():
+        if number > 1:
+            more = weight * sampled(keys.float(), level.centres, stride, (0, 0, 0))
+            levels[number] = replace(level, features=torch.cat([level.features, more]))
+    return replace(scan, levels=levels)
+
+
+def air_threshold(image: Tensor) -> float:
+    """Otsu's threshold (1979), lowered half way to the darkest: a generous body."""
+    some = image.flatten()[:: max(1, image.numel() // MAX_SAMPLED)]
+    low, high = torch.quantile(some, torch.tensor([0.001, 0.99])).tolist()
+    if not high > low:
+        return float(low)
+    count = torch.histc(image.clamp(low, high), HISTOGRAM_BINS, low, high)
+    value = torch.linspace(low, high, HISTOGRAM_BINS)
+    below, total = count.cumsum(0), (count * value).cumsum(0)
+    above = below[-1] - below
+    gap = total / below.clamp_min(1) - (total[-1] - total) / above.clamp_min(1)
+    best = value[(below * above * gap**2).argmax()].item()
+    return float(low + 0.5 * (best - low))
+
+
+def body_box(inside: Tensor, margin: int) -> Box:
+    """Box of a body (D, H, W) bool and a margin of air, none where the view cuts the body."""
+    d, h, w = (_body_range(inside, axis, margin) for axis in range(3))
+    return d, h, w
+
+
+def _body_range(inside: Tensor, axis: int, margin: int) -> slice:
+    share = inside.float().mean(dim=[other for other in range(3) if other != axis])
+    share = share / share.max().clamp_min(1e-6)
+    hit = (share > THIN).nonzero().flatten()
+    if len(hit) < FEWEST_SLICES:
+        return slice(0, len(share))
+    first, last = int(hit[0]), int(hit[-1])
+    first = first if share[first] > CUT else max(0, first - margin)
+    last = last if share[last] > CUT else min(len(share) - 1, last + margin)
+    return slice(first, last + 1)
+
+
+def normalised(image: Tensor, body: Tensor) -> Tensor:
+    """Zero mean and unit deviation in the body, which is clipped to its percentiles 1 to 99."""
+    voxels = image[body] if body.sum() > 64 else image.flatten()
+    voxels = voxels[:: max(1, voxels.numel() // 50_000)]
+    low, high = torch.quantile(voxels, torch.tensor([0.01, 0.99])).tolist()
+    voxels = voxels.clamp(low, high)
+    clipped = image.clamp(low - 0.5 * (high - low), high)
+    return (clipped - voxels.mean()) / voxels.std(correction=0).clamp_min(1e-6)
+
+
+def _pyramid(
+    image: Tensor, body: Tensor, origin: Shape, config: AlignmentConfig
+) -> dict[int, Level]:
+    """Levels of stride 1, 2, 4 and coarser until one is small; each is made of the finer image."""
+    levels: dict[int, Level] = {}
+    fine, share = image[None], body.float()[None]
+    for stride in (2, 4, 8, 16):
+        if stride > 4 and levels[stride // 2].known.numel() <= config.coarse_cells:
+            break
+        share = halve(share)
+        wide = (5, 2) if stride == 2 else (3, 1)
+        known = F.max_pool3d((share > 0.3).float(), wide[0], 1, wide[1])[0]
+        levels[stride] = Level(stride, origin, halve(_features(fine, config)), known)
+        fine = halve(fine)
+    return levels | {1: _finest(image[None], levels[2], config)}
+
+
+def _finest(image: Tensor, above: Level, config: AlignmentConfig) -> Level:
+    """Voxels themselves: intensity, and relative to its surroundings."""
+    known = above.known
+    for axis in range(3):
+        known = known.repeat_interleave(2, axis).narrow(axis, 0, image.shape[axis + 1])
+    return Level(1, above.origin, torch.cat([0.5 * image, local_contrast(image)]), known)
+
+
+def _features(image: Tensor, config: AlignmentConfig) -> Tensor:
+    """(1, d, h, w) -> (14, d, h, w): self-similarity, intensity, and relative intensity."""
+    intensity = config.intensity_weight * image
+    local = config.local_weight * local_contrast(image)
+    return torch.cat([self_similarity(image[0], config.noise_floor), intensity, local])
+
+
+def self_similarity(image: Tensor, floor: float) -> Tensor:
+    """MIND-SSC (Heinrich, MICCAI 2013) of (D, H, W), in [0, 1]: (12, D, H, W).
+
+    Each channel compares patches of 3^3 voxels around two of the six neighbours at two voxels.
+    """
+    padded = F.pad(image[None, None], (2,) * 6, mode="replicate")[0, 0]
+    d, h, w = image.shape
+    six = [(0, 2, 2), (4, 2, 2), (2, 0, 2), (2, 4, 2), (2, 2, 0), (2, 2, 4)]
+    views = [padded[a : a + d, b : b + h, c : c + w] for a, b, c in six]
+    pairs = [(i, j) for i in range(6) for j in range(i + 1, 6) if i // 2 != j // 2]
+    distance = box_mean(torch.stack([(views[i] - views[j]) ** 2 for i, j in pairs]))
+    distance = distance - distance.amin(0, keepdim=True)
+    noise = distance.mean(0, keepdim=True)
+    return torch.exp(-distance / noise.clamp_min(floor * noise.mean() + 1e-6))
