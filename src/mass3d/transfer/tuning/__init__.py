@@ -1,0 +1,1 @@
+"""A small head that learns on one labelled scan to correct what an alignment carries over."""

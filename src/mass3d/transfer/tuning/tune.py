@@ -1,0 +1,180 @@
+"""Tune a head on made-up views of one reference, and use it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mass3d.transfer.tuning.head import VoxelHead
+from mass3d.transfer.tuning.settings import DEFAULT, TuningConfig
+from mass3d.transfer.tuning.simulate import View, simulate_view
+from mass3d.transfer.tuning.voxels import AROUND_VOX, Encoder, Planes, gather, planes_of
+
+AVERAGE = 0.99  # of the weights over updates
+WARM_UP_STEPS = 20
+AT_ONCE = 65_536  # voxels that the head looks at together
+SLAB_VALUES = 2**26  # numbers in the maps of a slab
+
+
+@dataclass(frozen=True)
+class TunedHead:
+    """A head, where it is used, and what it reached on views that it did not learn from."""
+
+    head: VoxelHead = field(repr=False)
+    used: Tensor  # (S,) bool: the head is better than what is carried over
+    carried_dice: tuple[float, ...]  # of the S structures on held-out views
+    tuned_dice: tuple[float, ...]
+
+
+def tune(
+    image: Tensor,
+    label: Tensor,
+    structures: int,
+    config: TuningConfig = DEFAULT,
+    encoder: Encoder | None = None,
+) -> TunedHead:
+    """Tune a head on one labelled scan.
+
+    image, label (D, H, W): the box of the structures and some of its surroundings; label 0, or the
+    number of the structure from 1. With an encoder, axes are multiples of its stride.
+    """
+    rng = np.random.default_rng(config.seed)
+    features, priors, labels = [], [], []
+    for _ in range(config.views):
+        view = simulate_view(rng, image, label, structures, config.simulation)
+        with torch.no_grad():
+            planes = planes_of(view.image, view.prior, encoder)
+            index = _drawn(rng, planes, view.label, structures, config)
+            found = gather(planes, index)
+        features.append(found[0])
+        priors.append(found[1])
+        labels.append(view.label.flatten()[index])
+    sample = (torch.cat(features), torch.cat(priors), torch.cat(labels))
+    head = _fitted(sample, structures, config)
+    # their priors are all as wrong as alignments usually are, so that a few views tell enough
+    usual = config.simulation.model_copy(update={"residual_spread": 0.0})
+    unseen = (simulate_view(rng, image, label, structures, usual) for _ in range(config.held_out))
+    return _judged(head, unseen, encoder)
+
+
+def _drawn(
+    rng: np.random.Generator, planes: Planes, label: Tensor, structures: int, config: TuningConfig
+) -> Tensor:
+    """Flat indices of voxels near the structures, rare structures more often."""
+    near = (planes.near | (label > 0)).flatten().nonzero()[:, 0]
+    values = label.flatten()[near]
+    count = torch.bincount(values, minlength=structures + 1).clamp_min(1)
+    weight = count.double() ** -config.balance
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    wanted = min(config.voxels_per_view, len(near))
+    return near[torch.multinomial(weight[values], wanted, generator=generator)]
+
+
+def _fitted(
+    sample: tuple[Tensor, Tensor, Tensor], structures: int, config: TuningConfig
+) -> VoxelHead:
+    """The mean of the head over its updates on features, log priors and labels of voxels."""
+    features, priors, labels = sample
+    generator = torch.Generator().manual_seed(config.seed)
+    head = VoxelHead(features.shape[1], structures, config.hidden)
+    head.start(features, generator)
+    features = head.scaled(features)
+    mean = copy.deepcopy(head)
+    optimizer = torch.optim.AdamW(
+        head.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        betas=(0.9, 0.98),
+    )
+    for step in range(config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * _rate(step, config.steps)
+        batch = torch.randint(0, len(labels), (config.batch,), generator=generator)
+        shown = features[batch]
+        shown = shown + config.jitter * torch.randn(shown.shape, generator=generator)
+        loss = F.cross_entropy(head(shown, priors[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        _follow(mean, head, min(AVERAGE, (2 + step) / (11 + step)))
+    return mean.eval().requires_grad_(False)
+
+
+def _rate(step: int, steps: int) -> float:
+    """Share of the learning rate: a short warm-up, then half a cosine to zero."""
+    return min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+@torch.no_grad()
+def _follow(mean: VoxelHead, head: VoxelHead, decay: float) -> None:
+    for kept, new in zip(mean.parameters(), head.parameters(), strict=True):
+        kept.lerp_(new, 1 - decay)
+
+
+@torch.no_grad()
+def corrected(
+    head: VoxelHead, image: Tensor, prior: Tensor, encoder: Encoder | None = None
+) -> Tensor:
+    """Probabilities (S, D, H, W) of the structures in an image (D, H, W) with a carried prior.
+
+    Where no structure may be, they are 0. Memory is that of a slab.
+    """
+    out = torch.zeros_like(prior)
+    for slab, kept in _slabs(image.shape, head.classes):
+        planes = planes_of(image[slab], prior[:, slab], encoder)
+        inside = torch.zeros_like(planes.near)
+        inside[kept] = planes.near[kept]
+        index = inside.flatten().nonzero()[:, 0]
+        flat = torch.zeros(head.classes - 1, inside.numel())
+        for part in index.split(AT_ONCE):
+            features, log_prior = gather(planes, part)
+            flat[:, part] = head(head.scaled(features), log_prior).softmax(1)[:, 1:].T
+        first = slab.start + kept.start
+        out[:, first : first + kept.stop - kept.start] = flat.view(-1, *inside.shape)[:, kept]
+    return out
+
+
+def _slabs(shape: Sequence[int], classes: int) -> Iterator[tuple[slice, slice]]:
+    """Slabs along the first axis with their surroundings, and the slab within each."""
+    depth = shape[0]
+    thickness = max(1, SLAB_VALUES // (4 * classes * shape[1] * shape[2]))
+    for start in range(0, depth, thickness):
+        stop = min(depth, start + thickness)
+        first = max(0, start - AROUND_VOX - 1)
+        yield slice(first, min(depth, stop + AROUND_VOX + 1)), slice(start - first, stop - first)
+
+
+def _judged(head: VoxelHead, views: Iterable[View], encoder: Encoder | None) -> TunedHead:
+    """Compare the head with what is carried over, on views that it did not learn from."""
+    carried, tuned = [], []
+    for view in views:
+        carried.append(overlaps(view.prior, view.label))
+        found = corrected(head, view.image, view.prior, encoder)
+        tuned.append(overlaps(found, view.label))
+    before: tuple[float, ...] = tuple(np.mean(carried, 0).tolist())
+    after: tuple[float, ...] = tuple(np.mean(tuned, 0).tolist())
+    used = torch.tensor([b > a for a, b in zip(before, after, strict=True)])
+    return TunedHead(head, used, before, after)
+
+
+def labels_of(probabilities: Tensor) -> Tensor:
+    """The most probable of background and structures (S, D, H, W): (D, H, W), 0 is background."""
+    background = (1 - probabilities.sum(0, keepdim=True)).clamp_min(0)
+    return torch.cat([background, probabilities]).argmax(0)
+
+
+def overlaps(probabilities: Tensor, label: Tensor) -> list[float]:
+    """Dice of each structure (S, D, H, W) with a label (D, H, W); 0 where both are empty."""
+    found = labels_of(probabilities)
+    dice = []
+    for number in range(1, len(probabilities) + 1):
+        one, other = found == number, label == number
+        dice.append(2 * float((one & other).sum()) / max(1.0, float(one.sum() + other.sum())))
+    return dice
