@@ -20,7 +20,8 @@ MAX_MOVE_CELLS = 2.0  # of one update
 
 def fit_affine(reference: ScanFeatures, query: ScanFeatures, config: AlignmentConfig) -> Tensor:
     """The affine map (3, 4) from voxels of the query to voxels of the reference."""
-    strides = sorted((set(reference.levels) & set(query.levels)) - {1}, reverse=True)
+    common = set(reference.levels) & set(query.levels)
+    strides = sorted((s for s in common if s >= config.affine_stride), reverse=True)
     coarsest = strides[0]
     tries = [
         _refined(start, reference, query, config, stride=coarsest, steps=config.affine_steps[0])

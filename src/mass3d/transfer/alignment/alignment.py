@@ -1,18 +1,19 @@
 """One scan aligned to another, and masks carried over.
 
 A query voxel x lies at the reference voxel A (x + u(x)) + t: the affine map [A | t], and a
-displacement u in voxels of the query. Cubic voxels of one size in both scans.
+displacement u. Cubic voxels of one size in both scans.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mass3d.transfer.alignment.affine import fit_affine
-from mass3d.transfer.alignment.deformation import fit_displacement
+from mass3d.transfer.alignment.deformation import Field, fit_displacement
 from mass3d.transfer.alignment.features import ScanFeatures
 from mass3d.transfer.alignment.filters import wide_mean
 from mass3d.transfer.alignment.geometry import apply_affine, cell_centres, sampled, within
@@ -28,8 +29,7 @@ class Alignment:
     """Where each voxel of a query lies in the reference."""
 
     affine: Tensor  # (3, 4), voxels of the query -> voxels of the reference
-    displacement: Tensor = field(repr=False)  # (3, d, h, w), voxels of the query
-    stride: int  # of the displacement's cells; the first one begins at the box
+    field: Field | None = dataclasses.field(repr=False)  # None: the affine map is all
     box: Box  # of the query; outside it nothing is known
     shape: Shape  # of the query
     similarity: float = 0.0  # in [-1, 1], see `similarity`
@@ -45,16 +45,37 @@ def align(
 ) -> Alignment:
     """Where each voxel of the query lies in the reference; `affine_only` for a plain baseline."""
     affine = fit_affine(reference, query, config)
+    if affine_only:
+        return _found(affine, None, reference, query)
+    return _found(affine, fit_displacement(affine, (reference, query), config), reference, query)
+
+
+@torch.no_grad()
+def refine(
+    coarse: Alignment,
+    reference: ScanFeatures,
+    query: ScanFeatures,
+    config: AlignmentConfig = DEFAULT,
+) -> Alignment:
+    """A coarse alignment taken further with finer levels, which may show a part of the scans.
+
+    Where the finest level of the query ends, the alignment ends.
+    """
+    scans = (reference, query)
+    field = fit_displacement(coarse.affine, scans, config, begin=coarse.field)
+    return _found(coarse.affine, field, reference, query)
+
+
+def _found(
+    affine: Tensor, field: Field | None, reference: ScanFeatures, query: ScanFeatures
+) -> Alignment:
+    """The alignment with what else is known of it."""
     box = box_at(query.origin, query.size)
-    moved, stride = torch.zeros(3, 1, 1, 1), max(query.size)
-    if not affine_only:
-        cells, level = fit_displacement(affine, reference, query, config)
-        if level is not None:
-            moved, stride = cells * level.stride, level.stride
-            box = intersection(box, box_at(level.origin, [n * stride for n in cells.shape[1:]]))
-    found = Alignment(affine, moved, stride, box, query.shape)
-    alike = similarity(found, reference, query)
-    return Alignment(affine, moved, stride, box, query.shape, alike)
+    if field is not None:
+        covered = [n * field.level.stride for n in field.level.known.shape]
+        box = intersection(box, box_at(field.level.origin, covered))
+    found = Alignment(affine, field, box, query.shape)
+    return replace(found, similarity=similarity(found, reference, query))
 
 
 @torch.no_grad()
@@ -69,14 +90,14 @@ def carry(alignment: Alignment, masks: Tensor) -> Tensor:
 def places(alignment: Alignment, box: Box, stride: int = 1) -> Tensor:
     """Where the cells of a box of the query lie in the reference, in voxels: (d, h, w, 3)."""
     start = [axis.start for axis in box]
-    shape = [-(-n // stride) for n in box_shape(box)]
-    points = cell_centres(shape, stride, start)
-    first = [axis.start for axis in alignment.box]
-    if (stride, start, shape) == (alignment.stride, first, [*alignment.displacement.shape[1:]]):
-        moved = alignment.displacement
-    else:
-        moved = sampled(alignment.displacement, points, alignment.stride, first)
-    return apply_affine(alignment.affine, points + moved.permute(1, 2, 3, 0))
+    points = cell_centres([-(-n // stride) for n in box_shape(box)], stride, start)
+    if alignment.field is not None:
+        level, cells = alignment.field.level, alignment.field.cells
+        same = (stride, tuple(start)) == (level.stride, level.origin)
+        if not same or cells.shape[1:] != points.shape[:3]:
+            cells = sampled(cells, points, level.stride, level.origin)
+        points = points + level.stride * cells.permute(1, 2, 3, 0)
+    return apply_affine(alignment.affine, points)
 
 
 def similarity(alignment: Alignment, reference: ScanFeatures, query: ScanFeatures) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,23 +20,40 @@ from mass3d.transfer.alignment.geometry import (
 from mass3d.transfer.alignment.settings import AlignmentConfig
 
 
+@dataclass(frozen=True)
+class Field:
+    """A displacement in cells of a level of the query, beyond an affine map."""
+
+    cells: Tensor  # (3, d, h, w)
+    level: Level
+
+
 def fit_displacement(
-    affine: Tensor, reference: ScanFeatures, query: ScanFeatures, config: AlignmentConfig
-) -> tuple[Tensor, Level | None]:
-    """Displacement (3, d, h, w) in cells of the query's level that is returned; None: no level."""
-    field, last = torch.zeros(3, 1, 1, 1), None
+    affine: Tensor,
+    scans: tuple[ScanFeatures, ScanFeatures],
+    config: AlignmentConfig,
+    *,
+    begin: Field | None = None,
+) -> Field | None:
+    """The displacement of a query after all stages for which both scans have levels.
+
+    scans: reference and query. Goes on from `begin` with the stages of finer stride; None: there
+    was no stage.
+    """
+    reference, query = scans
+    field = begin
     for stride, steps in config.stages:
-        if stride not in reference.levels or stride not in query.levels:
+        done = field is not None and field.level.stride <= stride
+        if done or stride not in reference.levels or stride not in query.levels:
             continue
         level = query.levels[stride]
-        if last is None:
-            field = _searched(affine, reference, query, stride, config)
+        if field is None:
+            cells = _searched(affine, reference, query, stride, config)
         else:
-            field = resized(field, last, level)
+            cells = resized(field.cells, field.level, level)
         pair = (reference.levels[stride], level)
-        field = _refined(field, affine, pair, config, steps=steps)
-        last = level
-    return field, last
+        field = Field(_refined(cells, affine, pair, config, steps=steps), level)
+    return field
 
 
 def resized(field: Tensor, old: Level, new: Level) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from mass3d.transfer.alignment.filters import box_mean, halve, local_contrast
 from mass3d.transfer.alignment.geometry import cell_centres, sampled
 from mass3d.transfer.alignment.settings import DEFAULT, AlignmentConfig
-from mass3d.volume.box import Box, box_shape
+from mass3d.volume.box import Box, box_shape, intersection, relative_to
 from mass3d.volume.geometry import Shape
 
 HISTOGRAM_BINS = 128
@@ -48,17 +48,32 @@ class ScanFeatures:
 
 
 @torch.no_grad()
-def scan_features(image: Tensor, config: AlignmentConfig = DEFAULT) -> ScanFeatures:
-    """Features of a scan (D, H, W) with cubic voxels and intensities of any scale."""
-    image = torch.nan_to_num(image.float())
-    inside = image > air_threshold(image)
-    box = body_box(inside, config.margin_vox)
-    crop, body = image[box].contiguous(), inside[box].contiguous()
-    crop = normalised(crop, body)
+def scan_features(
+    image: Tensor, config: AlignmentConfig = DEFAULT, *, finest: int = 1
+) -> ScanFeatures:
+    """Features of a scan (D, H, W) with cubic voxels and intensities of any scale.
+
+    `finest`: the least stride that is wanted; see `with_fine` for the finer ones.
+    """
+    prepared = _Normalised.of(image, config)
     d, h, w = image.shape
-    z, y, x = (axis.start for axis in box)
-    levels = _pyramid(crop, body, (z, y, x), config)
-    return ScanFeatures((d, h, w), (z, y, x), box_shape(box), levels)
+    levels = _pyramid(prepared, config, finest)
+    return ScanFeatures((d, h, w), prepared.origin, box_shape(prepared.box), levels)
+
+
+@torch.no_grad()
+def with_fine(
+    scan: ScanFeatures, image: Tensor, box: Box, config: AlignmentConfig = DEFAULT
+) -> ScanFeatures:
+    """The scan (D, H, W) with levels of stride 2 and less within a box only."""
+    whole = _Normalised.of(image, config)
+    inner = intersection(box, whole.box)
+    if min(box_shape(inner)) == 0:
+        return scan
+    part = relative_to(inner, whole.box)
+    crop = _Normalised(whole.image[part].contiguous(), whole.body[part].contiguous(), inner)
+    fine = _pyramid(crop, config, 1, coarsest=2)
+    return replace(scan, levels={**scan.levels, **fine})
 
 
 def with_keys(
@@ -120,24 +135,50 @@ def normalised(image: Tensor, body: Tensor) -> Tensor:
     return (clipped - voxels.mean()) / voxels.std(correction=0).clamp_min(1e-6)
 
 
+@dataclass(frozen=True)
+class _Normalised:
+    """A scan within the box of its body."""
+
+    image: Tensor  # (d, h, w), zero mean and unit deviation in the body
+    body: Tensor  # (d, h, w) bool
+    box: Box
+
+    @classmethod
+    def of(cls, image: Tensor, config: AlignmentConfig) -> _Normalised:
+        image = torch.nan_to_num(image.float())
+        inside = image > air_threshold(image)
+        box = body_box(inside, config.margin_vox)
+        crop, body = image[box].contiguous(), inside[box].contiguous()
+        return cls(normalised(crop, body), body, box)
+
+    @property
+    def origin(self) -> Shape:
+        z, y, x = (axis.start for axis in self.box)
+        return z, y, x
+
+
 def _pyramid(
-    image: Tensor, body: Tensor, origin: Shape, config: AlignmentConfig
+    scan: _Normalised, config: AlignmentConfig, finest: int, coarsest: int = 16
 ) -> dict[int, Level]:
     """Levels of stride 1, 2, 4 and coarser until one is small; each is made of the finer image."""
     levels: dict[int, Level] = {}
-    fine, share = image[None], body.float()[None]
-    for stride in (2, 4, 8, 16):
-        if stride > 4 and levels[stride // 2].known.numel() <= config.coarse_cells:
-            break
+    fine, share = scan.image[None], scan.body.float()[None]
+    stride, cells = 2, share.numel()
+    while stride <= min(4, coarsest) or (cells > config.coarse_cells and stride <= coarsest):
         share = halve(share)
-        wide = (5, 2) if stride == 2 else (3, 1)
-        known = F.max_pool3d((share > 0.3).float(), wide[0], 1, wide[1])[0]
-        levels[stride] = Level(stride, origin, halve(_features(fine, config)), known)
+        cells = share.numel()
+        if stride >= finest:
+            wide = (5, 2) if stride == 2 else (3, 1)
+            known = F.max_pool3d((share > 0.3).float(), wide[0], 1, wide[1])[0]
+            levels[stride] = Level(stride, scan.origin, halve(_features(fine, config)), known)
         fine = halve(fine)
-    return levels | {1: _finest(image[None], levels[2], config)}
+        stride *= 2
+    if finest == 1 and any(stage == 1 for stage, _ in config.stages):
+        levels[1] = _finest(scan.image[None], levels[2])
+    return levels
 
 
-def _finest(image: Tensor, above: Level, config: AlignmentConfig) -> Level:
+def _finest(image: Tensor, above: Level) -> Level:
     """Voxels themselves: intensity, and relative to its surroundings."""
     known = above.known
     for axis in range(3):
@@ -146,10 +187,16 @@ def _finest(image: Tensor, above: Level, config: AlignmentConfig) -> Level:
 
 
 def _features(image: Tensor, config: AlignmentConfig) -> Tensor:
-    """(1, d, h, w) -> (14, d, h, w): self-similarity, intensity, and relative intensity."""
-    intensity = config.intensity_weight * image
-    local = config.local_weight * local_contrast(image)
-    return torch.cat([self_similarity(image[0], config.noise_floor), intensity, local])
+    """(1, d, h, w) -> (C, d, h, w): self-similarity, intensity, and relative intensity.
+
+    What has no weight is no channel.
+    """
+    found = [self_similarity(image[0], config.noise_floor)]
+    if config.intensity_weight > 0:
+        found.append(config.intensity_weight * image)
+    if config.local_weight > 0:
+        found.append(config.local_weight * local_contrast(image))
+    return torch.cat(found)
 
 
 def self_similarity(image: Tensor, floor: float) -> Tensor:

@@ -26,6 +26,8 @@ class AlignmentConfig(Config):
     """Sizes of the reference that are tried with all shifts."""
     affine_steps: Stage = (12, 4)
     """Updates of the affine map at the coarsest stride and at each finer one."""
+    affine_stride: int = Field(default=2, ge=2)
+    """The finest stride at which the affine map is refined."""
     spread: float = Field(default=1.0, gt=0)
     """Squared distance of features at which a cell counts half."""
     chance: float = Field(default=0.6, ge=0, le=1)
