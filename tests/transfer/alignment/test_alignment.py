@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from heads import SHAPE, bent, head
 from mass3d.io.datasets.cohort import find_cases, find_label
 from mass3d.io.read import read_label, read_volume
 from mass3d.transfer.alignment.alignment import Alignment, align, carry, places
@@ -19,20 +20,7 @@ from mass3d.transfer.alignment.settings import AlignmentConfig
 from mass3d.volume.box import whole_box
 from mass3d.volume.preparation import PreparationConfig, prepare_label, prepare_volume
 
-SHAPE = (52, 64, 56)
 IDENTITY = torch.cat([torch.eye(3), torch.zeros(3, 1)], 1)
-
-
-def head(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> Tensor:
-    """An ellipsoid with tissue of several sizes in noisy air: (D, H, W)."""
-    draw = torch.Generator().manual_seed(seed)
-    points = (cell_centres(shape, 1, (0, 0, 0)) + 0.5) / torch.tensor(shape) * 2 - 1
-    body = (points**2).sum(-1) < 0.7
-    tissue = torch.full(shape, 10.0)
-    for cells, strength in ((4, 2.0), (9, 1.5), (18, 1.0)):
-        coarse = torch.randn(1, 1, cells, cells, cells, generator=draw)
-        tissue += strength * F.interpolate(coarse, shape, mode="trilinear")[0, 0]
-    return torch.where(body, tissue, 0.0) + 0.1 * torch.randn(shape, generator=draw)
 
 
 def error_vox(alignment: Alignment, truth: Tensor, image: Tensor) -> float:
@@ -68,14 +56,6 @@ def test_an_affine_map_is_found() -> None:
     query = sampled(image[None], truth, 1, (0, 0, 0))[0]
     found = align(scan_features(image), scan_features(query), affine_only=True)
     assert error_vox(found, truth, query) < 0.3
-
-
-def bent(strength: float) -> Tensor:
-    """Places (D, H, W, 3) moved smoothly, `strength` voxels in the root of the mean square."""
-    nodes = torch.randn(1, 3, 3, 3, 3, generator=torch.Generator().manual_seed(5))
-    field = F.interpolate(nodes, SHAPE, mode="trilinear", align_corners=True)[0]
-    field *= strength / (field**2).sum(0).mean().sqrt()
-    return cell_centres(SHAPE, 1, (0, 0, 0)) + field.permute(1, 2, 3, 0)
 
 
 def test_a_smooth_warp_is_found_better_than_by_an_affine_map() -> None:

@@ -42,6 +42,16 @@ class SimulationConfig(Config):
     noise: NonNegativeFloat = 0.05
     """Two thirds of the largest deviation of white noise."""
 
+    def worse(self, times: float) -> SimulationConfig:
+        """The same with priors that are all equally wrong, `times` as much."""
+        return self.model_copy(
+            update={
+                "residual_vox": times * self.residual_vox,
+                "rough_vox": times * self.rough_vox,
+                "residual_spread": 0.0,
+            }
+        )
+
 
 class TuningConfig(Config):
     """How a head is tuned on the views of one reference. Nothing depends on a clock."""
@@ -49,7 +59,9 @@ class TuningConfig(Config):
     views: PositiveInt = 24
     """Made-up views to learn from."""
     held_out: PositiveInt = 4
-    """Further views that decide where the head is used, and from which probability on."""
+    """Further views that decide for which structures the head is used."""
+    held_out_error: PositiveFloat = 2.0
+    """How many times more wrong the priors of these are: as wrong as real alignments."""
     voxels_per_view: PositiveInt = 8000
     """Voxels of each view that are looked at."""
     balance: float = Field(default=0.5, ge=0, le=1)

@@ -58,8 +58,8 @@ def tune(
         labels.append(view.label.flatten()[index])
     sample = (torch.cat(features), torch.cat(priors), torch.cat(labels))
     head = _fitted(sample, structures, config)
-    # their priors are all as wrong as alignments usually are, so that a few views tell enough
-    usual = config.simulation.model_copy(update={"residual_spread": 0.0})
+    # priors that are all equally wrong, so that a few views tell enough
+    usual = config.simulation.worse(config.held_out_error)
     unseen = (simulate_view(rng, image, label, structures, usual) for _ in range(config.held_out))
     return _judged(head, unseen, encoder)
 
