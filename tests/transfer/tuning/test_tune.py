@@ -43,7 +43,7 @@ def test_a_tuned_head_is_better_than_what_is_carried_over() -> None:
     before, after = dice_on_new_views(tuned.head)
     assert after > before + 0.05
     assert tuned.used.all()
-    assert min(tuned.tuned_dice) > 0.8
+    assert min(tuned.tuned_dice) > 0.7
 
 
 def test_a_head_that_learned_nothing_says_what_is_carried_over() -> None:
