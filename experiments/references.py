@@ -66,6 +66,7 @@ def one_reference(
     """Mean Dice over structures, and every structure's own, with one training scan shown."""
     image = next(case.path for case in find_cases([data / "imagesTr"]) if case.case_id == name)
     label = find_label(data / "labelsTr", name)
+    assert label is not None, f"no label of {name}"
     task = output / "one.task"
     mass3d.task(images=[image], labels=[label], model=run, output=task)
     mass3d.segment(inputs=[data / "imagesTs"], task=task, output=output / "found", overlap=overlap)

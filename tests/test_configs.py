@@ -9,21 +9,23 @@ from typing import Any
 
 import pytest
 
-from mass3d import cli
+from mass3d.cli.verbs import VERBS
 from mass3d.config import Config, build, resolve, to_toml
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = [c.callback.__name__ for c in cli.app.registered_commands if c.callback]
 PATHS = ("scans", "other")  # of any required setting
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.syspath_prepend(ROOT / "tools")  # where it finds its neighbour
     spec = importlib.util.spec_from_file_location("write_configs", ROOT / "tools/write_configs.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    monkeypatch.undo()
     return module
 
 
@@ -104,5 +106,8 @@ def test_a_stale_file_is_found_and_renewed(tool: ModuleType, tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
     assert tool.main(where) == 0
     assert tool.main(["--check", *where]) == 0
-    (tmp_path / "prepare.toml").write_text('spacing_mm = "auto"\n')
+    made = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    expected = {f"configs/{verb}.toml" for verb in VERBS}
+    assert made == {*expected, "docs/reference/commands.md", "src/mass3d/__init__.pyi"}
+    (tmp_path / "configs" / "prepare.toml").write_text('spacing_mm = "auto"\n')
     assert tool.main(["--check", *where]) == 1

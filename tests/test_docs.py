@@ -18,6 +18,7 @@ import yaml
 
 import mass3d
 from mass3d import cli
+from mass3d.cli.verbs import VERBS
 from mass3d.config import Config, resolve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +27,7 @@ PAGES = sorted(
     for page in ROOT.rglob("*.md")
     if not any(part.startswith(".") or part == "build" for part in page.relative_to(ROOT).parts)
 )
-COMMANDS: dict[str, Any] = vars(typer.main.get_command(cli.app))["commands"]
+COMMANDS: dict[str, Any] = vars(typer.main.get_command(cli.build_app(*VERBS)))["commands"]
 REFERENCE = ROOT / "docs" / "reference" / "commands.md"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import ast
 import inspect
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
 import mass3d
 import scans
-from mass3d import cli
+from mass3d.cli.verbs import VERBS
 from mass3d.config import Config
 from mass3d.errors import ConfigError, DataError, ModelError
 
@@ -30,6 +34,28 @@ FUNCTIONS = {
 }
 
 
+# other names -> where they are
+OTHERS = {
+    "Volume": "mass3d.volume.volume:Volume",
+    "read": "mass3d.io.read:volume_of",
+    "read_label": "mass3d.io.read:label_of",
+    "Store": "mass3d.store.reader:Store",
+    "load": "mass3d.transfer.segmenter:Segmenter.load",
+    **{
+        name: f"mass3d.errors:{name}"
+        for name in (
+            "Mass3dError",
+            "DataError",
+            "StoreError",
+            "ModelError",
+            "OutputError",
+            "ConfigError",
+            "Interrupted",
+        )
+    },
+}
+
+
 def config_of(verb: str) -> type[Config]:
     kind = getattr(import_module(f"mass3d.apps.{verb}"), f"{verb.capitalize()}Config")
     assert issubclass(kind, Config)
@@ -43,14 +69,85 @@ def run_python(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_verb_of_the_command_line_is_a_function() -> None:
-    verbs = {
-        command.callback.__name__ for command in cli.app.registered_commands if command.callback
-    }
-    assert set(FUNCTIONS.values()) == verbs
+    assert {row.function or verb: verb for verb, row in VERBS.items()} == FUNCTIONS
 
 
 def test_the_package_shows_its_functions_and_nothing_else() -> None:
-    assert {name for name in dir(mass3d) if not name.startswith("_")} == {*FUNCTIONS, "load"}
+    assert {name for name in dir(mass3d) if not name.startswith("_")} == {*FUNCTIONS, *OTHERS}
+    assert set(mass3d.__all__) == {*FUNCTIONS, *OTHERS}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_a_script_needs_is_there_under_its_name(name: str) -> None:
+    module, _, attribute = OTHERS[name].partition(":")
+    found = getattr(mass3d, name)
+    expected = attrgetter(attribute)(import_module(module))
+    assert found == expected
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert mass3d.__version__ == version("mass3d")
+
+
+# --- what type checkers see ----------------------------------------------------------------------
+
+
+STUB = ast.parse(Path(mass3d.__file__).with_suffix(".pyi").read_text())
+
+
+def stubbed() -> set[str]:
+    """The public names that the stub defines or hands on."""
+    found = set()
+    for node in STUB.body:
+        if isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.ImportFrom):
+            found |= {alias.name for alias in node.names if alias.asname == alias.name}
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found - {"__all__"}
+
+
+def test_a_type_checker_sees_every_public_name_and_no_other() -> None:
+    assert stubbed() == set(mass3d.__all__)
+
+
+def test_no_type_is_left_open() -> None:
+    assert "Any" not in {node.id for node in ast.walk(STUB) if isinstance(node, ast.Name)}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_type_checker_sees_the_settings_of_a_function_and_which_are_required(name: str) -> None:
+    (node,) = [n for n in STUB.body if isinstance(n, ast.FunctionDef) and n.name == name]
+    fields = config_of(FUNCTIONS[name]).model_fields
+    assert [argument.arg for argument in node.args.kwonlyargs] == list(fields)
+    required = [default is None for default in node.args.kw_defaults]
+    assert required == [field.is_required() for field in fields.values()]
+
+
+def test_a_type_checker_refuses_a_wrong_setting_and_knows_the_report(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import mass3d\n"
+        'report = mass3d.inspect(inputs=["scans"], modality="ct")\n'
+        "reveal_type(report.spacing_mm)\n"
+        "reveal_type(mass3d.read(mass3d.Store.open))\n"
+        "mass3d.inspect(inputs=[1], workers='two', colour=3)\n"
+    )
+    source = str(Path(mass3d.__file__).parents[1])
+    command = [sys.executable, "-m", "mypy", "--follow-imports=silent", str(script)]
+    told = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": source},
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    assert 'Revealed type is "float"' in told or "builtins.float" in told, told
+    assert "mass3d.volume.volume.Volume" in told
+    assert 'Unexpected keyword argument "colour"' in told
+    assert 'Argument "workers"' in told
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -95,7 +192,7 @@ def test_load_refuses_a_folder_that_is_no_run(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_there_is_an_ordinary_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'mass3d' has no attribute 'segmnt'"):
-        _ = mass3d.segmnt
+        getattr(mass3d, "segmnt")  # noqa: B009 - a type checker would see it
     assert not hasattr(mass3d, "segmnt")
 
 

@@ -1,70 +1,57 @@
-"""Write configs/<verb>.toml: every setting of every verb with its default and what it means.
+"""Write what is made from the settings: configs/<verb>.toml, the tables of options, the types.
 
-`--check` writes nothing and exits 1 when a file is not what it would write. Settings without a
-default stand as examples behind a `#` without a space; other comments have a space after it.
+A setting is written once, as a field with its docstring. From that come `configs/`, the tables
+between the marks `<!-- options -->` of docs/reference/commands.md, and src/mass3d/__init__.pyi.
+`--check` writes nothing and exits 1 when a file is not what it would write. In configs/ settings
+without a default stand as examples behind a `#` without a space; other comments have a space.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any
 
+import api_stub
 from pydantic.fields import FieldInfo
 
-from mass3d import cli
+from mass3d.cli.describe import (
+    allowed_values,
+    config_of,
+    default_of,
+    default_words,
+    entry_of,
+    field_of,
+    group_of,
+    meaning_of,
+    plain,
+)
+from mass3d.cli.options import help_words
+from mass3d.cli.verbs import VERBS, names_of
 from mass3d.config import Config, toml_key, toml_value
 
-FOLDER = Path(__file__).resolve().parent.parent / "configs"
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = Path("docs/reference/commands.md")
 WIDTH = 100
-BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-# What a user may write for settings that have no default, by setting or by verb and setting.
-EXAMPLES: dict[str, Any] = {
-    "inputs": ["scans"],
-    "store": "store",
-    "workers": 4,
-    "scheduler": "tcp://node1:8786",
-    "prepare.output": "store",
-    "pretrain.output": "run",
-    "views.crop_vox": [48, 64, 64],
-    "task.images": ["a.nii.gz", "b.nii.gz"],
-    "task.labels": ["a_label.nii.gz", "b_label.nii.gz"],
-    "task.model": "run",
-    "task.output": "liver.task",
-    "structures": {"liver": 1},
-    "segment.task": "liver.task",
-    "segment.output": "found",
-    "segment.model": "run",
-    "evaluate.predictions": "found",
-    "evaluate.labels": "labels",
-    "evaluate.output": "scores",
-    "inspect.output": "inspected",
-    "masks.labels": "labelsTr",
-    "masks.output": "quality",
-    "masks.sam2.checkpoint": "facebook/sam2.1-hiera-tiny",
-    "extract.input": "store",
-    "extract.output": "extracted",
-    "demo.data": "Dataset001_Liver",
-}
+BEGIN, END = "<!-- options: made by tools/write_configs.py -->", "<!-- end of options -->"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write or check all files; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="exit 1 when a file is stale")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the files lie")
+    parser.add_argument("--folder", type=Path, default=ROOT, help="the repository, or a copy")
     chosen = parser.parse_args(argv)
     stale = []
-    for verb in verbs():
-        path, text = chosen.folder / f"{verb}.toml", render(verb)
+    for name, text in made_files().items():
+        path = chosen.folder / name
         if path.is_file() and path.read_text() == text:
             continue
-        stale.append(path.name)
+        stale.append(str(name))
         if not chosen.check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
@@ -74,16 +61,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if stale and chosen.check else 0
 
 
-def verbs() -> list[str]:
-    """The verbs of the command line, in its order."""
-    found = [command.callback for command in cli.app.registered_commands]
-    return [callback.__name__ for callback in found if callback is not None]
+def made_files() -> dict[Path, str]:
+    """Every file that is made from the settings, by its place in the repository."""
+    made = {Path("configs") / f"{verb}.toml": render(verb) for verb in VERBS}
+    made[REFERENCE] = reference((ROOT / REFERENCE).read_text())
+    made[Path("src/mass3d/__init__.pyi")] = api_stub.render()
+    return made
 
 
-def config_of(verb: str) -> type[Config]:
-    """The settings of a verb."""
-    kind: type[Config] = getattr(import_module(f"mass3d.apps.{verb}"), f"{verb.capitalize()}Config")
-    return kind
+# --- the reference -------------------------------------------------------------------------------
+
+
+def reference(page: str) -> str:
+    """The page with the tables of options made anew."""
+    for verb in VERBS:
+        table = "\n".join([BEGIN, *option_rows(verb), END])
+        section = rf"(^## {verb}\n.*?){re.escape(BEGIN)}.*?{re.escape(END)}"
+        found = re.search(section, page, flags=re.DOTALL | re.M)
+        if not found:
+            raise ValueError(f"{REFERENCE}: no table of options under '## {verb}'")
+        page = page[: found.start()] + found[1] + table + page[found.end() :]
+    return page
+
+
+def option_rows(verb: str) -> Iterator[str]:
+    """A row for every setting that has an option of its own."""
+    yield "| Option | Setting | Default | |"
+    yield "|---|---|---|---|"
+    for setting, typed in VERBS[verb].given.items():
+        names, value = names_of(typed)
+        option = ", ".join(f"`{name}`" for name in names) or f"`{value}`"
+        field = field_of(config_of(verb), setting)
+        default = f"`{told}`" if (told := default_words(field)) else ""
+        meaning = escaped(help_words(field, with_default=False))
+        yield f"| {option} | `{setting}` | {default} | {meaning} |"
+
+
+def escaped(text: str) -> str:
+    """Text within a cell of a Markdown table."""
+    return re.sub(r"(?<!`)<(\w+)>", r"`<\1>`", text).replace("|", "\\|")
+
+
+# --- configs -------------------------------------------------------------------------------------
 
 
 def render(verb: str) -> str:
@@ -113,11 +132,11 @@ class Writer:
         groups = {n: g for n, f in kind.model_fields.items() if (g := group_of(f.annotation))}
         for name, field in kind.model_fields.items():
             if name not in groups:
-                value = default_of(field) if default is None else getattr(default, name)
-                yield from self.setting(f"{prefix}{name}", field, plain(value))
+                value = default_of(field) if default is None else plain(getattr(default, name))
+                yield from self.setting(f"{prefix}{name}", field, value)
         for name, inner in groups.items():
             field = kind.model_fields[name]
-            value = default_of(field) if default is None else getattr(default, name)
+            value = field.default if default is None else getattr(default, name)
             absent = value is None
             lines = [
                 "",
@@ -131,38 +150,19 @@ class Writer:
         """Comment and line of one setting; an example where there is no default."""
         yield ""
         required = "Required." if field.is_required() else ""
-        yield from wrapped(f"{field.description or ''} {required}")
+        yield from wrapped(f"{meaning_of(field)} {required}")
         yield from wrapped(allowed_values(field.annotation, field.metadata))
         entry = entry_of(field.annotation)
         if entry and entry not in self.explained:
             self.explained.add(entry)
             yield from explained(entry)
         key = toml_key(path.rpartition(".")[2])
-        if value is None:
-            yield from commented([f"{key} = {pretty(self.example(path))}"])
-        else:
+        if value is not None:
             yield f"{key} = {pretty(value)}"
-
-    def example(self, path: str) -> Any:
-        """What a user may write for a setting without a default."""
-        for key in (f"{self.verb}.{path}", path):
-            if key in EXAMPLES:
-                return EXAMPLES[key]
-        raise KeyError(f"{self.verb}.{path} has no default: add an example to EXAMPLES")
-
-
-def default_of(field: FieldInfo) -> Any:
-    """The default of a setting; None where it is required."""
-    return None if field.is_required() else field.get_default(call_default_factory=True)
-
-
-def plain(value: Any) -> Any:
-    """A default as TOML knows it."""
-    if isinstance(value, Config):
-        return value.plain()
-    if isinstance(value, tuple):
-        return [plain(part) for part in value]
-    return str(value) if isinstance(value, Path) else value
+            return
+        if not field.examples:
+            raise ValueError(f"{self.verb}: {path} has no default: give its field an example")
+        yield from commented([f"{key} = {pretty(field.examples[0])}"])
 
 
 def pretty(value: Any) -> str:
@@ -189,60 +189,6 @@ def explained(entry: type[Config]) -> Iterator[str]:
     for name, field in entry.model_fields.items():
         yield from wrapped(f"{name}: {field.description or ''}", "- ")
         yield from wrapped(allowed_values(field.annotation, field.metadata), "  ")
-
-
-def allowed_values(annotation: Any, metadata: Sequence[Any] = ()) -> str:
-    """The closed choice or the range of a setting in words; empty where neither is closed."""
-    told = allowed(annotation, metadata)
-    return f"Allowed: {told}" if told else ""
-
-
-def allowed(annotation: Any, metadata: Sequence[Any]) -> str:
-    """What a type and the checks beside it allow, in words."""
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return allowed(parts[0], parts[1:])
-    if origin is tuple and get_origin(parts[0]) is Literal:
-        return allowed(parts[0], ())
-    if origin is Literal:
-        return ", ".join(toml_value(value) for value in parts)
-    if origin in (Union, UnionType):
-        told = [allowed(part, metadata) for part in parts if part is not NoneType]
-        return ", ".join(filter(None, told))
-    return " and ".join(bounds(metadata))
-
-
-def bounds(metadata: Sequence[Any]) -> Iterator[str]:
-    """The limits of a number in words."""
-    for item in metadata:
-        if isinstance(item, FieldInfo):
-            yield from bounds(item.metadata)
-        for name, word in BOUNDS.items():
-            if getattr(item, name, None) is not None:
-                yield f"{word} {getattr(item, name):g}"
-
-
-def group_of(annotation: Any) -> type[Config] | None:
-    """The kind of a setting that is a group, be it optional."""
-    for part in (annotation, *get_args(annotation)):
-        if get_origin(annotation) is not tuple and is_config(part):
-            kind: type[Config] = part
-            return kind
-    return None
-
-
-def entry_of(annotation: Any) -> type[Config] | None:
-    """The kind of the entries of a setting that is a list of groups."""
-    parts = get_args(annotation)
-    if get_origin(annotation) is tuple and parts and is_config(parts[0]):
-        kind: type[Config] = parts[0]
-        return kind
-    return None
-
-
-def is_config(part: Any) -> bool:
-    """Whether a type is a group of settings."""
-    return isinstance(part, type) and issubclass(part, Config)
 
 
 if __name__ == "__main__":

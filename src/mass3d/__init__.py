@@ -2,7 +2,7 @@
 
 Every verb of the command line is a function that takes its settings by keyword and returns its
 report: `mass3d.prepare(inputs=["scans"], output="store")`. The names are resolved when they are
-first used, so that importing the package loads nothing.
+first used, so that importing the package loads nothing; their types are in `__init__.pyi`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 # Function -> verb. The room `mass3d.masks` has taken the name of the verb `masks`.
-_VERBS: Final = {
+VERBS: Final = {
     "prepare": "prepare",
     "pretrain": "pretrain",
     "task": "task",
@@ -23,21 +23,45 @@ _VERBS: Final = {
     "extract": "extract",
     "demo": "demo",
 }
+# What else there is -> module and name.
+OTHERS: Final = {
+    "Volume": "mass3d.volume.volume:Volume",
+    "read": "mass3d.io.read:volume_of",
+    "read_label": "mass3d.io.read:label_of",
+    "Store": "mass3d.store.reader:Store",
+    "load": "mass3d.transfer.segmenter:Segmenter.load",
+    "Mass3dError": "mass3d.errors:Mass3dError",
+    "DataError": "mass3d.errors:DataError",
+    "StoreError": "mass3d.errors:StoreError",
+    "ModelError": "mass3d.errors:ModelError",
+    "OutputError": "mass3d.errors:OutputError",
+    "ConfigError": "mass3d.errors:ConfigError",
+    "Interrupted": "mass3d.errors:Interrupted",
+}
+__all__ = [*VERBS, *OTHERS]  # noqa: PLE0604 - names
 
 
 def __getattr__(name: str) -> Any:
-    if name in _VERBS:
-        return _function(name, _VERBS[name])
-    if name == "load":
-        from mass3d.transfer.segmenter import Segmenter  # noqa: PLC0415
-
-        return Segmenter.load
+    if name in VERBS:
+        return _function(name, VERBS[name])
+    if name in OTHERS:
+        return _other(*OTHERS[name].split(":"))
+    if name == "__version__":
+        return _other("mass3d.files", "VERSION")
     raise AttributeError(f"module 'mass3d' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """The functions, not what this file needs to find them."""
-    return sorted({*_VERBS, "load", *(name for name in globals() if name.startswith("__"))})
+    """What there is to use, not what this file needs to find it."""
+    own = {name for name in globals() if name.startswith("__")}
+    return sorted({*__all__, "__version__", *own})
+
+
+def _other(module: str, attribute: str) -> Any:
+    from importlib import import_module  # noqa: PLC0415
+    from operator import attrgetter  # noqa: PLC0415
+
+    return attrgetter(attribute)(import_module(module))
 
 
 def _function(name: str, verb: str) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_args
 
 import tomlkit
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mass3d.errors import ConfigError
 
@@ -48,14 +48,40 @@ Paths = Annotated[
 ]
 """One path or several."""
 
+STRUCTURES_ONCE: Final = "every label value once, for one structure"
+
+
+def _each_value_once(structures: dict[str, int]) -> dict[str, int]:
+    if len(set(structures.values())) < len(structures):
+        raise ValueError(STRUCTURES_ONCE)
+    return structures
+
+
 # Settings that several verbs share: what they mean, and what may be written, stands here once.
 Workers = Annotated[
     Annotated[int, Field(ge=1)] | None,
     Field(
-        description="Processes; None takes as many as cores and memory allow, and only this one "
+        description="Processes; by default as many as cores and memory allow, and only this one "
         "for work that is done sooner so; 1 works in this very process.",
         examples=[4],
     ),
+]
+Scans = Annotated[
+    tuple[Path, ...],
+    Field(
+        min_length=1,
+        description="Scans, folders of scans, or archives (.zip) of DICOM.",
+        examples=[["scans"]],
+    ),
+]
+Structures = Annotated[
+    Annotated[
+        dict[str, Annotated[int, Field(gt=0, le=65535)]],
+        Field(min_length=1),
+        AfterValidator(_each_value_once),
+    ]
+    | None,
+    Field(examples=[{"liver": 1, "spleen": 3}]),
 ]
 Scheduler = Annotated[
     str | None,

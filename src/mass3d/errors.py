@@ -81,6 +81,11 @@ class Interrupted(Mass3dError):  # noqa: N818 - it is nobody's error
         self.exit_code = 128 + self.number
 
 
+def printable(text: str) -> str:
+    """The text without letters that would move the cursor or change colours of a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 def _rebuild(
     kind: type[Mass3dError], args: tuple[object, ...], state: dict[str, object]
 ) -> Mass3dError:

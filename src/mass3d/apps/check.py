@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import Field
+
 from mass3d.config import Config, Paths, Scheduler, Workers
 from mass3d.errors import StoreError
 from mass3d.execution.faults import Fault
@@ -19,7 +21,7 @@ from mass3d.store.schema import case_folder
 class CheckConfig(Config):
     """Settings of `mass3d check`."""
 
-    store: Paths
+    store: Paths = Field(examples=["store"])
     """Prepared stores, one or more."""
     workers: Workers = None
     scheduler: Scheduler = None

@@ -40,7 +40,7 @@ class DemoConfig(Config):
 
     output: Path = Path("mass3d-demo")
     """Folder for everything the demo makes; the same command goes on where it stopped."""
-    data: Path | None = None
+    data: Path | None = Field(default=None, examples=["Dataset001_Liver"])
     """A raw dataset of nnU-Net (imagesTr, labelsTr, perhaps imagesTs, labelsTs) to use instead of
     the phantoms. Labels serve only as the one example and for the scores."""
     seed: Seed = 0

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mass3d.config import Config, Scheduler, Seed, Workers
+from mass3d.config import Config, Scheduler, Seed, Structures, Workers
 from mass3d.errors import ConfigError, DataError, Mass3dError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import comparing_bytes
@@ -52,15 +52,16 @@ Absent = Literal["skip", "score"]
 class EvaluateConfig(Config):
     """Settings of `mass3d evaluate`."""
 
-    predictions: Path
+    predictions: Path = Field(examples=["found"])
     """Folder of segmentations, one file per case, searched to any depth."""
-    labels: Path
+    labels: Path = Field(examples=["labels"])
     """Folder of true label maps, named like the predictions; it may hold more cases."""
-    output: Path
+    output: Path = Field(examples=["scores"])
     """Folder for metrics.json and cases.csv."""
     seed: Seed = 0
-    structures: dict[str, Annotated[int, Field(gt=0)]] | None = Field(default=None, min_length=1)
-    """Name and label value of what to score; None takes dataset.json or the values in labels."""
+    structures: Structures = None
+    """Name and label value of what to score; by default those of dataset.json beside the labels,
+    else those of the segmentation, else all values in the labels."""
     absent: Absent = "skip"
     """A structure that the label of a case lacks: `skip` does not score it there, for it may not
     have been contoured; `score` gives Dice 0 to whatever is predicted there."""

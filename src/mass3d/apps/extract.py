@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import NonNegativeInt
+from pydantic import Field, NonNegativeInt
 
 from mass3d.config import Config, Scheduler, Workers
 from mass3d.errors import StoreError
@@ -31,9 +31,9 @@ COLUMNS = ("mask", "layer", "first", "last", "parent", "voxels", "ml", "score", 
 class ExtractConfig(Config):
     """Settings of `mass3d extract`."""
 
-    input: Path
+    input: Path = Field(examples=["store"])
     """Prepared store."""
-    output: Path
+    output: Path = Field(examples=["extracted"])
     """Folder for the files of every case."""
     case: tuple[str, ...] = ()
     """Ids of the cases to take out; all by default."""

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mass3d.config import Config, Scheduler, Workers
+from mass3d.config import Config, Scans, Scheduler, Workers
 from mass3d.errors import DataError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import readable_grids, reading_bytes
@@ -57,12 +57,12 @@ POOL_VOXELS = 1e9  # fewer are measured here before other processes would have s
 class InspectConfig(Config):
     """Settings of `mass3d inspect`."""
 
-    inputs: tuple[Path, ...] = Field(min_length=1)
-    """Scans, folders of scans, or archives (.zip) of DICOM."""
-    output: Path | None = None
-    """Folder for inspect.json and inspect.html; None writes nothing."""
+    inputs: Scans
+    output: Path | None = Field(default=None, examples=["inspected"])
+    """Folder for inspect.json and inspect.html; without it nothing is written."""
     modality: Modality | Literal["auto"] = "auto"
-    """Kind of scan; auto goes by DICOM tags, else by the name of each file and its histogram."""
+    """Kind of scan; `auto` goes by DICOM tags, else by words in the names of the file and of its
+    two folders, else by the histogram."""
     workers: Workers = None
     scheduler: Scheduler = None
 

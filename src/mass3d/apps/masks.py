@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 from rich.console import Console
 
 from mass3d.config import Config, Scheduler, Workers
@@ -50,16 +51,16 @@ SHOWN = 3  # outliers that a summary names; the page shows all
 class MasksConfig(Config):
     """Settings of `mass3d masks`."""
 
-    store: Path
+    store: Path = Field(examples=["store"])
     """Prepared store."""
     masks: MaskConfig | None = None
-    """Propose masks with these engines; None leaves the masks as they are."""
+    """Propose masks with these engines; by default the masks stay as they are."""
     add: bool = False
-    """Whether engines that the store has and that are not named here stay; otherwise they go."""
-    labels: Path | None = None
-    """Folder of label maps <case>.nii.gz, to see how well masks fit them; none depends on it."""
-    output: Path | None = None
-    """Folder for quality.json and masks.html; None takes `masks` in the store."""
+    """Keep the engines that the store has beside those that are named; otherwise they go."""
+    labels: Path | None = Field(default=None, examples=["labelsTr"])
+    """Folder of label maps <case>.nii.gz to compare the masks with; no mask depends on them."""
+    output: Path | None = Field(default=None, examples=["quality"])
+    """Folder for quality.json and masks.html; by default `masks` in the store."""
     workers: Workers = None
     scheduler: Scheduler = None
 

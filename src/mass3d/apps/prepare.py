@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from mass3d.config import Config, Scheduler, Workers
+from mass3d.config import Config, Scans, Scheduler, Workers
 from mass3d.errors import ConfigError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import case_bytes, readable_grids
@@ -58,17 +58,17 @@ from mass3d.volume.volume import Modality
 class PrepareConfig(Config):
     """Settings of `mass3d prepare`."""
 
-    inputs: tuple[Path, ...] = Field(min_length=1)
-    """Scans, folders of scans, or archives (.zip) of DICOM."""
-    output: Path
+    inputs: Scans
+    output: Path = Field(examples=["store"])
     """Store to write, or to go on with."""
     spacing_mm: Annotated[FiniteFloat, Field(gt=0)] | Literal["auto"] = "auto"
-    """Edge of the cubic voxels; auto keeps that of an existing store, else goes by the headers,
-    every scan counted by its voxels."""
+    """Edge of the cubic voxels in mm; `auto` keeps that of an existing store, else takes the
+    geometric mean of the median voxel edges, every scan counted by its voxels, at least 1 mm."""
     modality: Modality | Literal["auto"] = "auto"
-    """Kind of scan; auto goes by DICOM tags, else by the name of each file and its histogram."""
+    """Kind of scan; `auto` goes by DICOM tags, else by words in the names of the file and of its
+    two folders, else by the histogram."""
     ct_clip_hu: Range = (-991.0, 500.0)
-    """CT is clipped to this range."""
+    """CT is clipped to this range of Hounsfield units."""
     percentiles: Percentiles = (2.0, 98.0)
     """MR and PET are clipped to these percentiles of the body voxels."""
     masks: MaskConfig = MaskConfig()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import nn
 
 from mass3d.config import Config, Paths, Seed
@@ -31,15 +32,15 @@ Crop = tuple[int, int, int]
 class PretrainConfig(Config):
     """Settings of `mass3d pretrain`."""
 
-    store: Paths
+    store: Paths = Field(examples=["store"])
     """Prepared stores to learn from, one or more."""
-    output: Path
+    output: Path = Field(examples=["run"])
     """Run folder to write."""
     preset: PresetName = "tiny"
     """Size of the network."""
     seed: Seed = 0
     resume: bool = False
-    """Insist that there is an unfinished run to go on with; without it, go on if there is one."""
+    """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
     fit: FitConfig = FitConfig()
     """Optimisation."""
     views: ViewConfig = ViewConfig()

@@ -11,7 +11,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
-from mass3d.config import Config, Device
+from mass3d.config import Config, Device, Scans
 from mass3d.errors import ConfigError, Mass3dError, ModelError, OutputError
 from mass3d.execution.faults import Fault
 from mass3d.execution.summary import Report, write_provenance
@@ -28,16 +28,15 @@ CASES = "cases.json"
 class SegmentConfig(Config):
     """Settings of `mass3d segment`."""
 
-    inputs: tuple[Path, ...] = Field(min_length=1)
-    """Scans, folders of scans, or archives (.zip) of DICOM."""
-    task: Path
+    inputs: Scans
+    task: Path = Field(examples=["liver.task"])
     """Task file."""
-    output: Path
+    output: Path = Field(examples=["found"])
     """Folder for <case>.nii.gz on the exact grid of each scan."""
-    model: Path | None = None
-    """Run folder; None looks where it was when the task was made."""
+    model: Path | None = Field(default=None, examples=["run"])
+    """Run folder; by default where it was when the task was made."""
     overlap: float = Field(default=0.5, ge=0, lt=1)
-    """Shared fraction of neighbouring windows."""
+    """Share of a window that its neighbours see too; more is smoother and slower."""
     device: Device = "auto"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from mass3d.config import Config, Device
+from mass3d.config import Config, Device, Structures
 from mass3d.errors import ConfigError, DataError
 from mass3d.execution.faults import Fault
 from mass3d.execution.summary import Report, write_provenance
@@ -23,16 +23,17 @@ from mass3d.volume.volume import Volume
 class TaskConfig(Config):
     """Settings of `mass3d task`."""
 
-    images: tuple[Path, ...] = Field(min_length=1)
+    images: tuple[Path, ...] = Field(min_length=1, examples=[["a.nii.gz", "b.nii.gz"]])
     """Reference scans: files, or folders or archives (.zip) of one DICOM series each."""
-    labels: tuple[Path, ...] = Field(min_length=1)
-    """Their label maps, in the same order."""
-    model: Path
+    labels: tuple[Path, ...] = Field(min_length=1, examples=[["a_label.nii.gz", "b_label.nii.gz"]])
+    """Their label maps, in the same order, each on the grid of its scan."""
+    model: Path = Field(examples=["run"])
     """Run folder of the pretrained model."""
-    output: Path
+    output: Path = Field(examples=["liver.task"])
     """Task file to write."""
-    structures: dict[str, int] | None = None
-    """Name and label value of the structures; None takes them from dataset.json or the labels."""
+    structures: Structures = None
+    """Name and label value of the structures; by default those of dataset.json, else all values
+    in the labels."""
     device: Device = "auto"
 
 

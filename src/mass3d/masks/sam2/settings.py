@@ -47,7 +47,7 @@ class Sam2Profile(Config):
 class Sam2Config(Config):
     """Settings of the `sam2` engine."""
 
-    checkpoint: str | None = None
+    checkpoint: str | None = Field(default=None, examples=["facebook/sam2.1-hiera-tiny"])
     """SAM2 or EdgeTAM video model: a folder with config.json and model.safetensors, or a hub id."""
     download: bool = False
     """Whether a hub id may be fetched; otherwise it must be in the local cache already."""

@@ -1,0 +1,221 @@
+"""The public face of mass3d, for type checkers and editors.
+
+Written by tools/write_configs.py from the settings of the verbs; the package itself resolves
+these names when they are first used.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from mass3d.apps.check import CheckReport
+from mass3d.apps.demo import DemoReport
+from mass3d.apps.evaluate import EvaluateReport
+from mass3d.apps.extract import ExtractReport
+from mass3d.apps.inspect import InspectReport
+from mass3d.apps.masks import MasksReport
+from mass3d.apps.prepare import PrepareReport
+from mass3d.apps.pretrain import PretrainReport
+from mass3d.apps.segment import SegmentReport
+from mass3d.apps.task import TaskReport
+from mass3d.errors import ConfigError as ConfigError
+from mass3d.errors import DataError as DataError
+from mass3d.errors import Interrupted as Interrupted
+from mass3d.errors import Mass3dError as Mass3dError
+from mass3d.errors import ModelError as ModelError
+from mass3d.errors import OutputError as OutputError
+from mass3d.errors import StoreError as StoreError
+from mass3d.io.read import label_of as _read_label
+from mass3d.io.read import volume_of as _read
+from mass3d.masks.settings import MaskConfig
+from mass3d.store.reader import Store as Store
+from mass3d.training.fit import FitConfig
+from mass3d.transfer.segmenter import Segmenter
+from mass3d.views.draw import ViewConfig
+from mass3d.volume.volume import Volume as Volume
+
+read = _read
+read_label = _read_label
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "Interrupted",
+    "Mass3dError",
+    "ModelError",
+    "OutputError",
+    "Store",
+    "StoreError",
+    "Volume",
+    "check",
+    "demo",
+    "evaluate",
+    "extract",
+    "inspect",
+    "load",
+    "measure_masks",
+    "prepare",
+    "pretrain",
+    "read",
+    "read_label",
+    "segment",
+    "task",
+]
+__version__: str
+
+def load(run: str | Path, *, device: str = ...) -> Segmenter:
+    """Load a run folder or a weights file. Raises `ModelError` when it cannot be trusted."""
+
+def prepare(
+    *,
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    spacing_mm: float | Literal["auto"] = ...,
+    modality: Literal["ct", "mr", "pet"] | Literal["auto"] = ...,
+    ct_clip_hu: Sequence[float] = ...,
+    percentiles: Sequence[float] = ...,
+    masks: MaskConfig | Mapping[str, object] = ...,
+    workers: int | None = ...,
+    scheduler: str | None = ...,
+) -> PrepareReport:
+    """Prepare every scan; one that fails becomes a fault and the others go on.
+
+    Killed at any moment, the same call goes on where it was and ends with the same bytes. Scans
+    of earlier calls with the same settings stay in the store. Raises `StoreError` when the
+    folder holds something else or cases of other settings, `DataError` when there is no scan.
+    """
+
+def pretrain(
+    *,
+    store: str | Path | Sequence[str | Path],
+    output: str | Path,
+    preset: Literal["tiny"] = ...,
+    seed: int = ...,
+    resume: bool = ...,
+    fit: FitConfig | Mapping[str, object] = ...,
+    views: ViewConfig | Mapping[str, object] = ...,
+) -> PretrainReport:
+    """Pretrain, or go on with the unfinished run in `config.output`.
+
+    The same settings give the same weights on CPU, however often the run was killed. Raises
+    `StoreError` for a bad store, `ModelError` when the folder holds another run, `ConfigError`
+    for impossible settings.
+    """
+
+def task(
+    *,
+    images: Sequence[str | Path],
+    labels: Sequence[str | Path],
+    model: str | Path,
+    output: str | Path,
+    structures: Mapping[str, int] | None = ...,
+    device: str = ...,
+) -> TaskReport:
+    """Encode the references. Raises `DataError` when a structure is in none of them."""
+
+def segment(
+    *,
+    inputs: Sequence[str | Path],
+    task: str | Path,
+    output: str | Path,
+    model: str | Path | None = ...,
+    overlap: float = ...,
+    device: str = ...,
+) -> SegmentReport:
+    """Segment every scan; a scan that cannot be read becomes a fault and the others go on.
+
+    Scans that the same task has already segmented into the same folder are not done again.
+    Raises `ModelError` when task and model do not fit, `ConfigError` when the folder holds
+    results of another task.
+    """
+
+def evaluate(
+    *,
+    predictions: str | Path,
+    labels: str | Path,
+    output: str | Path,
+    seed: int = ...,
+    structures: Mapping[str, int] | None = ...,
+    absent: Literal["skip", "score"] = ...,
+    workers: int | None = ...,
+    scheduler: str | None = ...,
+) -> EvaluateReport:
+    """Score every prediction; one that cannot be scored becomes a fault and the others go on.
+
+    Cases whose label has no prediction are listed and are no fault. Raises `ConfigError` when a
+    folder is missing or is given twice, `DataError` when two predictions are of one case,
+    dataset.json cannot be read, or there is nothing to score.
+    """
+
+def inspect(
+    *,
+    inputs: Sequence[str | Path],
+    output: str | Path | None = ...,
+    modality: Literal["ct", "mr", "pet"] | Literal["auto"] = ...,
+    workers: int | None = ...,
+    scheduler: str | None = ...,
+) -> InspectReport:
+    """Read every scan and its label; all faults are told at once.
+
+    Raises `DataError` for a bad path or a folder without scans.
+    """
+
+def measure_masks(
+    *,
+    store: str | Path,
+    masks: MaskConfig | Mapping[str, object] | None = ...,
+    add: bool = ...,
+    labels: str | Path | None = ...,
+    output: str | Path | None = ...,
+    workers: int | None = ...,
+    scheduler: str | None = ...,
+) -> MasksReport:
+    """Measure the masks of every case, after proposing new ones where that is asked for.
+
+    Killed at any moment, the same call goes on where it was. A case without any new mask becomes
+    a fault and is left out of the store's index until other settings find masks in it. Raises
+    `ConfigError` when an engine lacks what it needs and `StoreError` when the store cannot be
+    trusted.
+    """
+
+def check(
+    *,
+    store: str | Path | Sequence[str | Path],
+    workers: int | None = ...,
+    scheduler: str | None = ...,
+) -> CheckReport:
+    """Check every case of every store: checksums, geometry, intensities, masks.
+
+    All faults are told at once, each with what to do about it. A store that cannot be opened is
+    one fault; nothing is changed or written.
+    """
+
+def extract(
+    *,
+    input: str | Path,
+    output: str | Path,
+    case: Sequence[str] = ...,
+    mask: Sequence[int] = ...,
+    workers: int | None = ...,
+    scheduler: str | None = ...,
+) -> ExtractReport:
+    """Write image, layers and table of every case, on the grid of the scan it came from.
+
+    A case that is broken becomes a fault and the others go on. Raises `StoreError` when the store
+    cannot be opened or lacks a case that is asked for.
+    """
+
+def demo(
+    *,
+    output: str | Path = ...,
+    data: str | Path | None = ...,
+    seed: int = ...,
+    cases: int = ...,
+    test_cases: int = ...,
+    steps: int = ...,
+    spacing_mm: float | Literal["auto"] = ...,
+) -> DemoReport:
+    """Do every step that is not done yet, and write the page.
+
+    Scans that cannot be used become faults; the others go on.
+    """

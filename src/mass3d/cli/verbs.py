@@ -1,0 +1,154 @@
+"""The verbs of the command line: what each is called, in a sentence, and how settings are given.
+
+A verb is one file in `apps` and one row here. Everything else that is said about a setting
+(meaning, default, allowed values, whether it is required) is read off its field in the `Config`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Verb(NamedTuple):
+    """A row: how a verb is told, and typed."""
+
+    meaning: str  # one sentence
+    example: str  # what follows `mass3d VERB` in a typical call
+    given: dict[str, str]  # setting -> how it is typed: names, then what stands for its value
+    function: str = ""  # its name in Python, where that is another one
+
+
+# Words without a dash are given by their place. An option whose value ends with ... takes several.
+PARALLEL: Final = {"workers": "--workers N", "scheduler": "--scheduler ADDRESS"}
+SEED: Final = {"seed": "--seed N"}
+DEVICE: Final = {"device": "--device DEVICE"}
+MODALITY: Final = {"modality": "--modality KIND"}
+MASKS: Final = {
+    "masks.engines": "--engine ENGINE",
+    "masks.external.folders": "--masks FOLDER",
+    "masks.sam2.checkpoint": "--checkpoint PATH|ID",
+}
+
+VERBS: Final = {
+    "prepare": Verb(
+        "Turn scans into a store of prepared cases with proposed masks.",
+        "scans/ -o store/",
+        {
+            "inputs": "SCANS...",
+            "output": "-o --output STORE",
+            "spacing_mm": "--spacing MM|auto",
+            **MODALITY,
+            **MASKS,
+            **PARALLEL,
+        },
+    ),
+    "pretrain": Verb(
+        "Train a network on one or several stores, without labels.",
+        "store/ -o run/ --steps 10000",
+        {
+            "store": "STORE...",
+            "output": "-o --output RUN",
+            "preset": "--preset NAME",
+            "fit.steps": "--steps N",
+            **SEED,
+            "resume": "--resume",
+        },
+    ),
+    "task": Verb(
+        "Make a task from labelled examples: what to segment, as a model sees it.",
+        "-i a.nii.gz -l a_label.nii.gz -m run/ -o liver.task",
+        {
+            "images": "-i --images SCAN...",
+            "labels": "-l --labels LABEL...",
+            "model": "-m --model RUN",
+            "output": "-o --output X.task",
+            **DEVICE,
+        },
+    ),
+    "segment": Verb(
+        "Segment scans with a task, each on its own grid.",
+        "scans/ --task liver.task -o found/",
+        {
+            "inputs": "SCANS...",
+            "task": "-t --task X.task",
+            "output": "-o --output FOLDER",
+            "model": "-m --model RUN",
+            **DEVICE,
+        },
+    ),
+    "evaluate": Verb(
+        "Score segmentations against label maps.",
+        "found/ labels/ -o scores/",
+        {
+            "predictions": "PREDICTIONS",
+            "labels": "LABELS",
+            "output": "-o --output FOLDER",
+            **SEED,
+            **PARALLEL,
+        },
+    ),
+    "inspect": Verb(
+        "Say what scans are there and what is wrong with them.",
+        "scans/ -o inspected/",
+        {"inputs": "SCANS...", "output": "-o --output FOLDER", **MODALITY, **PARALLEL},
+    ),
+    "masks": Verb(
+        "Measure the masks of a store; with engines named, propose new ones first.",
+        "store/ --engine hierarchy",
+        {
+            "store": "STORE",
+            **MASKS,
+            "add": "--add",
+            "labels": "--labels FOLDER",
+            "output": "-o --output FOLDER",
+            **PARALLEL,
+        },
+        function="measure_masks",
+    ),
+    "check": Verb(
+        "Check every byte of a store, and what the bytes mean.",
+        "store/",
+        {"store": "STORE...", **PARALLEL},
+    ),
+    "extract": Verb(
+        "Write cases of a store as NIfTI, each on the grid of its scan.",
+        "store/ -o extracted/ --case ct_001 ct_002",
+        {
+            "input": "STORE",
+            "output": "-o --output FOLDER",
+            "case": "--case ID...",
+            "mask": "--mask ROW...",
+            **PARALLEL,
+        },
+    ),
+    "demo": Verb(
+        "Run every step on made-up scans and write a page about it.",
+        "-o demo/",
+        {
+            "output": "-o --output FOLDER",
+            "data": "--data FOLDER",
+            "steps": "--steps N",
+            **SEED,
+        },
+    ),
+}
+
+# What was once typed, and what is to be typed now.
+MOVED: Final = {"export": "Cases are taken out of a store by `mass3d extract STORE -o FOLDER` now."}
+
+
+def names_of(typed: str) -> tuple[list[str], str]:
+    """The names of an option, none for what is given by its place, and what stands for its value.
+
+    "-o --output RUN" -> ["-o", "--output"], "RUN"; a flag has no value: "--add" -> ["--add"], "".
+    """
+    words = typed.split()
+    names = [word for word in words if word.startswith("-")]
+    return names, " ".join(words[len(names) :])
+
+
+def takes_several(verb: str) -> set[str]:
+    """Names of the options of a verb that take several values one after the other."""
+    given = VERBS[verb].given.values() if verb in VERBS else ()
+    split = (names_of(typed) for typed in given)
+    return {name for names, value in split if value.endswith("...") for name in names}
