@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mass3d.transfer.alignment.alignment import Alignment, align, places, refine
-from mass3d.transfer.alignment.features import scan_features, with_fine
+from mass3d.transfer.alignment.features import ScanFeatures, scan_features, with_fine
 from mass3d.transfer.alignment.geometry import sampled
 from mass3d.transfer.oneshot.reference import LabelledScan, box_around, widened
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
@@ -26,7 +26,8 @@ class Found:
     """Structures in a box of a scan, as R references see them."""
 
     box: Box
-    votes: Tensor = field(repr=False)  # (R, S, d, h, w) probabilities
+    carried: Tensor = field(repr=False)  # (R, S, d, h, w) in [0, 1], as alignments say
+    votes: Tensor = field(repr=False)  # (R, S, d, h, w) probabilities, corrected
     similarity: tuple[float, ...]  # of each reference's alignment
 
 
@@ -41,18 +42,38 @@ def find(
 
     Memory and time grow with the box of the structures, and with a 64th of the scan.
     """
-    query = scan_features(image, config.alignment, finest=STRIDE)
-    coarse = [align(one.features, query, config.alignment) for one in references]
-    boxes = [_search_box(one, way, config) for one, way in zip(references, coarse, strict=True)]
-    box = hull(boxes)
-    fine = with_fine(query, image, box, config.alignment)
-    votes, similarity = [], []
-    for reference, way in zip(references, coarse, strict=True):
+    search = coarse_search(references, image, config)
+    fine = with_fine(search.query, image, search.box, config.alignment)
+    priors, similarity = [], []
+    for reference, way in zip(references, search.ways, strict=True):
         found = refine(way, reference.features, fine, config.alignment)
-        prior = carried(reference, found, box)
-        votes.append(correct(reference.head, image, prior, box, encoder))
+        priors.append(carried(reference, found, search.box))
         similarity.append(found.similarity)
-    return Found(box, torch.stack(votes), tuple(similarity))
+    votes = [
+        correct(reference.head, image, prior, search.box, encoder)
+        for reference, prior in zip(references, priors, strict=True)
+    ]
+    return Found(search.box, torch.stack(priors), torch.stack(votes), tuple(similarity))
+
+
+@dataclass(frozen=True)
+class Search:
+    """Coarse alignments of R references to a scan, and where they say that structures are."""
+
+    query: ScanFeatures
+    ways: tuple[Alignment, ...]
+    box: Box
+
+
+@torch.no_grad()
+def coarse_search(
+    references: Sequence[LabelledScan], image: Tensor, config: OneShotConfig = DEFAULT
+) -> Search:
+    """Look through a whole image (D, H, W) with cells of four voxels."""
+    query = scan_features(image, config.alignment, finest=STRIDE)
+    ways = tuple(align(one.features, query, config.alignment) for one in references)
+    boxes = [_search_box(one, way, config) for one, way in zip(references, ways, strict=True)]
+    return Search(query, ways, hull(boxes))
 
 
 def correct(

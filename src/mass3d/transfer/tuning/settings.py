@@ -60,7 +60,7 @@ class TuningConfig(Config):
     """Made-up views to learn from."""
     held_out: PositiveInt = 4
     """Further views that decide for which structures the head is used."""
-    held_out_error: PositiveFloat = 2.0
+    held_out_error: PositiveFloat = 3.0
     """How many times more wrong the priors of these are: as wrong as real alignments."""
     voxels_per_view: PositiveInt = 8000
     """Voxels of each view that are looked at."""

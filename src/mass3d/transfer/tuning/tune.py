@@ -20,7 +20,7 @@ from mass3d.transfer.tuning.voxels import AROUND_VOX, Encoder, Planes, gather, p
 AVERAGE = 0.99  # of the weights over updates
 WARM_UP_STEPS = 20
 AT_ONCE = 65_536  # voxels that the head looks at together
-SLAB_VALUES = 2**26  # numbers in the maps of a slab
+SLAB_VALUES = 2**24  # numbers in the maps of a slab
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,138 @@
+"""What a task's own references say about it, before it meets another scan.
+
+Each reference as its own query: what cannot be redrawn will not be found. And each by the others:
+what is to be expected of scans like these, beside what a plain affine registration gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mass3d.transfer.alignment.alignment import align, carry
+from mass3d.transfer.alignment.features import scan_features
+from mass3d.transfer.oneshot.carrying import Found, find
+from mass3d.transfer.oneshot.reference import LabelledScan
+from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
+from mass3d.transfer.tuning.tune import labels_of, overlaps
+from mass3d.transfer.tuning.voxels import Encoder
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Dice of the S structures, means over references that show them; None: nobody does."""
+
+    itself: tuple[float | None, ...]  # each reference as its own query
+    others: tuple[float | None, ...] = ()  # each by all others, if there are any
+    affine: tuple[float | None, ...] = ()  # likewise by affine registrations alone
+
+
+@dataclass(frozen=True)
+class Example:
+    """A labelled scan while a task is made of it."""
+
+    image: Tensor  # (D, H, W)
+    label: Tensor  # (D, H, W): 0, or the number of the structure from 1
+    kept: LabelledScan
+
+
+def own_query(
+    examples: Sequence[Example], config: OneShotConfig = DEFAULT, encoder: Encoder | None = None
+) -> tuple[float | None, ...]:
+    """Dice of each structure where a reference is asked for itself."""
+    rows: list[list[float | None]] = []
+    for one in examples:
+        found = find([one.kept], one.image, config, encoder)
+        labels = _whole(found, found.votes.mean(0), one.image)
+        rows.append(_scored(labels, one, one.kept.present))
+    return _means(rows)
+
+
+def leave_one_out(
+    examples: Sequence[Example], config: OneShotConfig = DEFAULT, encoder: Encoder | None = None
+) -> tuple[list[Example], Evidence]:
+    """Ask for each of at least two references with all others.
+
+    Where heads were tuned, they are kept for the structures that they improve on the others; for
+    a structure that one reference alone shows, what its own views said holds. Those heads are in
+    what is returned, with the evidence for them.
+    """
+    carried: list[list[float | None]] = []
+    tuned: list[list[float | None]] = []
+    affine: list[list[float | None]] = []
+    for one in examples:
+        rest = [other for other in examples if other is not one]
+        found = find([_always(other.kept) for other in rest], one.image, config, encoder)
+        shown = torch.stack([other.kept.present for other in rest])
+        for rows, votes in ((carried, found.carried), (tuned, found.votes)):
+            labels = _whole(found, mean_of_shown(votes, shown), one.image)
+            rows.append(_scored(labels, one, shown.any(0)))
+        affine.append(_scored(_affine(rest, one), one, shown.any(0)))
+    before, after = _means(carried), _means(tuned)
+    chosen = [replace(one, kept=_improving(one.kept, before, after)) for one in examples]
+    best = tuple(
+        None if a is None or b is None else max(a, b) for a, b in zip(before, after, strict=True)
+    )
+    return chosen, Evidence(own_query(chosen, config, encoder), best, _means(affine))
+
+
+def _always(kept: LabelledScan) -> LabelledScan:
+    """The reference with its head used for all structures."""
+    if kept.head is None:
+        return kept
+    return replace(kept, head=replace(kept.head, used=torch.ones_like(kept.head.used)))
+
+
+def _improving(
+    kept: LabelledScan, before: Sequence[float | None], after: Sequence[float | None]
+) -> LabelledScan:
+    """The reference with its head used where Dice is better after it than before."""
+    if kept.head is None:
+        return kept
+    verdicts = [
+        own if a is None or b is None else b > a
+        for own, a, b in zip(kept.head.used.tolist(), before, after, strict=True)
+    ]
+    return replace(kept, head=replace(kept.head, used=torch.tensor(verdicts)))
+
+
+def mean_of_shown(votes: Tensor, present: Tensor) -> Tensor:
+    """Mean over the references that show a structure: votes (R, S, ...), present (R, S) bool."""
+    weight = present.float().view(*present.shape, *[1] * (votes.dim() - 2))
+    return (votes * weight).sum(0) / weight.sum(0).clamp_min(1)
+
+
+def _whole(found: Found, probabilities: Tensor, image: Tensor) -> Tensor:
+    """Numbers of structures in the whole scan: (D, H, W)."""
+    out = torch.zeros(image.shape, dtype=torch.long)
+    out[found.box] = labels_of(probabilities)
+    return out
+
+
+def _affine(references: Sequence[Example], query: Example) -> Tensor:
+    """Numbers of structures that affine registrations of the references agree on."""
+    features = scan_features(query.image)
+    votes = []
+    for one in references:
+        way = align(scan_features(one.image), features, affine_only=True)
+        masks = torch.stack([one.label == s for s in range(1, one.kept.structures + 1)])
+        votes.append(carry(way, masks))
+    shown = torch.stack([one.kept.present for one in references])
+    return labels_of(mean_of_shown(torch.stack(votes), shown))
+
+
+def _scored(found: Tensor, truth: Example, asked: Tensor) -> list[float | None]:
+    """Dice of each structure; None for those not asked for (S,) or that the truth does not show."""
+    masks = torch.stack([found == s for s in range(1, truth.kept.structures + 1)]).float()
+    shown = (truth.kept.present & asked).tolist()
+    dice = overlaps(masks, truth.label)
+    return [one if seen else None for one, seen in zip(dice, shown, strict=True)]
+
+
+def _means(rows: Sequence[Sequence[float | None]]) -> tuple[float | None, ...]:
+    columns = [[one for one in column if one is not None] for column in zip(*rows, strict=True)]
+    return tuple(float(np.mean(column)) if column else None for column in columns)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mass3d.transfer.oneshot import output
+from mass3d.transfer.oneshot.output import labels_on
+from mass3d.volume.box import box_at
+from mass3d.volume.geometry import Grid
+from mass3d.volume.resample import resample_image
+
+SOURCE = Grid.make((37, 50, 41), np.diag([0.8, 1.1, 2.0, 1.0]))
+
+
+@pytest.mark.parametrize("spacing", [0.7, 2.0, 3.5])
+@pytest.mark.parametrize("slab", [2**25, 1])
+def test_labels_are_those_of_whole_probabilities(
+    monkeypatch: pytest.MonkeyPatch, spacing: float, slab: int
+) -> None:
+    monkeypatch.setattr(output, "SLAB_VALUES", slab)
+    grid = SOURCE.resampled((spacing, spacing, spacing))
+    rng = np.random.default_rng(0)
+    start = [n // 5 for n in grid.shape]
+    size = [max(1, n // 2) for n in grid.shape]
+    votes = rng.dirichlet([0.3, 0.3, 0.3], size).astype(np.float32)  # background first
+    part = np.ascontiguousarray(np.moveaxis(votes[..., 1:], -1, 0))
+    box = box_at(start, (size[0], size[1], size[2]))
+    whole = np.zeros((2, *grid.shape), np.float32)
+    whole[(slice(None), *box)] = part
+    fine = np.stack([resample_image(channel, grid, SOURCE) for channel in whole])
+    background = 1 - fine.sum(0)
+    expected = np.array([0, 7, 300])[np.concatenate([background[None], fine]).argmax(0)]
+    found = labels_on(SOURCE, part, box, grid, [7, 300])
+    assert found.dtype == np.uint16
+    assert (found != expected).mean() < 1e-4  # ties
+    assert set(np.unique(found)) == {0, 7, 300}
+
+
+def test_an_empty_box_has_no_label() -> None:
+    grid = SOURCE.resampled((2, 2, 2))
+    box = box_at((3, 3, 3), (0, 4, 4))
+    assert labels_on(SOURCE, np.zeros((1, 0, 4, 4), np.float32), box, grid, [1]).sum() == 0
