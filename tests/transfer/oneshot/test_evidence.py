@@ -10,7 +10,8 @@ from torch import Tensor
 
 from heads import SHAPE, bent, head
 from mass3d.transfer.alignment.geometry import sampled
-from mass3d.transfer.oneshot.evidence import Example, leave_one_out, mean_of_shown, own_query
+from mass3d.transfer.oneshot.carrying import mean_of_votes
+from mass3d.transfer.oneshot.evidence import Example, leave_one_out, own_query
 from mass3d.transfer.oneshot.location import locate
 from mass3d.transfer.oneshot.reference import box_around, labelled_scan, tuned_head
 from mass3d.transfer.tuning.settings import TuningConfig
@@ -80,7 +81,7 @@ def test_references_vote_on_what_they_show() -> None:
     votes = torch.tensor([[[0.8, 0.2], [0.0, 0.0]], [[0.4, 0.6], [0.5, 0.1]]])
     present = torch.tensor([[True, False], [True, True]])
     expected = torch.tensor([[0.6, 0.4], [0.5, 0.1]])
-    torch.testing.assert_close(mean_of_shown(votes, present), expected)
+    torch.testing.assert_close(mean_of_votes(votes, present), expected)
 
 
 def test_structures_are_located_in_another_head(pair: Pair) -> None:

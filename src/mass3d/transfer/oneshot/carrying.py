@@ -13,7 +13,7 @@ from mass3d.transfer.alignment.features import ScanFeatures, scan_features, with
 from mass3d.transfer.alignment.geometry import sampled
 from mass3d.transfer.oneshot.reference import LabelledScan, box_around, widened
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
-from mass3d.transfer.tuning.tune import TunedHead, corrected
+from mass3d.transfer.tuning.tune import corrected
 from mass3d.transfer.tuning.voxels import Encoder
 from mass3d.volume.box import Box, box_shape, hull, whole_box
 
@@ -29,6 +29,12 @@ class Found:
     carried: Tensor = field(repr=False)  # (R, S, d, h, w) in [0, 1], as alignments say
     votes: Tensor = field(repr=False)  # (R, S, d, h, w) probabilities, corrected
     similarity: tuple[float, ...]  # of each reference's alignment
+    voting: Tensor  # (R, S) bool: whose alignment is believed, and who shows the structure
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Mean of the votes that count: (S, d, h, w)."""
+        return mean_of_votes(self.votes, self.voting)
 
 
 @torch.no_grad()
@@ -37,8 +43,13 @@ def find(
     image: Tensor,
     config: OneShotConfig = DEFAULT,
     encoder: Encoder | None = None,
+    *,
+    modality: str = "",
 ) -> Found:
     """The structures of R references in an image (D, H, W) with the references' voxels.
+
+    Heads correct scans of their own modality only, and references of the scan's modality vote
+    alone where they show a structure.
 
     Memory and time grow with the box of the structures, and with a 64th of the scan.
     """
@@ -50,10 +61,31 @@ def find(
         priors.append(carried(reference, found, search.box))
         similarity.append(found.similarity)
     votes = [
-        correct(reference.head, image, prior, search.box, encoder)
+        correct(reference, image, prior, search.box, encoder, modality=modality)
         for reference, prior in zip(references, priors, strict=True)
     ]
-    return Found(search.box, torch.stack(priors), torch.stack(votes), tuple(similarity))
+    voting = _voting(references, similarity, modality, config)
+    return Found(search.box, torch.stack(priors), torch.stack(votes), tuple(similarity), voting)
+
+
+def _voting(
+    references: Sequence[LabelledScan],
+    similarity: Sequence[float],
+    modality: str,
+    config: OneShotConfig,
+) -> Tensor:
+    """(R, S) bool: whose vote counts for which structure."""
+    present = torch.stack([reference.present for reference in references])
+    believed = torch.tensor(similarity) >= config.min_similarity
+    voting = present & believed[:, None]
+    same = voting & torch.tensor([one.modality == modality for one in references])[:, None]
+    return torch.where(same.any(0), same, voting)
+
+
+def mean_of_votes(votes: Tensor, voting: Tensor) -> Tensor:
+    """Mean over references: votes (R, S, ...), voting (R, S) bool; 0 where nobody votes."""
+    weight = voting.float().view(*voting.shape, *[1] * (votes.dim() - 2))
+    return (votes * weight).sum(0) / weight.sum(0).clamp_min(1)
 
 
 @dataclass(frozen=True)
@@ -77,12 +109,20 @@ def coarse_search(
 
 
 def correct(
-    head: TunedHead | None, image: Tensor, prior: Tensor, box: Box, encoder: Encoder | None = None
+    reference: LabelledScan,
+    image: Tensor,
+    prior: Tensor,
+    box: Box,
+    encoder: Encoder | None = None,
+    *,
+    modality: str = "",
 ) -> Tensor:
-    """The prior (S, d, h, w) in a box of an image, corrected where the head is better."""
-    if head is None:
+    """The prior (S, d, h, w) in a box of an image, corrected where the reference's head can."""
+    head = reference.head
+    if head is None or reference.modality != modality:
         return prior
-    better = corrected(head.head, image[box].contiguous(), prior, encoder)
+    maps = encoder if head.network else None
+    better = corrected(head.head, image[box].contiguous(), prior, maps)
     return torch.where(head.used[:, None, None, None], better, prior)
 
 

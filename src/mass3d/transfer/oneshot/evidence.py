@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mass3d.transfer.alignment.alignment import align, carry
 from mass3d.transfer.alignment.features import scan_features
-from mass3d.transfer.oneshot.carrying import Found, find
+from mass3d.transfer.oneshot.carrying import Found, find, mean_of_votes
 from mass3d.transfer.oneshot.reference import LabelledScan
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
 from mass3d.transfer.tuning.tune import labels_of, overlaps
@@ -46,8 +46,8 @@ def own_query(
     """Dice of each structure where a reference is asked for itself."""
     rows: list[list[float | None]] = []
     for one in examples:
-        found = find([one.kept], one.image, config, encoder)
-        labels = _whole(found, found.votes.mean(0), one.image)
+        found = find([one.kept], one.image, config, encoder, modality=one.kept.modality)
+        labels = _whole(found, found.probabilities, one.image)
         rows.append(_scored(labels, one, one.kept.present))
     return _means(rows)
 
@@ -66,10 +66,11 @@ def leave_one_out(
     affine: list[list[float | None]] = []
     for one in examples:
         rest = [other for other in examples if other is not one]
-        found = find([_always(other.kept) for other in rest], one.image, config, encoder)
+        kept = [_always(other.kept) for other in rest]
+        found = find(kept, one.image, config, encoder, modality=one.kept.modality)
         shown = torch.stack([other.kept.present for other in rest])
         for rows, votes in ((carried, found.carried), (tuned, found.votes)):
-            labels = _whole(found, mean_of_shown(votes, shown), one.image)
+            labels = _whole(found, mean_of_votes(votes, found.voting), one.image)
             rows.append(_scored(labels, one, shown.any(0)))
         affine.append(_scored(_affine(rest, one), one, shown.any(0)))
     before, after = _means(carried), _means(tuned)
@@ -100,12 +101,6 @@ def _improving(
     return replace(kept, head=replace(kept.head, used=torch.tensor(verdicts)))
 
 
-def mean_of_shown(votes: Tensor, present: Tensor) -> Tensor:
-    """Mean over the references that show a structure: votes (R, S, ...), present (R, S) bool."""
-    weight = present.float().view(*present.shape, *[1] * (votes.dim() - 2))
-    return (votes * weight).sum(0) / weight.sum(0).clamp_min(1)
-
-
 def _whole(found: Found, probabilities: Tensor, image: Tensor) -> Tensor:
     """Numbers of structures in the whole scan: (D, H, W)."""
     out = torch.zeros(image.shape, dtype=torch.long)
@@ -122,7 +117,7 @@ def _affine(references: Sequence[Example], query: Example) -> Tensor:
         masks = torch.stack([one.label == s for s in range(1, one.kept.structures + 1)])
         votes.append(carry(way, masks))
     shown = torch.stack([one.kept.present for one in references])
-    return labels_of(mean_of_shown(torch.stack(votes), shown))
+    return labels_of(mean_of_votes(torch.stack(votes), shown))
 
 
 def _scored(found: Tensor, truth: Example, asked: Tensor) -> list[float | None]:

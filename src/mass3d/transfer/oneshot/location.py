@@ -10,8 +10,7 @@ from torch import Tensor
 
 from mass3d.transfer.alignment.alignment import similarity
 from mass3d.transfer.alignment.features import ScanFeatures
-from mass3d.transfer.oneshot.carrying import carried, coarse_search
-from mass3d.transfer.oneshot.evidence import mean_of_shown
+from mass3d.transfer.oneshot.carrying import carried, coarse_search, mean_of_votes
 from mass3d.transfer.oneshot.reference import LabelledScan, box_around, widened
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
 from mass3d.volume.box import Box, shifted
@@ -37,7 +36,7 @@ def locate(
     pairs = list(zip(references, search.ways, strict=True))
     present = torch.stack([reference.present for reference in references])
     votes = torch.stack([carried(reference, way, search.box) for reference, way in pairs])
-    shares = mean_of_shown(votes, present)
+    shares = mean_of_votes(votes, present)
     start = [axis.start for axis in search.box]
     found: list[Place | None] = []
     for number, share in enumerate(shares):

@@ -43,6 +43,7 @@ class HeadFacts(Config):
     hidden: PositiveInt
     carried_dice: tuple[float, ...]
     tuned_dice: tuple[float, ...]
+    network: bool = False
 
 
 class ScanFacts(Config):
@@ -56,6 +57,7 @@ class ScanFacts(Config):
     label_shape: Counts
     levels: tuple[LevelFacts, ...]
     head: HeadFacts | None = None
+    modality: str = ""
 
 
 def pack(scan: LabelledScan) -> tuple[dict[str, Tensor], ScanFacts]:
@@ -91,6 +93,7 @@ def _facts(scan: LabelledScan) -> ScanFacts:
         label_shape=_counts(scan.label),
         levels=levels,
         head=None if scan.head is None else _head_facts(scan.head),
+        modality=scan.modality,
     )
 
 
@@ -107,6 +110,7 @@ def _head_facts(tuned: TunedHead) -> HeadFacts:
         hidden=first.out_features,
         carried_dice=tuned.carried_dice,
         tuned_dice=tuned.tuned_dice,
+        network=tuned.network,
     )
 
 
@@ -124,6 +128,7 @@ def unpack(tensors: Mapping[str, Tensor], facts: ScanFacts) -> LabelledScan:
         facts.label_origin,
         facts.structures,
         None if facts.head is None else _head(tensors, facts.structures, facts.head),
+        facts.modality,
     )
 
 
@@ -147,7 +152,7 @@ def _head(tensors: Mapping[str, Tensor], structures: int, facts: HeadFacts) -> T
         raise ValueError("a head of another shape")
     head.load_state_dict(state)
     head = head.eval().requires_grad_(False)
-    return TunedHead(head, used, facts.carried_dice, facts.tuned_dice)
+    return TunedHead(head, used, facts.carried_dice, facts.tuned_dice, facts.network)
 
 
 def _take(tensors: Mapping[str, Tensor], name: str) -> Tensor:

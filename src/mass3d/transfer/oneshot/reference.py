@@ -27,6 +27,7 @@ class LabelledScan:
     origin: tuple[int, int, int]  # first voxel of the label
     structures: int  # S; the label need not show all
     head: TunedHead | None = None  # None: what is carried over is the answer
+    modality: str = ""  # of the scan; a head is no use for scans of another one
 
     @property
     def present(self) -> Tensor:
@@ -36,7 +37,12 @@ class LabelledScan:
 
 
 def labelled_scan(
-    image: Tensor, label: Tensor, structures: int, config: OneShotConfig = DEFAULT
+    image: Tensor,
+    label: Tensor,
+    structures: int,
+    config: OneShotConfig = DEFAULT,
+    *,
+    modality: str = "",
 ) -> LabelledScan:
     """The reference of an image and a label (D, H, W) of numbers from 1; not tuned."""
     inner = box_around(label > 0, RIM_VOX) or whole_box(label.shape)
@@ -46,7 +52,7 @@ def labelled_scan(
     # zeros around, so that nothing is carried from beyond the box
     padded = F.pad(label[inner].to(torch.uint8), (1,) * 6)
     z, y, x = (axis.start - 1 for axis in inner)
-    return LabelledScan(features, padded, (z, y, x), structures)
+    return LabelledScan(features, padded, (z, y, x), structures, modality=modality)
 
 
 def tuned_head(

@@ -78,6 +78,8 @@ class TuningConfig(Config):
     """Noise on the features of a voxel, in their standard deviations."""
     hidden: PositiveInt = 64
     """Width of the head."""
+    network: bool = False
+    """Show the head the feature maps of the pretrained network, too."""
     simulation: SimulationConfig = SimulationConfig()
     """How views are made up."""
     seed: Seed = 0

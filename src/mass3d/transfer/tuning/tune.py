@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ class TunedHead:
     used: Tensor  # (S,) bool: the head is better than what is carried over
     carried_dice: tuple[float, ...]  # of the S structures on held-out views
     tuned_dice: tuple[float, ...]
+    network: bool = False  # the head looks at maps of the network as well
 
 
 def tune(
@@ -43,7 +44,7 @@ def tune(
     """Tune a head on one labelled scan.
 
     image, label (D, H, W): the box of the structures and some of its surroundings; label 0, or the
-    number of the structure from 1. With an encoder, axes are multiples of its stride.
+    number of the structure from 1.
     """
     rng = np.random.default_rng(config.seed)
     features, priors, labels = [], [], []
@@ -127,8 +128,11 @@ def corrected(
     Where no structure may be, they are 0. Memory is that of a slab.
     """
     out = torch.zeros_like(prior)
+    maps = None if encoder is None else encoder.encode(image)
     for slab, kept in _slabs(image.shape, head.classes):
-        planes = planes_of(image[slab], prior[:, slab], encoder)
+        planes = planes_of(image[slab], prior[:, slab])
+        if maps is not None and encoder is not None:
+            planes = replace(planes, maps=maps, stride=encoder.stride, first=slab.start)
         inside = torch.zeros_like(planes.near)
         inside[kept] = planes.near[kept]
         index = inside.flatten().nonzero()[:, 0]
@@ -161,7 +165,7 @@ def _judged(head: VoxelHead, views: Iterable[View], encoder: Encoder | None) -> 
     before: tuple[float, ...] = tuple(np.mean(carried, 0).tolist())
     after: tuple[float, ...] = tuple(np.mean(tuned, 0).tolist())
     used = torch.tensor([b > a for a, b in zip(before, after, strict=True)])
-    return TunedHead(head, used, before, after)
+    return TunedHead(head, used, before, after, encoder is not None)
 
 
 def labels_of(probabilities: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ FURTHER_VOX = (-3, -2, 2, 3)  # along each axis, beyond the 3^3 around
 class Encoder:
     """Feature maps of a pretrained network, if there are any."""
 
-    encode: Callable[[Tensor], Tensor]  # image (D, H, W) -> (C, d, h, w)
-    stride: int  # the image's axes must be multiples of it
+    encode: Callable[[Tensor], Tensor]  # image (D, H, W) -> (C, d, h, w) that cover all of it
+    stride: int
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Planes:
     near: Tensor  # (D, H, W) bool: where a structure may be
     maps: Tensor | None = None  # (C, d, h, w) of a network
     stride: int = 1  # of the maps
+    first: int = 0  # voxels along D of what the maps show before this view
 
 
 def planes_of(image: Tensor, prior: Tensor, encoder: Encoder | None = None) -> Planes:
@@ -57,6 +58,7 @@ def gather(planes: Planes, index: Tensor) -> tuple[Tensor, Tensor]:
     columns = [padded[middle[:, None] + _offsets(strides)], planes.smooth.flatten(1)[:, index].T]
     if planes.maps is not None:
         s = planes.stride
+        z = z + planes.first
         columns.append(planes.maps[:, z // s, y // s, x // s].T.float())
         columns.append(torch.stack([z % s, y % s, x % s], 1).float())
     return torch.cat(columns, 1), planes.log_prior.flatten(1)[:, index].T
