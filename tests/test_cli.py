@@ -27,6 +27,7 @@ VERBS = [
     "pretrain",
     "task",
     "segment",
+    "locate",
     "evaluate",
     "inspect",
     "masks",

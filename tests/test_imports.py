@@ -61,6 +61,7 @@ APPS = (
     "pretrain",
     "task",
     "segment",
+    "locate",
     "evaluate",
     "demo",
 )

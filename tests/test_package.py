@@ -25,6 +25,7 @@ FUNCTIONS = {
     "pretrain": "pretrain",
     "task": "task",
     "segment": "segment",
+    "locate": "locate",
     "evaluate": "evaluate",
     "inspect": "inspect",
     "measure_masks": "masks",

@@ -16,6 +16,7 @@ VERBS: Final = {
     "pretrain": "pretrain",
     "task": "task",
     "segment": "segment",
+    "locate": "locate",
     "evaluate": "evaluate",
     "inspect": "inspect",
     "measure_masks": "masks",

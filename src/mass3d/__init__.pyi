@@ -13,6 +13,7 @@ from mass3d.apps.demo import DemoReport
 from mass3d.apps.evaluate import EvaluateReport
 from mass3d.apps.extract import ExtractReport
 from mass3d.apps.inspect import InspectReport
+from mass3d.apps.locate import LocateReport
 from mass3d.apps.masks import MasksReport
 from mass3d.apps.prepare import PrepareReport
 from mass3d.apps.pretrain import PretrainReport
@@ -31,6 +32,7 @@ from mass3d.masks.settings import MaskConfig
 from mass3d.store.reader import Store as Store
 from mass3d.training.fit import FitConfig
 from mass3d.transfer.segmenter import Segmenter
+from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.views.draw import ViewConfig
 from mass3d.volume.volume import Volume as Volume
 
@@ -53,6 +55,7 @@ __all__ = [
     "extract",
     "inspect",
     "load",
+    "locate",
     "measure_masks",
     "prepare",
     "pretrain",
@@ -109,6 +112,8 @@ def task(
     model: str | Path,
     output: str | Path,
     structures: Mapping[str, int] | None = ...,
+    tune: bool = ...,
+    tuning: TuningConfig | Mapping[str, object] = ...,
     device: str = ...,
 ) -> TaskReport:
     """Encode the references. Raises `DataError` when a structure is in none of them."""
@@ -119,6 +124,8 @@ def segment(
     task: str | Path,
     output: str | Path,
     model: str | Path | None = ...,
+    alignment: bool = ...,
+    prior: str | Path | None = ...,
     overlap: float = ...,
     device: str = ...,
 ) -> SegmentReport:
@@ -127,6 +134,20 @@ def segment(
     Scans that the same task has already segmented into the same folder are not done again.
     Raises `ModelError` when task and model do not fit, `ConfigError` when the folder holds
     results of another task.
+    """
+
+def locate(
+    *,
+    inputs: Sequence[str | Path],
+    task: str | Path,
+    output: str | Path,
+    model: str | Path | None = ...,
+    device: str = ...,
+) -> LocateReport:
+    """Locate the structures in every scan; one that cannot be read becomes a fault.
+
+    Only coarse alignments are made, a fraction of a second for each reference. Raises
+    `ModelError` when task and model do not fit, `ConfigError` for a task without labelled scans.
     """
 
 def evaluate(

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 import dicoms
 import mass3d
 from helpers import pretrain_config
-from mass3d.apps import pretrain, segment, task
+from mass3d.apps import locate, pretrain, segment, task
 from mass3d.errors import ConfigError, DataError, ModelError
 from mass3d.io.read import read_grid, read_label
 from mass3d.training.fit import WEIGHTS
@@ -27,6 +27,7 @@ def task_config(cohort: Path, trained: Path, output: Path, **changes: object) ->
         "model": trained,
         "output": output,
         "device": "cpu",
+        "tuning": {"views": 2, "held_out": 1, "voxels_per_view": 500, "steps": 5, "batch": 256},
     }
     return task.TaskConfig.model_validate(values | changes)
 
@@ -232,3 +233,140 @@ def test_a_tampered_model_is_refused(
     config = segment_config(cohort, task_file, tmp_path / "out")
     with pytest.raises(ModelError, match="differs from what the file was written with"):
         segment.run(config.model_copy(update={"model": tmp_path}))
+
+
+def test_a_task_says_how_well_its_references_know_each_other(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    report = task.run(task_config(cohort, trained, tmp_path / "x.task"))
+    assert list(report.dice) == list(report.structures)
+    for dice in report.dice.values():
+        assert dice.itself
+        assert dice.others is not None
+        assert dice.affine is not None
+    recorded = json.loads((tmp_path / "x.task-record" / "record.json").read_text())["dice"]
+    assert recorded["liver"]["itself"] == report.dice["liver"].itself
+    for name in report.structures:
+        assert f"  {name}" in report.summary()
+
+
+def test_a_task_that_registrations_beat_says_so(tmp_path: Path) -> None:
+    dice = {"a": task.TaskDice(0.9, 0.5, 0.6), "b": task.TaskDice(0.9, None, None)}
+    report = task.TaskReport(tmp_path, {"a": 1, "b": 2}, NAMES, "", dice)
+    lines = report.summary().splitlines()
+    assert lines[2].endswith("no better than an affine registration")
+    assert not lines[3].endswith("registration")
+    alone = task.TaskReport(tmp_path, {"b": 2}, NAMES[:1], "", {"b": dice["b"]})
+    assert "cannot be redrawn" in alone.summary()
+
+
+def test_tuning_can_be_left_out(cohort: Path, trained: Path, tmp_path: Path) -> None:
+    task.run(task_config(cohort, trained, tmp_path / "x.task", tune=False))
+    part = load_task(tmp_path / "x.task").oneshot
+    assert part
+    assert [scan.head for scan in part.scans] == [None, None]
+    assert [scan.modality for scan in part.scans] == ["ct", "mr"]
+
+
+def test_maps_of_the_network_can_be_shown_to_heads(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    config = task_config(cohort, trained, tmp_path / "x.task")
+    shown = config.model_copy(update={"tuning": config.tuning.model_copy(update={"network": True})})
+    task.run(shown)
+    part = load_task(tmp_path / "x.task").oneshot
+    assert part
+    assert all(scan.head and scan.head.network for scan in part.scans)
+    assert segment.run(segment_config(cohort, tmp_path / "x.task", tmp_path / "out")).ok
+
+
+def test_a_case_says_how_it_was_segmented(cohort: Path, task_file: Path, tmp_path: Path) -> None:
+    report = segment.run(segment_config(cohort, task_file, tmp_path))
+    cases = json.loads((tmp_path / segment.CASES).read_text())["cases"]
+    assert {case["method"] for case in cases.values()} == {"alignment"}
+    assert all(len(case["similarity"]) == 2 for case in cases.values())
+    assert not report.not_aligned
+
+
+def test_the_network_answers_alone_where_it_is_asked_to_or_nothing_is_alike(
+    cohort: Path, task_file: Path, tmp_path: Path
+) -> None:
+    config = segment_config(cohort, task_file, tmp_path / "a")
+    report = segment.run(config.model_copy(update={"alignment": False}))
+    assert report.ok
+    assert not report.not_aligned
+    cases = json.loads((tmp_path / "a" / segment.CASES).read_text())["cases"]
+    assert {case["method"] for case in cases.values()} == {"network"}
+    noise = np.random.default_rng(0).normal(size=(60, 50, 40)).astype(np.float32) * 100
+    (tmp_path / "in").mkdir()
+    nib.save(nib.Nifti1Image(noise, np.diag([5.0, 5, 5, 1])), tmp_path / "in" / "ct_noise.nii.gz")
+    config = segment.SegmentConfig(
+        inputs=(tmp_path / "in",), task=task_file, output=tmp_path / "b", device="cpu"
+    )
+    report = segment.run(config)
+    assert report.not_aligned == ("ct_noise",)
+    assert "No reference could be aligned to ct_noise" in report.summary()
+
+
+def test_a_prior_takes_the_place_of_what_is_carried_over(
+    cohort: Path, trained: Path, task_file: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain.task"
+    task.run(task_config(cohort, trained, plain, tune=False))
+    config = segment_config(cohort, plain, tmp_path / "out").model_copy(
+        update={"prior": cohort / "labelsTs"}
+    )
+    assert segment.run(config).ok
+    for path in sorted((tmp_path / "out").glob("*.nii.gz")):
+        found, given = read_label(path).voxels, read_label(cohort / "labelsTs" / path.name).voxels
+        both = 2 * ((found == 1) & (given == 1)).sum() / ((found == 1).sum() + (given == 1).sum())
+        assert both > 0.9  # the grid of the network is coarse
+    stamps = [path.stat().st_mtime_ns for path in sorted((tmp_path / "out").glob("*.nii.gz"))]
+    segment.run(config)
+    assert [p.stat().st_mtime_ns for p in sorted((tmp_path / "out").glob("*.nii.gz"))] == stamps
+    segment.run(config.model_copy(update={"prior": None}))
+    assert [p.stat().st_mtime_ns for p in sorted((tmp_path / "out").glob("*.nii.gz"))] != stamps
+
+
+def test_priors_must_be_there_for_every_scan(cohort: Path, task_file: Path, tmp_path: Path) -> None:
+    config = segment_config(cohort, task_file, tmp_path / "out")
+    report = segment.run(config.model_copy(update={"prior": cohort / "labelsTr"}))
+    assert len(report.faults) == 2
+    assert "no label map of the case" in report.faults[0].message
+    one = next((cohort / "labelsTs").iterdir())
+    report = segment.run(config.model_copy(update={"prior": one, "output": tmp_path / "one"}))
+    assert "one label map for 2 scans" in report.faults[0].message
+
+
+def test_structures_are_located(cohort: Path, task_file: Path, tmp_path: Path) -> None:
+    config = locate.LocateConfig(
+        inputs=(cohort / "imagesTs",), task=task_file, output=tmp_path, device="cpu"
+    )
+    report = locate.run(config)
+    assert report.ok
+    told = json.loads((tmp_path / locate.FILE).read_text())["cases"]
+    rows = (tmp_path / locate.TABLE).read_text().splitlines()
+    assert len(rows) == 1 + len(told) * 4
+    for case, places in told.items():
+        image = nib.load(cohort / "labelsTs" / f"{case}.nii.gz")
+        liver = np.argwhere(np.asarray(image.dataobj) == 1)
+        middle = liver.mean(0)
+        (first, stop), (low, high) = places["liver"]["box_vox"], places["liver"]["box_mm"]
+        assert (np.array(first) < middle).all()
+        assert (middle < np.array(stop)).all()
+        world = image.affine[:3, :3] @ middle + image.affine[:3, 3]
+        assert (np.array(low) < world).all()
+        assert (world < np.array(high)).all()
+        assert (np.array(stop) <= image.shape).all()
+        assert 0 < places["liver"]["confidence"] <= 1
+
+
+def test_a_scan_that_cannot_be_read_is_not_located(task_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.nii.gz").write_bytes(b"not a scan")
+    config = locate.LocateConfig(
+        inputs=(tmp_path / "in",), task=task_file, output=tmp_path / "out", device="cpu"
+    )
+    report = locate.run(config)
+    assert [fault.where for fault in report.faults] == ["x"]
+    assert "0 scans" in report.summary()

@@ -197,6 +197,7 @@ def _one_shot(
         model=out / run,
         output=out / f"{run}.task",
         structures=dict(cohort.structures),
+        tune=False,
     )
     tell.result(task.run(settings))
     found = segment.run(
@@ -204,6 +205,7 @@ def _one_shot(
             inputs=tuple(case.image for case in cohort.test),
             task=out / f"{run}.task",
             output=out / f"segmented-{run}",
+            alignment=False,  # what the network has learned is what the page shows
         )
     )
     tell.result(found)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from mass3d.config import Config, Device, Structures
 from mass3d.errors import ConfigError, DataError
+from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
 from mass3d.execution.summary import Report, write_provenance
 from mass3d.io.datasets.dataset_json import read_structures
@@ -17,6 +20,7 @@ from mass3d.io.names import case_id_of
 from mass3d.io.read import read_label, read_volume
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, save_task
+from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.volume.volume import Volume
 
 
@@ -34,7 +38,24 @@ class TaskConfig(Config):
     structures: Structures = None
     """Name and label value of the structures; by default those of dataset.json, else all values
     in the labels."""
+    tune: bool = True
+    """Tune a small head on every reference, some seconds each: the largest gain of all."""
+    tuning: TuningConfig = TuningConfig()
+    """How heads are tuned."""
     device: Device = "auto"
+
+
+class TaskDice(NamedTuple):
+    """Of a structure, means over references that show it; None where there is none."""
+
+    itself: float | None  # each reference as its own query
+    others: float | None  # each by all others
+    affine: float | None  # likewise by affine registrations alone
+
+    @property
+    def no_better(self) -> bool:
+        """Whether registrations alone do as well as the task."""
+        return self.others is not None and self.affine is not None and self.others <= self.affine
 
 
 @dataclass(frozen=True)
@@ -45,14 +66,29 @@ class TaskReport(Report):
     structures: dict[str, int]
     references: tuple[str, ...]
     fingerprint: str
+    dice: dict[str, TaskDice]  # by structure
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
-        """One paragraph for people."""
-        return (
+        """One paragraph for people, and a line for each structure."""
+        first = (
             f"Task of {len(self.structures)} structures ({', '.join(self.structures)}) from "
             f"{len(self.references)} references in {self.path}."
         )
+        return "\n".join([first, *self._lines()])
+
+    def _lines(self) -> Iterator[str]:
+        yield "Dice of the references as their own queries" + (
+            ", of each by the others, and of affine registrations of these:"
+            if len(self.references) > 1
+            else " (what cannot be redrawn will not be found):"
+        )
+        width = max(map(len, self.dice))
+        for name, dice in self.dice.items():
+            parts = [dice.itself] if len(self.references) == 1 else list(dice)
+            numbers = "  ".join("  -  " if one is None else f"{one:.3f}" for one in parts)
+            worse = "  no better than an affine registration" if dice.no_better else ""
+            yield f"  {name:<{width}}  {numbers}{worse}"
 
 
 def run(config: TaskConfig) -> TaskReport:
@@ -64,6 +100,7 @@ def run(config: TaskConfig) -> TaskReport:
             expected="one label per image, in the same order",
             fix="Check the lists after -i and -l.",
         )
+    keep_freed_memory()
     segmenter = Segmenter.load(config.model, device=config.device)
     images = [read_volume(path) for path in config.images]
     labels = [
@@ -74,11 +111,24 @@ def run(config: TaskConfig) -> TaskReport:
         labels,
         _structures(config, labels),
         references=[case_id_of(path) for path in config.images],
+        tuning=config.tuning if config.tune else None,
     )
     _require_shown(config, task)
     saved = save_task(config.output, task, run=config.model)
-    write_provenance(config.output.with_suffix(".task-record"), "task", config)
-    return TaskReport(config.output, saved.structures, saved.references, saved.fingerprint)
+    dice = _dice(saved)
+    told = {name: one._asdict() for name, one in dice.items()}
+    write_provenance(config.output.with_suffix(".task-record"), "task", config, dice=told)
+    return TaskReport(config.output, saved.structures, saved.references, saved.fingerprint, dice)
+
+
+def _dice(task: Task) -> dict[str, TaskDice]:
+    """What the references say about each structure."""
+    assert task.oneshot is not None, "a task that was just made"
+    said = task.oneshot.evidence
+    nothing = (None,) * len(task.structures)
+    columns = (said.itself, said.others or nothing, said.affine or nothing)
+    rows = zip(*columns, strict=True)
+    return {name: TaskDice(*row) for name, row in zip(task.structures, rows, strict=True)}
 
 
 def _structures(config: TaskConfig, labels: list[Volume]) -> dict[str, int]:

@@ -62,12 +62,25 @@ VERBS: Final = {
             "labels": "-l --labels LABEL...",
             "model": "-m --model RUN",
             "output": "-o --output X.task",
+            "tune": "--tune 0|1",
             **DEVICE,
         },
     ),
     "segment": Verb(
         "Segment scans with a task, each on its own grid.",
         "scans/ --task liver.task -o found/",
+        {
+            "inputs": "SCANS...",
+            "task": "-t --task X.task",
+            "output": "-o --output FOLDER",
+            "model": "-m --model RUN",
+            "prior": "--prior LABEL|FOLDER",
+            **DEVICE,
+        },
+    ),
+    "locate": Verb(
+        "Say where the structures of a task are: boxes and a confidence.",
+        "scans/ --task liver.task -o located/",
         {
             "inputs": "SCANS...",
             "task": "-t --task X.task",

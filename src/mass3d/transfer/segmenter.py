@@ -9,13 +9,34 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mass3d.transfer.incontext import encode_reference, predict, to_labels
+from mass3d.transfer.network_maps import network_encoder
+from mass3d.transfer.oneshot.carrying import correct, find
+from mass3d.transfer.oneshot.location import Place, locate
+from mass3d.transfer.oneshot.output import labels_on
+from mass3d.transfer.oneshot.part import OneShotPart, make_part
+from mass3d.transfer.oneshot.reference import box_around
 from mass3d.transfer.task_file import Task, require_model
 from mass3d.transfer.trained import TrainedModel, load_trained
+from mass3d.transfer.tuning.settings import DEFAULT as TUNING
+from mass3d.transfer.tuning.settings import TuningConfig
+from mass3d.transfer.tuning.voxels import Encoder
 from mass3d.volume.preparation import Prepared, prepare_label, prepare_volume
 from mass3d.volume.resample import resample_image
 from mass3d.volume.volume import Volume
+
+PRIOR_MARGIN_VOX = 10  # around structures that a user has marked
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Structures in a scan, and how they were found."""
+
+    labels: NDArray[np.uint16]  # (D, H, W) on the grid of the scan
+    method: str  # "alignment", "network" or "prior"
+    similarity: tuple[float, ...] = ()  # of the scan to each reference, if it was aligned
 
 
 @dataclass(frozen=True)
@@ -36,18 +57,23 @@ class Segmenter:
         structures: dict[str, int],
         *,
         references: Sequence[str] = (),
+        tuning: TuningConfig | None = TUNING,
     ) -> Task:
         """Encode R labelled scans as a task of the S `structures` (name -> label value).
 
-        Every label lies on the grid of its image. `references` name the scans. Raises `DataError`
-        for a scan that cannot be prepared. A structure may be absent from some scans;
-        `Task.present` tells from which.
+        Every label lies on the grid of its image. `references` name the scans. `tuning`: how a
+        head is tuned on each of them, some seconds; None for none. Raises `DataError` for a scan
+        that cannot be prepared. A structure may be absent from some scans; `Task.present` tells
+        from which.
         """
-        encoded = []
-        for image, label in zip(images, labels, strict=True):
-            scan = self._prepare(image)
-            shown = prepare_label(label, scan.grid)
-            encoded.append(encode_reference(self.trained, scan, shown, list(structures.values())))
+        values = list(structures.values())
+        scans = [self._prepare(image) for image in images]
+        shown = [prepare_label(label, scan.grid) for label, scan in zip(labels, scans, strict=True)]
+        encoded = [
+            encode_reference(self.trained, scan, label, values)
+            for scan, label in zip(scans, shown, strict=True)
+        ]
+        wanted = self._encoder() if tuning is not None and tuning.network else None
         return Task(
             tokens=torch.stack([tokens for tokens, _ in encoded]),
             present=torch.stack([present for _, present in encoded]),
@@ -55,20 +81,96 @@ class Segmenter:
             references=tuple(references) or tuple(f"reference {i}" for i in range(len(images))),
             model=self.trained.fingerprint,
             run="",
+            oneshot=make_part(scans, shown, values, tuning, encoder=wanted),
         )
 
     def segment(self, volume: Volume, task: Task, *, overlap: float = 0.5) -> NDArray[np.uint16]:
         """Label map (D, H, W) of the structures of `task`, on the grid of `volume`.
 
-        Neighbouring windows share `overlap`. Raises `DataError` for a scan that cannot be
-        prepared, `ModelError` for a task of another model.
+        See `answer`, which also says how they were found.
+        """
+        return self.answer(volume, task, overlap=overlap).labels
+
+    def answer(
+        self,
+        volume: Volume,
+        task: Task,
+        *,
+        overlap: float = 0.5,
+        alignment: bool = True,
+        prior: Volume | None = None,
+    ) -> Answer:
+        """The structures of `task` in a volume.
+
+        The references are aligned to it, and what their tuned heads make of the carried labels
+        votes. Where no alignment is believed, or with `alignment` off, the network alone answers
+        in windows that share `overlap`. A `prior`, a label map on the grid of the volume, takes
+        the place of what is carried over. Raises `DataError` for a scan that cannot be prepared,
+        `ModelError` for a task of another model.
         """
         require_model("the task", task, self.trained)
         scan = self._prepare(volume)
+        part = task.oneshot
+        if part is not None and prior is not None:
+            return self._from_prior(volume, scan, task, part, prior)
+        if part is not None and alignment:
+            image = torch.from_numpy(scan.image)
+            encoder = self._encoder_of(part)
+            found = find(part.scans, image, part.config, encoder, modality=scan.modality)
+            if found.voting.any():
+                values = list(task.structures.values())
+                votes = found.probabilities.numpy()
+                labels = labels_on(volume.grid, votes, found.box, scan.grid, values)
+                return Answer(labels, "alignment", found.similarity)
+        return Answer(self._by_network(volume, scan, task, overlap), "network")
+
+    def locate(self, volume: Volume, task: Task) -> tuple[Prepared, list[Place | None]]:
+        """Where the structures of a task are: boxes in the prepared scan, which is given too.
+
+        Raises as `answer` does; a task without labelled scans has no places.
+        """
+        require_model("the task", task, self.trained)
+        scan = self._prepare(volume)
+        if task.oneshot is None:
+            return scan, [None] * len(task.structures)
+        part = task.oneshot
+        return scan, locate(part.scans, torch.from_numpy(scan.image), part.config)
+
+    def _from_prior(
+        self, volume: Volume, scan: Prepared, task: Task, part: OneShotPart, prior: Volume
+    ) -> Answer:
+        """What the heads of all references make of a prior."""
+        label = prepare_label(prior, scan.grid).astype(np.int64)
+        values = list(task.structures.values())
+        masks = torch.stack([torch.from_numpy(label == value) for value in values])
+        box = box_around(masks.any(0), PRIOR_MARGIN_VOX)
+        if box is None:
+            return Answer(np.zeros(volume.grid.shape, np.uint16), "prior")
+        given = masks[(slice(None), *box)].float()
+        image, encoder = torch.from_numpy(scan.image), self._encoder_of(part)
+        votes: list[Tensor] = [
+            correct(one, image, given, box, encoder, modality=scan.modality)
+            for one in part.scans
+            if one.head is not None and one.modality == scan.modality
+        ]
+        mean = torch.stack(votes or [given]).mean(0).numpy()
+        return Answer(labels_on(volume.grid, mean, box, scan.grid, values), "prior")
+
+    def _by_network(
+        self, volume: Volume, scan: Prepared, task: Task, overlap: float
+    ) -> NDArray[np.uint16]:
         probabilities = predict(self.trained, scan, task, overlap=overlap).numpy()
         # one structure at a time, so that the memory does not grow with their number
         fine = (resample_image(channel, scan.grid, volume.grid) for channel in probabilities)
         return to_labels(fine, list(task.structures.values()), shape=volume.grid.shape)
+
+    def _encoder(self) -> Encoder:
+        return network_encoder(self.trained)
+
+    def _encoder_of(self, part: OneShotPart) -> Encoder | None:
+        """Maps of the network, if a head of the task looks at them."""
+        heads = [one.head for one in part.scans if one.head is not None]
+        return self._encoder() if any(head.network for head in heads) else None
 
     def _prepare(self, volume: Volume) -> Prepared:
         return prepare_volume(volume, self.trained.preparation)

@@ -1,0 +1,164 @@
+"""`mass3d locate`: where the structures of a task are in every scan, without segmenting them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+from rich.console import Console
+from rich.progress import track
+
+from mass3d.apps.segment import find_model
+from mass3d.config import Config, Device, Scans
+from mass3d.errors import ConfigError, Mass3dError
+from mass3d.execution.allocator import keep_freed_memory
+from mass3d.execution.faults import Fault
+from mass3d.execution.summary import Report, write_provenance
+from mass3d.files import write_bytes, write_json
+from mass3d.io.datasets.cohort import find_cohort
+from mass3d.io.read import read_volume
+from mass3d.transfer.oneshot.location import Place
+from mass3d.transfer.segmenter import Segmenter
+from mass3d.transfer.task_file import Task, load_task, require_model
+from mass3d.volume.box import Box
+from mass3d.volume.geometry import Grid, SourceGrid
+from mass3d.volume.preparation import Prepared
+
+FILE, TABLE = "locations.json", "locations.csv"
+
+Corner = tuple[float, ...]
+
+
+class LocateConfig(Config):
+    """Settings of `mass3d locate`."""
+
+    inputs: Scans
+    task: Path = Field(examples=["liver.task"])
+    """Task file."""
+    output: Path = Field(examples=["located"])
+    """Folder for locations.json and locations.csv."""
+    model: Path | None = Field(default=None, examples=["run"])
+    """Run folder; by default where it was when the task was made."""
+    device: Device = "auto"
+
+
+class Location(NamedTuple):
+    """Where a structure is in a scan. Boxes are a first and a last corner."""
+
+    box_mm: tuple[Corner, Corner]  # RAS+ (x, y, z)
+    box_vox: tuple[Corner, Corner]  # in the axis order of the file, half-open
+    confidence: float  # in [0, 1]: how alike scan and references are around it
+
+
+Found = Mapping[str, Location | None]  # by structure; None: not in the scan
+
+
+@dataclass(frozen=True)
+class LocateReport(Report):
+    """Where the structures are in every scan."""
+
+    output: Path
+    locations: dict[str, Found]  # by case
+    faults: tuple[Fault, ...] = ()
+
+    def summary(self) -> str:
+        """One paragraph for people."""
+        return f"Located structures in {len(self.locations)} scans; see {self.output / TABLE}."
+
+
+def run(config: LocateConfig) -> LocateReport:
+    """Locate the structures in every scan; one that cannot be read becomes a fault.
+
+    Only coarse alignments are made, a fraction of a second for each reference. Raises
+    `ModelError` when task and model do not fit, `ConfigError` for a task without labelled scans.
+    """
+    keep_freed_memory()
+    task = load_task(config.task)
+    _require_scans(config, task)
+    segmenter = Segmenter.load(find_model(config.task, task, config.model), device=config.device)
+    require_model(config.task, task, segmenter.trained)
+    cases = find_cohort(config.inputs, exclude=config.output).cases
+    write_provenance(config.output, "locate", config, task=task.fingerprint)
+    faults, found = [], {}
+    console = Console(stderr=True)
+    for case in track(cases, "locate", console=console, disable=not console.is_terminal):
+        try:
+            scan, places = segmenter.locate(read_volume(case.scan), task)
+        except Mass3dError as error:
+            faults.append(Fault(case.case_id, str(error)))
+            continue
+        found[case.case_id] = {
+            name: None if place is None else location(place, scan)
+            for name, place in zip(task.structures, places, strict=True)
+        }
+    _write(config.output, task, found)
+    return LocateReport(config.output, dict(found), tuple(faults))
+
+
+def location(place: Place, scan: Prepared) -> Location:
+    """A place in the prepared scan, in the world and in the voxels of the file."""
+    confidence = round(place.confidence, 3)
+    return Location(
+        _in_world(place.box, scan.grid), _in_file(place.box, scan.grid, scan.source), confidence
+    )
+
+
+def _in_world(box: Box, grid: Grid) -> tuple[Corner, Corner]:
+    """The smallest box along the axes of the world around one of the grid, in mm."""
+    edges = [(axis.start - 0.5, axis.stop - 0.5) for axis in box]
+    corners = np.array([(d, h, w, 1) for d in edges[0] for h in edges[1] for w in edges[2]])
+    places = (corners @ grid.affine.T)[:, :3]
+    low, high = (np.round(corner, 2) for corner in (places.min(0), places.max(0)))
+    return tuple(low.tolist()), tuple(high.tolist())
+
+
+def _in_file(box: Box, grid: Grid, source: SourceGrid) -> tuple[Corner, Corner]:
+    """The voxels of the file that a box of the prepared grid touches."""
+    first, last = [0] * 3, [0] * 3
+    for axis, side in enumerate(box):
+        at, n = source.permutation[axis], source.grid.shape[axis]
+        scale = n / grid.shape[axis]
+        start, stop = int(side.start * scale), min(n, int(np.ceil(side.stop * scale)))
+        first[at], last[at] = (n - stop, n - start) if source.flips[axis] else (start, stop)
+    return tuple(first), tuple(last)
+
+
+def _require_scans(config: LocateConfig, task: Task) -> None:
+    if task.oneshot is None:
+        raise ConfigError(
+            config.task,
+            found="a task without labelled scans, as older versions made them",
+            expected="one that holds what aligns its references to a scan",
+            fix="Make the task again.",
+        )
+
+
+def _write(output: Path, task: Task, found: Mapping[str, Found]) -> None:
+    told: dict[str, Any] = {
+        case: {name: None if one is None else one._asdict() for name, one in places.items()}
+        for case, places in found.items()
+    }
+    write_json(output / FILE, {"task": task.fingerprint, "cases": told})
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(_rows(found))
+    write_bytes(output / TABLE, text.getvalue().encode())
+
+
+def _rows(found: Mapping[str, Found]) -> Iterator[list[object]]:
+    """A head, and a row for each case and structure; empty cells where it is not in the scan."""
+    names = [f"{end}_{axis}_mm" for end in ("min", "max") for axis in "xyz"]
+    voxels = [f"{end}_{axis}_vox" for end in ("first", "stop") for axis in "ijk"]
+    yield ["case", "structure", "confidence", *names, *voxels]
+    for case, places in found.items():
+        for name, one in places.items():
+            if one is None:
+                yield [case, name, *[""] * 13]
+            else:
+                (low, high), (first, stop) = one.box_mm, one.box_vox
+                yield [case, name, one.confidence, *low, *high, *first, *stop]
