@@ -16,11 +16,13 @@ from mass3d.transfer.tuning.head import VoxelHead
 from mass3d.transfer.tuning.settings import DEFAULT, TuningConfig
 from mass3d.transfer.tuning.simulate import View, simulate_view
 from mass3d.transfer.tuning.voxels import AROUND_VOX, Encoder, Planes, gather, planes_of
+from mass3d.volume.box import Box, box_at, whole_box
 
 AVERAGE = 0.99  # of the weights over updates
 WARM_UP_STEPS = 20
 AT_ONCE = 65_536  # voxels that the head looks at together
 SLAB_VALUES = 2**24  # numbers in the maps of a slab
+VIEW_VALUES = 2**26  # numbers in the maps of a view that is learned from
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def tune(
     rng = np.random.default_rng(config.seed)
     features, priors, labels = [], [], []
     for _ in range(config.views):
-        view = simulate_view(rng, image, label, structures, config.simulation)
+        part = _window(rng, label, structures)
+        view = simulate_view(rng, image[part], label[part], structures, config.simulation)
         with torch.no_grad():
             planes = planes_of(view.image, view.prior, encoder)
             index = _drawn(rng, planes, view.label, structures, config)
@@ -61,8 +64,27 @@ def tune(
     head = _fitted(sample, structures, config)
     # priors that are all equally wrong, so that a few views tell enough
     usual = config.simulation.worse(config.held_out_error)
-    unseen = (simulate_view(rng, image, label, structures, usual) for _ in range(config.held_out))
+    parts = (_window(rng, label, structures) for _ in range(config.held_out))
+    unseen = (simulate_view(rng, image[part], label[part], structures, usual) for part in parts)
     return _judged(head, unseen, encoder)
+
+
+def _window(rng: np.random.Generator, label: Tensor, structures: int) -> Box:
+    """The whole label (D, H, W), or a part around one of its voxels if it is large.
+
+    So memory and time of a view stay the same for structures of any size and number.
+    """
+    edge = int((VIEW_VALUES / (3 * (structures + 1))) ** (1 / 3))
+    if max(label.shape) <= edge:
+        return whole_box(label.shape)
+    marked = (label > 0).nonzero()
+    middle = marked[int(rng.integers(len(marked)))].tolist()
+    sizes = [min(n, edge) for n in label.shape]
+    start = [
+        min(max(0, at - size // 2), n - size)
+        for at, size, n in zip(middle, sizes, label.shape, strict=True)
+    ]
+    return box_at(start, sizes)
 
 
 def _drawn(
