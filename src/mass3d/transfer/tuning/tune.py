@@ -22,7 +22,7 @@ AVERAGE = 0.99  # of the weights over updates
 WARM_UP_STEPS = 20
 AT_ONCE = 65_536  # voxels that the head looks at together
 SLAB_VALUES = 2**24  # numbers in the maps of a slab
-VIEW_VALUES = 2**26  # numbers in the maps of a view that is learned from
+VIEW_VALUES = 2**24  # numbers in the maps of a view that is learned from
 
 
 @dataclass(frozen=True)
