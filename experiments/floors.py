@@ -1,17 +1,19 @@
 """What a registration gives with one labelled scan: the floors beside every one-shot figure.
 
     python experiments/floors.py DATA... -o OUT [--references 5] [--cases N] [--seed 0]
-        [--methods copy affine demons deformable] [--spacing MM]
+        [--methods copy affine demons deformable task] [--spacing MM]
 
 Each DATA is a raw dataset of nnU-Net. References are drawn by the seed as in `references.py`. A
 method brings the label of a reference onto each scan of imagesTs, on the scan's own grid, as
 `mass3d segment` does. It is scored as `mass3d evaluate` scores: a structure absent from a label
 file is not scored there, the mean is over structures of their means over cases, and its interval
-is a bootstrap over cases. Where a registration fails, every structure has Dice 0.
+is a bootstrap over cases. Where a registration fails, every structure has Dice 0. The last method
+is no floor: it is what `mass3d task` and `segment` do with the same label.
 
 `OUT/floors.jsonl` gets a line per method, reference and case, and the same command goes on after
 the last one; `OUT/floors.md` is the table. Everything runs in one thread. CPU seconds are those of
-the registration; reading and preparing a scan is left out, for every method needs it.
+the registration; reading and preparing a scan is left out, for every method needs it, and so is
+the tuning of the task, which is done once for a reference.
 """
 
 from __future__ import annotations
@@ -42,9 +44,18 @@ from mass3d.metrics.statistics import Interval, bootstrap_mean_of_means
 from mass3d.transfer.alignment.alignment import align, places
 from mass3d.transfer.alignment.features import scan_features
 from mass3d.transfer.alignment.geometry import cell_centres
+from mass3d.transfer.oneshot.carrying import find
+from mass3d.transfer.oneshot.output import labels_on
+from mass3d.transfer.oneshot.part import OneShotPart, make_part
+from mass3d.transfer.tuning.settings import DEFAULT as TUNING
 from mass3d.volume.box import whole_box
 from mass3d.volume.geometry import Grid
-from mass3d.volume.preparation import PreparationConfig, prepare_volume
+from mass3d.volume.preparation import (
+    PreparationConfig,
+    Prepared,
+    prepare_label,
+    prepare_volume,
+)
 from mass3d.volume.spacing import automatic_spacing_mm
 from mass3d.volume.volume import Volume
 
@@ -58,13 +69,15 @@ DEMONS_STEPS: Final = 100
 DEMONS_SMOOTHING_VOX: Final = 1.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scan:
     """A scan with its label."""
 
     case_id: str
     image: sitk.Image  # prepared: cubic voxels, normalised intensities
     label: sitk.Image  # on the scan's own grid
+    prepared: Prepared
+    labelled: Volume
 
 
 @dataclass(frozen=True)
@@ -144,7 +157,8 @@ def load(data: Path, part: str, case_id: str, spacing_mm: float) -> Scan:
         raise SystemExit(f"{data / f'labels{part}'}: no label of {case_id}")
     label: Volume = read_label(path, like=volume)
     prepared = prepare_volume(volume, PreparationConfig(spacing_mm=spacing_mm))
-    return Scan(case_id, as_itk(prepared.image, prepared.grid), as_itk(label.voxels, label.grid))
+    images = as_itk(prepared.image, prepared.grid), as_itk(label.voxels, label.grid)
+    return Scan(case_id, *images, prepared, label)
 
 
 def as_itk(voxels: NDArray[Any], grid: Grid) -> sitk.Image:
@@ -207,6 +221,27 @@ def deformable(reference: Scan, query: Scan) -> sitk.Image:
     return carried(sitk.DisplacementFieldTransform(field), reference, query)
 
 
+def task(reference: Scan, query: Scan) -> sitk.Image:
+    """What a task made of the reference alone says, without any network."""
+    part, values = part_of(reference)
+    found = find(part.scans, torch.from_numpy(query.prepared.image), part.config)
+    votes, grids = found.probabilities.numpy(), (query.labelled.grid, query.prepared.grid)
+    labels = labels_on(grids[0], votes, found.box, grids[1], values)
+    return as_itk(labels, grids[0])
+
+
+@lru_cache(maxsize=1)
+def part_of(reference: Scan) -> tuple[OneShotPart, list[int]]:
+    """The reference as a task file holds it, and the label values of its structures."""
+    begin = time.process_time()
+    shown = prepare_label(reference.labelled, reference.prepared.grid)
+    values = [value for value in np.unique(shown).tolist() if value]
+    part = make_part([reference.prepared], [shown], values, TUNING)
+    spent = time.process_time() - begin
+    print(f"{reference.case_id}: a task in {spent:.1f} CPU-s", flush=True)
+    return part, values
+
+
 def world(points: Tensor, image: sitk.Image) -> NDArray[np.float64]:
     """Voxels (d, h, w, 3) of a scan as places in the world, in mm."""
     to_world = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
@@ -218,6 +253,7 @@ METHODS: Final[dict[str, Method]] = {
     "affine": affine,
     "demons": demons,
     "deformable": deformable,
+    "task": task,
 }
 
 
