@@ -9,10 +9,10 @@ import torch
 from support.measure import Row, cost, main
 from support.synthetic import Shape, image
 
-from mass3d.apps.pretrain import initial_network
+from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
 from mass3d.transfer.incontext import predict
-from mass3d.transfer.task_file import Task
+from mass3d.transfer.task_file import Reference, Task
 from mass3d.transfer.trained import TrainedModel
 from mass3d.volume.intensity import Intensity
 from mass3d.volume.preparation import PreparationConfig, Prepared
@@ -24,7 +24,7 @@ def measure(small: bool) -> Sequence[Row]:
     shape: Shape = (32, 32, 32) if small else (160, 160, 160)
     crop: Shape = (32, 32, 32) if small else (48, 64, 64)
     trained = TrainedModel(
-        initial_network(PRESETS["tiny"], seed=0).eval().requires_grad_(False),
+        build_network(PRESETS["tiny"], seed=0).eval().requires_grad_(False),
         crop,
         PreparationConfig(spacing_mm=1.0, modality="mr"),
         "",
@@ -54,17 +54,14 @@ def prepared(shape: Shape) -> Prepared:
 
 
 def random_task(trained: TrainedModel, structures: int) -> Task:
-    """Tokens of one reference; their values do not matter for the time."""
-    preset = trained.net.preset
+    """A task of one reference; what is in it does not matter for the time."""
     torch.manual_seed(0)
-    return Task(
-        tokens=torch.randn(1, structures, preset.tokens, preset.dim),
-        present=torch.ones(1, structures, dtype=torch.bool),
-        structures={str(value): value for value in range(1, structures + 1)},
-        references=("made up",),
-        model="",
-        run="",
-    )
+    crop = trained.crop
+    with torch.no_grad():
+        maps = trained.net.encode(torch.randn(1, 1, *crop))
+        kept = trained.net.encode_task(maps, (torch.rand(1, structures, *crop) > 0.5).float())
+    reference = Reference("made up", kept, torch.ones(structures, dtype=torch.bool))
+    return Task((reference,), {str(value): value for value in range(1, structures + 1)}, model="")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from support.measure import Row, main, side_by_side
 from support.synthetic import Shape, image, nested, write_store
 from torch import Tensor
 
-from mass3d.apps.pretrain import initial_network, pair_step
+from mass3d.apps.pretrain import pair_step
+from mass3d.model.build import build_network
 from mass3d.model.incontext import InContextNet
 from mass3d.model.presets import PRESETS
 from mass3d.model.task_encoder import masked_mean
@@ -34,14 +35,14 @@ def measure(small: bool) -> Sequence[Row]:
 
 def encoding(crop: Shape) -> list[Row]:
     """One reference with 13 masks; beside it, features upsampled to the masks' resolution."""
-    net = initial_network(PRESETS["tiny"], seed=0).eval()
+    net = InContextNet(PRESETS["tiny"]).eval()
     torch.manual_seed(0)
     scan = torch.randn(1, 1, *crop)
     masks = (torch.rand(1, K, *crop) > 0.5).float()
     with torch.no_grad():
         seconds = side_by_side(
             {
-                "ours": lambda: net.encode_tasks(scan, masks),
+                "ours": lambda: net.encode_task(net.encode(scan), masks),
                 "plain": lambda: encode_plainly(net, scan, masks),
             },
             repeats=1 if crop[0] > 48 else 3,
@@ -72,15 +73,15 @@ def training(crop: Shape, *, steps: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as place:
         store = write_store(Path(place) / "store", image(shape), nested(shape, cell_vox=8))
         case = store.case("case")
-        net = initial_network(PRESETS["tiny"], seed=0)
+        net = build_network(PRESETS["tiny"], seed=0)
         batch = FitConfig().batch_size
         make = PairMaker([case], ViewConfig(), crop=crop, batch_size=batch, seed=0)
         marks: list[tuple[float, float]] = []
 
-        def note(_: object) -> None:
+        def note(*_: object) -> None:
             marks.append((time.process_time(), time.perf_counter()))
 
-        config = FitConfig(steps=steps + 1, log_every=1, accelerator="cpu")
+        config = FitConfig(steps=steps + 1, log_every=1, precision="32-true")
         fit(net, make, pair_step, config, run=Path(place) / "run", facts={}, hooks=(note,))
     # the first step builds what the others reuse
     cpu, wall = ((last - first) / steps for first, last in zip(marks[0], marks[-1], strict=True))

@@ -30,7 +30,7 @@ from mass3d.io.read import label_of as _read_label
 from mass3d.io.read import volume_of as _read
 from mass3d.masks.settings import MaskConfig
 from mass3d.store.reader import Store as Store
-from mass3d.training.fit import FitConfig
+from mass3d.training.config import FitConfig
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.views.draw import ViewConfig
@@ -95,6 +95,7 @@ def pretrain(
     preset: Literal["tiny"] = ...,
     seed: int = ...,
     resume: bool = ...,
+    device: str = ...,
     fit: FitConfig | Mapping[str, object] = ...,
     views: ViewConfig | Mapping[str, object] = ...,
 ) -> PretrainReport:

@@ -16,7 +16,7 @@ from mass3d.files import LOCK, only_writer
 from mass3d.masks.hierarchy.settings import HierarchyConfig, SelectionConfig
 from mass3d.masks.settings import MaskConfig
 from mass3d.store.reader import Store
-from mass3d.training.fit import METRICS, RESUME, WEIGHTS, StepOutcome
+from mass3d.training.fit import METRICS, RESUME, WEIGHTS, StepContext, StepOutcome
 from mass3d.views.pair import ViewPair
 
 
@@ -75,9 +75,9 @@ def test_two_halves_of_a_cohort_are_seen_as_one(
     seen: list[str] = []
     step = pretrain.pair_step
 
-    def watched(model: Any, pair: ViewPair) -> StepOutcome:
+    def watched(model: Any, pair: ViewPair, context: StepContext) -> StepOutcome:
         seen.extend(pair.case_ids)
-        return step(model, pair)
+        return step(model, pair, context)
 
     monkeypatch.setattr(pretrain, "pair_step", watched)
     config = pretrain_config(halves, tmp_path / "run")
@@ -118,7 +118,7 @@ def test_scans_smaller_than_the_crop_and_too_few_masks_still_train(
         )
     )
     views = {"crop_vox": (48, 48, 48), "num_masks": 30}
-    fit = {"steps": 1, "batch_size": 1, "log_every": 1, "accelerator": "cpu"}
+    fit = {"steps": 1, "batch_size": 1, "log_every": 1, "precision": "32-true"}
     report = pretrain.run(
         pretrain_config(tmp_path / "store", tmp_path / "run", views=views, fit=fit)
     )
@@ -129,10 +129,14 @@ def test_scans_smaller_than_the_crop_and_too_few_masks_still_train(
 
 
 def test_the_default_crop_follows_the_scans_and_the_budget() -> None:
-    assert pretrain.choose_crop(None, [(35, 50, 36)], 16) == (32, 48, 32)
-    assert pretrain.choose_crop(None, [(10, 20, 300)], 16) == (32, 32, 192)
-    d, h, w = pretrain.choose_crop(None, [(300, 300, 300)], 16)
-    assert d * h * w <= pretrain.MOST_VOXELS
+    def crop(*shape: int) -> tuple[int, int, int]:
+        d, h, w = shape
+        return pretrain.choose_crop(None, [(d, h, w)], 16, max_voxels=200_000)
+
+    assert crop(35, 50, 36) == (32, 48, 32)
+    assert crop(10, 20, 300) == (32, 32, 192)
+    d, h, w = crop(300, 300, 300)
+    assert d * h * w <= 200_000
     assert max(d, h, w) - min(d, h, w) <= 16
 
 
@@ -146,7 +150,7 @@ def test_the_untrained_twin_has_the_first_weights(trained: Path, tmp_path: Path)
 def test_a_run_killed_by_sigkill_ends_with_the_same_bytes(
     store: Path, tmp_path: Path, seconds: float
 ) -> None:
-    fit = {"steps": 12, "batch_size": 1, "log_every": 1, "save_every": 1, "accelerator": "cpu"}
+    fit = {"steps": 12, "batch_size": 1, "log_every": 1, "save_every": 1, "precision": "32-true"}
     whole, killed = (
         pretrain_config(store, tmp_path / name, fit=fit) for name in ("whole", "killed")
     )

@@ -13,6 +13,10 @@ def net() -> InContextNet:
     return InContextNet(PRESETS["tiny"]).eval()
 
 
+def tokens_of(net: InContextNet, image: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    return net.encode_task(net.encode(image), masks)["tokens"]
+
+
 def some_masks(batch: int, count: int) -> torch.Tensor:
     masks = torch.zeros(batch, count, *CROP)
     for k in range(count):
@@ -27,22 +31,22 @@ def test_every_mask_gets_a_logit_at_every_voxel(net: InContextNet) -> None:
 
 def test_tokens_of_a_mask_do_not_depend_on_the_other_masks(net: InContextNet) -> None:
     image, masks = torch.randn(1, 1, *CROP), some_masks(1, 3)
-    together = net.encode_tasks(image, masks)
-    alone = net.encode_tasks(image, masks[:, 1:2])
+    together = tokens_of(net, image, masks)
+    alone = tokens_of(net, image, masks[:, 1:2])
     torch.testing.assert_close(together[:, 1:2], alone)
 
 
 def test_tokens_depend_on_the_mask_and_on_the_image(net: InContextNet) -> None:
     image, masks = torch.randn(1, 1, *CROP), some_masks(1, 2)
-    tokens = net.encode_tasks(image, masks)
+    tokens = tokens_of(net, image, masks)
     assert not torch.allclose(tokens[:, 0], tokens[:, 1])
-    assert not torch.allclose(tokens, net.encode_tasks(torch.randn(1, 1, *CROP), masks))
+    assert not torch.allclose(tokens, tokens_of(net, torch.randn(1, 1, *CROP), masks))
 
 
 def test_one_pass_over_both_views_equals_tokens_then_segmentation(net: InContextNet) -> None:
     reference, query, masks = torch.randn(1, 1, *CROP), torch.randn(1, 1, *CROP), some_masks(1, 2)
     at_once = net(reference, masks, query)
-    in_turn = net.segment(query, net.encode_tasks(reference, masks))
+    in_turn = net.decode(net.encode(query), {"tokens": tokens_of(net, reference, masks)})
     torch.testing.assert_close(at_once, in_turn, rtol=1e-4, atol=1e-4)
 
 

@@ -7,9 +7,17 @@ from torch import Tensor, nn
 
 from mass3d.errors import ModelError
 from mass3d.training import checkpoint
-from mass3d.training.fit import METRICS, RESUME, WEIGHTS, FitConfig, StepOutcome, fit
+from mass3d.training.fit import (
+    METRICS,
+    RESUME,
+    WEIGHTS,
+    FitConfig,
+    StepContext,
+    StepOutcome,
+    fit,
+)
 
-CONFIG = FitConfig(steps=40, lr=5e-2, log_every=5, save_every=10, accelerator="cpu")
+CONFIG = FitConfig(steps=40, lr=5e-2, log_every=5, save_every=10, precision="32-true")
 FACTS = {"what": "a line"}
 
 
@@ -22,7 +30,7 @@ def batches(step: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return x, x @ torch.tensor([[1.0], [-2.0], [0.5]])
 
 
-def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> StepOutcome:
+def step(model: nn.Module, batch: tuple[Tensor, Tensor], context: StepContext) -> StepOutcome:
     loss = (model(batch[0]) - batch[1]).square().mean()
     return StepOutcome(loss, {"twice": 2 * loss.detach()}, ("case_1",))
 
@@ -44,7 +52,7 @@ def test_the_loss_falls_and_the_run_is_complete(tmp_path: Path) -> None:
     assert rows[0]["twice"] == pytest.approx(2 * rows[0]["loss"])
     assert not (tmp_path / RESUME).exists()
     _, facts, _ = checkpoint.load(tmp_path / WEIGHTS, kind="weights")
-    assert facts == {**FACTS, "step": 40}
+    assert facts == {**FACTS, "step": 40, "precision": "32-true"}
 
 
 @pytest.mark.parametrize("killed_at", [3, 10, 17, 39])
@@ -76,7 +84,7 @@ def test_a_resume_state_of_another_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_case(tmp_path: Path) -> None:
-    def broken(model: nn.Module, batch: tuple[Tensor, Tensor]) -> StepOutcome:
+    def broken(model: nn.Module, batch: tuple[Tensor, Tensor], context: StepContext) -> StepOutcome:
         return StepOutcome(model(batch[0]).mean() * float("nan"), {}, ("case_7",))
 
     with pytest.raises(ModelError, match="case_7"):

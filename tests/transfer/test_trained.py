@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from mass3d.apps.pretrain import initial_network
 from mass3d.errors import ConfigError
+from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
@@ -17,9 +17,10 @@ def run(tmp_path: Path) -> Path:
     facts = {
         "preset": PRESETS["tiny"].plain(),
         "crop_vox": [16, 32, 48],
+        "step": 0,
         "preparation": PreparationConfig(spacing_mm=2.5).plain(),
     }
-    net = initial_network(PRESETS["tiny"], seed=0)
+    net = build_network(PRESETS["tiny"], seed=0)
     checkpoint.save(tmp_path / WEIGHTS, net.state_dict(), kind="weights", facts=facts)
     return tmp_path
 

@@ -3,7 +3,14 @@ import pytest
 import torch
 
 from mass3d.views.draw import Warp, rotation
-from mass3d.views.warp import sample_grid, source_box, stack_padded, warp_images, warp_ranks
+from mass3d.views.warp import (
+    sample_grid,
+    source_box,
+    stack_padded,
+    subtract_fill,
+    warp_images,
+    warp_ranks,
+)
 
 CPU = torch.device("cpu")
 SHAPE = (20, 24, 18)
@@ -20,7 +27,8 @@ def apply(warp: Warp, crop: tuple[int, int, int], fill: float = 0.0) -> np.ndarr
     block = ramp()[box][None]
     d, h, w = block.shape[1:]
     grid = sample_grid([warp], [box], crop, (d, h, w), CPU)
-    image = warp_images(stack_padded([block], [fill]), grid, torch.tensor([fill]))
+    images = subtract_fill(stack_padded([block], CPU), [box], [fill])
+    image = warp_images(images, grid, torch.tensor([fill]))
     return image[0, 0].numpy()
 
 
@@ -62,7 +70,7 @@ def test_image_and_ranks_move_together() -> None:
     block = values[box][None].astype(np.float32)
     d, h, w = block.shape[1:]
     grid = sample_grid([warp], [box], (8, 8, 8), (d, h, w), CPU)
-    ranks = warp_ranks(stack_padded([block], [0.0]), grid)
+    ranks = warp_ranks(stack_padded([block], CPU), grid)
     nearest = torch.nn.functional.grid_sample(
         torch.from_numpy(block)[None], grid, mode="nearest", align_corners=False
     )

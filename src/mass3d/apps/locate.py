@@ -14,7 +14,6 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
-from mass3d.apps.segment import find_model
 from mass3d.config import Config, Device, Scans
 from mass3d.errors import ConfigError, Mass3dError
 from mass3d.execution.allocator import keep_freed_memory
@@ -25,7 +24,7 @@ from mass3d.io.datasets.cohort import find_cohort
 from mass3d.io.read import read_volume
 from mass3d.transfer.oneshot.location import Place
 from mass3d.transfer.segmenter import Segmenter
-from mass3d.transfer.task_file import Task, load_task, require_model
+from mass3d.transfer.task_file import Task, find_run, load_task, require_model
 from mass3d.volume.box import Box
 from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.preparation import Prepared
@@ -81,7 +80,7 @@ def run(config: LocateConfig) -> LocateReport:
     keep_freed_memory()
     task = load_task(config.task)
     _require_scans(config, task)
-    segmenter = Segmenter.load(find_model(config.task, task, config.model), device=config.device)
+    segmenter = Segmenter.load(config.model or find_run(config.task, task), device=config.device)
     require_model(config.task, task, segmenter.trained)
     cases = find_cohort(config.inputs, exclude=config.output).cases
     write_provenance(config.output, "locate", config, task=task.fingerprint)

@@ -7,22 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
-from mass3d.config import Config, Paths, Seed
+from mass3d.config import Config, Device, Paths, Seed
 from mass3d.errors import ConfigError, ModelError
 from mass3d.execution.faults import Fault
 from mass3d.execution.progress import progress
 from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import only_writer
-from mass3d.model.incontext import InContextNet
-from mass3d.model.presets import PRESETS, Preset, PresetName
+from mass3d.model.build import build_network
+from mass3d.model.presets import PRESETS, PresetName
 from mass3d.objective.mask_loss import hard_dice, mask_losses
 from mass3d.store.several import Stores
 from mass3d.training import checkpoint
-from mass3d.training.fit import RESUME, WEIGHTS, FitConfig, Progress, StepOutcome, fit
+from mass3d.training.device import choose_device
+from mass3d.training.fit import (
+    RESUME,
+    WEIGHTS,
+    FitConfig,
+    Progress,
+    StepContext,
+    StepOutcome,
+    fit,
+)
+from mass3d.training.resume import require_same, require_same_run
+from mass3d.transfer.trained import RunRecord
 from mass3d.views.draw import ViewConfig
 from mass3d.views.pair import PairMaker, ViewPair
 
@@ -41,10 +51,24 @@ class PretrainConfig(Config):
     seed: Seed = 0
     resume: bool = False
     """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
+    device: Device = "auto"
     fit: FitConfig = FitConfig()
-    """Optimisation."""
+    """Optimisation; what is not given comes from the preset."""
     views: ViewConfig = ViewConfig()
     """The pairs of views and their masks."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_recipe(cls, values: Any) -> Any:
+        """Settings of `fit` that are not given are those of the preset."""
+        if not isinstance(values, dict):
+            return values
+        preset, given = PRESETS.get(values.get("preset", "tiny")), values.get("fit", {})
+        if isinstance(given, FitConfig):
+            given = given.model_dump(exclude_unset=True)
+        if preset is None or not isinstance(given, dict):
+            return values  # refused for what they are
+        return {**values, "fit": {**preset.recipe.model_dump(), **given}}
 
 
 @dataclass(frozen=True)
@@ -76,17 +100,23 @@ def run(config: PretrainConfig) -> PretrainReport:
     stores = Stores.open(config.store)
     cases = [stores.case(case_id) for case_id in stores.case_ids]
     preset = PRESETS[config.preset]
-    net = initial_network(preset, seed=config.seed)
-    crop = choose_crop(config.views.crop_vox, [case.shape for case in cases], net.stride)
+    net = build_network(preset, seed=config.seed)
+    crop = choose_crop(
+        config.views.crop_vox,
+        [case.shape for case in cases],
+        net.stride,
+        max_voxels=preset.max_crop_voxels,
+    )
     facts = {
         "preset": preset.plain(),
         "crop_vox": list(crop),
         "preparation": stores.preparation.plain(),
         "store": stores.fingerprint,
         "seed": config.seed,
-        "fit": config.fit.plain(),
+        "fit": config.fit.decisive(),
         "views": config.views.plain(),
     }
+    device = choose_device(config.device)
     if _is_finished(config, facts):
         return _report(config, crop)
     make_pairs = PairMaker(
@@ -95,30 +125,38 @@ def run(config: PretrainConfig) -> PretrainReport:
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, ModelError), progress("pretrain", config.fit.steps) as advance:
 
-        def hook(now: Progress) -> None:
+        def hook(averaged: nn.Module, now: Progress) -> None:
+            del averaged
             advance(now.step, _figures(now))
 
+        require_same_run(config.output, facts)  # before its settings are written over
         write_provenance(config.output, "pretrain", config, store=stores.fingerprint, crop_vox=crop)
-        fit(net, make_pairs, pair_step, config.fit, run=config.output, facts=facts, hooks=(hook,))
+        fit(
+            net,
+            make_pairs,
+            pair_step,
+            config.fit,
+            run=config.output,
+            facts=facts,
+            seed=config.seed,
+            hooks=(hook,),
+            device=device,
+        )
     return _report(config, crop)
 
 
-def initial_network(preset: Preset, *, seed: int) -> InContextNet:
-    """The network before training; its weights depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return InContextNet(preset)
-
-
 def save_untrained(run: Path, *, like: Path) -> None:
-    """Write the first weights of a finished run as a run of its own: the honest comparison."""
-    _, facts, _ = checkpoint.load(like / WEIGHTS, kind="weights")
-    net = initial_network(Preset.model_validate(facts["preset"]), seed=facts["seed"])
+    """Write the first weights of a finished run as a run of its own: the plain comparison."""
+    path = like / WEIGHTS
+    facts = checkpoint.read_facts(path, kind="weights")
+    record = checkpoint.validated(RunRecord, facts, path)
+    net = build_network(record.preset, seed=record.seed)
     checkpoint.save(run / WEIGHTS, net.state_dict(), kind="weights", facts={**facts, "step": 0})
 
 
-def pair_step(model: nn.Module, pair: ViewPair) -> StepOutcome:
+def pair_step(model: nn.Module, pair: ViewPair, context: StepContext) -> StepOutcome:
     """One step of the pretext task: find the masks of the reference in the query."""
+    del context
     target = pair.query.masks.float()
     logits = model(pair.reference.image, pair.reference.masks.float(), pair.query.image)
     losses = mask_losses(logits.float(), target, pair.valid)
@@ -131,11 +169,11 @@ def pair_step(model: nn.Module, pair: ViewPair) -> StepOutcome:
     return StepOutcome(losses.total, figures, pair.case_ids)
 
 
-def choose_crop(wanted: Crop | None, shapes: list[Crop], stride: int) -> Crop:
+def choose_crop(wanted: Crop | None, shapes: list[Crop], stride: int, *, max_voxels: int) -> Crop:
     """The wanted crop, checked, or one that fits the scans: (D, H, W), multiples of `stride`.
 
     The default is the largest multiple of the stride within the median scan along each axis, at
-    least two strides, shortened along its longest axis to at most `MOST_VOXELS`.
+    least two strides, shortened along its longest axis to at most `max_voxels`.
     """
     if wanted is not None:
         if any(edge % stride or edge <= 0 for edge in wanted):
@@ -147,12 +185,9 @@ def choose_crop(wanted: Crop | None, shapes: list[Crop], stride: int) -> Crop:
             )
         return wanted
     edges = np.maximum(np.median(np.array(shapes), axis=0) // stride, 2).astype(int) * stride
-    while edges.prod() > MOST_VOXELS:
+    while edges.prod() > max_voxels:
         edges[edges.argmax()] -= stride
     return int(edges[0]), int(edges[1]), int(edges[2])
-
-
-MOST_VOXELS = 48 * 64 * 64  # about 2 s per step of 4 pairs on two cores
 
 
 def _is_finished(config: PretrainConfig, facts: dict[str, Any]) -> bool:
@@ -164,20 +199,15 @@ def _is_finished(config: PretrainConfig, facts: dict[str, Any]) -> bool:
             output,
             found="no resume state",
             expected="a run that was interrupted",
-            fix="Leave --resume out to begin a run.",
+            fix="Begin a run without asking to resume one.",
+            setting="resume",
         )
     if unfinished or not delivered:
         return False
-    _, found, _ = checkpoint.load(output / WEIGHTS, kind="weights")
+    found = checkpoint.read_facts(output / WEIGHTS, kind="weights")
+    found.pop("precision", None)  # what `auto` came to
     wanted = {**facts, "step": config.fit.steps}
-    different = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
-    if different:
-        raise ModelError(
-            output,
-            found=f"a finished run with another {', '.join(different)}",
-            expected="an empty folder, or the run that this command makes",
-            fix="Choose another -o.",
-        )
+    require_same(output, "a finished run", wanted=wanted, found=found)
     return True
 
 

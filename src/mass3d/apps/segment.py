@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mass3d.config import Config, Device, Scans
-from mass3d.errors import ConfigError, DataError, Mass3dError, ModelError, OutputError
+from mass3d.errors import ConfigError, DataError, Mass3dError, OutputError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
 from mass3d.execution.summary import Report, write_provenance
@@ -21,7 +22,7 @@ from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label, source_
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
 from mass3d.transfer.segmenter import Segmenter
-from mass3d.transfer.task_file import Task, load_task, require_model
+from mass3d.transfer.task_file import Task, find_run, load_task, require_model
 
 CASES = "cases.json"
 
@@ -76,7 +77,7 @@ def run(config: SegmentConfig) -> SegmentReport:
     """
     keep_freed_memory()
     task = load_task(config.task)
-    segmenter = Segmenter.load(find_model(config.task, task, config.model), device=config.device)
+    segmenter = Segmenter.load(config.model or find_run(config.task, task), device=config.device)
     require_model(config.task, task, segmenter.trained)
     cases = find_cohort(config.inputs, exclude=config.output).cases
     done = _begin(config, task)
@@ -156,7 +157,7 @@ def _prior_of(config: SegmentConfig, case: CaseFile, cases: int) -> Path | None:
 
 
 def _volumes_ml(
-    labels: np.ndarray[Any, Any], structures: dict[str, int], voxel_mm3: float
+    labels: np.ndarray[Any, Any], structures: Mapping[str, int], voxel_mm3: float
 ) -> dict[str, float]:
     counts = np.bincount(labels.ravel(), minlength=max(structures.values()) + 1)
     return {
@@ -176,22 +177,8 @@ def _begin(config: SegmentConfig, task: Task) -> dict[str, Any]:
             config.output,
             found="results of another task",
             expected="an empty folder, or one of this task",
-            fix="Choose another -o.",
+            fix="Choose another folder.",
+            setting="output",
         )
     cases: dict[str, Any] = found["cases"]
     return cases
-
-
-def find_model(path: Path, task: Task, model: Path | None) -> Path:
-    """The run folder of a task file, or another one. Raises `ModelError` where it is not."""
-    if model is not None:
-        return model
-    hinted = (path.parent / task.run).resolve()
-    if not hinted.exists():
-        raise ModelError(
-            path,
-            found=f"no model at {task.run}, where it was when the task was made",
-            expected="the run folder that made the task",
-            fix="Say where it is now: -m RUN.",
-        )
-    return hinted

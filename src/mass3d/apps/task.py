@@ -118,7 +118,9 @@ def run(config: TaskConfig) -> TaskReport:
     dice = _dice(saved)
     told = {name: one._asdict() for name, one in dice.items()}
     write_provenance(config.output.with_suffix(".task-record"), "task", config, dice=told)
-    return TaskReport(config.output, saved.structures, saved.references, saved.fingerprint, dice)
+    return TaskReport(
+        config.output, dict(saved.structures), saved.reference_names, saved.fingerprint, dice
+    )
 
 
 def _dice(task: Task) -> dict[str, TaskDice]:

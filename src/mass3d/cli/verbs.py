@@ -52,6 +52,7 @@ VERBS: Final = {
             "fit.steps": "--steps N",
             **SEED,
             "resume": "--resume",
+            **DEVICE,
         },
     ),
     "task": Verb(

@@ -1,36 +1,65 @@
-"""The sizes of network on offer: one literal table."""
+"""The networks on offer, each with the recipe it is trained by: one literal table."""
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import Field
 
 from mass3d.config import Config
 
-PresetName = Literal["tiny"]
+Width = Annotated[int, Field(ge=1, le=4096)]
+OptimizerName = Literal["adamw", "lamb", "muon"]
 
 
-class Preset(Config):
-    """Sizes of an in-context network."""
+class Recipe(Config):
+    """How a network is trained unless the settings say otherwise."""
 
-    channels: tuple[int, ...]
+    steps: int = Field(default=3000, ge=1)
+    """Optimiser updates of the whole run; the schedule is stretched over them."""
+    batch_size: int = Field(default=4, ge=1)
+    """Samples per batch."""
+    optimizer: OptimizerName = "adamw"
+    """Rule of the updates: `adamw`, `lamb` or `muon`."""
+    lr: float = Field(default=1.5e-3, gt=0)
+    """Peak learning rate."""
+    weight_decay: float = Field(default=1e-2, ge=0)
+    """Weight decay of matrices and kernels; norms and biases are not decayed."""
+
+
+class InContextPreset(Config):
+    """Sizes and recipe of an in-context network that keeps tokens of a mask."""
+
+    kind: Literal["incontext"] = "incontext"
+    """Which network this is."""
+    channels: tuple[Width, ...] = Field(min_length=2, max_length=8)
     """Width of the maps at strides 1, 2, 4, ...; the first is the thin full-resolution skip."""
-    blocks: tuple[int, ...]
+    blocks: tuple[Width, ...] = Field(min_length=1, max_length=7)
     """Residual blocks per encoder stage, from half resolution down."""
-    dim: int
+    dim: Width
     """Width of a task token."""
-    tokens: int
+    tokens: Width
     """Task tokens per mask."""
-    fusions: int
+    fusions: Width
     """Decoder stages, from the deepest, that exchange with the task tokens."""
-    heads: int
+    heads: Width
     """Attention heads."""
-    hidden: int
+    hidden: Width
     """Hidden width of the per-mask classifier."""
+    max_crop_voxels: int = 48 * 64 * 64  # about 2 s per step of 4 pairs on two cores
+    """Largest crop that is chosen by itself."""
+    recipe: Recipe = Recipe()
+    """How it is trained."""
 
+
+# With the second kind of network this becomes a union that is told apart by `kind`:
+# Annotated[InContextPreset | OtherPreset, Field(discriminator="kind")]
+Preset: TypeAlias = InContextPreset
+PresetName = Literal["tiny"]
 
 PRESETS: Final[dict[PresetName, Preset]] = {
     # laptop and CI size: about 3 M parameters
-    "tiny": Preset(
+    "tiny": InContextPreset(
         channels=(8, 24, 48, 96, 128),
         blocks=(1, 2, 2, 2),
         dim=96,

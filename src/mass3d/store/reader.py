@@ -152,7 +152,11 @@ class StoredCase:
 
     def read_image(self, box: Box | None = None) -> NDArray[np.float32]:
         """The image (D, H, W), or what lies in `box` (three slices within the volume)."""
-        return widened(self._read(self._image, box or whole_box(self.shape)))
+        return widened(self.read_stored_image(box))
+
+    def read_stored_image(self, box: Box | None = None) -> NDArray[np.float16]:
+        """As `read_image`, in the half precision of the store."""
+        return self._read(self._image, box or whole_box(self.shape))
 
     def read_layers(self, box: Box | None = None) -> Ranks:
         """The rank maps (L, D, H, W), or what lies in `box` (three slices within the volume)."""

@@ -12,7 +12,8 @@ class Ema:
     """A copy of a model that follows it slowly.
 
     The decay rises with the step, (1 + step) / (10 + step) at most `decay`, so that the random
-    start is forgotten early. Buffers are copied.
+    start is forgotten early. Buffers are copied. Made of a model that already lies where it is
+    trained, so that of a sharded one only the shards are copied.
     """
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:

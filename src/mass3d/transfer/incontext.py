@@ -1,8 +1,8 @@
-"""In-context inference: from a labelled reference to tokens, from tokens to probabilities."""
+"""In-context inference: from a labelled reference to a task, from a task to probabilities."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 
 import numpy as np
@@ -11,59 +11,60 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mass3d.transfer.sliding import pad_to_window, slide, window_starts
-from mass3d.transfer.task_file import Task
+from mass3d.transfer.task_file import Reference, Task
 from mass3d.transfer.trained import TrainedModel
 from mass3d.volume.box import Box, box_at
+from mass3d.volume.geometry import Shape
 from mass3d.volume.preparation import Prepared
-
-Shape = tuple[int, ...]
 
 
 @torch.no_grad()
 def encode_reference(
-    trained: TrainedModel, scan: Prepared, label: NDArray[np.integer], values: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """Tokens of the structures of one labelled scan.
+    trained: TrainedModel,
+    scan: Prepared,
+    label: NDArray[np.integer],
+    values: Sequence[int],
+    *,
+    name: str,
+) -> Reference:
+    """What the network keeps of the structures of one labelled scan.
 
-    label (D, H, W) on the grid of `scan`; `values` are the S label values wanted. Every structure
-    is shown to the network in windows of the size it was trained with, centred on the structure,
-    or tiling its box where it is larger than a window; the tokens of several windows are averaged
-    by the voxels they show. Returns tokens (S, T, C) and present (S,): absent structures get
-    zeros.
+    label (D, H, W) on the grid of `scan`; `values` are the S label values wanted. The scan is
+    shown to the network in windows of the size it was trained with. Each structure is looked up
+    in the windows that are centred on it, or tile its box where it is larger than a window.
     """
     crop = trained.crop
     image, _ = pad_to_window(torch.from_numpy(scan.image), crop, outside=scan.intensity.outside)
     labels, _ = pad_to_window(torch.from_numpy(label.astype(np.int32)), crop, outside=0)
-    tokens, present = [], []
-    for value in values:
-        mask = labels == value
-        present.append(bool(mask.any()))
-        tokens.append(_encode_structure(trained, image, mask) if present[-1] else None)
-    preset = trained.net.preset
-    absent = torch.zeros(preset.tokens, preset.dim)
-    return (
-        torch.stack([absent if found is None else found for found in tokens]),
-        torch.tensor(present),
-    )
-
-
-def _encode_structure(trained: TrainedModel, image: Tensor, mask: Tensor) -> Tensor:
-    """Tokens (T, C) of one mask (D, H, W) that is not empty."""
-    total: Tensor | float = 0.0
-    weight = 0.0
-    for box in covering_windows(mask, trained.crop):
-        shown = mask[box]
-        voxels = float(shown.sum())
-        if voxels == 0:
-            continue
-        tokens = trained.net.encode_tasks(
-            image[box][None, None].to(trained.device),
-            shown[None, None].float().to(trained.device),
+    masks = torch.stack([labels == value for value in values])
+    shown = windows_of(masks, crop)
+    parts = [
+        trained.net.encode_task(
+            trained.net.encode(image[box][None, None].to(trained.device)),
+            masks[(slice(None), *box)][None].float().to(trained.device),
         )
-        total = total + voxels * tokens[0, 0].float().cpu()
-        weight += voxels
-    assert isinstance(total, Tensor), "an empty mask has no tokens"
-    return total / weight
+        for box in (box_at(start, crop) for start in shown)
+    ]
+    weights = torch.tensor(list(shown.values()), dtype=torch.float32, device=trained.device)
+    task = parts[0] if len(parts) == 1 else trained.net.join_tasks(parts, weights)
+    tensors = {key: tensor.float().cpu() for key, tensor in task.items()}
+    return Reference(name, tensors, masks.flatten(1).any(1))
+
+
+def windows_of(masks: Tensor, window: Shape) -> dict[Shape, list[int]]:
+    """Starts of windows that cover the masks (S, D, H, W), and the voxels of each mask there.
+
+    A mask counts in the windows that were laid for it, even where others show parts of it. Where
+    all masks are empty there is one window, in which none is shown.
+    """
+    found: dict[Shape, list[int]] = {}
+    for number, mask in enumerate(masks):
+        for box in covering_windows(mask, window) if mask.any() else ():
+            voxels = int(mask[box].sum())
+            if voxels:
+                d, h, w = (axis.start for axis in box)
+                found.setdefault((d, h, w), [0] * len(masks))[number] = voxels
+    return found or {(0, 0, 0): [0] * len(masks)}
 
 
 def covering_windows(mask: Tensor, window: tuple[int, int, int]) -> list[Box]:
@@ -84,35 +85,63 @@ def covering_windows(mask: Tensor, window: tuple[int, int, int]) -> list[Box]:
 
 
 @torch.no_grad()
+def predict_votes(trained: TrainedModel, scan: Prepared, task: Task, *, overlap: float) -> Tensor:
+    """Probability that each reference gives to each structure: (R, S, D, H, W) on CPU.
+
+    A reference that does not show a structure says 0. One pass of the encoder per window serves
+    all references and structures.
+    """
+    R, S = task.present.shape
+    votes = _slide(trained, scan, task, R * S, lambda one: one.flatten(0, 1), overlap=overlap)
+    return votes.view(R, S, *votes.shape[1:]) * task.present.view(R, S, 1, 1, 1)
+
+
+@torch.no_grad()
 def predict(trained: TrainedModel, scan: Prepared, task: Task, *, overlap: float) -> Tensor:
     """Probability of every structure at every voxel of the prepared scan: (S, D, H, W) on CPU.
 
-    The references that show a structure vote with equal weight. One pass of the encoder per
-    window serves all references and structures.
+    The references that show a structure vote with equal weight. As the mean of `predict_votes`,
+    in the memory of one reference.
     """
-    tokens = task.tokens.to(trained.device)
     votes = task.present.to(trained.device, torch.float32)
     votes = (votes / votes.sum(0, keepdim=True)).view(*votes.shape, 1, 1, 1)
+    S = len(task.structures)
+    return _slide(trained, scan, task, S, lambda one: (one * votes).sum(0), overlap=overlap)
+
+
+def _slide(
+    trained: TrainedModel,
+    scan: Prepared,
+    task: Task,
+    channels: int,
+    combine: Callable[[Tensor], Tensor],
+    *,
+    overlap: float,
+) -> Tensor:
+    """Blend `combine` of the votes of a window, (R, S, d, h, w) -> (channels, d, h, w)."""
+    references = [
+        {name: tensor.to(trained.device) for name, tensor in reference.tensors.items()}
+        for reference in task.references
+    ]
 
     def window(image: Tensor) -> Tensor:
-        maps = trained.net.encoder(image)
-        total = torch.zeros(())
-        for reference, vote in zip(tokens, votes, strict=True):
-            total = total + trained.net.decode(maps, reference[None])[0].sigmoid() * vote
-        return total
+        maps = trained.net.encode(image)
+        return combine(
+            torch.stack([trained.net.decode(maps, one)[0].float().sigmoid() for one in references])
+        )
 
     return slide(
         torch.from_numpy(scan.image).to(trained.device),
         window,
         window=trained.crop,
-        channels=len(task.structures),
+        channels=channels,
         overlap=overlap,
         outside=scan.intensity.outside,
     )
 
 
 def to_labels(
-    probabilities: Iterable[NDArray[np.floating]], values: Sequence[int], *, shape: Shape
+    probabilities: Iterable[NDArray[np.floating]], values: Sequence[int], *, shape: tuple[int, ...]
 ) -> NDArray[np.uint16]:
     """The most probable structure of each voxel, 0 where none reaches one half.
 

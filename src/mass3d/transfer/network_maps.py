@@ -14,7 +14,7 @@ def network_encoder(trained: TrainedModel) -> Encoder:
     """The finest maps of the network that are coarser than its input, or its finest."""
     edge = trained.crop
     with torch.no_grad():
-        maps = trained.net.encoder(torch.zeros(1, 1, *edge, device=trained.device))
+        maps = trained.net.encode(torch.zeros(1, 1, *edge, device=trained.device))
     stride, level = 1, 0
     for number, one in enumerate(maps):
         stride, level = edge[0] // one.shape[2], number
@@ -27,7 +27,7 @@ def network_encoder(trained: TrainedModel) -> Encoder:
         whole = max(edge[0] // one.shape[2] for one in maps)
         pads = [v for n in reversed(image.shape) for v in (0, -n % whole)]
         padded = F.pad(image[None, None], pads, mode="replicate").to(trained.device)
-        found: Tensor = trained.net.encoder(padded)[level][0].float().cpu()
+        found: Tensor = trained.net.encode(padded)[level][0].float().cpu()
         return found
 
     return Encoder(encode, stride)

@@ -67,20 +67,18 @@ class Segmenter:
         from which.
         """
         values = list(structures.values())
+        names = tuple(references) or tuple(f"reference {i}" for i in range(len(images)))
         scans = [self._prepare(image) for image in images]
         shown = [prepare_label(label, scan.grid) for label, scan in zip(labels, scans, strict=True)]
-        encoded = [
-            encode_reference(self.trained, scan, label, values)
-            for scan, label in zip(scans, shown, strict=True)
-        ]
+        encoded = tuple(
+            encode_reference(self.trained, scan, label, values, name=name)
+            for scan, label, name in zip(scans, shown, names, strict=True)
+        )
         wanted = self._encoder() if tuning is not None and tuning.network else None
         return Task(
-            tokens=torch.stack([tokens for tokens, _ in encoded]),
-            present=torch.stack([present for _, present in encoded]),
-            structures=structures,
-            references=tuple(references) or tuple(f"reference {i}" for i in range(len(images))),
+            encoded,
+            structures,
             model=self.trained.fingerprint,
-            run="",
             oneshot=make_part(scans, shown, values, tuning, encoder=wanted),
         )
 

@@ -1,98 +1,214 @@
-"""Task files: what a model needs to know about named structures, in kilobytes.
+"""Task files: what a model needs to know about named structures.
 
-A task holds the tokens of every reference and structure, and what aligns the reference to other
-scans: self-similarity of few bits, the label and a small tuned head; never intensities. It fits
-exactly the model that made it: the fingerprint is checked before use.
+A task holds what the network keeps of every reference, as named tensors that are its own
+business, and what aligns the references to other scans: self-similarity of few bits, the labels and
+small tuned heads; never intensities. It fits exactly the model that made it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import torch
+from pydantic import Field, StringConstraints, field_validator
 from torch import Tensor
 
+from mass3d.config import Config
 from mass3d.errors import ModelError
+from mass3d.model.protocol import TaskTensors
 from mass3d.training import checkpoint
-from mass3d.transfer.oneshot.part import OneShotPart, PartFacts, pack_part, unpack_part
+from mass3d.transfer.oneshot.part import PREFIX, OneShotPart, PartFacts, pack_part, unpack_part
 from mass3d.transfer.trained import TrainedModel
 
 KIND = "task"
+PRESENT = "present"
+MAX_VALUE = 65535  # of a label, as label maps are 16 bits
+FINGERPRINT = r"^[0-9a-f]{64}$"
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+Value = Annotated[int, Field(ge=1, le=MAX_VALUE)]
+
+
+class TaskRecord(Config):
+    """What a task file says beside its tensors."""
+
+    structures: tuple[tuple[Name, Value], ...] = Field(min_length=1)
+    """Name and label value of each structure."""
+    references: tuple[Name, ...] = Field(min_length=1)
+    """Ids of the scans that it was made of."""
+    model: str = Field(pattern=FINGERPRINT)
+    """Fingerprint of the model that made it."""
+    run: str
+    """Where that model was, relative to the file."""
+    oneshot: dict[str, Any] | None = None
+    """What it says of the part for alignments."""
+
+    @field_validator("structures")
+    @classmethod
+    def _distinct(cls, structures: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+        if any(len(set(column)) < len(structures) for column in zip(*structures, strict=True)):
+            raise ValueError("names and values of structures that differ")
+        return structures
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the network keeps of one labelled scan."""
+
+    name: str
+    tensors: TaskTensors = field(repr=False)  # of all S structures; a batch of one
+    present: Tensor  # (S,) bool: the scan shows the structure
 
 
 @dataclass(frozen=True)
 class Task:
-    """Tokens of named structures. Letters: R references, S structures, T tokens, C width."""
+    """Named structures as one model knows them. Letters: R references, S structures."""
 
-    tokens: Tensor  # (R, S, T, C)
-    present: Tensor  # (R, S) bool: the reference shows the structure
-    structures: dict[str, int]  # name -> label value, in the order of S
-    references: tuple[str, ...]  # case ids, in the order of R
-    model: str  # fingerprint of the model that made the tokens
-    run: str  # where that model was, relative to the task file; a hint only
+    references: tuple[Reference, ...]
+    structures: Mapping[str, int]  # name -> label value, in the order of S
+    model: str  # fingerprint of the model that made it
+    run: str = ""  # where that model was, relative to the task file; a hint only
     fingerprint: str = ""  # SHA-256 over all of this, known once the task is on disk
     oneshot: OneShotPart | None = None  # for alignments
+
+    @property
+    def reference_names(self) -> tuple[str, ...]:
+        """Ids of the scans it was made of."""
+        return tuple(reference.name for reference in self.references)
+
+    @property
+    def present(self) -> Tensor:
+        """(R, S) bool: which reference shows which structure."""
+        return torch.stack([reference.present for reference in self.references])
 
 
 def save_task(path: Path, task: Task, *, run: Path) -> Task:
     """Write the task atomically; returns it with its fingerprint and the way to `run`."""
     hint = Path(os.path.relpath(run.resolve(), path.parent.resolve())).as_posix()
-    facts: dict[str, Any] = {
-        "structures": [[name, value] for name, value in task.structures.items()],
-        "references": list(task.references),
-        "model": task.model,
-        "run": hint,
+    packed, said = pack_part(task.oneshot) if task.oneshot is not None else ({}, None)
+    record = TaskRecord(
+        structures=tuple(task.structures.items()),
+        references=task.reference_names,
+        model=task.model,
+        run=hint,
+        oneshot=said.plain() if said is not None else None,
+    )
+    tensors = {
+        f"{number}.{name}": tensor
+        for number, reference in enumerate(task.references)
+        for name, tensor in reference.tensors.items()
     }
-    tensors = {"tokens": task.tokens, "present": task.present}
-    if task.oneshot is not None:
-        packed, told = pack_part(task.oneshot)
-        tensors |= packed
-        facts["oneshot"] = told.plain()
-    fingerprint = checkpoint.save(path, tensors, kind=KIND, facts=facts)
+    tensors |= {**packed, PRESENT: task.present}
+    fingerprint = checkpoint.save(path, tensors, kind=KIND, facts=record.plain())
     return replace(task, run=hint, fingerprint=fingerprint)
 
 
 def load_task(path: Path) -> Task:
-    """Read a task file. Raises `ModelError` when it is missing, foreign or damaged."""
+    """Read a task file. Raises `ModelError` when it is missing, foreign, damaged or changed."""
     tensors, facts, fingerprint = checkpoint.load(path, kind=KIND)
+    record = checkpoint.validated(TaskRecord, facts, path)
+    part = {key: tensor for key, tensor in tensors.items() if key.startswith(f"{PREFIX}.")}
+    own = {key: tensor for key, tensor in tensors.items() if key not in part}
+    references = _references(path, own, record)
     return Task(
-        tensors["tokens"],
-        tensors["present"],
-        {name: int(value) for name, value in facts["structures"]},
-        tuple(facts["references"]),
-        facts["model"],
-        facts["run"],
+        references,
+        dict(record.structures),
+        record.model,
+        record.run,
         fingerprint,
-        _read_part(path, tensors, facts),
+        _oneshot(path, part, record),
     )
 
 
-def _read_part(
-    path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
-) -> OneShotPart | None:
+def _references(
+    path: Path, tensors: dict[str, Tensor], record: TaskRecord
+) -> tuple[Reference, ...]:
+    """What the network keeps of every reference. Raises `ModelError` for what was changed."""
+    shape = (len(record.references), len(record.structures))
+    present = tensors.pop(PRESENT, None)
+    if present is None or present.dtype != torch.bool or present.shape != shape:
+        raise _changed(path, f"{'no' if present is None else 'another'} table of {shape}")
+    kept: list[dict[str, Tensor]] = [{} for _ in record.references]
+    for key, tensor in tensors.items():
+        number, _, name = key.partition(".")
+        if not (number.isascii() and number.isdecimal() and int(number) < len(kept)) or not name:
+            raise _changed(path, f"a tensor {key[:100]!r}")
+        kept[int(number)][name] = tensor
+    if any(one.keys() != kept[0].keys() for one in kept) or not present.any(0).all():
+        raise _changed(path, "references that do not show all structures")
+    return tuple(map(Reference, record.references, kept, present))
+
+
+def _oneshot(path: Path, tensors: Mapping[str, Tensor], record: TaskRecord) -> OneShotPart | None:
     """What a task holds for alignments. Raises `ModelError` where it is not as it was written."""
-    if "oneshot" not in facts:
+    if record.oneshot is None:
         return None
     try:
-        return unpack_part(tensors, PartFacts.model_validate(facts["oneshot"]))
+        return unpack_part(tensors, PartFacts.model_validate(record.oneshot))
     except ValueError as error:
-        raise ModelError(
-            path,
-            found=f"labelled scans that are not as they were written ({error})",
-            expected="a task as mass3d writes it",
-            fix="The file was damaged or changed: copy it again or make the task anew.",
+        raise _changed(
+            path, f"labelled scans that are not as they were written ({error})"
         ) from error
 
 
+def find_run(path: Path, task: Task) -> Path:
+    """The run folder that a task file hints at, if it lies in the neighbourhood of the file.
+
+    That is the folder of the file or the one around it: a file from somebody else must not make
+    us read anywhere. Raises `ModelError`.
+    """
+    folder = path.resolve().parent
+    hinted = (folder / task.run).resolve() if "\0" not in task.run else None
+    near = hinted is not None and hinted.is_relative_to(folder.parent)
+    if hinted is None or not near or not (hinted.is_dir() or hinted.is_file()):
+        raise ModelError(
+            path,
+            found=f"no model at {task.run!r}, where it was when the task was made"
+            if near
+            else f"a model at {task.run!r}, which is not near the task file",
+            expected="the run folder that made the task",
+            fix="Say where it is now.",
+            setting="model",
+        )
+    return hinted
+
+
 def require_model(where: Path | str, task: Task, trained: TrainedModel) -> None:
-    """Raise `ModelError` unless the task was made by exactly this model."""
+    """Raise `ModelError` unless the task was made by exactly this model and fits it."""
     if task.model != trained.fingerprint:
         raise ModelError(
             where,
             found=f"a task made by the model {task.model[:12]}…",
             expected=f"one made by the model at hand, {trained.fingerprint[:12]}…",
-            fix="Use the run it was made with (-m RUN), or make the task again with this model.",
+            fix="Use the run that it was made with, or make the task again with this model.",
+            setting="model",
         )
+    for reference in task.references:
+        _require_decodes(where, reference, trained)
+
+
+@torch.no_grad()
+def _require_decodes(where: Path | str, reference: Reference, trained: TrainedModel) -> None:
+    """Raise `ModelError` unless the network can use the tensors, tried on the smallest image."""
+    edge = (trained.net.stride,) * 3
+    tensors = {name: tensor.to(trained.device) for name, tensor in reference.tensors.items()}
+    try:
+        maps = trained.net.encode(torch.zeros(1, 1, *edge, device=trained.device))
+        found = tuple(trained.net.decode(maps, tensors).shape)
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
+        raise _changed(where, f"tensors that the model cannot use ({error})") from error
+    if found != (1, len(reference.present), *edge):
+        raise _changed(where, f"tensors of another number of structures, {found[1:2]}")
+
+
+def _changed(where: Path | str, found: str) -> ModelError:
+    return ModelError(
+        where,
+        found=found,
+        expected="a task as mass3d writes it",
+        fix="The file was damaged or changed: copy it again or make the task anew.",
+    )

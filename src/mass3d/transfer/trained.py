@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor
 
-from mass3d.config import build
-from mass3d.errors import ConfigError, ModelError
-from mass3d.model.incontext import InContextNet
+from mass3d.config import Config
+from mass3d.errors import ModelError
+from mass3d.model.build import build_network
 from mass3d.model.presets import Preset
+from mass3d.model.protocol import NetworkModule
 from mass3d.training import checkpoint
+from mass3d.training.device import choose_device
 from mass3d.training.fit import WEIGHTS
 from mass3d.volume.preparation import PreparationConfig
+
+
+class RunRecord(Config):
+    """What a weights file says beside its tensors: all that is needed to use them."""
+
+    preset: Preset
+    """The network."""
+    crop_vox: tuple[PositiveInt, PositiveInt, PositiveInt]
+    """Voxels of a view along (D, H, W)."""
+    preparation: PreparationConfig
+    """How a scan is brought to what the network has seen."""
+    step: int = Field(ge=0)
+    """Updates behind the weights."""
+    seed: int = Field(default=0, ge=0)
+    """Decides the first weights and every draw."""
+    store: str = ""
+    """Fingerprint of the stores it learned from."""
+    precision: str = "32-true"
+    """Numbers it was trained in."""
+    fit: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the loop."""
+    views: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the views."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
     """A network in evaluation mode and what a scan needs to be shown to it."""
 
-    net: InContextNet
+    net: NetworkModule = field(repr=False)
     crop: tuple[int, int, int]  # voxels along (D, H, W)
     preparation: PreparationConfig
     fingerprint: str  # SHA-256 over the weights and these facts
@@ -29,9 +58,26 @@ class TrainedModel:
 
 def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
     """Load a run folder or a weights file. Raises `ModelError` when it cannot be trusted."""
+    target = choose_device(device)
     path = run / WEIGHTS if run.is_dir() or not run.exists() else run
     tensors, facts, fingerprint = checkpoint.load(path, kind="weights")
-    net = InContextNet(build(Preset, facts["preset"]))
+    record = checkpoint.validated(RunRecord, facts, path)
+    net = build_network(record.preset, seed=0)
+    _load_weights(path, net, tensors)
+    if any(edge % net.stride for edge in record.crop_vox):
+        raise ModelError(
+            path,
+            found=f"a crop of {list(record.crop_vox)} voxels",
+            expected=f"multiples of {net.stride}",
+            fix="The file was changed: copy it again or pretrain anew.",
+        )
+    net = net.eval().requires_grad_(False).to(target)
+    # torch's stubs do not know the argument
+    net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return TrainedModel(net, record.crop_vox, record.preparation, fingerprint, target)
+
+
+def _load_weights(path: Path, net: NetworkModule, tensors: Mapping[str, Tensor]) -> None:
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
@@ -41,28 +87,3 @@ def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
             expected="exactly the tensors of the preset it names",
             fix="The file was made by another version: pretrain again.",
         ) from error
-    target = _device(device)
-    net = net.eval().requires_grad_(False).to(target)
-    # torch's stubs do not know the argument
-    net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    d, h, w = facts["crop_vox"]
-    return TrainedModel(
-        net, (d, h, w), build(PreparationConfig, facts["preparation"]), fingerprint, target
-    )
-
-
-def _device(name: str) -> torch.device:
-    """The named device. Raises `ConfigError` where torch has no such device here."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(
-            "device",
-            found=repr(name),
-            expected="auto, cpu, or a device that torch has on this machine",
-            fix="Leave it out to take what is there.",
-        ) from error
-    return device

@@ -62,18 +62,29 @@ def _flipped(values: NDArray[np.floating[Any]], device: torch.device) -> Tensor:
     return torch.tensor(values[::-1].copy(), device=device, dtype=torch.float32)
 
 
-def stack_padded(blocks: Sequence[NDArray[np.float32]], fill: Sequence[float]) -> Tensor:
-    """Blocks (C, d, h, w) of different sizes -> (B, C, D, H, W), minus `fill`, padded with 0.
+def stack_padded(blocks: Sequence[NDArray[Any]], device: torch.device) -> Tensor:
+    """Blocks (C, d, h, w) of different sizes -> (B, C, D, H, W) on the device, padded with 0.
 
-    Subtracting each block's fill value makes the zero padding of `grid_sample` mean "outside
-    the scan" everywhere; the caller adds it again.
+    Whole numbers and half floats cross to the device as they are, and become float32 there.
     """
-    largest = np.max([block.shape[1:] for block in blocks], axis=0)
-    out = np.zeros((len(blocks), blocks[0].shape[0], *largest), np.float32)
-    for row, block, value in zip(out, blocks, fill, strict=True):
-        _, d, h, w = block.shape
-        row[:, :d, :h, :w] = block - value
-    return torch.from_numpy(out)
+    largest = np.max([block.shape for block in blocks], axis=0)
+    out = np.zeros((len(blocks), *largest), np.result_type(*blocks))
+    for row, block in zip(out, blocks, strict=True):
+        c, d, h, w = block.shape
+        row[:c, :d, :h, :w] = block
+    return torch.from_numpy(out).to(device).float()
+
+
+def subtract_fill(images: Tensor, boxes: Sequence[Box], fill: Sequence[float]) -> Tensor:
+    """Padded blocks (B, 1, D, H, W) minus the fill value of each, in place; padding stays 0.
+
+    Makes the zero padding of `grid_sample` mean "outside the scan" everywhere; the caller adds
+    the fill value again.
+    """
+    for image, box, value in zip(images, boxes, fill, strict=True):
+        d, h, w = (axis.stop - axis.start for axis in box)
+        image[:, :d, :h, :w] -= value
+    return images
 
 
 def warp_images(images: Tensor, grid: Tensor, fill: Tensor) -> Tensor:

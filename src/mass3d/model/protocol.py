@@ -1,0 +1,59 @@
+"""What training and transfer may know of a network: one protocol, and tasks as named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+Maps: TypeAlias = Sequence[Tensor]
+"""Feature maps of a batch of images, finest first; each (B, C, D', H', W')."""
+
+TaskTensors: TypeAlias = Mapping[str, Tensor]
+"""What a network keeps of references and masks. Names and shapes are the network's own, but for
+the first axis, which is the batch."""
+
+
+class Network(Protocol):
+    """An in-context segmentation network.
+
+    Letters: B batch, K masks. Space must be a multiple of `stride` along every axis.
+    """
+
+    stride: int
+
+    def encode(self, image: Tensor) -> Maps:
+        """image (B, 1, D, H, W), unitless -> feature maps."""
+        ...
+
+    def encode_task(self, maps: Maps, masks: Tensor) -> TaskTensors:
+        """Feature maps of references and their masks (B, K, D, H, W) in [0, 1] -> their task."""
+        ...
+
+    def join_tasks(self, parts: Sequence[TaskTensors], weights: Tensor) -> TaskTensors:
+        """One task from tasks of the same K masks seen in P windows of one reference.
+
+        weights (P, K): how much of each mask a window shows; 0 where it is not to be used.
+        """
+        ...
+
+    def decode(self, maps: Maps, task: TaskTensors) -> Tensor:
+        """Feature maps of queries and a task -> logits (B, K, D, H, W)."""
+        ...
+
+
+class NetworkModule(Network, nn.Module):
+    """For type checkers: a network that is a torch module as well."""
+
+
+def segment_pair(net: Network, reference: Tensor, masks: Tensor, query: Tensor) -> Tensor:
+    """Encode the task of `reference` and find it in `query`, with one pass of the encoder for both.
+
+    reference, query (B, 1, D, H, W) of equal size; masks (B, K, D, H, W) -> logits of that shape.
+    """
+    both = net.encode(torch.cat([reference, query]))
+    halves = [features.chunk(2) for features in both]
+    task = net.encode_task([half[0] for half in halves], masks)
+    return net.decode([half[1] for half in halves], task)

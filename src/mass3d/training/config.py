@@ -1,0 +1,40 @@
+"""Settings of the training loop."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from mass3d.model.presets import Recipe
+from mass3d.training.schedule import ScheduleName
+
+Precision = Literal["32-true", "bf16-mixed"]
+
+
+class FitConfig(Recipe):
+    """How a network is trained; a preset brings its own recipe for the first of these."""
+
+    accumulate: int = Field(default=1, ge=1)
+    """Batches per step, whose gradients are averaged."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest gradient norm."""
+    schedule: ScheduleName = "warmup_cosine"
+    """How the learning rate goes over the run."""
+    ema_decay: float = Field(default=0.998, ge=0, lt=1)
+    """Decay of the average of the weights, which is what a run delivers."""
+    log_every: int = Field(default=10, ge=1)
+    """Steps per row of metrics.jsonl."""
+    save_every: int = Field(default=200, ge=1)
+    """Steps between resume states."""
+    save_minutes: float = Field(default=3.0, gt=0)
+    """Longest time without a resume state, in minutes."""
+    precision: Literal["32-true", "bf16-mixed", "auto"] = "auto"
+    """`auto`: 16 bits (bfloat16) where the device has them and a first try was right and faster."""
+    prefetch: int = Field(default=2, ge=0)
+    """Batches made ahead of their step by a thread of its own; 0 for none."""
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that decide what a run delivers; the others may change on the way."""
+        ways = {"save_every", "save_minutes", "prefetch"}
+        return self.model_dump(mode="json", exclude=ways)

@@ -1,0 +1,27 @@
+"""The one choice of a device."""
+
+from __future__ import annotations
+
+import torch
+
+from mass3d.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """The named device; `auto` takes a GPU where there is one.
+
+    Raises `ConfigError` where torch has no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).tolist()  # `meta` makes tensors that hold nothing
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(
+            "device",
+            found=repr(name),
+            expected="auto, cpu, or a device that torch has on this machine",
+            fix="Leave it out to take what is there.",
+        ) from error
+    return device

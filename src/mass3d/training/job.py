@@ -1,0 +1,50 @@
+"""What a run is made of: what was asked for, and what changes while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
+from torch import nn
+
+from mass3d.training.config import FitConfig, Precision
+from mass3d.training.ema import Ema
+from mass3d.training.log import StepLog
+from mass3d.training.step import Batch, Hook, Step
+
+
+@dataclass(frozen=True)
+class Job(Generic[Batch]):
+    """What was asked for."""
+
+    batches: Callable[[int, torch.device], Batch]
+    step: Step[Batch]
+    config: FitConfig
+    run: Path
+    facts: Mapping[str, Any]
+    seed: int
+    hooks: tuple[Hook, ...]
+
+
+@dataclass
+class FitState:
+    """What changes, and where it runs."""
+
+    fabric: Fabric
+    precision: Precision
+    model: nn.Module
+    wrapped: _FabricModule  # the model as Fabric runs it
+    ema: Ema
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    log: StepLog = field(default_factory=StepLog)
+
+    def is_finite(self) -> bool:
+        """Whether all weights, and their averages, are finite numbers."""
+        tensors = [*self.model.parameters(), *self.ema.model.parameters()]
+        return all(bool(tensor.isfinite().all()) for tensor in tensors)

@@ -1,0 +1,110 @@
+"""A first try: are 16-bit numbers right and faster for this network, batch and processor?
+
+bfloat16 convolutions are several times faster on some processors and absent on others. Some give
+wrong weight gradients for certain shapes (torch 2.13 where the innermost axis has two voxels). So
+the very step of the run is taken in both ways, and the gradients of kernels and matrices, which
+hold all of the work, are compared one by one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mass3d.training.config import Precision
+from mass3d.training.fabric import make_fabric, wrap
+from mass3d.training.step import StepOutcome
+
+MAX_LOSS_ERROR = 0.05  # of the loss in 32 bits
+MAX_ERROR = 0.5  # relative, of any kernel's gradient; the wrong ones are off by 0.9 or not finite
+MAX_TOTAL_ERROR = 0.2  # relative, of all gradients of kernels together
+MIN_GAIN = 1.2  # times faster
+TRIES = 2  # the first of them also prepares the kernels; the faster one counts
+
+Run = Callable[[nn.Module], StepOutcome]
+"""The step of the run on its first batch."""
+
+
+class Trial(NamedTuple):
+    """One way of taking the step."""
+
+    seconds: float
+    loss: float
+    gradients: dict[str, Tensor]  # of kernels and matrices
+
+
+class Comparison(NamedTuple):
+    """bfloat16 beside float32."""
+
+    gain: float  # times faster
+    loss_error: float  # relative
+    worst_error: float  # of one kernel's gradient, relative to the larger of it and a floor
+    total_error: float  # of all gradients
+
+    @property
+    def passes(self) -> bool:
+        """Whether 16 bits are right enough and worth it; NaN never is."""
+        return (
+            self.loss_error <= MAX_LOSS_ERROR
+            and self.worst_error <= MAX_ERROR
+            and self.total_error <= MAX_TOTAL_ERROR
+            and self.gain >= MIN_GAIN
+        )
+
+
+def choose_precision(model: nn.Module, run: Run, device: torch.device) -> Precision:
+    """The precision that `auto` means for this model and step on a device."""
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    if device.type != "cpu":
+        return "32-true"
+    found = compare(
+        try_step(model, run, device, "32-true"), try_step(model, run, device, "bf16-mixed")
+    )
+    chosen: Precision = "bf16-mixed" if found.passes else "32-true"
+    logging.getLogger(__name__).info("%s: %s", chosen, found)
+    return chosen
+
+
+def try_step(model: nn.Module, run: Run, device: torch.device, precision: Precision) -> Trial:
+    """Time the step and keep its gradients; the model is left as it was."""
+    fabric = make_fabric(device, precision)
+    wrapped = wrap(fabric, model)
+    seconds = []
+    for _ in range(TRIES):
+        model.zero_grad()
+        start = time.perf_counter()
+        outcome = run(wrapped)
+        fabric.backward(outcome.loss)
+        seconds.append(time.perf_counter() - start)
+    gradients = {
+        name: parameter.grad.float().clone()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None and parameter.ndim > 1
+    }
+    model.zero_grad()
+    return Trial(min(seconds), float(outcome.loss.detach()), gradients)
+
+
+def compare(full: Trial, half: Trial) -> Comparison:
+    """How a trial in 16 bits differs from the one in 32 bits."""
+    norms = {name: float(gradient.norm()) for name, gradient in full.gradients.items()}
+    errors = {
+        name: float((half.gradients[name] - gradient).norm())
+        for name, gradient in full.gradients.items()
+    }
+    total = sum(norm**2 for norm in norms.values()) ** 0.5
+    # kernels that hardly move are all rounding: what counts is their share in the update
+    floor = total / max(1, len(norms)) ** 0.5 / 100
+    each = [error / max(norms[name], floor, 1e-12) for name, error in errors.items()]
+    return Comparison(
+        gain=full.seconds / half.seconds,
+        loss_error=abs(half.loss - full.loss) / max(abs(full.loss), 1e-12),
+        worst_error=float(torch.tensor([0.0, *each]).max()),  # NaN stays NaN
+        total_error=sum(e**2 for e in errors.values()) ** 0.5 / max(total, 1e-12),
+    )

@@ -1,0 +1,118 @@
+"""Resume states: all that a run needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mass3d.config import Config
+from mass3d.errors import ModelError
+from mass3d.training import checkpoint
+from mass3d.training.config import Precision
+from mass3d.training.job import FitState, Job
+from mass3d.training.optimizers import read_state, restore_state
+
+RESUME, WEIGHTS = "resume.safetensors", "model.safetensors"
+
+
+class ResumeRecord(Config):
+    """What a resume state says beside its tensors."""
+
+    step: int
+    """Updates done."""
+    precision: Precision
+    """Numbers that the run computes in."""
+    optimizer: dict[str, Any]
+    """Numbers that the optimiser remembers."""
+    run: dict[str, Any]
+    """What the caller of `fit` told about the run."""
+
+
+def read_record(run: Path) -> ResumeRecord | None:
+    """The record of the resume state in a run folder; None where there is none."""
+    path = run / RESUME
+    if not path.exists():
+        return None
+    return checkpoint.validated(ResumeRecord, checkpoint.read_facts(path, kind="resume"), path)
+
+
+def require_same_run(run: Path, facts: Mapping[str, Any]) -> None:
+    """Raise `ModelError` when the folder holds an unfinished run of other settings."""
+    record = read_record(run)
+    if record is not None:
+        require_same(run, "an unfinished run", wanted=facts, found=record.run)
+
+
+def require_same(
+    run: Path, what: str, *, wanted: Mapping[str, Any], found: Mapping[str, Any]
+) -> None:
+    """Raise `ModelError` that names each setting with both of its values, unless all are equal."""
+    different = list(differences(wanted, found))
+    if different:
+        raise ModelError(
+            run,
+            found=f"{what} with another {'; '.join(different)}",
+            expected="an empty folder, or the run that these settings make",
+            fix="Repeat its settings, which are in config.toml there, or choose another folder.",
+            setting="output",
+        )
+
+
+def differences(
+    wanted: Mapping[str, Any], found: Mapping[str, Any], prefix: str = ""
+) -> Iterator[str]:
+    """`fit.lr: 0.1 there, 0.2 wanted` for every value that differs between two nested groups."""
+    for key in sorted(wanted.keys() | found.keys()):
+        ours, theirs = wanted.get(key), found.get(key)
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            yield from differences(ours, theirs, f"{prefix}{key}.")
+        elif ours != theirs:
+            yield f"{prefix}{key}: {theirs!r} there, {ours!r} wanted"
+
+
+def save_run(job: Job[Any], state: FitState) -> None:
+    """Write the resume state and the weights as they are now; one process of the run does."""
+    if state.fabric.is_global_zero:
+        save_resume(job, state)
+        save_weights(job, state)
+
+
+def save_resume(job: Job[Any], state: FitState) -> None:
+    """Write the resume state."""
+    remembered, numbers = read_state(state.optimizer)
+    tensors = dict(_prefixed("model", state.model.state_dict()))
+    tensors |= _prefixed("ema", state.ema.model.state_dict())
+    tensors |= _prefixed("optimizer", remembered)
+    tensors |= _prefixed("log", state.log.tensors())
+    record = ResumeRecord(
+        step=state.step, precision=state.precision, optimizer=numbers, run=dict(job.facts)
+    )
+    checkpoint.save(job.run / RESUME, tensors, kind="resume", facts=record.plain())
+
+
+def save_weights(job: Job[Any], state: FitState) -> None:
+    """Write the averaged weights, which are what a run delivers."""
+    facts = {**job.facts, "step": state.step, "precision": state.precision}
+    checkpoint.save(job.run / WEIGHTS, state.ema.model.state_dict(), kind="weights", facts=facts)
+
+
+def restore(state: FitState, run: Path, record: ResumeRecord) -> None:
+    """Bring back the state of an unfinished run."""
+    tensors, _, _ = checkpoint.load(run / RESUME, kind="resume")
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}, "log": {}}
+    for name, tensor in tensors.items():
+        kind, _, key = name.partition(".")
+        groups[kind][key] = tensor
+    state.model.load_state_dict(groups["model"])
+    state.ema.model.load_state_dict(groups["ema"])
+    restore_state(state.optimizer, groups["optimizer"], record.optimizer)
+    on_device = {key: values.to(state.fabric.device) for key, values in groups["log"].items()}
+    state.log.restore(record.step, on_device)
+    state.step = record.step
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Iterable[tuple[str, Tensor]]:
+    return ((f"{prefix}.{name}", tensor) for name, tensor in tensors.items())

@@ -1,0 +1,65 @@
+"""What a step is given and what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Batch = TypeVar("Batch")
+
+
+class StepContext(NamedTuple):
+    """What a step may know beside the model and its batch."""
+
+    step: int  # updates done so far
+    generator: torch.Generator  # on the CPU; a function of seed, step and part of the step
+    averaged: nn.Module  # the average of the weights, in evaluation mode
+
+
+class StepOutcome(NamedTuple):
+    """What one step reports: the loss to minimise, figures for the log, cases for messages."""
+
+    loss: Tensor
+    figures: Mapping[str, Tensor]
+    case_ids: tuple[str, ...]
+
+
+Step: TypeAlias = Callable[[nn.Module, Batch, StepContext], StepOutcome]
+
+
+class Progress(NamedTuple):
+    """What a hook is told after every logged step."""
+
+    step: int
+    steps: int
+    figures: Mapping[str, float]
+    samples_per_s: float
+
+
+Hook: TypeAlias = Callable[[nn.Module, Progress], None]
+"""Called with the averaged model, in evaluation mode."""
+
+
+def take_step(
+    step: Step[Batch],
+    model: nn.Module,
+    batch: Batch,
+    *,
+    averaged: nn.Module,
+    done: int,
+    seed: int,
+    number: int,
+) -> StepOutcome:
+    """Call `step` on batch `number` of a run with generators that depend on seed and number alone.
+
+    That holds for the global one too, which layers such as dropout draw from.
+    """
+    for_step, for_layers = np.random.SeedSequence((seed, 2, number)).generate_state(2, np.uint64)
+    context = StepContext(done, torch.Generator().manual_seed(int(for_step >> 1)), averaged)
+    with torch.random.fork_rng():
+        torch.manual_seed(int(for_layers >> 1))
+        return step(model, batch, context)

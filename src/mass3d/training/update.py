@@ -1,0 +1,83 @@
+"""One step of the optimiser, on one or more batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any, NoReturn
+
+import torch
+
+from mass3d.errors import ModelError
+from mass3d.training.job import FitState, Job
+from mass3d.training.resume import save_run
+from mass3d.training.schedule import SCHEDULES
+from mass3d.training.step import Batch, StepOutcome, take_step
+
+
+def update(job: Job[Batch], state: FitState, batches: Iterator[tuple[int, Batch]]) -> None:
+    """Take the step with the next of the numbered batches.
+
+    Raises `ModelError` when loss or gradient are not finite; on a CPU before they reach the
+    weights, elsewhere at the next row of the log, as asking at every step would stall a GPU.
+    """
+    config, fabric = job.config, state.fabric
+    rate = config.lr * SCHEDULES[config.schedule]((state.step + 1) / (config.steps + 1))
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    outcomes = [
+        _backward(job, state, *next(batches), last=part == config.accumulate - 1)
+        for part in range(config.accumulate)
+    ]
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip, foreach=True)
+    state.log.add(state.step + 1, outcomes, norm)
+    if fabric.device.type == "cpu":
+        require_finite(job, state)
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    state.ema.update(state.model, state.step)
+    state.step += 1
+
+
+def _backward(
+    job: Job[Batch], state: FitState, number: int, batch: Batch, *, last: bool
+) -> StepOutcome:
+    """Loss and gradients of one batch; processes exchange gradients after the last one only."""
+    alone = last or state.fabric.world_size == 1
+    with nullcontext() if alone else state.fabric.no_backward_sync(state.wrapped):
+        outcome = take_step(
+            job.step,
+            state.wrapped,
+            batch,
+            averaged=state.ema.model,
+            done=state.step,
+            seed=job.seed,
+            number=number,
+        )
+        state.fabric.backward(outcome.loss / job.config.accumulate)
+    return outcome._replace(loss=outcome.loss.detach())
+
+
+def require_finite(job: Job[Any], state: FitState) -> None:
+    """Raise `ModelError` on the first logged step that is not finite."""
+    entry = state.log.first_not_finite()
+    if entry is not None:
+        loss, norm = (float(entry.figures[key]) for key in ("loss", "grad_norm"))
+        found = f"a loss of {loss:.3g} (gradient norm {norm:.3g}) at step {entry.step}"
+        state.log.entries.remove(entry)
+        refuse(job, state, found, entry.case_ids)
+
+
+def refuse(job: Job[Any], state: FitState, found: str, case_ids: Sequence[str] = ()) -> NoReturn:
+    """Save the run if it is still good, and raise `ModelError`."""
+    if state.step and state.is_finite():
+        save_run(job, state)
+    cases = ", ".join(sorted(set(case_ids)))
+    raise ModelError(
+        job.run,
+        found=found,
+        expected="finite numbers",
+        fix=f"{f'Look at the cases {cases}; or l' if cases else 'L'}ower fit.lr. "
+        "What was saved before is intact.",
+        setting="fit.lr",
+    )
