@@ -128,18 +128,6 @@ def test_scans_smaller_than_the_crop_and_too_few_masks_still_train(
     assert row["loss"] == pytest.approx(row["dice_loss"] + row["bce"], rel=1e-5)
 
 
-def test_the_default_crop_follows_the_scans_and_the_budget() -> None:
-    def crop(*shape: int) -> tuple[int, int, int]:
-        d, h, w = shape
-        return pretrain.choose_crop(None, [(d, h, w)], 16, max_voxels=200_000)
-
-    assert crop(35, 50, 36) == (32, 48, 32)
-    assert crop(10, 20, 300) == (32, 32, 192)
-    d, h, w = crop(300, 300, 300)
-    assert d * h * w <= 200_000
-    assert max(d, h, w) - min(d, h, w) <= 16
-
-
 def test_the_untrained_twin_has_the_first_weights(trained: Path, tmp_path: Path) -> None:
     pretrain.save_untrained(tmp_path, like=trained)
     assert (tmp_path / WEIGHTS).read_bytes() != (trained / WEIGHTS).read_bytes()

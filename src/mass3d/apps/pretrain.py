@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import Field, model_validator
 from torch import nn
 
 from mass3d.config import Config, Device, Paths, Seed
-from mass3d.errors import ConfigError, ModelError
+from mass3d.errors import ModelError
 from mass3d.execution.faults import Fault
 from mass3d.execution.progress import progress
 from mass3d.execution.summary import Report, write_provenance
@@ -22,21 +21,13 @@ from mass3d.objective.mask_loss import hard_dice, mask_losses
 from mass3d.store.several import Stores
 from mass3d.training import checkpoint
 from mass3d.training.device import choose_device
-from mass3d.training.fit import (
-    RESUME,
-    WEIGHTS,
-    FitConfig,
-    Progress,
-    StepContext,
-    StepOutcome,
-    fit,
-)
+from mass3d.training.fit import RESUME, WEIGHTS, FitConfig, Progress, StepContext, StepOutcome, fit
 from mass3d.training.resume import require_same, require_same_run
 from mass3d.transfer.trained import RunRecord
+from mass3d.views.crop import choose_crop
 from mass3d.views.draw import ViewConfig
 from mass3d.views.pair import PairMaker, ViewPair
-
-Crop = tuple[int, int, int]
+from mass3d.volume.geometry import Shape
 
 
 class PretrainConfig(Config):
@@ -77,7 +68,7 @@ class PretrainReport(Report):
 
     run: Path
     step: int
-    crop_vox: Crop
+    crop_vox: Shape
     fingerprint: str  # of the delivered weights
     faults: tuple[Fault, ...] = ()
 
@@ -169,27 +160,6 @@ def pair_step(model: nn.Module, pair: ViewPair, context: StepContext) -> StepOut
     return StepOutcome(losses.total, figures, pair.case_ids)
 
 
-def choose_crop(wanted: Crop | None, shapes: list[Crop], stride: int, *, max_voxels: int) -> Crop:
-    """The wanted crop, checked, or one that fits the scans: (D, H, W), multiples of `stride`.
-
-    The default is the largest multiple of the stride within the median scan along each axis, at
-    least two strides, shortened along its longest axis to at most `max_voxels`.
-    """
-    if wanted is not None:
-        if any(edge % stride or edge <= 0 for edge in wanted):
-            raise ConfigError(
-                "views.crop_vox",
-                found=str(list(wanted)),
-                expected=f"positive multiples of {stride} along every axis",
-                fix=f"Try {[max(stride, round(edge / stride) * stride) for edge in wanted]}.",
-            )
-        return wanted
-    edges = np.maximum(np.median(np.array(shapes), axis=0) // stride, 2).astype(int) * stride
-    while edges.prod() > max_voxels:
-        edges[edges.argmax()] -= stride
-    return int(edges[0]), int(edges[1]), int(edges[2])
-
-
 def _is_finished(config: PretrainConfig, facts: dict[str, Any]) -> bool:
     """Whether exactly this run has ended; another finished run in the folder is an error."""
     output = config.output
@@ -218,6 +188,6 @@ def _figures(now: Progress) -> str:
     )
 
 
-def _report(config: PretrainConfig, crop: Crop) -> PretrainReport:
+def _report(config: PretrainConfig, crop: Shape) -> PretrainReport:
     _, facts, fingerprint = checkpoint.load(config.output / WEIGHTS, kind="weights")
     return PretrainReport(config.output, facts["step"], crop, fingerprint)

@@ -1,0 +1,31 @@
+"""How large the views of a cohort are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mass3d.errors import ConfigError
+from mass3d.volume.geometry import Shape
+
+
+def choose_crop(
+    wanted: Shape | None, shapes: list[Shape], stride: int, *, max_voxels: int
+) -> Shape:
+    """The wanted crop, checked, or one that fits the scans: (D, H, W), multiples of `stride`.
+
+    The default is the largest multiple of the stride within the median scan along each axis, at
+    least two strides, shortened along its longest axis to at most `max_voxels`.
+    """
+    if wanted is not None:
+        if any(edge % stride or edge <= 0 for edge in wanted):
+            raise ConfigError(
+                "views.crop_vox",
+                found=str(list(wanted)),
+                expected=f"positive multiples of {stride} along every axis",
+                fix=f"Try {[max(stride, round(edge / stride) * stride) for edge in wanted]}.",
+            )
+        return wanted
+    edges = np.maximum(np.median(np.array(shapes), axis=0) // stride, 2).astype(int) * stride
+    while edges.prod() > max_voxels:
+        edges[edges.argmax()] -= stride
+    return int(edges[0]), int(edges[1]), int(edges[2])
