@@ -315,9 +315,9 @@ def test_a_fault_of_the_file_system_is_told_and_ends_with_1(
 ) -> None:
     taken = tmp_path / "file"
     taken.write_text("")
-    assert run("inspect", folder, "--workers", "1", "-o", taken) == 1
+    assert run("inspect", folder, "--workers", "1", "-o", taken / "out") == 1
     told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith(f"error: {taken / 'inspect.json'}: found file exists; ")
+    assert told.startswith(f"error: {taken / 'out' / 'config.toml'}: found not a directory; ")
 
 
 def test_a_full_disk_is_told_and_ends_with_1(

@@ -130,11 +130,11 @@ def segment(
     overlap: float = ...,
     device: str = ...,
 ) -> SegmentReport:
-    """Segment every scan; a scan that cannot be read becomes a fault and the others go on.
+    """Segment every scan; a scan that cannot be segmented becomes a fault and the others go on.
 
-    Scans that the same task has already segmented into the same folder are not done again.
-    Raises `ModelError` when task and model do not fit, `ConfigError` when the folder holds
-    results of another task.
+    Scans that the same task with the same overlap has already segmented into the same folder are
+    not done again, as long as neither scan nor label map has changed. Raises `ModelError` when
+    task and model do not fit, `ConfigError` when the folder holds anything but such results.
     """
 
 def locate(

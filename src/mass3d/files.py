@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from mass3d.errors import Mass3dError, OutputError
+from mass3d.errors import DataError, Mass3dError, OutputError
 
 VERSION = version("mass3d")
 LOCK = ".lock"  # in a folder that one process at a time may write into; stays, and is empty
@@ -38,12 +38,20 @@ REMEDY = "Look after the disk, and run the same command again."
 def writing(path: Path) -> Iterator[None]:
     """Say which result could not be written, and what to do, where the system does not.
 
-    Raises `OutputError` for whatever `OSError` the block ends with.
+    Raises `OutputError` for whatever `OSError` the block ends with, but `DataError` for a name that
+    is too long.
     """
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.errno == errno.ENAMETOOLONG:  # of one case; the next ones may be written
+            raise DataError(
+                path.parent,
+                found=f"a case name of {len(os.fsencode(path.name))} bytes",
+                expected="a name that the file system can hold, often 255 bytes with its ending",
+                fix="Give the scan a shorter name.",
+            ) from error
         raise OutputError(
             path,
             found=f"{reason[:1].lower()}{reason[1:]}",

@@ -314,9 +314,9 @@ def test_two_predictions_of_one_case_are_refused(cohort: Folders) -> None:
 
 
 def test_a_file_or_nothing_is_no_folder(cohort: Folders) -> None:
-    with pytest.raises(ConfigError, match="no folder"):
+    with pytest.raises(ConfigError, match="not a folder"):
         cohort.run(predictions=cohort.predictions / "a.nii.gz")
-    with pytest.raises(ConfigError, match="no folder"):
+    with pytest.raises(ConfigError, match="not a folder"):
         cohort.run(labels=cohort.root / "nowhere")
 
 

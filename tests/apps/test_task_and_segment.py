@@ -11,7 +11,9 @@ import dicoms
 import mass3d
 from helpers import pretrain_config
 from mass3d.apps import locate, pretrain, segment, task
-from mass3d.errors import ConfigError, DataError, ModelError
+from mass3d.errors import ConfigError, DataError, ModelError, OutputError
+from mass3d.execution.summary import write_provenance
+from mass3d.files import only_writer
 from mass3d.io.read import read_grid, read_label
 from mass3d.training.fit import WEIGHTS
 from mass3d.transfer.task_file import load_task
@@ -30,6 +32,10 @@ def task_config(cohort: Path, trained: Path, output: Path, **changes: object) ->
         "tuning": {"views": 2, "held_out": 1, "voxels_per_view": 500, "steps": 5, "batch": 256},
     }
     return task.TaskConfig.model_validate(values | changes)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +218,118 @@ def test_results_of_another_task_are_not_mixed_in(
         segment.run(segment_config(cohort, tmp_path / "x.task", tmp_path / "out"))
 
 
+def test_results_of_another_overlap_are_not_kept(
+    cohort: Path, task_file: Path, tmp_path: Path
+) -> None:
+    config = segment_config(cohort, task_file, tmp_path / "out")
+    segment.run(config)
+    before = contents(tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"overlap = 0\.5; expected .* overlap = 0\.25"):
+        segment.run(config.model_copy(update={"overlap": 0.25}))
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_damaged_result_is_made_again_and_a_corrected_one_is_left_alone(
+    cohort: Path, task_file: Path, tmp_path: Path
+) -> None:
+    config = segment_config(cohort, task_file, tmp_path)
+    segment.run(config)
+    first, second = sorted(tmp_path.glob("*.nii.gz"))
+    content = first.read_bytes()
+    first.write_bytes(b"")
+    image = nib.load(second)
+    corrected = nib.Nifti1Image(np.asarray(image.dataobj) * 0 + 1, image.affine)
+    nib.save(corrected, second)
+    by_hand = second.read_bytes()
+    report = segment.run(config)
+    assert first.read_bytes() == content
+    assert second.read_bytes() == by_hand
+    (fault,) = report.faults
+    assert "not as mass3d wrote it" in fault.message
+    second.unlink()
+    assert segment.run(config).ok
+
+
+def test_a_scan_that_has_changed_is_segmented_again(
+    cohort: Path, task_file: Path, tmp_path: Path
+) -> None:
+    scan = next((cohort / "imagesTs").glob("ct*.nii.gz"))
+    (tmp_path / "in").mkdir()
+    shutil.copy(scan, tmp_path / "in" / "ct_a.nii.gz")
+    config = segment_config(cohort, task_file, tmp_path / "out").model_copy(
+        update={"inputs": (tmp_path / "in",)}
+    )
+    segment.run(config)
+    image = nib.load(scan)
+    flipped = nib.Nifti1Image(np.asarray(image.dataobj)[::-1], image.affine)
+    nib.save(flipped, tmp_path / "in" / "ct_a.nii.gz")
+    before = (tmp_path / "out" / segment.CASES).read_bytes()
+    assert segment.run(config).ok
+    assert (tmp_path / "out" / segment.CASES).read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "[]", "{}", "[" * 100_000, '{"cases": 3}', '{"task": "x", "overlap": []}']
+)
+def test_a_damaged_list_of_results_is_told(
+    cohort: Path, task_file: Path, tmp_path: Path, damage: str
+) -> None:
+    write_provenance(tmp_path, "segment", segment_config(cohort, task_file, tmp_path))
+    (tmp_path / segment.CASES).write_text(damage)
+    with pytest.raises(DataError, match="a damaged list of results"):
+        segment.run(segment_config(cohort, task_file, tmp_path))
+
+
+def test_one_process_at_a_time_segments_into_a_folder(
+    cohort: Path, task_file: Path, tmp_path: Path
+) -> None:
+    with (
+        only_writer(tmp_path, OutputError),
+        pytest.raises(OutputError, match="another mass3d process"),
+    ):
+        segment.run(segment_config(cohort, task_file, tmp_path))
+
+
+def test_nothing_that_was_given_is_replaced(
+    cohort: Path, trained: Path, task_file: Path, tmp_path: Path
+) -> None:
+    for part in ("imagesTs", "labelsTs"):
+        shutil.copytree(cohort / part, tmp_path / part)
+    shutil.copytree(trained, tmp_path / "run")
+    scans = sorted((tmp_path / "imagesTs").iterdir())
+    before = contents(tmp_path)
+    for inputs, output in (
+        ((tmp_path / "imagesTs",), tmp_path / "imagesTs"),
+        (scans, tmp_path / "imagesTs"),
+        (scans, tmp_path),
+        (scans, tmp_path / "labelsTs"),
+        (scans, tmp_path / "run"),
+    ):
+        config = segment_config(cohort, task_file, output)
+        with pytest.raises(ConfigError) as caught:
+            segment.run(config.model_copy(update={"inputs": tuple(inputs)}))
+        assert caught.value.setting == "output"
+    for output in (scans[0], tmp_path / "run" / WEIGHTS, tmp_path / "run", task_file.parent):
+        changes = {"images": scans, "labels": scans, "model": tmp_path / "run"}
+        with pytest.raises(ConfigError) as caught:
+            task.run(task_config(cohort, trained, output, **changes))
+        assert caught.value.setting == "output"
+    assert contents(tmp_path) == before
+
+
+def test_a_structure_that_no_scan_shows_is_told(
+    cohort: Path, task_file: Path, tmp_path: Path
+) -> None:
+    report = segment.run(segment_config(cohort, task_file, tmp_path))
+    missing = [
+        name
+        for name in load_task(task_file).structures
+        if not any(found[name] for found in report.volumes_ml.values())
+    ]
+    assert report.warnings == tuple(f"{name} was found in none of 2 scans" for name in missing)
+    assert all(warning in report.summary() for warning in report.warnings)
+
+
 def test_a_moved_model_asks_where_it_is(
     cohort: Path, trained: Path, task_file: Path, tmp_path: Path
 ) -> None:
@@ -219,7 +337,7 @@ def test_a_moved_model_asks_where_it_is(
     moved.parent.mkdir(parents=True)
     shutil.copy(task_file, moved)
     config = segment_config(cohort, moved, tmp_path / "out")
-    with pytest.raises(ModelError, match="-m RUN"):
+    with pytest.raises(ModelError, match="Say where it is now"):
         segment.run(config)
     assert segment.run(config.model_copy(update={"model": trained})).ok
 

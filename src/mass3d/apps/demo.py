@@ -17,6 +17,7 @@ from mass3d.apps import evaluate, inspect, prepare, pretrain, segment, task
 from mass3d.config import Config, Seed
 from mass3d.errors import DataError
 from mass3d.execution.faults import Fault
+from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.summary import Report, write_provenance
 from mass3d.io.datasets.cohort import CaseFile, find_cases
 from mass3d.io.datasets.dataset_json import read_structures
@@ -87,6 +88,7 @@ def run(config: DemoConfig) -> DemoReport:
     Scans that cannot be used become faults; the others go on.
     """
     out, tell = config.output, Narrator(Console(stderr=True))
+    require_own_folder(out, "demo", inputs=(config.data,))
     write_provenance(out, "demo", config)
     raw = _scans(config, tell)
     cohort = choose_cohort(raw, test_cases=config.test_cases, seed=config.seed)

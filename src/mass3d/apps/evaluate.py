@@ -21,6 +21,7 @@ from mass3d.config import Config, Scheduler, Seed, Structures, Workers
 from mass3d.errors import ConfigError, DataError, Mass3dError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import comparing_bytes
+from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import write_bytes, write_json
@@ -161,6 +162,7 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     dataset.json cannot be read, or there is nothing to score.
     """
     _require_folders(config)
+    require_own_folder(config.output, "evaluate", inputs=(config.predictions, config.labels))
     named = config.structures or read_structures(config.labels)
     jobs = _jobs(config)
     outcomes = _count_all(config, jobs)
@@ -198,7 +200,7 @@ def _require_folders(config: EvaluateConfig) -> None:
         if not folder.is_dir():
             raise ConfigError(
                 setting,
-                found=f"{folder}, which is no folder",
+                found=f"{folder}, which is not a folder",
                 expected="a folder of label maps",
                 fix="Check the path.",
             )

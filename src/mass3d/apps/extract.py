@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt
 
 from mass3d.config import Config, Scheduler, Workers
-from mass3d.errors import StoreError
+from mass3d.errors import ConfigError, StoreError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import case_bytes
+from mass3d.execution.ownership import earlier_record, require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import write_bytes
@@ -81,8 +82,10 @@ def run(config: ExtractConfig) -> ExtractReport:
     A case that is broken becomes a fault and the others go on. Raises `StoreError` when the store
     cannot be opened or lacks a case that is asked for.
     """
+    require_own_folder(config.output, "extract", inputs=(config.input,))
     store = Store.open(config.input)
     jobs, faults = _jobs(store, config)
+    _begin(config, store)
     outcomes = run_cases(
         _extract,
         jobs,
@@ -102,6 +105,21 @@ def run(config: ExtractConfig) -> ExtractReport:
     )
     files = {name: found.files for name, found in done.items()}
     return ExtractReport(config.output, files, clipped, tuple(faults))
+
+
+def _begin(config: ExtractConfig, store: Store) -> None:
+    """Take the folder; raise `ConfigError` when it holds cases of another store."""
+    old = earlier_record(config.output)
+    if not old:
+        write_provenance(config.output, "extract", config, fingerprint=store.fingerprint)
+    elif old.get("fingerprint") != store.fingerprint:
+        raise ConfigError(
+            config.output,
+            found="files of another store, or of this one before it was changed",
+            expected="a new or empty folder, or files of this store",
+            fix="Choose another output.",
+            setting="output",
+        )
 
 
 def _jobs(store: Store, config: ExtractConfig) -> tuple[dict[str, _Job], list[Fault]]:

@@ -19,6 +19,7 @@ from mass3d.config import Config, Scans, Scheduler, Workers
 from mass3d.errors import DataError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import readable_grids, reading_bytes
+from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import (
     Report,
@@ -146,6 +147,8 @@ def run(config: InspectConfig) -> InspectReport:
 
     Raises `DataError` for a bad path or a folder without scans.
     """
+    if config.output is not None:
+        require_own_folder(config.output, "inspect", inputs=config.inputs)
     cohort = find_cohort(config.inputs, exclude=config.output)
     jobs, broken_tables = _jobs(config, cohort.cases)
     grids = readable_grids(cohort.cases)
@@ -233,6 +236,14 @@ def _faults(outcomes: Mapping[str, _Done | Fault]) -> Iterator[Fault]:
 
 def _write(config: InspectConfig, report: InspectReport, done: Mapping[str, _Done]) -> None:
     assert config.output is not None
+    write_provenance(
+        config.output,
+        "inspect",
+        config,
+        cases=len(report.cases),
+        warnings=len(report.warnings),
+        faults=[asdict(fault) for fault in report.faults],
+    )
     write_json(config.output / "inspect.json", report.plain())
     write_inspect_page(
         config.output / "inspect.html",
@@ -244,14 +255,6 @@ def _write(config: InspectConfig, report: InspectReport, done: Mapping[str, _Don
         modalities=report.modalities,
         structures=report.structures,
         left_out=report.left_out,
-    )
-    write_provenance(
-        config.output,
-        "inspect",
-        config,
-        cases=len(report.cases),
-        warnings=len(report.warnings),
-        faults=[asdict(fault) for fault in report.faults],
     )
 
 

@@ -14,6 +14,7 @@ from mass3d.config import Config, Scheduler, Workers
 from mass3d.errors import ConfigError, StoreError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import case_bytes
+from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.proposals import (
     case_identities,
@@ -134,6 +135,8 @@ def run(config: MasksConfig) -> MasksReport:
     trusted.
     """
     _require_sense(config)
+    output = config.output or config.store / "masks"
+    require_own_folder(output, "masks", inputs=(config.store, config.labels))
     changed, faults = ((), ()) if config.masks is None else _propose_anew(config, config.masks)
     store = Store.open(config.store)
     memory = case_bytes(readable_grids(config.store, store.index))
@@ -158,7 +161,6 @@ def run(config: MasksConfig) -> MasksReport:
         title="draw",
         bytes_each=memory,
     )
-    output = config.output or config.store / "masks"
     report = MasksReport(
         store=config.store,
         page=output / PAGE,
@@ -169,8 +171,8 @@ def run(config: MasksConfig) -> MasksReport:
         labels=config.labels,
         faults=faults + faults_of(outcomes) + faults_of(pictures),
     )
-    _write(report, output, store, pictures)
     write_provenance(output, "masks", config, fingerprint=store.fingerprint)
+    _write(report, output, store, pictures)
     return report
 
 
@@ -178,17 +180,19 @@ def _require_sense(config: MasksConfig) -> None:
     """Raise `ConfigError` for settings that ask for nothing."""
     if config.add and config.masks is None:
         raise ConfigError(
-            "--add",
+            "add",
             found="no engine to add",
             expected="the engines that propose masks",
-            fix="Name one, such as --engine sam2.",
+            fix="Name one, such as sam2.",
+            setting="masks.engines",
         )
     if config.labels is not None and not config.labels.is_dir():
         raise ConfigError(
-            "--labels",
-            found=f"{config.labels}, which is no folder",
+            "labels",
+            found=f"{config.labels}, which is not a folder",
             expected="a folder of label maps by case id",
             fix="Check the path.",
+            setting="labels",
         )
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import Field, FiniteFloat
 
 from mass3d.config import Config, Scans, Scheduler, Workers
-from mass3d.errors import ConfigError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import case_bytes, readable_grids
+from mass3d.execution.ownership import require_apart
 from mass3d.execution.pool import run_cases
 from mass3d.execution.proposals import (
     case_identities,
@@ -111,7 +111,7 @@ class PrepareReport(Report):
         return (
             f" Warning: at {self.spacing_mm:g} mm, {self.too_small} scans have fewer than"
             f" {MIN_VOX} voxels along an axis; prepare them into a store of their own, or all"
-            " with a finer --spacing."
+            " with a finer spacing_mm."
         )
 
 
@@ -137,7 +137,7 @@ def run(config: PrepareConfig) -> PrepareReport:
     of earlier calls with the same settings stay in the store. Raises `StoreError` when the
     folder holds something else or cases of other settings, `DataError` when there is no scan.
     """
-    _require_apart(config)
+    require_apart(config.output, config.inputs)
     require_usable(config.masks)
     cohort = find_cohort(config.inputs, exclude=config.output)
     cases, left_out = cohort.cases, cohort.left_out
@@ -248,15 +248,3 @@ def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:
         ),
         masks=config.masks,
     )
-
-
-def _require_apart(config: PrepareConfig) -> None:
-    """Raise `ConfigError` when the store would lie where its own scans are looked for."""
-    output = config.output.resolve()
-    if any(output == path.resolve() for path in config.inputs):
-        raise ConfigError(
-            "output",
-            found=f"{config.output}, which is also an input",
-            expected="a folder of its own",
-            fix="Choose another -o.",
-        )

@@ -12,6 +12,7 @@ from torch import nn
 from mass3d.config import Config, Device, Paths, Seed
 from mass3d.errors import ModelError
 from mass3d.execution.faults import Fault
+from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.progress import progress
 from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import only_writer
@@ -88,6 +89,7 @@ def run(config: PretrainConfig) -> PretrainReport:
     `StoreError` for a bad store, `ModelError` when the folder holds another run, `ConfigError`
     for impossible settings.
     """
+    require_own_folder(config.output, "pretrain", inputs=config.store)
     stores = Stores.open(config.store)
     cases = [stores.case(case_id) for case_id in stores.case_ids]
     preset = PRESETS[config.preset]

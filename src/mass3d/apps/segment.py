@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field
-from rich.console import Console
-from rich.progress import track
 
 from mass3d.config import Config, Device, Scans
-from mass3d.errors import ConfigError, DataError, Mass3dError, OutputError
+from mass3d.errors import ConfigError, DataError, OutputError
 from mass3d.execution.allocator import keep_freed_memory
-from mass3d.execution.faults import Fault
-from mass3d.execution.summary import Report, write_provenance
-from mass3d.files import file_hash, read_json, write_json
+from mass3d.execution.faults import Fault, Stop, attempt
+from mass3d.execution.ownership import require_own_folder
+from mass3d.execution.progress import progress
+from mass3d.execution.summary import Report, counted, write_provenance
+from mass3d.files import file_hash, only_writer, read_json, write_json
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label, source_hash
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
@@ -48,18 +49,47 @@ class SegmentConfig(Config):
     device: Device = "auto"
 
 
+class Entry(Config):
+    """What is known of one segmented scan."""
+
+    source: str
+    """SHA-256 of the scan."""
+    result: str = ""
+    """SHA-256 of the label map; empty while it is being written."""
+    prior: str = ""
+    """SHA-256 of the label map that was given for it, if any."""
+    volumes_ml: dict[str, float] = Field(default_factory=dict)
+    """Structure -> millilitres."""
+    method: str = ""
+    """How it was segmented: `network`, `alignment` or `prior`."""
+    similarity: tuple[float, ...] = ()
+    """Of each aligned reference."""
+
+
+class Index(Config):
+    """cases.json: what the label maps in a folder were made with, and from."""
+
+    task: str
+    """Fingerprint of the task, which names the model, too."""
+    overlap: float
+    alignment: bool
+    cases: dict[str, Entry] = Field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class SegmentReport(Report):
     """What became of every scan."""
 
     output: Path
     volumes_ml: dict[str, dict[str, float]]  # case -> structure -> millilitres
+    warnings: tuple[str, ...] = ()  # sentences about what is odd, but no fault
     faults: tuple[Fault, ...] = ()
     not_aligned: tuple[str, ...] = ()  # cases to which no reference could be aligned
 
     def summary(self) -> str:
         """One paragraph for people."""
-        first = f"Segmented {len(self.volumes_ml)} scans into {self.output}."
+        told = "".join(f" Warning: {warning}." for warning in self.warnings)
+        first = f"Segmented {counted(len(self.volumes_ml), 'scan')} into {self.output}.{told}"
         if not self.not_aligned:
             return first
         return (
@@ -69,43 +99,139 @@ class SegmentReport(Report):
 
 
 def run(config: SegmentConfig) -> SegmentReport:
-    """Segment every scan; a scan that cannot be read becomes a fault and the others go on.
+    """Segment every scan; a scan that cannot be segmented becomes a fault and the others go on.
 
-    Scans that the same task has already segmented into the same folder are not done again.
-    Raises `ModelError` when task and model do not fit, `ConfigError` when the folder holds
-    results of another task.
+    Scans that the same task with the same overlap has already segmented into the same folder are
+    not done again, as long as neither scan nor label map has changed. Raises `ModelError` when
+    task and model do not fit, `ConfigError` when the folder holds anything but such results.
     """
+    given = (*config.inputs, config.task, config.model, config.prior)
+    require_own_folder(config.output, "segment", inputs=given)
     keep_freed_memory()
     task = load_task(config.task)
     segmenter = Segmenter.load(config.model or find_run(config.task, task), device=config.device)
     require_model(config.task, task, segmenter.trained)
     cases = find_cohort(config.inputs, exclude=config.output).cases
-    done = _begin(config, task)
-    write_provenance(config.output, "segment", config, task=task.fingerprint)
-    faults = []
-    console = Console(stderr=True)
-    for case in track(cases, "segment", console=console, disable=not console.is_terminal):
-        try:
-            source, prior = source_hash(case), _prior_of(config, case, len(cases))
-            told = {"source": source} | ({"prior": file_hash(prior)} if prior else {})
-            target = config.output / f"{case.case_id}.nii.gz"
-            before = done.get(case.case_id, {})
-            same = all(before.get(key) == told.get(key) for key in ("source", "prior"))
-            if same and target.exists():
-                continue
-            entry = segment_case(segmenter, task, case, target, config=config, prior=prior)
-        except OutputError:  # a full disk is full for the scans after this one, too
-            raise
-        except Mass3dError as error:
-            faults.append(Fault(case.case_id, str(error)))
-            continue
-        done[case.case_id] = told | entry
-        write_json(config.output / CASES, {"task": task.fingerprint, "cases": done})
-    wanted = {case.case_id for case in cases}
-    volumes_ml = {name: entry["volumes_ml"] for name, entry in done.items() if name in wanted}
+    _require_one_prior(config, cases)
+    config.output.mkdir(parents=True, exist_ok=True)
+    with only_writer(config.output, OutputError):
+        folder = _Folder(config.output, _begin(config, task))
+        write_provenance(config.output, "segment", config, task=task.fingerprint)
+        faults = _segment_all(cases, _Work(segmenter, task, config, folder))
+        folder.save()
+    return _report(config, task, folder, cases, faults)
+
+
+def _report(
+    config: SegmentConfig,
+    task: Task,
+    folder: _Folder,
+    cases: Sequence[CaseFile],
+    faults: tuple[Fault, ...],
+) -> SegmentReport:
+    done = {case.case_id: folder.done.get(case.case_id) for case in cases}
+    entries = {name: entry for name, entry in done.items() if entry}
+    volumes = {name: entry.volumes_ml for name, entry in entries.items()}
     hoped = config.alignment and config.prior is None and task.oneshot is not None
-    alone = [name for name in sorted(wanted & done.keys()) if done[name].get("method") == "network"]
-    return SegmentReport(config.output, volumes_ml, tuple(faults), tuple(alone) if hoped else ())
+    alone = [name for name in sorted(entries) if entries[name].method == "network"]
+    return SegmentReport(
+        config.output,
+        volumes,
+        tuple(_never_found(task, volumes)),
+        faults,
+        tuple(alone) if hoped else (),
+    )
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """The results in a folder, and the file that lists them."""
+
+    path: Path
+    index: Index
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.entries.update(self.index.cases)
+
+    @property
+    def done(self) -> dict[str, Entry]:
+        """The finished ones."""
+        return {name: entry for name, entry in self.entries.items() if entry.result}
+
+    def put(self, case_id: str, entry: Entry) -> None:
+        """Note what is known of a case now."""
+        self.entries[case_id] = entry
+        self.save()
+
+    def save(self) -> None:
+        """Write the list of results."""
+        index = self.index.model_copy(update={"cases": self.entries})
+        write_json(self.path / CASES, index.plain())
+
+
+@dataclass(frozen=True)
+class _Work:
+    segmenter: Segmenter
+    task: Task
+    config: SegmentConfig
+    folder: _Folder
+
+
+def _segment_all(cases: Sequence[CaseFile], work: _Work) -> tuple[Fault, ...]:
+    faults = []
+    with progress("segment", len(cases)) as advance:
+        for number, case in enumerate(cases, 1):
+            ended = attempt(partial(_segment_one, work), case.case_id, case)
+            if isinstance(ended, Stop):
+                raise ended
+            if isinstance(ended, Fault):
+                faults.append(ended)
+            advance(number)
+    return tuple(faults)
+
+
+def _segment_one(work: _Work, case: CaseFile) -> None:
+    """Segment a scan, unless exactly that was done before."""
+    target = work.folder.path / f"{case.case_id}.nii.gz"
+    prior = _prior_of(work.config, case)
+    begun = Entry(source=source_hash(case), prior=file_hash(prior) if prior else "")
+    old = work.folder.entries.get(case.case_id)
+    if target.exists() and _is_kept(target, begun, old):
+        return
+    work.folder.put(case.case_id, begun)
+    found = segment_case(work.segmenter, work.task, case, target, config=work.config, prior=prior)
+    work.folder.put(case.case_id, begun.model_copy(update=found | {"result": file_hash(target)}))
+
+
+def _is_kept(target: Path, begun: Entry, old: Entry | None) -> bool:
+    """Whether the label map is the finished one of this scan and prior.
+
+    One that is being written, damaged, or of the scan as it was before is made again. Raises
+    `DataError` for a file of somebody else, such as a label map corrected by hand.
+    """
+    if old is not None and not old.result:
+        return False
+    if old is not None and file_hash(target) == old.result:
+        return (old.source, old.prior) == (begun.source, begun.prior)
+    try:
+        read_label(target)
+    except DataError:
+        if old is not None:
+            return False
+    raise DataError(
+        target,
+        found="a file that is not as mass3d wrote it",
+        expected="no file, or the label map that was written here",
+        fix="Move it elsewhere to have the scan segmented again.",
+    )
+
+
+def _never_found(task: Task, volumes: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """A sentence for every structure that no scan shows."""
+    for name in task.structures if volumes else ():
+        if not any(found.get(name) for found in volumes.values()):
+            yield f"{name} was found in none of {counted(len(volumes), 'scan')}"
 
 
 def segment_case(
@@ -128,11 +254,11 @@ def segment_case(
     return {
         "volumes_ml": _volumes_ml(answer.labels, task.structures, voxel_mm3),
         "method": answer.method,
-        "similarity": [round(one, 4) for one in answer.similarity],
+        "similarity": tuple(round(one, 4) for one in answer.similarity),
     }
 
 
-def _prior_of(config: SegmentConfig, case: CaseFile, cases: int) -> Path | None:
+def _prior_of(config: SegmentConfig, case: CaseFile) -> Path | None:
     """The label map that takes the place of what is carried over to a case, if any is given."""
     given = config.prior
     if given is None:
@@ -145,15 +271,19 @@ def _prior_of(config: SegmentConfig, case: CaseFile, cases: int) -> Path | None:
             expected="a label map for every scan",
             fix="Add it, or leave the scan out.",
         )
-    if not given.is_dir() and cases > 1:
+    return found
+
+
+def _require_one_prior(config: SegmentConfig, cases: Sequence[CaseFile]) -> None:
+    """Raise `ConfigError` when one label map is given for several scans."""
+    if config.prior is not None and not config.prior.is_dir() and len(cases) > 1:
         raise ConfigError(
-            given,
-            found=f"one label map for {cases} scans",
+            config.prior,
+            found=f"one label map for {len(cases)} scans",
             expected="a folder of label maps that are called as the cases",
             fix="Give a folder, or one scan.",
             setting="prior",
         )
-    return found
 
 
 def _volumes_ml(
@@ -166,19 +296,35 @@ def _volumes_ml(
     }
 
 
-def _begin(config: SegmentConfig, task: Task) -> dict[str, Any]:
-    """Entries of cases that this task has already segmented into the folder."""
-    index = config.output / CASES
-    if not index.exists():
-        return {}
-    found = read_json(index)
-    if found.get("task") != task.fingerprint:
-        raise ConfigError(
-            config.output,
-            found="results of another task",
-            expected="an empty folder, or one of this task",
-            fix="Choose another folder.",
-            setting="output",
-        )
-    cases: dict[str, Any] = found["cases"]
-    return cases
+def _begin(config: SegmentConfig, task: Task) -> Index:
+    """The results that the folder holds. Raises `ConfigError` for those of other settings."""
+    wanted = Index(task=task.fingerprint, overlap=config.overlap, alignment=config.alignment)
+    file = config.output / CASES
+    if not file.exists():
+        return wanted
+    try:
+        found = Index.model_validate(read_json(file))
+    except (OSError, ValueError, RecursionError) as error:  # pydantic's errors are ValueErrors
+        raise DataError(
+            file,
+            found="a damaged list of results",
+            expected="the list that mass3d segment wrote",
+            fix="Remove this file and the label maps, or choose another output.",
+        ) from error
+    if found.task != wanted.task:
+        raise _other_results(config, "results of another task", "this one")
+    for name in ("overlap", "alignment"):
+        old, new = getattr(found, name), getattr(wanted, name)
+        if old != new:
+            raise _other_results(config, f"results with {name} = {old}", f"{name} = {new}")
+    return found
+
+
+def _other_results(config: SegmentConfig, found: str, wanted: str) -> ConfigError:
+    return ConfigError(
+        config.output,
+        found=found,
+        expected=f"an empty folder, or results of {wanted}",
+        fix="Choose another output.",
+        setting="output",
+    )

@@ -14,6 +14,7 @@ from mass3d.config import Config, Device, Structures
 from mass3d.errors import ConfigError, DataError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
+from mass3d.execution.ownership import require_own_file, require_own_folder
 from mass3d.execution.summary import Report, write_provenance
 from mass3d.io.datasets.dataset_json import read_structures
 from mass3d.io.names import case_id_of
@@ -98,8 +99,13 @@ def run(config: TaskConfig) -> TaskReport:
             "task",
             found=f"{len(config.images)} images and {len(config.labels)} labels",
             expected="one label per image, in the same order",
-            fix="Check the lists after -i and -l.",
+            fix="Give one label for each image.",
+            setting="labels",
         )
+    record = config.output.with_suffix(".task-record")
+    given = (*config.images, *config.labels, config.model)
+    require_own_file(config.output, "task", inputs=given)
+    require_own_folder(record, "task", inputs=given)
     keep_freed_memory()
     segmenter = Segmenter.load(config.model, device=config.device)
     images = [read_volume(path) for path in config.images]
@@ -117,7 +123,7 @@ def run(config: TaskConfig) -> TaskReport:
     saved = save_task(config.output, task, run=config.model)
     dice = _dice(saved)
     told = {name: one._asdict() for name, one in dice.items()}
-    write_provenance(config.output.with_suffix(".task-record"), "task", config, dice=told)
+    write_provenance(record, "task", config, dice=told)
     return TaskReport(
         config.output, dict(saved.structures), saved.reference_names, saved.fingerprint, dice
     )
@@ -159,6 +165,6 @@ def _require_shown(config: TaskConfig, task: Task) -> None:
             ", ".join(path.name for path in config.labels),
             found=f"no voxel of {', '.join(missing)} on the grid of the model",
             expected="every structure in at least one reference",
-            fix="Choose references that show them, or name the wanted structures: "
-            "--set 'structures={liver=1}'.",
+            fix="Choose references that show them, or name those that are wanted.",
+            setting="structures",
         )

@@ -32,10 +32,11 @@ def require_usable(config: MaskConfig) -> None:
     for engine, value in given.items():
         if value and engine not in config.engines:
             raise ConfigError(
-                f"--{'masks' if engine == 'external' else 'checkpoint'}",
+                f"masks.{engine}",
                 found=f"no engine {engine} among {', '.join(config.engines)}",
                 expected="the engine that uses it",
-                fix=f"Add --engine {engine}.",
+                fix=f"Name the engine {engine}, too.",
+                setting="masks.engines",
             )
     if "external" in config.engines:
         require_folders(config.external.folders)
@@ -151,8 +152,8 @@ def _no_mask(
             where,
             found=told,
             expected=f"{case_id}.nii.gz or a folder {case_id} with masks in {folders}",
-            fix="Name the masks by case id, or let another engine find some: "
-            "--engine hierarchy --engine external.",
+            fix="Name the masks by case id, or let another engine find some, such as hierarchy.",
+            setting="masks.engines",
         )
     return DataError(
         where,

@@ -91,7 +91,8 @@ def begin(root: Path, settings: StoreSettings) -> None:
             root,
             found=f"cases prepared with {name} = {theirs}",
             expected=f"{name} = {ours}" + (f" (also different: {also[2:]})" if also else ""),
-            fix="Use the same settings, or choose another -o.",
+            fix="Use the same settings, or choose another output.",
+            setting="output",
         )
     mark_unfinished(root, settings)
 
@@ -304,5 +305,6 @@ def _not_a_store(root: Path, found: str) -> StoreError:
         root,
         found=found,
         expected="a new or empty folder, or a store to go on with",
-        fix="Choose another -o.",
+        fix="Choose another output.",
+        setting="output",
     )

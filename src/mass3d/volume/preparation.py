@@ -124,6 +124,8 @@ def _measure(
             volume.path or "volume",
             found=f"one intensity throughout the body, between {low:g} and {high:g}",
             expected=f"an image of modality {modality}",
-            fix="Check the file; if the modality is wrong, set it with --set modality=mr.",
+            fix="Check the file"
+            + ("." if modality == "mr" else "; if it is no CT, say modality mr."),
+            setting="" if modality == "mr" else "modality",
         )
     return Intensity(float(low), float(high), mean, std)

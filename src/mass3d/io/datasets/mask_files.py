@@ -19,10 +19,11 @@ def require_folders(folders: Sequence[Path]) -> None:
     if folders and not missing:
         return
     raise ConfigError(
-        "setting 'masks.external.folders'",
-        found=f"{missing[0]}, which is no folder" if missing else "no folder",
+        "masks.external.folders",
+        found=f"{missing[0]}, which is not a folder" if missing else "no folder",
         expected="folders that hold masks by case id",
-        fix="Check the path." if missing else "Add --masks DIR.",
+        fix="Check the path." if missing else "Name the folder of masks.",
+        setting="masks.external.folders",
     )
 
 

@@ -32,8 +32,9 @@ def locate(config: Sam2Config) -> Path:
             "setting 'checkpoint' of sam2",
             found="no value",
             expected="a folder or hub id of a SAM2 video model",
-            fix="For example --checkpoint facebook/sam2.1-hiera-tiny; docs/how-to/sam2-masks.md "
-            "tells how to get the weights.",
+            fix="For example facebook/sam2.1-hiera-tiny; docs/how-to/sam2-masks.md tells how to "
+            "get the weights.",
+            setting="masks.sam2.checkpoint",
         )
     folder = Path(config.checkpoint).expanduser()
     if not folder.is_dir():
