@@ -18,6 +18,7 @@ from mass3d.transfer.oneshot.location import Place, locate
 from mass3d.transfer.oneshot.output import labels_on
 from mass3d.transfer.oneshot.part import OneShotPart, make_part
 from mass3d.transfer.oneshot.reference import box_around
+from mass3d.transfer.references import require_references, require_shown
 from mass3d.transfer.task_file import Task, require_model
 from mass3d.transfer.trained import TrainedModel, load_trained
 from mass3d.transfer.tuning.settings import DEFAULT as TUNING
@@ -63,9 +64,11 @@ class Segmenter:
 
         Every label lies on the grid of its image. `references` name the scans. `tuning`: how a
         head is tuned on each of them, some seconds; None for none. Raises `DataError` for a scan
-        that cannot be prepared. A structure may be absent from some scans; `Task.present` tells
-        from which.
+        that cannot be prepared, a label on another grid, and a structure that is in none of the
+        scans; `ConfigError` for wrong values of structures. A structure may be absent from some
+        scans; `Task.present` tells from which.
         """
+        labels = require_references(images, labels, structures)
         values = list(structures.values())
         names = tuple(references) or tuple(f"reference {i}" for i in range(len(images)))
         scans = [self._prepare(image) for image in images]
@@ -74,6 +77,8 @@ class Segmenter:
             encode_reference(self.trained, scan, label, values, name=name)
             for scan, label, name in zip(scans, shown, names, strict=True)
         )
+        # before the seconds of tuning
+        require_shown(torch.stack([one.present for one in encoded]), structures, names)
         wanted = self._encoder() if tuning is not None and tuning.network else None
         return Task(
             encoded,

@@ -1,0 +1,78 @@
+"""What must hold of labelled scans before and after a task is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
+
+from mass3d.config import Structures
+from mass3d.errors import ConfigError, DataError
+from mass3d.io.read import label_of
+from mass3d.volume.volume import Volume
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def require_references(
+    images: Sequence[Volume], labels: Sequence[Volume], structures: Mapping[str, int]
+) -> list[Volume]:
+    """The labels (D, H, W), each on exactly the grid of its image.
+
+    Raises `ConfigError` unless there are as many labels as images, and structures with a value of
+    1 to 65535 each, none twice; `DataError` for a label on another grid, or of other values than
+    whole numbers.
+    """
+    if not images or len(images) != len(labels):
+        raise ConfigError(
+            "task",
+            found=f"{len(images)} images and {len(labels)} labels",
+            expected="at least one image, and one label per image, in the same order",
+            fix="Give one label for each image.",
+            setting="labels",
+        )
+    _require_values(structures)
+    return [
+        label_of(_named(label, number), like=image)
+        for number, (image, label) in enumerate(zip(images, labels, strict=True))
+    ]
+
+
+def require_shown(present: Tensor, structures: Mapping[str, int], names: Sequence[str]) -> None:
+    """Raise `DataError` when a structure is in none of the references.
+
+    present (R, S): bool, the reference shows the structure on the grid of the model. names: of
+    the R references.
+    """
+    shown = present.any(0).tolist()
+    missing = [name for name, seen in zip(structures, shown, strict=True) if not seen]
+    if missing:
+        raise DataError(
+            ", ".join(names),
+            found=f"no voxel of {', '.join(missing)} on the grid of the model",
+            expected="every structure in at least one reference",
+            fix="Choose references that show them, or name those that are wanted.",
+            setting="structures",
+        )
+
+
+def _require_values(structures: Mapping[str, int]) -> None:
+    try:
+        TypeAdapter(Structures).validate_python(dict(structures), strict=True)
+    except ValidationError as error:
+        raise ConfigError(
+            "structures",
+            found=str(dict(structures)),
+            expected="a name and a whole number from 1 to 65535 for every structure, none twice",
+            fix="Correct the values; 0 is the background.",
+            setting="structures",
+        ) from error
+
+
+def _named(label: Volume, number: int) -> Volume:
+    """The label with a name for messages, where it is of no file."""
+    return label if label.path is not None else replace(label, path=Path(f"label {number}"))
