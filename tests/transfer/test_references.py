@@ -1,9 +1,11 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 import mass3d
 from mass3d.apps.pretrain import initial_network
@@ -19,7 +21,7 @@ from mass3d.volume.volume import Volume
 LIVER = {"liver": 1}
 
 
-def volume(voxels: np.ndarray, spacing: float = 3.0) -> Volume:
+def volume(voxels: NDArray[Any], spacing: float = 3.0) -> Volume:
     return Volume.from_array(voxels, spacing_mm=(spacing, spacing, spacing))
 
 
