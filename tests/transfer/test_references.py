@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 import mass3d
-from mass3d.apps.pretrain import initial_network
 from mass3d.errors import ConfigError, DataError
+from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
@@ -47,7 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
         "crop_vox": [16, 16, 16],
         "preparation": PreparationConfig(spacing_mm=3.0, modality="mr").plain(),
     }
-    net = initial_network(PRESETS["tiny"], seed=0)
+    net = build_network(PRESETS["tiny"], seed=0)
     checkpoint.save(run / WEIGHTS, net.state_dict(), kind="weights", facts=facts)
     return mass3d.load(run, device="cpu")
 
