@@ -224,8 +224,10 @@ def deformable(reference: Scan, query: Scan) -> sitk.Image:
 def task(reference: Scan, query: Scan) -> sitk.Image:
     """What a task made of the reference alone says, without any network."""
     part, values = part_of(reference)
-    found = find(part.scans, torch.from_numpy(query.prepared.image), part.config)
-    votes, grids = found.probabilities.numpy(), (query.labelled.grid, query.prepared.grid)
+    scan = query.prepared
+    image, kind = torch.from_numpy(scan.image), scan.modality
+    found = find(part.scans, image, part.config, modality=kind)
+    votes, grids = found.probabilities.numpy(), (query.labelled.grid, scan.grid)
     labels = labels_on(grids[0], votes, found.box, grids[1], values)
     return as_itk(labels, grids[0])
 

@@ -47,7 +47,7 @@ def test_the_id_of_files_goes_by_content_and_name_not_by_place(tmp_path: Path) -
 
 def test_folders_that_are_missing_or_not_named_are_refused(tmp_path: Path) -> None:
     require_folders((tmp_path,))
-    with pytest.raises(ConfigError, match=r"found no folder; .* Add --masks DIR"):
+    with pytest.raises(ConfigError, match=r"found no folder; .* Name the folder of masks"):
         require_folders(())
-    with pytest.raises(ConfigError, match=r"none, which is no folder; .* Check the path"):
+    with pytest.raises(ConfigError, match=r"none, which is not a folder; .* Check the path"):
         require_folders((tmp_path, tmp_path / "none"))
