@@ -139,7 +139,7 @@ def packed_away(path: Path) -> None:
 
 NIFTI = scans.nifti_bytes(scans.voxels())
 ZIPPED = gzip.compress(NIFTI)
-LARGE = gzip.compress(scans.nifti_bytes(np.random.default_rng(0).normal(size=(20, 20, 20))))
+LARGE = gzip.compress(scans.nifti_bytes(np.random.default_rng(0).normal(size=(60, 60, 60))))
 SHEARED = np.array([[1, 1.5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 SINGULAR = np.diag([1.0, 1.0, 0.0, 1.0])
 FLAT = np.array([[1.0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -173,25 +173,34 @@ FILES = [
         *DAMAGED,
     ),
     Bad(
-        "half.nii", raw(NIFTI[:-10]), broken("762 bytes; the header promises 772"), *DAMAGED, False
+        "half.nii",
+        raw(NIFTI[:-10]),
+        broken("762 bytes; the header promises 772"),
+        *DAMAGED,
     ),
     Bad(
         "half.nii.gz",
         raw(ZIPPED[: len(ZIPPED) // 2]),
-        broken(".*ended before the end.*"),
+        broken("it ends before its gzip data do"),
         *DAMAGED,
         False,
     ),
-    Bad("tail.nii.gz", raw(ZIPPED[:-4]), broken(".*ended before the end.*"), *DAMAGED, False),
+    Bad(
+        "tail.nii.gz", raw(ZIPPED[:-4]), broken("it ends before its gzip data do"), *DAMAGED, False
+    ),
     Bad(
         "inner.nii.gz",
         raw(gzip.compress(NIFTI[:-10])),
-        broken("Expected 420 bytes, got 410.*"),
+        broken("410 bytes of voxels; the header promises 420"),
         *DAMAGED,
         False,
     ),
     Bad(
-        "bits.nii.gz", flipped(raw(LARGE), place=-6), broken("CRC check failed .*"), *DAMAGED, False
+        "bits.nii.gz",
+        flipped(raw(LARGE), place=-6),
+        broken("Error -3 .*incorrect data check"),
+        *DAMAGED,
+        False,
     ),
     Bad("flip.nii.gz", flipped(raw(LARGE), place=-3000), broken(".*"), *DAMAGED, False),
     Bad("start.nii.gz", raw(b"\x1f\x8b" + bytes(100)), broken("Error -3 .*"), *DAMAGED),
@@ -200,14 +209,12 @@ FILES = [
         nifti(dim=30000),
         broken("772 bytes; the header promises 54000000000352"),
         *DAMAGED,
-        False,
     ),
     Bad(
         "offset.nii",
         nifti(vox_offset=1e6),
         broken("772 bytes; the header promises 1000420"),
         *DAMAGED,
-        False,
     ),
     Bad("dims.nii", nifti(dim0=0), broken("it has 0 dimensions"), *DAMAGED),
     Bad("dims_8.nii", nifti(dim0=8), broken("it has 8 dimensions"), *DAMAGED),
@@ -216,7 +223,6 @@ FILES = [
         nifti(vox_offset=0),
         broken("its voxels begin at byte 0, within the header"),
         *DAMAGED,
-        False,
     ),
     Bad("type.nii", nifti(datatype=1), broken("data code 1 not supported"), *DAMAGED),
     Bad("pair.hdr", nifti(magic=b"ni1"), "a header of Analyze or of a NIfTI pair .*", *PAIR),
@@ -228,14 +234,12 @@ FILES = [
         cut(itk(), end=-10),
         broken("410 bytes of voxels; the header promises 420"),
         *DAMAGED,
-        False,
     ),
     Bad(
         "half.nrrd",
         cut(itk(), end=-10),
         broken("410 bytes of voxels; the header promises 420"),
         *DAMAGED,
-        False,
     ),
     Bad(
         "tail.mha",
@@ -272,14 +276,12 @@ FILES = [
         itk(DimSize="7000 6000 5000"),
         broken("420 bytes .* promises 420000000000"),
         *DAMAGED,
-        False,
     ),
     Bad(
         "huge.nrrd",
         itk(sizes="7000 6000 5000"),
         broken("420 bytes .* promises 420000000000"),
         *DAMAGED,
-        False,
     ),
     Bad(
         "zipped.nrrd.gz",
@@ -305,8 +307,8 @@ FILES = [
     ),
     Bad("none.nii", nifti(dim=(0, 6, 7)), "a 3D image of 0 x 6 x 7 voxels", *STACK),
     Bad("negative.nii", nifti(dim=(-5, 6, 7)), "a 3D image of -5 x 6 x 7 voxels", *STACK),
-    Bad("rgb.nii", nifti(RGB), "colour or complex voxels", *GREY, False),
-    Bad("complex.nii", nifti(scans.voxels(np.complex64)), "colour or complex voxels", *GREY, False),
+    Bad("rgb.nii", nifti(RGB), "colour or complex voxels", *GREY),
+    Bad("complex.nii", nifti(scans.voxels(np.complex64)), "colour or complex voxels", *GREY),
     Bad("two_d.mha", itk(scans.itk_image()[:, :, 0]), "a 2D image of 5 x 6 voxels", *STACK),
     Bad("two_d.nrrd", itk(scans.itk_image()[:, :, 0]), "a 2D image of 5 x 6 voxels", *STACK),
     Bad(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,8 @@ from mass3d.io.dicom.volume import (
     series_modality,
 )
 from mass3d.io.formats.checks import Raw, farthest_mm, times
-from mass3d.io.formats.metaimage import parse_metaimage
 from mass3d.io.formats.nifti import read_nifti, read_nifti_grid
-from mass3d.io.formats.nrrd import parse_nrrd
+from mass3d.io.formats.parsers import PARSERS
 from mass3d.io.formats.sniff import is_dicom, is_zip, sniff
 from mass3d.io.in_memory import raw_image
 from mass3d.volume.geometry import Grid, SourceGrid
@@ -35,7 +34,6 @@ from mass3d.volume.volume import Volume
 SAME_GRID_VOX = 0.1  # grids whose voxels are nowhere further apart than this are the same
 WHOLE = 1e-3  # of a label value that lies nearer than this to a whole number
 MAX_LABEL = int(np.iinfo(np.uint16).max)
-PARSERS: Final = {"nrrd": parse_nrrd, "metaimage": parse_metaimage}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from mass3d.io.formats.checks import damaged
+from mass3d.io.formats.regular_file import open_unbuffered
 from mass3d.io.formats.sniff import MARKED, has_dicom_start, is_zip
 
 MAX_BYTES = 2**32  # of one unpacked file; a larger one is a trap, not a scan
@@ -42,7 +43,7 @@ def dicom_files(path: Path) -> list[DicomFile]:
 
     Raises `DataError` for a broken or encrypted archive, `OSError` for an unreadable file.
     """
-    with path.open("rb") as stream:
+    with open_unbuffered(path) as stream:
         start = stream.read(MARKED)
     if has_dicom_start(start):
         return [DicomFile(path)]
@@ -76,7 +77,7 @@ def opened(files: Iterable[DicomFile]) -> Iterator[tuple[DicomFile, BufferedRead
 def _reading(path: Path) -> Iterator[tuple[BufferedReader, zipfile.ZipFile | None]]:
     """A file and, where it is one, its archive; what is wrong with it becomes a `DataError`."""
     try:
-        with _WithinFile(path.open("rb", buffering=0)) as stream:
+        with _WithinFile(open_unbuffered(path)) as stream:
             if is_zip(path):
                 with zipfile.ZipFile(stream) as archive:
                     yield stream, archive

@@ -16,6 +16,7 @@ from mass3d.volume.geometry import Shape
 
 MAX_DEFLATE = 1032  # bytes that deflate can make of one; a promise of more is refused unread
 MAX_AXIS_VOX = 2**31 - 1  # along an axis
+MM = frozenset({"", "?", "mm", "millimeter", "millimetre", "millimeters", "millimetres"})
 MIN_EDGE_MM, MAX_EDGE_MM = 1e-4, 1e3  # voxel edges beyond these are mistakes
 
 
@@ -80,7 +81,7 @@ def require_edges(path: Path, edges_mm: Sequence[float] | NDArray[Any]) -> None:
 
 def require_mm(path: Path, unit: str) -> None:
     """Raise `DataError` unless lengths are in millimetres, or in no unit that is named."""
-    if unit.strip().lower() not in {"", "?", "mm", "millimeter", "millimetre"}:
+    if unit.strip().lower() not in MM:
         raise DataError(
             path,
             found=f"lengths in {unit}",

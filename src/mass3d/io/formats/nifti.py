@@ -6,19 +6,19 @@ looked at before nibabel sees it, and what is repaired is noted.
 
 from __future__ import annotations
 
-import gzip
 import logging
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedIOBase
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
 import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
-from nibabel.volumeutils import apply_read_scaling, array_from_file
+from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from mass3d.errors import DataError
@@ -33,14 +33,17 @@ from mass3d.io.formats.checks import (
     require_mm,
     spatial_shape,
 )
+from mass3d.io.formats.gunzip import GZIP, GunzipStream
+from mass3d.io.formats.regular_file import open_unbuffered
 from mass3d.io.formats.skewed_axes import MAX_SKEW_DEG, Fit
-from mass3d.io.formats.sniff import GZIP
 from mass3d.volume.geometry import Shape, skew_deg
 
 DAMAGE = (HeaderDataError, OSError, EOFError, zlib.error, ValueError, OverflowError)
 HEADERS: Final[dict[int, Any]] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 LENGTH_UNITS: Final = {1: "metres", 3: "micrometres"}  # other codes: mm or not said
 MAX_DIMENSIONS = 7
+BUFFER = 2**18  # bytes that are unpacked together
+MAX_EXTRA = 2**30  # unpacked bytes after the voxels that are looked at
 AGREE_VOX = 0.1  # where header fields differ by less of a voxel, they agree
 
 
@@ -50,36 +53,35 @@ def read_nifti(path: Path) -> Raw:
         header = _read_header(path, stream)
         shape, fit, repairs = _geometry(path, header)
         voxels = _read_voxels(path, header, stream)
-        repairs += _rest(stream)
+        repairs += _rest(path, stream)
     return Raw(voxels.reshape(shape), fit, repairs)
 
 
 def read_nifti_grid(path: Path) -> Fit:
     """The grid, without the voxels. Raises `DataError`."""
     with _opened(path) as stream:
-        return _geometry(path, _read_header(path, stream))[1]
+        header = _read_header(path, stream)
+        fit = _geometry(path, header)[1]
+        _require_room(path, header, stream)
+    return fit
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BufferedIOBase]:
+def _opened(path: Path) -> Iterator[BufferedReader[Any]]:
     """The unpacked content; what goes wrong with it in the block is damage to the file.
 
     Odd numbers in the header raise no warning there: what matters becomes an error or a note.
     """
     try:
-        with path.open("rb") as stream, _quiet_nibabel(), np.errstate(all="ignore"):
-            zipped = stream.read(2) == GZIP
-            stream.seek(0)
-            if not zipped:
-                yield stream
-            else:
-                with gzip.GzipFile(fileobj=stream) as unzipped:
-                    yield unzipped
+        opened = BufferedReader(open_unbuffered(path))
+        with opened as stream, _quiet_nibabel(), np.errstate(all="ignore"):
+            zipped = stream.peek(2)[:2] == GZIP
+            yield BufferedReader(GunzipStream(stream), BUFFER) if zipped else stream
     except DAMAGE as error:
         raise damaged(path, str(error) or type(error).__name__) from error
 
 
-def _read_header(path: Path, stream: BufferedIOBase) -> Any:
+def _read_header(path: Path, stream: BufferedReader[Any]) -> Any:
     """The header as it is, of either version."""
     size = stream.read(4)
     big = int.from_bytes(size, "big") in HEADERS
@@ -149,7 +151,29 @@ def _contradictions(
     return tuple(notes)
 
 
-def _read_voxels(path: Path, header: Any, stream: BufferedIOBase) -> NDArray[Any]:
+def _read_voxels(path: Path, header: Any, stream: BufferedReader[Any]) -> NDArray[Any]:
+    offset = _require_room(path, header, stream)
+    slope, inter = _scaling(path, header)
+    shape, dtype = header.get_data_shape(), header.get_data_dtype()
+    voxels = np.empty(shape, dtype, order="F")  # takes memory only as it is filled
+    _pass_bytes(path, stream, offset - header.sizeof_hdr)
+    found = stream.readinto(voxels.ravel(order="K").view(np.uint8).data)
+    if found < voxels.nbytes:
+        raise damaged(path, f"{found} bytes of voxels; the header promises {voxels.nbytes}")
+    return voxels if (slope, inter) == (1.0, 0.0) else _scaled(voxels, slope, inter)
+
+
+def _pass_bytes(path: Path, stream: BufferedReader[Any], count: int) -> None:
+    """Read over what lies between header and voxels."""
+    while count > 0:
+        piece = stream.read(min(count, BUFFER))
+        if not piece:
+            raise damaged(path, "it ends before its voxels")
+        count -= len(piece)
+
+
+def _require_room(path: Path, header: Any, stream: BufferedReader[Any]) -> int:
+    """The byte at which the voxels begin. Raises `DataError` where the file cannot hold them."""
     dtype, shape = header.get_data_dtype(), header.get_data_shape()
     if dtype.fields is not None or dtype.kind == "c":
         raise not_grey(path, "colour or complex voxels")
@@ -158,11 +182,9 @@ def _read_voxels(path: Path, header: Any, stream: BufferedIOBase) -> NDArray[Any
         raise damaged(path, f"its voxels begin at byte {offset}, within the header")
     promised = offset + int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
     there = path.stat().st_size
-    if promised > there * (MAX_DEFLATE if isinstance(stream, gzip.GzipFile) else 1):
+    if promised > there * (MAX_DEFLATE if isinstance(stream.raw, GunzipStream) else 1):
         raise damaged(path, f"{there} bytes; the header promises {promised}")
-    slope, inter = _scaling(path, header)
-    voxels = array_from_file(shape, dtype, stream, offset, mmap=False)
-    return voxels if (slope, inter) == (1.0, 0.0) else _scaled(voxels, slope, inter)
+    return int(offset)
 
 
 def _scaled(voxels: NDArray[Any], slope: float, inter: float) -> NDArray[np.float32]:
@@ -173,15 +195,17 @@ def _scaled(voxels: NDArray[Any], slope: float, inter: float) -> NDArray[np.floa
     return scaled
 
 
-def _rest(stream: BufferedIOBase) -> tuple[str, ...]:
+def _rest(path: Path, stream: BufferedReader[Any]) -> tuple[str, ...]:
     """Read to the end, as only that tells whether a gzip file was whole; tell what is too much."""
+    if not isinstance(stream.raw, GunzipStream):
+        extra = max(0, os.fstat(stream.fileno()).st_size - stream.tell())
+        return (f"ignored {extra} bytes after the voxels",) if extra else ()
     extra = 0
-    try:
-        while more := stream.read(2**20):
-            extra += len(more)
-    except gzip.BadGzipFile as error:
-        if not str(error).startswith("Not a gzipped file"):  # but a checksum that does not fit
-            raise
+    while more := stream.read(2**20):
+        extra += len(more)
+        if extra > MAX_EXTRA:
+            raise damaged(path, f"more than {MAX_EXTRA} bytes after the voxels")
+    if stream.raw.rest.strip(b"\0"):
         return ("ignored what follows the end of the gzip data",)
     return (f"ignored {extra} bytes after the voxels",) if extra else ()
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from mass3d.errors import DataError
 from mass3d.io.formats.checks import Raw, placed, spatial_shape
-from mass3d.io.formats.payload import Payload, read_payload
+from mass3d.io.formats.data_files import shown
+from mass3d.io.formats.payload import Payload, read_payload, require_room
+from mass3d.io.formats.regular_file import is_regular
 from mass3d.io.formats.skewed_axes import Fit
 from mass3d.volume.geometry import Shape
 
@@ -29,13 +31,14 @@ class ParsedHeader:
         """The shape in the file, the grid, and what was repaired. Raises `DataError`."""
         shape, repairs = spatial_shape(self.path, self.sizes)
         for file in self.payload.files:
-            if not file.is_file():
+            if not is_regular(file):
                 raise DataError(
                     self.path,
-                    found=f"a header whose voxels lie in {file.name}, which is not there",
+                    found=f"a header whose voxels lie in {shown(file.name)}, which is not there",
                     expected="header and voxels in one folder",
                     fix="Copy both, under the names they were written with.",
                 )
+        require_room(self.path, self.payload, shape)
         fit = placed(self.path, shape, self.affine)
         return shape, fit, repairs + self.notes + fit.notes
 

@@ -9,11 +9,13 @@ from typing import Final, Literal
 
 from mass3d.errors import DataError
 from mass3d.io.formats.checks import damaged
+from mass3d.io.formats.gunzip import GZIP, GunzipStream
+from mass3d.io.formats.regular_file import open_unbuffered
 
 Format = Literal["nifti", "nrrd", "metaimage"]
 READABLE: Final = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd)"
 MARKED: Final = 132  # bytes at the start of a file that show whether it is DICOM
-GZIP: Final = b"\x1f\x8b"
+ENOUGH: Final = 1024  # unpacked bytes that show what a file is
 METAIMAGE: Final = re.compile(rb"^(ObjectType|NDims|DimSize|ElementType)\s*=", re.MULTILINE)
 # size of the header, which comes first -> place and text of the mark of a single file
 NIFTI: Final = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}
@@ -24,7 +26,7 @@ def sniff(path: Path) -> Format:
     start = _start(path)
     zipped = start[:2] == GZIP
     if zipped:
-        start = _unzip(path, start)
+        start = _unzipped(path)
     found: Format | None = None
     if has_dicom_start(start[:MARKED]):  # whose first 128 bytes may be anything, even NIfTI's
         raise _dicom(path, zipped=zipped)
@@ -49,9 +51,9 @@ def sniff(path: Path) -> Format:
 def is_dicom(path: Path) -> bool:
     """Whether a readable file begins as DICOM does."""
     try:
-        with path.open("rb") as stream:
+        with open_unbuffered(path) as stream:
             return has_dicom_start(stream.read(MARKED))
-    except OSError:
+    except (OSError, DataError, ValueError):
         return False
 
 
@@ -73,12 +75,13 @@ def has_dicom_start(start: bytes) -> bool:
 
 def _start(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
+        with open_unbuffered(path) as stream:
             start = stream.read(4096)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
         raise DataError(
             path,
-            found=f"no readable file ({error.strerror})",
+            found=f"no readable file ({why})",
             expected=READABLE,
             fix="Check the path and the permissions.",
         ) from error
@@ -89,11 +92,19 @@ def _start(path: Path) -> bytes:
     return start
 
 
-def _unzip(path: Path, start: bytes) -> bytes:
+def _unzipped(path: Path) -> bytes:
+    """The first bytes in a gzip file, of whatever members; fewer where it is cut off."""
+    start = b""
     try:
-        return zlib.decompressobj(wbits=31).decompress(start, 1024)
-    except zlib.error as error:
+        with open_unbuffered(path) as packed:
+            stream = GunzipStream(packed)
+            while len(start) < ENOUGH and (piece := stream.read(ENOUGH - len(start))):
+                start += piece
+    except EOFError:
+        pass  # reading it will say where it ends
+    except (OSError, zlib.error) as error:
         raise damaged(path, str(error)) from error
+    return start
 
 
 def _is_nifti(path: Path, start: bytes) -> bool:

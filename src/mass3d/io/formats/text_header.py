@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from mass3d.errors import DataError
 from mass3d.io.formats.checks import damaged, require_edges
+from mass3d.io.formats.regular_file import open_unbuffered
 
-MAX_LINES, MAX_LINE = 1000, 2**16  # of a header
+MAX_HEADER = 2**24  # bytes; a limit of lines would be met by sound files
 LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0])
 DATA_FILE: Final = ("data file", "datafile")  # of a NRRD; names of files follow where it is LIST
 END: Final = "elementdatafile"  # the last field of a MetaImage; the voxels follow
@@ -53,14 +55,15 @@ class TextHeader:
 
 
 def read_text_header(path: Path, *, separator: str) -> TextHeader:
-    """The lines before the voxels. Raises `DataError`."""
+    """The lines before the voxels, of any number and length. Raises `DataError`."""
     fields: dict[str, str] = {}
     try:
-        with path.open("rb") as stream:
-            for _ in range(MAX_LINES):
-                line = stream.readline(MAX_LINE)
-                text = line.decode("latin-1").strip()
-                if not line or (separator == ":" and not text):
+        with BufferedReader(open_unbuffered(path)) as stream:
+            while line := stream.readline(MAX_HEADER):
+                if stream.tell() > MAX_HEADER:
+                    raise _too_long(path)
+                text = decoded(line).strip()
+                if separator == ":" and not text:
                     break
                 name, found, value = text.partition(separator)
                 name = name.strip().lower()
@@ -74,6 +77,23 @@ def read_text_header(path: Path, *, separator: str) -> TextHeader:
             return TextHeader(path, fields, stream.tell())
     except OSError as error:
         raise damaged(path, str(error.strerror or error)) from error
+
+
+def decoded(content: bytes) -> str:
+    """Text of a header, which is UTF-8 today and was Latin-1."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _too_long(path: Path) -> DataError:
+    return DataError(
+        path,
+        found=f"a header of more than {MAX_HEADER} bytes, or one without an end",
+        expected="a header, an empty line, and voxels",
+        fix="Write the file again with another tool.",
+    )
 
 
 def require_each_edge(path: Path, edges_mm: Sequence[float], dimensions: int) -> None:
