@@ -33,7 +33,7 @@ from mass3d.training.fit import METRICS, FitConfig
 
 R = TypeVar("R", bound=Report)
 PHANTOM_MM: Final = 4.7  # a few minutes of pretraining on two cores see the whole torso many times
-MOST_CANDIDATES: Final = 20  # labels looked at for one that shows every structure
+MAX_CANDIDATES: Final = 20  # labels looked at for one that shows every structure
 
 
 class DemoConfig(Config):
@@ -274,7 +274,7 @@ def _choose_reference(
 ) -> tuple[LabelledCase, dict[str, int]]:
     """The example, and the structures it shows: name -> label value."""
     best, shown = candidates[0], set[int]()
-    for case in candidates[:MOST_CANDIDATES]:
+    for case in candidates[:MAX_CANDIDATES]:
         values = {int(v) for v in np.unique(read_label(case.label).voxels)} - {0}
         if named:
             values &= set(named.values())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -44,6 +45,8 @@ COLUMNS: Final = (
     "prediction_ml",
 )
 NOTHING: Final = Overlap(0, 0, 0)
+# The first axis of every table of scores: another metric of overlap is one more line here.
+SCORES: Final[dict[str, Callable[[Overlap], float]]] = {"dice": attrgetter("dice")}
 DIGITS = 6  # of a Dice in files
 POOL_VOXELS = 3e8  # fewer voxels are counted here before a second process would have started
 
@@ -106,12 +109,18 @@ class EvaluateReport(Report):
     """How good the predictions are."""
 
     output: Path
-    dice: dict[str, dict[str, float]]  # case -> structure -> Dice; unscored ones left out
+    scores: dict[str, dict[str, dict[str, float]]]
+    """metric -> case -> structure -> score; unscored ones left out"""
     mean: Interval  # mean over structures of their means over cases
     structures: dict[str, StructureDice]
     labels_without_prediction: tuple[str, ...]  # cases
     unnamed: dict[int, Seen]  # label values that no structure names, hence not scored
     faults: tuple[Fault, ...] = ()
+
+    @property
+    def dice(self) -> dict[str, dict[str, float]]:
+        """case -> structure -> Dice; unscored ones left out."""
+        return self.scores["dice"]
 
     def summary(self) -> str:
         """One paragraph for people."""
@@ -169,11 +178,12 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     cases = {name: found for name, found in outcomes.items() if isinstance(found, _Counted)}
     faults = faults_of(outcomes)
     structures = named or _labelled_values(cases)
-    table = _dice_table(cases, structures, absent=config.absent)
+    tables = _score_tables(cases, structures, absent=config.absent)
+    table = tables["dice"]
     _require_scored(config, table, faults)
     report = EvaluateReport(
         output=config.output,
-        dice=_by_case(table, cases, structures),
+        scores={metric: _by_case(found, cases, structures) for metric, found in tables.items()},
         mean=bootstrap_mean_of_means(table, seed=config.seed),
         structures={
             name: StructureDice(
@@ -285,17 +295,18 @@ def _labelled_values(cases: _Cases) -> dict[str, int]:
     return {str(value): value for value in sorted(values)}
 
 
-def _dice_table(
+def _score_tables(
     cases: _Cases, structures: Mapping[str, int], *, absent: Absent
-) -> NDArray[np.float64]:
-    """(cases, structures): Dice, NaN where a structure is not scored in a case."""
-    table = np.full((len(cases), len(structures)), math.nan)
+) -> dict[str, NDArray[np.float64]]:
+    """Metric -> (cases, structures): NaN where a structure is not scored in a case."""
+    tables = {metric: np.full((len(cases), len(structures)), math.nan) for metric in SCORES}
     for row, case in enumerate(cases.values()):
         for column, value in enumerate(structures.values()):
             overlap = case.overlaps.get(value, NOTHING)
             if overlap.truth or absent == "score":
-                table[row, column] = overlap.dice
-    return table
+                for metric, score in SCORES.items():
+                    tables[metric][row, column] = score(overlap)
+    return tables
 
 
 def _require_scored(

@@ -24,7 +24,7 @@ from mass3d.volume.volume import Modality
 
 NO_AIR_HU = -200.0  # a CT that stops above has been clipped, or cropped to tissue
 OFFSET = 1024.0  # of CT numbers that scanners store without a sign
-MOST_SUV = 50.0  # only few voxels of a body (bladder, injection) are ever beyond
+MAX_SUV = 50.0  # only few voxels of a body (bladder, injection) are ever beyond
 SCALED = 50.0  # a range of values smaller than this, with fractions, is no scanner's
 FEW_LEVELS = 16
 FEW_SLICES = 8
@@ -130,7 +130,7 @@ def _pet(facts: CaseFacts) -> Iterator[str]:
     values = facts.intensity
     if values.percentiles["1"] <= AIR_HU:
         yield "PET with values like those of air in CT"
-    elif values.percentiles["99"] > MOST_SUV:
+    elif values.percentiles["99"] > MAX_SUV:
         yield "PET far beyond SUV, as if in Bq/ml"
     elif values.lowest < 0:
         yield "PET below zero"
