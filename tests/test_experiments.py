@@ -17,7 +17,7 @@ from mass3d.phantom import write_phantom_cohort
 from mass3d.volume.volume import Volume
 
 FOLDER = Path(__file__).resolve().parent.parent / "experiments"
-METHODS = ["copy", "affine", "demons", "deformable"]
+METHODS = ["copy", "affine", "demons", "deformable", "task"]
 
 
 @pytest.fixture

@@ -274,7 +274,7 @@ def test_scans_that_become_too_small_are_counted_with_a_remedy(scans: Path, tmp_
     report = prepare(scans, tmp_path / "coarse", spacing_mm=2.6)  # 24 voxels of 2 mm become 18
     assert (report.ok, report.too_small) == (True, 3)
     assert "at 2.6 mm, 3 scans have fewer than 16 voxels along an axis" in report.summary()
-    assert "--spacing" in report.summary()
+    assert "finer spacing_mm" in report.summary()
     report = prepare(scans, tmp_path / "fine")
     assert report.too_small == 0
     assert "Warning" not in report.summary()

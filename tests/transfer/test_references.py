@@ -45,6 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
     facts = {
         "preset": PRESETS["tiny"].plain(),
         "crop_vox": [16, 16, 16],
+        "step": 0,
         "preparation": PreparationConfig(spacing_mm=3.0, modality="mr").plain(),
     }
     net = build_network(PRESETS["tiny"], seed=0)
