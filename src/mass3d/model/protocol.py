@@ -44,6 +44,21 @@ class Network(Protocol):
         ...
 
 
+class FeatureNetwork(Protocol):
+    """A network with one dense feature map that knows the whole view: what finetuning builds on.
+
+    Letters: B batch, C channels. Space must be a multiple of `stride` along every axis.
+    """
+
+    stride: int
+    feature_stride: int  # voxels per cell of the feature map, along every axis
+    feature_channels: int
+
+    def features(self, image: Tensor) -> Tensor:
+        """image (B, 1, D, H, W), unitless -> (B, C, D / s, H / s, W / s), s = `feature_stride`."""
+        ...
+
+
 class NetworkModule(Network, nn.Module):
     """For type checkers: a network that is a torch module as well."""
 
