@@ -36,14 +36,14 @@ from numpy.typing import NDArray
 from references import choose
 from torch import Tensor
 
+from mass3d.alignment.alignment import align, places
+from mass3d.alignment.features import scan_features
+from mass3d.alignment.geometry import cell_centres
 from mass3d.io.datasets.cohort import find_cases, find_label
 from mass3d.io.datasets.dataset_json import read_structures
 from mass3d.io.read import read_grid, read_label, read_volume
 from mass3d.metrics.overlap import label_overlaps
 from mass3d.metrics.statistics import Interval, bootstrap_mean_of_means
-from mass3d.transfer.alignment.alignment import align, places
-from mass3d.transfer.alignment.features import scan_features
-from mass3d.transfer.alignment.geometry import cell_centres
 from mass3d.transfer.oneshot.carrying import find
 from mass3d.transfer.oneshot.output import labels_on
 from mass3d.transfer.oneshot.part import OneShotPart, make_part

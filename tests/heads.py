@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mass3d.transfer.alignment.geometry import cell_centres
+from mass3d.alignment.geometry import cell_centres
 
 SHAPE = (52, 64, 56)
 

@@ -19,6 +19,7 @@ LINE = (
     "volume",
     "io",
     "phantom",
+    "alignment",
     "masks",
     "store",
     "execution",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from heads import SHAPE, bent, head
-from mass3d.transfer.alignment.geometry import sampled
+from mass3d.alignment.geometry import sampled
 from mass3d.transfer.oneshot.carrying import Found, find
 from mass3d.transfer.oneshot.reference import (
     LabelledScan,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from heads import SHAPE, bent, head
-from mass3d.transfer.alignment.geometry import sampled
+from mass3d.alignment.geometry import sampled
 from mass3d.transfer.oneshot.carrying import mean_of_votes
 from mass3d.transfer.oneshot.evidence import Example, leave_one_out, own_query
 from mass3d.transfer.oneshot.location import locate

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from mass3d.transfer.alignment.alignment import Alignment, align, places, refine
-from mass3d.transfer.alignment.features import ScanFeatures, scan_features, with_fine
-from mass3d.transfer.alignment.geometry import sampled
+from mass3d.alignment.alignment import Alignment, align, places, refine
+from mass3d.alignment.features import ScanFeatures, scan_features, with_fine
+from mass3d.alignment.geometry import sampled
 from mass3d.transfer.oneshot.reference import LabelledScan, box_around, widened
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
 from mass3d.transfer.tuning.tune import corrected

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mass3d.transfer.alignment.alignment import align, carry
-from mass3d.transfer.alignment.features import scan_features
+from mass3d.alignment.alignment import align, carry
+from mass3d.alignment.features import scan_features
 from mass3d.transfer.oneshot.carrying import Found, find, mean_of_votes
 from mass3d.transfer.oneshot.reference import LabelledScan
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig

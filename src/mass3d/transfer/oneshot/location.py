@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mass3d.transfer.alignment.alignment import similarity
-from mass3d.transfer.alignment.features import ScanFeatures
+from mass3d.alignment.alignment import similarity
+from mass3d.alignment.features import ScanFeatures
 from mass3d.transfer.oneshot.carrying import carried, coarse_search, mean_of_votes
 from mass3d.transfer.oneshot.reference import LabelledScan, box_around, widened
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from mass3d.alignment.features import Level, ScanFeatures
 from mass3d.config import Config
-from mass3d.transfer.alignment.features import Level, ScanFeatures
 from mass3d.transfer.oneshot.reference import LabelledScan
 from mass3d.transfer.tuning.head import VoxelHead
 from mass3d.transfer.tuning.tune import TunedHead

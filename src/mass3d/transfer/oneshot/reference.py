@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mass3d.transfer.alignment.features import ScanFeatures, scan_features, with_fine
+from mass3d.alignment.features import ScanFeatures, scan_features, with_fine
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.transfer.tuning.tune import TunedHead, tune

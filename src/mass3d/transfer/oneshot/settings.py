@@ -6,8 +6,8 @@ from typing import Final
 
 from pydantic import Field, PositiveInt
 
+from mass3d.alignment.settings import AlignmentConfig
 from mass3d.config import Config
-from mass3d.transfer.alignment.settings import AlignmentConfig
 
 # Self-similarity only, and nothing finer than two voxels: no intensity leaves the scan.
 PRIVATE: Final = AlignmentConfig(

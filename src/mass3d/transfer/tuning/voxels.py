@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mass3d.transfer.alignment.filters import gradient
+from mass3d.alignment.filters import gradient
 
 FLOOR = 0.01  # least probability whose logarithm is shown
 NEAR = 0.003  # smoothed prior from which on a voxel may belong to a structure

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mass3d.transfer.alignment.affine import fit_affine
-from mass3d.transfer.alignment.deformation import Field, fit_displacement
-from mass3d.transfer.alignment.features import ScanFeatures
-from mass3d.transfer.alignment.filters import wide_mean
-from mass3d.transfer.alignment.geometry import apply_affine, cell_centres, sampled, within
-from mass3d.transfer.alignment.settings import DEFAULT, AlignmentConfig
+from mass3d.alignment.affine import fit_affine
+from mass3d.alignment.deformation import Field, fit_displacement
+from mass3d.alignment.features import ScanFeatures
+from mass3d.alignment.filters import wide_mean
+from mass3d.alignment.geometry import apply_affine, cell_centres, sampled, within
+from mass3d.alignment.settings import DEFAULT, AlignmentConfig
 from mass3d.volume.box import Box, box_at, box_shape, intersection
 from mass3d.volume.geometry import Shape
 

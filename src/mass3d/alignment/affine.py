@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mass3d.transfer.alignment.features import Level, ScanFeatures
-from mass3d.transfer.alignment.filters import gradient
-from mass3d.transfer.alignment.geometry import apply_affine, composed, sampled, within
-from mass3d.transfer.alignment.settings import AlignmentConfig
+from mass3d.alignment.features import Level, ScanFeatures
+from mass3d.alignment.filters import gradient
+from mass3d.alignment.geometry import apply_affine, composed, sampled, within
+from mass3d.alignment.settings import AlignmentConfig
 
 LEAST_OVERLAP = 0.4  # of the smaller scan's cells; a shift that shares less is not considered
 CONVERGED_CELLS = 0.05  # an update that moves no cell further is the last one

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mass3d.transfer.alignment.filters import box_mean, halve, local_contrast
-from mass3d.transfer.alignment.geometry import cell_centres, sampled
-from mass3d.transfer.alignment.settings import DEFAULT, AlignmentConfig
+from mass3d.alignment.filters import box_mean, halve, local_contrast
+from mass3d.alignment.geometry import cell_centres, sampled
+from mass3d.alignment.settings import DEFAULT, AlignmentConfig
 from mass3d.volume.box import Box, box_shape, intersection, relative_to
 from mass3d.volume.geometry import Shape
 

@@ -8,16 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mass3d.transfer.alignment.features import Level, ScanFeatures
-from mass3d.transfer.alignment.filters import box_mean, gradient
-from mass3d.transfer.alignment.geometry import (
+from mass3d.alignment.features import Level, ScanFeatures
+from mass3d.alignment.filters import box_mean, gradient
+from mass3d.alignment.geometry import (
     apply_affine,
     sampled,
     sampled_at,
     unit_points,
     within,
 )
-from mass3d.transfer.alignment.settings import AlignmentConfig
+from mass3d.alignment.settings import AlignmentConfig
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from heads import SHAPE, bent, head
+from mass3d.alignment.alignment import Alignment, align, carry, places
+from mass3d.alignment.features import scan_features, with_keys
+from mass3d.alignment.geometry import apply_affine, cell_centres, sampled
+from mass3d.alignment.settings import AlignmentConfig
 from mass3d.io.datasets.cohort import find_cases, find_label
 from mass3d.io.read import read_label, read_volume
-from mass3d.transfer.alignment.alignment import Alignment, align, carry, places
-from mass3d.transfer.alignment.features import scan_features, with_keys
-from mass3d.transfer.alignment.geometry import apply_affine, cell_centres, sampled
-from mass3d.transfer.alignment.settings import AlignmentConfig
 from mass3d.volume.box import whole_box
 from mass3d.volume.preparation import PreparationConfig, prepare_label, prepare_volume
 
