@@ -63,6 +63,10 @@ class NetworkModule(Network, nn.Module):
     """For type checkers: a network that is a torch module as well."""
 
 
+class FeatureNetworkModule(FeatureNetwork, nn.Module):
+    """For type checkers: a network with a dense feature map that is a torch module as well."""
+
+
 def segment_pair(net: Network, reference: Tensor, masks: Tensor, query: Tensor) -> Tensor:
     """Encode the task of `reference` and find it in `query`, with one pass of the encoder for both.
 
