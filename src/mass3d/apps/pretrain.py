@@ -22,8 +22,8 @@ from mass3d.objective.mask_loss import hard_dice, mask_losses
 from mass3d.store.several import Stores
 from mass3d.training import checkpoint
 from mass3d.training.device import choose_device
-from mass3d.training.fit import RESUME, WEIGHTS, FitConfig, Progress, StepContext, StepOutcome, fit
-from mass3d.training.resume import require_same, require_same_run
+from mass3d.training.fit import WEIGHTS, FitConfig, Progress, StepContext, StepOutcome, fit
+from mass3d.training.resume import is_finished, require_same_run
 from mass3d.transfer.trained import RunRecord
 from mass3d.views.crop import choose_crop
 from mass3d.views.draw import ViewConfig
@@ -110,7 +110,8 @@ def run(config: PretrainConfig) -> PretrainReport:
         "views": config.views.plain(),
     }
     device = choose_device(config.device)
-    if _is_finished(config, facts):
+    steps = config.fit.steps
+    if is_finished(config.output, facts, steps=steps, must_resume=config.resume):
         return _report(config, crop)
     make_pairs = PairMaker(
         cases, config.views, crop=crop, batch_size=config.fit.batch_size, seed=config.seed
@@ -160,27 +161,6 @@ def pair_step(model: nn.Module, pair: ViewPair, context: StepContext) -> StepOut
         "masks": pair.valid.float().sum(1).mean(),
     }
     return StepOutcome(losses.total, figures, pair.case_ids)
-
-
-def _is_finished(config: PretrainConfig, facts: dict[str, Any]) -> bool:
-    """Whether exactly this run has ended; another finished run in the folder is an error."""
-    output = config.output
-    unfinished, delivered = (output / RESUME).exists(), (output / WEIGHTS).exists()
-    if config.resume and not unfinished and not delivered:
-        raise ModelError(
-            output,
-            found="no resume state",
-            expected="a run that was interrupted",
-            fix="Begin a run without asking to resume one.",
-            setting="resume",
-        )
-    if unfinished or not delivered:
-        return False
-    found = checkpoint.read_facts(output / WEIGHTS, kind="weights")
-    found.pop("precision", None)  # what `auto` came to
-    wanted = {**facts, "step": config.fit.steps}
-    require_same(output, "a finished run", wanted=wanted, found=found)
-    return True
 
 
 def _figures(now: Progress) -> str:

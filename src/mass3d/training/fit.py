@@ -18,7 +18,7 @@ from mass3d.training.ema import Ema
 from mass3d.training.fabric import largest_of_processes, make_fabric, mean_of_processes, wrap
 from mass3d.training.job import FitState, Job
 from mass3d.training.log import append_row, cut_rows
-from mass3d.training.optimizers import make_optimizer
+from mass3d.training.optimizers import ALL_ALIKE, make_optimizer
 from mass3d.training.precision import choose_precision
 from mass3d.training.prefetch import prefetched
 from mass3d.training.resume import (
@@ -58,6 +58,8 @@ def fit(
     facts: Mapping[str, Any],
     seed: int = 0,
     hooks: tuple[Hook, ...] = (),
+    rates: Mapping[str, float] = ALL_ALIKE,
+    probe: nn.Module | None = None,
     device: torch.device | None = None,
     fabric: Fabric | None = None,
 ) -> nn.Module:
@@ -66,21 +68,23 @@ def fit(
     `batches(i, device)` must be a function of i alone: then a run that was killed goes on from its
     last resume state and ends, on CPU, with the same bytes. `facts` are written into every
     checkpoint; a resume state with other facts is refused. `device` is the CPU unless given; a
-    launched `fabric` brings several processes, which take the batches in turn.
+    launched `fabric` brings several processes, which take the batches in turn. `rates` are factors
+    of the learning rate, by the beginning of the names of parameters. `probe` takes the place of
+    the model in the first try of 16 bits, where the model's first weights hide gradients.
 
     Raises `ModelError` on a foreign resume state and on a loss or weights that are not finite,
     naming the cases of the step, `Interrupted` when a signal asked for the end; what is good is
     saved first.
     """
-    job = Job(batches, step, config, run, facts, seed, hooks)
+    job = Job(batches, step, config, run, facts, seed, hooks, rates)
     record = read_record(run)
     if record is not None:
         require_same(run, "an unfinished run", wanted=facts, found=record.run)
     device = fabric.device if fabric else device or torch.device("cpu")
     # a tenth faster with oneDNN; torch's stubs do not know the argument
     model = model.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    precision = record.precision if record else _precision(job, model, device)
-    state = _begin(config, model, fabric or make_fabric(device, precision), precision)
+    precision = record.precision if record else _precision(job, probe or model, device)
+    state = _begin(job, model, fabric or make_fabric(device, precision), precision)
     if record is not None:
         restore(state, run, record)
     run.mkdir(parents=True, exist_ok=True)
@@ -110,10 +114,10 @@ def _precision(job: Job[Batch], model: nn.Module, device: torch.device) -> Preci
     )
 
 
-def _begin(config: FitConfig, model: nn.Module, fabric: Fabric, precision: Precision) -> FitState:
+def _begin(job: Job[Batch], model: nn.Module, fabric: Fabric, precision: Precision) -> FitState:
     wrapped = wrap(fabric, model)
-    ema = Ema(model, decay=config.ema_decay)  # after wrapping, which may have sharded the model
-    optimizer = fabric.setup_optimizers(make_optimizer(model.parameters(), config))
+    ema = Ema(model, decay=job.config.ema_decay)  # after wrapping, which may have sharded the model
+    optimizer = fabric.setup_optimizers(make_optimizer(model, job.config, job.rates))
     return FitState(
         fabric, precision, model, wrapped, ema, cast("torch.optim.Optimizer", optimizer)
     )

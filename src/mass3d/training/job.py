@@ -29,6 +29,7 @@ class Job(Generic[Batch]):
     facts: Mapping[str, Any]
     seed: int
     hooks: tuple[Hook, ...]
+    rates: Mapping[str, float]  # factors of the learning rate; see `make_optimizer`
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from mass3d.model.presets import OptimizerName, Recipe
 
 Groups: TypeAlias = list[dict[str, Any]]
+FACTOR: Final = "factor"  # of the learning rate, of a group
+ALL_ALIKE: Final[Mapping[str, float]] = {}
 
 
 def adamw(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
@@ -32,9 +34,8 @@ def muon(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
     """
     from pytorch_optimizer import Muon  # noqa: PLC0415 - seconds to import
 
-    kernels, others = groups
     return Muon(
-        [{**kernels, "use_muon": True}, {**others, "use_muon": False}],
+        [{**group, "use_muon": number % 2 == 0} for number, group in enumerate(groups)],
         lr=recipe.lr,
         adamw_lr=recipe.lr,
         use_adjusted_lr=True,
@@ -48,14 +49,36 @@ OPTIMIZERS: Final[dict[OptimizerName, Callable[[Groups, Recipe], torch.optim.Opt
 }
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimiser of the recipe; it decays matrices and kernels only."""
-    trained = [p for p in parameters if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def make_optimizer(
+    model: nn.Module, recipe: Recipe, rates: Mapping[str, float] = ALL_ALIKE
+) -> torch.optim.Optimizer:
+    """The optimiser of the recipe; it decays matrices and kernels only.
+
+    `rates`: factors of the learning rate, by the beginning of the names of parameters. Groups come
+    in pairs: kernels and matrices, then the others.
+    """
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups = []
+    for prefix, factor in {"": 1.0, **rates}.items():
+        mine = [p for name, p in trained if _longest_prefix(name, rates) == prefix]
+        groups += [
+            {"params": [p for p in mine if p.ndim > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in mine if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        for group in groups[-2:]:
+            group[FACTOR] = factor
     return OPTIMIZERS[recipe.optimizer](groups, recipe)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all groups, each times its own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group[FACTOR]
+
+
+def _longest_prefix(name: str, rates: Mapping[str, float]) -> str:
+    """The most exact of the beginnings that a name has; empty where it has none."""
+    return max((prefix for prefix in rates if name.startswith(prefix)), key=len, default="")
 
 
 def read_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -46,6 +46,30 @@ def require_same_run(run: Path, facts: Mapping[str, Any]) -> None:
         require_same(run, "an unfinished run", wanted=facts, found=record.run)
 
 
+def is_finished(
+    run: Path, facts: Mapping[str, Any], *, steps: int, must_resume: bool = False
+) -> bool:
+    """Whether exactly this run has ended; another finished run in the folder is a `ModelError`.
+
+    `must_resume`: so is nothing to go on with.
+    """
+    unfinished, delivered = (run / RESUME).exists(), (run / WEIGHTS).exists()
+    if must_resume and not unfinished and not delivered:
+        raise ModelError(
+            run,
+            found="no resume state",
+            expected="a run that was interrupted",
+            fix="Begin a run without asking to resume one.",
+            setting="resume",
+        )
+    if unfinished or not delivered:
+        return False
+    found = checkpoint.read_facts(run / WEIGHTS, kind="weights")
+    found.pop("precision", None)  # what `auto` came to
+    require_same(run, "a finished run", wanted={**facts, "step": steps}, found=found)
+    return True
+
+
 def require_same(
     run: Path, what: str, *, wanted: Mapping[str, Any], found: Mapping[str, Any]
 ) -> None:

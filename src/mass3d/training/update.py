@@ -10,6 +10,7 @@ import torch
 
 from mass3d.errors import ModelError
 from mass3d.training.job import FitState, Job
+from mass3d.training.optimizers import set_rate
 from mass3d.training.resume import save_run
 from mass3d.training.schedule import SCHEDULES
 from mass3d.training.step import Batch, StepOutcome, take_step
@@ -23,8 +24,7 @@ def update(job: Job[Batch], state: FitState, batches: Iterator[tuple[int, Batch]
     """
     config, fabric = job.config, state.fabric
     rate = config.lr * SCHEDULES[config.schedule]((state.step + 1) / (config.steps + 1))
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(state.optimizer, rate)
     outcomes = [
         _backward(job, state, *next(batches), last=part == config.accumulate - 1)
         for part in range(config.accumulate)
