@@ -26,6 +26,7 @@ VERBS = [
     "prepare",
     "pretrain",
     "task",
+    "finetune",
     "segment",
     "locate",
     "evaluate",

@@ -61,6 +61,7 @@ APPS = (
     "extract",
     "pretrain",
     "task",
+    "finetune",
     "segment",
     "locate",
     "evaluate",

@@ -24,6 +24,7 @@ FUNCTIONS = {
     "prepare": "prepare",
     "pretrain": "pretrain",
     "task": "task",
+    "finetune": "finetune",
     "segment": "segment",
     "locate": "locate",
     "evaluate": "evaluate",
@@ -41,7 +42,7 @@ OTHERS = {
     "read": "mass3d.io.read:volume_of",
     "read_label": "mass3d.io.read:label_of",
     "Store": "mass3d.store.reader:Store",
-    "load": "mass3d.transfer.segmenter:Segmenter.load",
+    "load": "mass3d.transfer.finetuned.segmenter:load_segmenter",
     **{
         name: f"mass3d.errors:{name}"
         for name in (

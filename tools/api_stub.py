@@ -102,17 +102,11 @@ def doc(text: str) -> Iterator[str]:
     yield '    """'
 
 
-LOAD = """
-def load(run: str | Path, *, device: str = ...) -> Segmenter:
-    \"\"\"Load a run folder or a weights file. Raises `ModelError` when it cannot be trusted.\"\"\"
-"""
-
-
 def render() -> str:
     """The whole file, formatted."""
     stub = Stub()
     functions = [line for verb in VERBS for line in stub.function(verb)]
-    stub.imports |= {("pathlib", "Path"), ("mass3d.transfer.segmenter", "Segmenter")}
+    stub.imports.add(("pathlib", "Path"))
     lines = [
         HEAD,
         *(f"from {module} import {name}" for module, name in sorted(stub.imports)),
@@ -120,7 +114,6 @@ def render() -> str:
         "",
         f"__all__ = {sorted(mass3d.__all__)}",
         "__version__: str",
-        LOAD,
         *functions,
     ]
     return formatted("\n".join(lines))

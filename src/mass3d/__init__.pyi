@@ -12,6 +12,7 @@ from mass3d.apps.check import CheckReport
 from mass3d.apps.demo import DemoReport
 from mass3d.apps.evaluate import EvaluateReport
 from mass3d.apps.extract import ExtractReport
+from mass3d.apps.finetune import FinetuneReport
 from mass3d.apps.inspect import InspectReport
 from mass3d.apps.locate import LocateReport
 from mass3d.apps.masks import MasksReport
@@ -31,11 +32,13 @@ from mass3d.io.read import volume_of as _read
 from mass3d.masks.settings import MaskConfig
 from mass3d.store.reader import Store as Store
 from mass3d.training.config import FitConfig
-from mass3d.transfer.segmenter import Segmenter
+from mass3d.transfer.finetuned.segmenter import load_segmenter as _load
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.views.draw import ViewConfig
+from mass3d.views.labelled import LabelledViewConfig
 from mass3d.volume.volume import Volume as Volume
 
+load = _load
 read = _read
 read_label = _read_label
 
@@ -53,6 +56,7 @@ __all__ = [
     "demo",
     "evaluate",
     "extract",
+    "finetune",
     "inspect",
     "load",
     "locate",
@@ -65,9 +69,6 @@ __all__ = [
     "task",
 ]
 __version__: str
-
-def load(run: str | Path, *, device: str = ...) -> Segmenter:
-    """Load a run folder or a weights file. Raises `ModelError` when it cannot be trusted."""
 
 def prepare(
     *,
@@ -119,10 +120,35 @@ def task(
 ) -> TaskReport:
     """Encode the references. Raises `DataError` when a structure is in none of them."""
 
+def finetune(
+    *,
+    images: Sequence[str | Path],
+    label_maps: Sequence[str | Path] = ...,
+    model: str | Path,
+    output: str | Path,
+    labels: Literal["all"] | int | str = ...,
+    validation: int | None = ...,
+    start: Literal["pretrained", "scratch"] = ...,
+    structures: Mapping[str, int] | None = ...,
+    partial: bool = ...,
+    trunk_share: float | None = ...,
+    seed: int = ...,
+    resume: bool = ...,
+    device: str = ...,
+    fit: FitConfig | Mapping[str, object] = ...,
+    views: LabelledViewConfig | Mapping[str, object] = ...,
+) -> FinetuneReport:
+    """Finetune, or go on with the unfinished run in `config.output`.
+
+    The same settings give the same weights on CPU, however often the run was killed. Raises
+    `DataError` for a bad scan or label, `ModelError` for a bad model or when the folder holds
+    another run, `ConfigError` for impossible settings.
+    """
+
 def segment(
     *,
     inputs: Sequence[str | Path],
-    task: str | Path,
+    task: str | Path | None = ...,
     output: str | Path,
     model: str | Path | None = ...,
     alignment: bool = ...,

@@ -1,8 +1,8 @@
-"""`mass3d segment`: find the structures of a task in every scan of a cohort, without training."""
+"""`mass3d segment`: find the structures of a task, or of a finetuned model, in every scan."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,7 @@ from mass3d.files import file_hash, only_writer, read_json, write_json
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label, source_hash
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
-from mass3d.transfer.segmenter import Segmenter
-from mass3d.transfer.task_file import Task, find_run, load_task, require_model
+from mass3d.transfer.knowledge import Knowledge, load_knowledge
 
 CASES = "cases.json"
 
@@ -32,12 +31,13 @@ class SegmentConfig(Config):
     """Settings of `mass3d segment`."""
 
     inputs: Scans
-    task: Path = Field(examples=["liver.task"])
-    """Task file."""
+    task: Path | None = Field(default=None, examples=["liver.task"])
+    """Task file; a finetuned model needs none."""
     output: Path = Field(examples=["found"])
     """Folder for <case>.nii.gz on the exact grid of each scan."""
     model: Path | None = Field(default=None, examples=["run"])
-    """Run folder; by default where it was when the task was made."""
+    """Run folder; by default where it was when the task was made. Of a finetuned run, its own
+    structures are found."""
     alignment: bool = True
     """Align the references to each scan; without, the network alone answers, as it does where no
     alignment is believed."""
@@ -61,7 +61,7 @@ class Entry(Config):
     volumes_ml: dict[str, float] = Field(default_factory=dict)
     """Structure -> millilitres."""
     method: str = ""
-    """How it was segmented: `network`, `alignment` or `prior`."""
+    """How it was segmented: `network`, `alignment`, `prior` or `finetuned`."""
     similarity: tuple[float, ...] = ()
     """Of each aligned reference."""
 
@@ -70,7 +70,7 @@ class Index(Config):
     """cases.json: what the label maps in a folder were made with, and from."""
 
     task: str
-    """Fingerprint of the task, which names the model, too."""
+    """Fingerprint of the task, which names the model, too; or of the finetuned model."""
     overlap: float
     alignment: bool
     cases: dict[str, Entry] = Field(default_factory=dict)
@@ -108,23 +108,21 @@ def run(config: SegmentConfig) -> SegmentReport:
     given = (*config.inputs, config.task, config.model, config.prior)
     require_own_folder(config.output, "segment", inputs=given)
     keep_freed_memory()
-    task = load_task(config.task)
-    segmenter = Segmenter.load(config.model or find_run(config.task, task), device=config.device)
-    require_model(config.task, task, segmenter.trained)
+    known = load_knowledge(config.task, config.model, prior=config.prior, device=config.device)
     cases = find_cohort(config.inputs, exclude=config.output).cases
     _require_one_prior(config, cases)
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
-        folder = _Folder(config.output, _begin(config, task))
-        write_provenance(config.output, "segment", config, task=task.fingerprint)
-        faults = _segment_all(cases, _Work(segmenter, task, config, folder))
+        folder = _Folder(config.output, _begin(config, known))
+        write_provenance(config.output, "segment", config, task=known.fingerprint)
+        faults = _segment_all(cases, _Work(known, config, folder))
         folder.save()
-    return _report(config, task, folder, cases, faults)
+    return _report(config, known, folder, cases, faults)
 
 
 def _report(
     config: SegmentConfig,
-    task: Task,
+    known: Knowledge,
     folder: _Folder,
     cases: Sequence[CaseFile],
     faults: tuple[Fault, ...],
@@ -132,12 +130,13 @@ def _report(
     done = {case.case_id: folder.done.get(case.case_id) for case in cases}
     entries = {name: entry for name, entry in done.items() if entry}
     volumes = {name: entry.volumes_ml for name, entry in entries.items()}
-    hoped = config.alignment and config.prior is None and task.oneshot is not None
+    part = known.task.oneshot if known.task else None
+    hoped = config.alignment and config.prior is None and part is not None
     alone = [name for name in sorted(entries) if entries[name].method == "network"]
     return SegmentReport(
         config.output,
         volumes,
-        tuple(_never_found(task, volumes)),
+        tuple(_never_found(known.structures, volumes)),
         faults,
         tuple(alone) if hoped else (),
     )
@@ -172,8 +171,7 @@ class _Folder:
 
 @dataclass(frozen=True)
 class _Work:
-    segmenter: Segmenter
-    task: Task
+    known: Knowledge
     config: SegmentConfig
     folder: _Folder
 
@@ -200,7 +198,7 @@ def _segment_one(work: _Work, case: CaseFile) -> None:
     if target.exists() and _is_kept(target, begun, old):
         return
     work.folder.put(case.case_id, begun)
-    found = segment_case(work.segmenter, work.task, case, target, config=work.config, prior=prior)
+    found = segment_case(work.known, case, target, config=work.config, prior=prior)
     work.folder.put(case.case_id, begun.model_copy(update=found | {"result": file_hash(target)}))
 
 
@@ -227,16 +225,17 @@ def _is_kept(target: Path, begun: Entry, old: Entry | None) -> bool:
     )
 
 
-def _never_found(task: Task, volumes: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+def _never_found(
+    structures: Iterable[str], volumes: Mapping[str, Mapping[str, float]]
+) -> Iterator[str]:
     """A sentence for every structure that no scan shows."""
-    for name in task.structures if volumes else ():
+    for name in structures if volumes else ():
         if not any(found.get(name) for found in volumes.values()):
             yield f"{name} was found in none of {counted(len(volumes), 'scan')}"
 
 
 def segment_case(
-    segmenter: Segmenter,
-    task: Task,
+    known: Knowledge,
     case: CaseFile,
     target: Path,
     *,
@@ -246,13 +245,13 @@ def segment_case(
     """Segment one scan into `target`; returns how, and the volume of every structure in ml."""
     volume = read_volume(case.scan)
     given = None if prior is None else read_label(prior, like=volume)
-    answer = segmenter.answer(
-        volume, task, overlap=config.overlap, alignment=config.alignment, prior=given
+    answer = known.segmenter.answer(
+        volume, known.task, overlap=config.overlap, alignment=config.alignment, prior=given
     )
     write_label(target, answer.labels, volume.source)
     voxel_mm3 = float(np.prod(volume.spacing_mm))
     return {
-        "volumes_ml": _volumes_ml(answer.labels, task.structures, voxel_mm3),
+        "volumes_ml": _volumes_ml(answer.labels, known.structures, voxel_mm3),
         "method": answer.method,
         "similarity": tuple(round(one, 4) for one in answer.similarity),
     }
@@ -296,9 +295,9 @@ def _volumes_ml(
     }
 
 
-def _begin(config: SegmentConfig, task: Task) -> Index:
+def _begin(config: SegmentConfig, known: Knowledge) -> Index:
     """The results that the folder holds. Raises `ConfigError` for those of other settings."""
-    wanted = Index(task=task.fingerprint, overlap=config.overlap, alignment=config.alignment)
+    wanted = Index(task=known.fingerprint, overlap=config.overlap, alignment=config.alignment)
     file = config.output / CASES
     if not file.exists():
         return wanted
@@ -312,7 +311,7 @@ def _begin(config: SegmentConfig, task: Task) -> Index:
             fix="Remove this file and the label maps, or choose another output.",
         ) from error
     if found.task != wanted.task:
-        raise _other_results(config, "results of another task", "this one")
+        raise _other_results(config, "results of another task or model", "this one")
     for name in ("overlap", "alignment"):
         old, new = getattr(found, name), getattr(wanted, name)
         if old != new:

@@ -67,8 +67,24 @@ VERBS: Final = {
             **DEVICE,
         },
     ),
+    "finetune": Verb(
+        "Train a pretrained network on with labels; it then segments without a task.",
+        "-i dataset/ -m run/ -o tuned/ --labels 5",
+        {
+            "images": "-i --images SCANS...",
+            "label_maps": "-l --label-maps LABELS...",
+            "model": "-m --model RUN",
+            "output": "-o --output RUN",
+            "labels": "--labels N|N%|all",
+            "start": "--start START",
+            "fit.steps": "--steps N",
+            **SEED,
+            "resume": "--resume",
+            **DEVICE,
+        },
+    ),
     "segment": Verb(
-        "Segment scans with a task, each on its own grid.",
+        "Segment scans with a task or a finetuned model, each on its own grid.",
         "scans/ --task liver.task -o found/",
         {
             "inputs": "SCANS...",

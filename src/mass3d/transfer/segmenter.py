@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mass3d.errors import ConfigError
 from mass3d.transfer.incontext import encode_reference, predict, to_labels
 from mass3d.transfer.network_maps import network_encoder
 from mass3d.transfer.oneshot.carrying import correct, find
@@ -87,8 +88,12 @@ class Segmenter:
             oneshot=make_part(scans, shown, values, tuning, encoder=wanted),
         )
 
-    def segment(self, volume: Volume, task: Task, *, overlap: float = 0.5) -> NDArray[np.uint16]:
+    def segment(
+        self, volume: Volume, task: Task | None = None, *, overlap: float = 0.5
+    ) -> NDArray[np.uint16]:
         """Label map (D, H, W) of the structures of `task`, on the grid of `volume`.
+
+        A finetuned model knows its structures and takes no task.
 
         See `answer`, which also says how they were found.
         """
@@ -97,7 +102,7 @@ class Segmenter:
     def answer(
         self,
         volume: Volume,
-        task: Task,
+        task: Task | None = None,
         *,
         overlap: float = 0.5,
         alignment: bool = True,
@@ -109,8 +114,9 @@ class Segmenter:
         votes. Where no alignment is believed, or with `alignment` off, the network alone answers
         in windows that share `overlap`. A `prior`, a label map on the grid of the volume, takes
         the place of what is carried over. Raises `DataError` for a scan that cannot be prepared,
-        `ModelError` for a task of another model.
+        `ModelError` for a task of another model, `ConfigError` for none.
         """
+        task = _required(task)
         require_model("the task", task, self.trained)
         scan = self._prepare(volume)
         part = task.oneshot
@@ -177,3 +183,15 @@ class Segmenter:
 
     def _prepare(self, volume: Volume) -> Prepared:
         return prepare_volume(volume, self.trained.preparation)
+
+
+def _required(task: Task | None) -> Task:
+    if task is None:
+        raise ConfigError(
+            "task",
+            found="no task for a pretrained model, which knows no structures",
+            expected="a task, or a finetuned model",
+            fix="Make a task of a labelled scan, or finetune the model with labels.",
+            setting="task",
+        )
+    return task

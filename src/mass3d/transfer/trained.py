@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from pydantic import Field, PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 
 from mass3d.config import Config
 from mass3d.errors import ModelError
@@ -20,6 +20,8 @@ from mass3d.training import checkpoint
 from mass3d.training.device import choose_device
 from mass3d.training.fit import WEIGHTS
 from mass3d.volume.preparation import PreparationConfig
+
+STRUCTURES: Final = "structures"  # the fact that a finetuned model tells and no other
 
 
 class RunRecord(Config):
@@ -58,12 +60,10 @@ class TrainedModel:
 
 def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
     """Load a run folder or a weights file. Raises `ModelError` when it cannot be trusted."""
-    target = choose_device(device)
-    path = run / WEIGHTS if run.is_dir() or not run.exists() else run
-    tensors, facts, fingerprint = checkpoint.load(path, kind="weights")
-    record = checkpoint.validated(RunRecord, facts, path)
+    target, path = choose_device(device), weights_file(run)
+    record, tensors, fingerprint = read_run(run)
     net = build_network(record.preset, seed=0)
-    _load_weights(path, net, tensors)
+    fill_weights(path, net, tensors)
     if any(edge % net.stride for edge in record.crop_vox):
         raise ModelError(
             path,
@@ -77,7 +77,28 @@ def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
     return TrainedModel(net, record.crop_vox, record.preparation, fingerprint, target)
 
 
-def _load_weights(path: Path, net: NetworkModule, tensors: Mapping[str, Tensor]) -> None:
+def weights_file(run: Path) -> Path:
+    """The weights of a run folder, or the file itself."""
+    return run / WEIGHTS if run.is_dir() or not run.exists() else run
+
+
+def read_run(run: Path) -> tuple[RunRecord, dict[str, Tensor], str]:
+    """Record, tensors and fingerprint of a pretrained run. Raises `ModelError` for any other."""
+    path = weights_file(run)
+    tensors, facts, fingerprint = checkpoint.load(path, kind="weights")
+    if STRUCTURES in facts:
+        raise ModelError(
+            path,
+            found="a finetuned model, which knows its structures",
+            expected="a pretrained model",
+            fix="Use the run that it was finetuned from.",
+            setting="model",
+        )
+    return checkpoint.validated(RunRecord, facts, path), tensors, fingerprint
+
+
+def fill_weights(path: Path, net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a network its tensors. Raises `ModelError` unless they are exactly those it has."""
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:

@@ -1,0 +1,74 @@
+"""Scans with their labels: from the layout of a dataset, from two folders, or file by file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from mass3d.errors import ConfigError, DataError
+from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
+from mass3d.io.datasets.dataset_json import find_dataset_json
+from mass3d.io.datasets.layouts import LabelFiles
+from mass3d.io.names import case_id_of
+
+TRAINING: Final = "imagesTr"  # of nnU-Net's datasets; what lies beside it is kept for tests
+
+
+def find_labelled(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[CaseFile]:
+    """Scans that have a label, sorted by case id; at least one. No label is opened.
+
+    Without `labels` the layout of the folders tells them, and of a dataset with a folder imagesTr
+    only that folder is searched: what is kept for tests is not for training. `labels` is one
+    folder of label maps that are called as the cases; or one file for each of the images, in
+    order. Raises `DataError` where there is none, `ConfigError` for numbers that do not match.
+    """
+    if labels and not (len(labels) == 1 and labels[0].is_dir()):
+        return _in_order(images, labels)
+    below = [path / TRAINING if (path / TRAINING).is_dir() else path for path in images]
+    cases = find_cohort(below).cases
+    if labels:
+        cases = tuple(replace(case, label=_map_in(labels[0], case.case_id)) for case in cases)
+    found = [case for case in cases if case.label is not None]
+    if not found:
+        raise DataError(
+            ", ".join(str(path) for path in labels or below),
+            found=f"no label of any of the {len(cases)} scans",
+            expected="a label map for at least one scan, called as its case"
+            + (f" ({cases[0].case_id}.nii.gz)" if labels else ", in the layout of a dataset"),
+            fix="Check the path, or give one label for each scan, in order.",
+        )
+    return found
+
+
+def _in_order(images: Sequence[Path], labels: Sequence[Path]) -> list[CaseFile]:
+    """The n-th label is that of the n-th image."""
+    if len(images) != len(labels):
+        raise ConfigError(
+            "labelled scans",
+            found=f"{len(images)} images and {len(labels)} labels",
+            expected="one label per image, in the same order, or one folder of labels",
+            fix="Give one label for each image.",
+            setting="label_maps",
+        )
+    found: dict[str, CaseFile] = {}
+    for image, label in zip(images, labels, strict=True):
+        case = CaseFile(case_id_of(image), image, label=_map_at(label))
+        if found.setdefault(case.case_id, case) is not case:
+            raise DataError(
+                image,
+                found=f"a second scan of the case {case.case_id!r}",
+                expected="names of scans that differ",
+                fix="Rename one of them.",
+            )
+    return [found[case_id] for case_id in sorted(found)]
+
+
+def _map_in(folder: Path, case_id: str) -> LabelFiles | None:
+    path = find_label(folder, case_id)
+    return _map_at(path) if path else None
+
+
+def _map_at(path: Path) -> LabelFiles:
+    return LabelFiles((path,), table=find_dataset_json(path.parent))

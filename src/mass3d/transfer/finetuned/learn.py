@@ -1,0 +1,108 @@
+"""Training with labels: what it starts from, and what a step is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from mass3d.errors import ModelError
+from mass3d.execution.progress import Advance
+from mass3d.model.build import build_network
+from mass3d.model.protocol import FeatureNetworkModule
+from mass3d.model.segmentation import SegmentationNetwork, add_head
+from mass3d.objective.label_loss import label_losses, mean_dice
+from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
+from mass3d.transfer.finetuned.scans import LabelledScan, prepared
+from mass3d.transfer.finetuned.segmenter import Start
+from mass3d.transfer.trained import fill_weights, read_run
+from mass3d.views.crop import choose_crop
+from mass3d.views.labelled import UNKNOWN, LabelledMaker, LabelledViewConfig, LabelledViews
+from mass3d.volume.preparation import PreparationConfig
+
+TRUNK = "trunk."  # beginning of the names of all that is not the head
+
+
+def learn(
+    run: Path,
+    scans: Sequence[LabelledScan],
+    *,
+    model: Path,
+    facts: Mapping[str, Any],
+    config: FitConfig,
+    views: LabelledViewConfig,
+    device: torch.device,
+    advance: Advance,
+) -> None:
+    """Train the network of the pretrained run `model` in `run`, or go on with that.
+
+    `facts` are those of a `FinetunedRecord`, but for what the training adds. Raises as `fit` does.
+    """
+    net = first_network(model, len(facts["structures"]), start=facts["start"], seed=facts["seed"])
+    crop = choose_crop(tuple(facts["crop_vox"]), [], net.stride, max_voxels=0)
+    preparation = PreparationConfig.model_validate(facts["preparation"])
+    cases = [prepared(scan, preparation, partial=facts["partial"]) for scan in scans]
+
+    def hook(averaged: nn.Module, now: Progress) -> None:
+        del averaged
+        advance(now.step, f"loss {now.figures['loss']:.3f}  dice {now.figures['dice']:.3f}")
+
+    fit(
+        net,
+        LabelledMaker(cases, crop, config.batch_size, facts["seed"], views),
+        label_step,
+        config,
+        run=run,
+        facts=facts,
+        seed=facts["seed"],
+        hooks=(hook,),
+        rates={TRUNK: facts["trunk_share"]},
+        probe=probe_of(net),
+        device=device,
+    )
+
+
+def first_network(run: Path, structures: int, *, start: Start, seed: int) -> SegmentationNetwork:
+    """The network of a pretrained run with a new head; its weights, or first weights by the seed.
+
+    Raises `ModelError` for a run that cannot be trusted or has no dense feature map.
+    """
+    record, tensors, _ = read_run(run)
+    trunk = build_network(record.preset, seed=seed)
+    if not hasattr(trunk, "features"):
+        raise ModelError(
+            run,
+            found=f"a network of the kind {record.preset.kind!r}, which has no dense feature map",
+            expected="one that has, such as the preset tiny makes",
+            fix="Pretrain with another preset.",
+            setting="model",
+        )
+    if start == "pretrained":
+        fill_weights(run, trunk, tensors)
+    return add_head(cast("FeatureNetworkModule", trunk), structures, seed=seed)
+
+
+def probe_of(net: SegmentationNetwork) -> SegmentationNetwork:
+    """The network with a head that is not zero, so that all gradients can be compared."""
+    probe = copy.deepcopy(net)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        nn.init.normal_(probe.out.weight, std=net.conv.out_channels**-0.5)
+    return probe
+
+
+def label_step(model: nn.Module, views: LabelledViews, context: StepContext) -> StepOutcome:
+    """One step: tell the structures of labelled views apart."""
+    del context
+    logits = model(views.image).float()
+    losses = label_losses(logits, views.label, views.known, ignored=UNKNOWN)
+    figures = {
+        "cross_entropy": losses.cross_entropy,
+        "dice_loss": losses.dice,
+        "dice": mean_dice(logits.detach(), views.label),
+    }
+    return StepOutcome(losses.total, figures, views.case_ids)

@@ -1,0 +1,190 @@
+"""Labelled scans as finetuning wants them: which are used, what is numbered, prepared in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mass3d.errors import ConfigError, DataError
+from mass3d.files import file_hash, text_hash
+from mass3d.inspection.label import CountedLabel, Names, count_label
+from mass3d.io.datasets.cohort import CaseFile, source_hash
+from mass3d.io.datasets.dataset_json import read_ignored
+from mass3d.io.datasets.layouts import LabelFiles
+from mass3d.io.read import read_label, read_volume
+from mass3d.views.labelled import MAX_STRUCTURES, UNKNOWN, LabelledCase
+from mass3d.volume.preparation import PreparationConfig, prepare_label, prepare_volume
+from mass3d.volume.volume import Volume
+
+Number = (
+    Literal["all"] | Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
+)
+"""How many labels: a number, a share such as 10%, or all."""
+VALIDATION_SHARE = 5  # one in as many is kept apart where there are at least twice as many,
+MAX_VALIDATION = 10  # and no more than these
+
+
+class Split(NamedTuple):
+    """Scans to learn from, and scans to score at the end."""
+
+    training: tuple[CaseFile, ...]
+    validation: tuple[CaseFile, ...]
+
+
+def split(cases: Sequence[CaseFile], number: Number, *, validation: int | None, seed: int) -> Split:
+    """Draw the scans to learn from: of a larger number all that a smaller one has, and more.
+
+    The scans for validation are drawn first and depend on the seed and on all scans alone; `None`
+    takes a fifth, at most ten, and none of fewer than ten. Raises `ConfigError` for more scans
+    than there are.
+    """
+    apart = validation
+    if apart is None:
+        enough = len(cases) >= 2 * VALIDATION_SHARE
+        apart = min(MAX_VALIDATION, len(cases) // VALIDATION_SHARE) if enough else 0
+    order = np.random.default_rng((seed, 3)).permutation(len(cases)).tolist()
+    left = len(cases) - apart
+    wanted = _counted(number, left)
+    if left < 1 or wanted > left:
+        raise ConfigError(
+            "labels",
+            found=f"{number} of {len(cases)} labelled scans, {apart} of them kept apart",
+            expected=f"at most {max(0, left)}",
+            fix="Ask for fewer, keep fewer apart, or give more labelled scans.",
+            setting="labels",
+        )
+    chosen = sorted(order[:wanted]), sorted(order[left:])
+    training, others = (tuple(cases[index] for index in indices) for indices in chosen)
+    return Split(training, others)
+
+
+def _counted(number: Number, among: int) -> int:
+    if number == "all":
+        return among
+    if isinstance(number, str):
+        return max(1, round(among * float(number.removesuffix("%")) / 100))
+    return number
+
+
+def structures_of(cases: Sequence[CaseFile], wanted: Mapping[str, int] | None) -> dict[str, int]:
+    """Name -> value: the wanted ones, else those that the labels' layout names, else all values.
+
+    Masks of one structure each count from 1. Raises `DataError` where the labels are empty or
+    dataset.json cannot be read, `ConfigError` for too many.
+    """
+    found = dict(wanted) if wanted else _named(cases) or _values(cases)
+    if len(found) > MAX_STRUCTURES:
+        raise ConfigError(
+            "structures",
+            found=f"{len(found)} structures",
+            expected=f"at most {MAX_STRUCTURES}",
+            fix="Name those that are wanted.",
+            setting="structures",
+        )
+    return found
+
+
+def _named(cases: Sequence[CaseFile]) -> dict[str, int]:
+    """What dataset.json or the files of masks name."""
+    labels = [_label_of(case) for case in cases]
+    names = dict.fromkeys(name for label in labels for name in label.names)
+    if names:
+        return {name: number for number, name in enumerate(sorted(names), start=1)}
+    return dict(labels[0].structures or {})
+
+
+def _values(cases: Sequence[CaseFile]) -> dict[str, int]:
+    """All values of the label maps, called by their numbers."""
+    maps = (read_label(path) for case in cases for path in _label_of(case).paths)
+    values = {int(value) for label in maps for value in np.unique(label.voxels)} - {0}
+    if not values:
+        raise DataError(
+            _label_of(cases[0]).paths[0],
+            found="no labelled voxel",
+            expected="at least one structure",
+            fix="Check that this is the label map, not the image.",
+        )
+    return {str(value): value for value in sorted(values)}
+
+
+def fingerprint(cases: Sequence[CaseFile]) -> str:
+    """SHA-256 over ids and content of scans and labels, wherever they lie."""
+    return text_hash(
+        [
+            [case.case_id, source_hash(case), [file_hash(path) for path in _label_of(case).paths]]
+            for case in cases
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class LabelledScan:
+    """A scan and the numbers of its structures, on its own grid."""
+
+    case_id: str
+    volume: Volume
+    numbers: NDArray[np.uint8] = field(repr=False)  # (D, H, W): 0, structures from 1, UNKNOWN
+    shown: tuple[bool, ...]  # of each structure
+    odd: tuple[str, ...] = ()  # sentences about the label
+
+
+def read_labelled(case: CaseFile, structures: Mapping[str, int]) -> LabelledScan:
+    """Read a scan and its label. Raises `DataError`, also where one of several masks is bad."""
+    files, volume = _label_of(case), read_volume(case.scan)
+    ignored = read_ignored(files.table.parent) if files.table else None
+    label = count_label(files, Names(structures, ignored), volume)
+    if files.names and label.faults:
+        raise DataError(
+            files.paths[0].parent,
+            found=f"a mask that cannot be used ({label.faults[0]})",
+            expected="a mask of each structure on the grid of the scan",
+            fix="Correct it, or leave the scan out.",
+        )
+    table = np.zeros(int(label.voxels.max()) + 1, np.uint8)
+    for value, number in _numbered(label, structures, ignored):
+        table[value : value + 1] = number  # of a value that is not there: nothing
+    shown = tuple(label.facts.voxels.get(name, 0) > 0 for name in structures)
+    return LabelledScan(case.case_id, volume, table[label.voxels], shown, label.faults)
+
+
+def _numbered(
+    label: CountedLabel, structures: Mapping[str, int], ignored: int | None
+) -> list[tuple[int, int]]:
+    """Values of a label map, and the numbers of their structures."""
+    numbers = {name: number for number, name in enumerate(structures, start=1)}
+    pairs = [(label.values[name], n) for name, n in numbers.items() if name in label.values]
+    return [*pairs, *([(ignored, UNKNOWN)] if ignored is not None else [])]
+
+
+def odd_labels(
+    scans: Sequence[LabelledScan], structures: Mapping[str, int], *, chosen: bool
+) -> Iterator[str]:
+    """What is odd about labels, in sentences; not values beside structures that were `chosen`."""
+    for scan in scans:
+        yield from () if chosen else (f"{scan.case_id}: {sentence}" for sentence in scan.odd)
+    for number, name in enumerate(structures):
+        if not any(scan.shown[number] for scan in scans):
+            yield f"{name} is in none of the labels and will not be found"
+
+
+def prepared(scan: LabelledScan, preparation: PreparationConfig, *, partial: bool) -> LabelledCase:
+    """The scan on the network's grid. `partial`: structures it does not show may be there."""
+    found = prepare_volume(scan.volume, preparation)
+    label: NDArray[Any] = prepare_label(scan.volume.with_voxels(scan.numbers), found.grid)
+    return LabelledCase(
+        scan.case_id,
+        found.image.astype(np.float16),
+        label,
+        found.intensity.outside,
+        tuple(shown or not partial for shown in scan.shown),
+    )
+
+
+def _label_of(case: CaseFile) -> LabelFiles:
+    assert case.label is not None, case.case_id
+    return case.label

@@ -1,0 +1,96 @@
+"""Dice of a finetuned model on labelled scans that it did not learn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mass3d.config import Config
+from mass3d.files import read_json, write_json
+from mass3d.io.datasets.cohort import CaseFile
+from mass3d.metrics.overlap import label_overlaps
+from mass3d.metrics.statistics import bootstrap_mean_of_means
+from mass3d.transfer.finetuned.scans import read_labelled
+from mass3d.transfer.finetuned.segmenter import FinetunedSegmenter
+from mass3d.views.labelled import UNKNOWN
+
+SCORES = "validation.json"
+
+
+class Scores(Config):
+    """Dice on the grid of each scan; a structure that a label does not show is not scored in it."""
+
+    model: str
+    """Fingerprint of the weights."""
+    cases: dict[str, dict[str, float]]
+    """Case -> structure -> Dice."""
+    mean: float | None = None
+    """Mean over structures of their means over cases; null where nothing was scored."""
+    ci95: tuple[float | None, float | None] = (None, None)
+    """Its bootstrap interval over cases; null for one case."""
+
+
+def scores_in(
+    run: Path,
+    segmenter: FinetunedSegmenter,
+    cases: Sequence[CaseFile],
+    *,
+    seed: int,
+    advance: Callable[[int], None],
+) -> Scores:
+    """The scores that a run folder holds, measured and written first where they are of others."""
+    file = run / SCORES
+    found = read_scores(file, model=segmenter.trained.fingerprint, cases=cases)
+    if found is None:
+        found = score(segmenter, cases, seed=seed, advance=advance)
+        write_json(file, found.plain())
+    return found
+
+
+def score(
+    segmenter: FinetunedSegmenter,
+    cases: Sequence[CaseFile],
+    *,
+    seed: int,
+    advance: Callable[[int], None],
+) -> Scores:
+    """Segment every case and compare it with its label. Raises `DataError` for a bad one."""
+    found = {}
+    for done, case in enumerate(cases, start=1):
+        found[case.case_id] = _dice(segmenter, case)
+        advance(done)
+    names = list(segmenter.structures)
+    table = np.array([[dice.get(name, math.nan) for name in names] for dice in found.values()])
+    whole = bootstrap_mean_of_means(table.reshape(-1, len(names)), seed=seed)
+    low, high = (_known(whole.low), _known(whole.high))
+    return Scores(
+        model=segmenter.trained.fingerprint, cases=found, mean=_known(whole.mean), ci95=(low, high)
+    )
+
+
+def read_scores(file: Path, *, model: str, cases: Sequence[CaseFile]) -> Scores | None:
+    """The scores of exactly this model and these cases, if the file holds them."""
+    try:
+        scores = Scores.model_validate(read_json(file))
+    except (OSError, ValueError, RecursionError):
+        return None
+    same = scores.model == model and list(scores.cases) == [case.case_id for case in cases]
+    return scores if same else None
+
+
+def _dice(segmenter: FinetunedSegmenter, case: CaseFile) -> dict[str, float]:
+    scan = read_labelled(case, segmenter.structures)
+    values = np.zeros(UNKNOWN + 1, np.uint16)
+    values[1 : 1 + len(segmenter.structures)] = list(segmenter.structures.values())
+    found = segmenter.segment(scan.volume)
+    counted = scan.numbers != UNKNOWN
+    overlaps = label_overlaps(found[counted], values[scan.numbers[counted]])
+    shown = zip(segmenter.structures.items(), scan.shown, strict=True)
+    return {name: overlaps[value].dice for (name, value), seen in shown if seen}
+
+
+def _known(number: float) -> float | None:
+    return number if math.isfinite(number) else None

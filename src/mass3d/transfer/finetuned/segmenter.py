@@ -1,0 +1,172 @@
+"""A finetuned run at work: it knows its structures, and segments without a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import torch
+from pydantic import Field, PositiveInt, StringConstraints
+from torch import Tensor
+
+from mass3d.config import Config
+from mass3d.errors import ConfigError, ModelError
+from mass3d.model.build import build_network
+from mass3d.model.presets import Preset
+from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
+from mass3d.model.segmentation import SegmentationNetwork
+from mass3d.training import checkpoint
+from mass3d.training.device import choose_device
+from mass3d.transfer.oneshot.output import labels_on
+from mass3d.transfer.segmenter import Answer, Segmenter
+from mass3d.transfer.sliding import slide
+from mass3d.transfer.task_file import Name, Task, Value
+from mass3d.transfer.trained import STRUCTURES, TrainedModel, fill_weights, weights_file
+from mass3d.volume.box import whole_box
+from mass3d.volume.preparation import PreparationConfig
+from mass3d.volume.volume import Volume
+
+Start = Literal["pretrained", "scratch"]
+
+
+class FinetunedRecord(Config):
+    """What a weights file says beside its tensors: all that is needed to use and to repeat it."""
+
+    preset: Preset
+    """The network."""
+    crop_vox: tuple[PositiveInt, PositiveInt, PositiveInt]
+    """Voxels of a view along (D, H, W)."""
+    preparation: PreparationConfig
+    """How a scan is brought to what the network has seen."""
+    structures: Annotated[tuple[tuple[Name, Value], ...], Field(min_length=1)]
+    """Name and label value of each structure, in the order of the classes."""
+    start: Start
+    """What the training began with."""
+    model: Annotated[str, StringConstraints(max_length=64)]
+    """Fingerprint of the pretrained model."""
+    scans: str
+    """Fingerprint of the labelled scans that it learned from."""
+    partial: bool = False
+    """Whether structures that a label map did not show counted as unknown in it."""
+    trunk_share: float = 1.0
+    """Share of the learning rate that the trunk had."""
+    step: int = Field(ge=0)
+    """Updates behind the weights."""
+    seed: int = Field(default=0, ge=0)
+    """Decides the first weights and every draw."""
+    precision: str = "32-true"
+    """Numbers it was trained in."""
+    fit: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the loop."""
+    views: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the views."""
+
+
+@dataclass(frozen=True)
+class FinetunedSegmenter(Segmenter):
+    """A finetuned model at work on volumes of any grid; `mass3d.load(run)` makes one."""
+
+    net: SegmentationNetwork = field(repr=False)
+    structures: Mapping[str, int]  # name -> label value, in the order of the classes
+
+    def task(self, *args: Any, **settings: Any) -> Task:
+        """Not with this model. Raises `ModelError`."""
+        del args, settings
+        raise ModelError(
+            "model",
+            found="a finetuned model, which knows its structures",
+            expected="a pretrained model, to make a task with",
+            fix="Use the pretrained run, or segment with this one without a task.",
+            setting="model",
+        )
+
+    def answer(
+        self,
+        volume: Volume,
+        task: Task | None = None,
+        *,
+        overlap: float = 0.5,
+        alignment: bool = True,
+        prior: Volume | None = None,
+    ) -> Answer:
+        """The structures of the model in a volume, in windows that share `overlap`.
+
+        There is nothing to align. Raises `ConfigError` for a task or a prior, `DataError` for a
+        scan that cannot be prepared.
+        """
+        del alignment
+        for name, given in (("task", task), ("prior", prior)):
+            if given is not None:
+                raise ConfigError(
+                    name,
+                    found=f"a {name} for a finetuned model",
+                    expected="none, as the model knows its structures",
+                    fix=f"Leave the {name} out, or use the pretrained run.",
+                    setting=name,
+                )
+        scan = self._prepare(volume)
+        image = torch.from_numpy(scan.image).to(self.trained.device)
+        found = slide(
+            image,
+            self._window,
+            window=self._window_of(image.shape),
+            channels=len(self.structures),
+            overlap=overlap,
+            outside=scan.intensity.outside,
+        ).numpy()
+        values = list(self.structures.values())
+        box = whole_box(scan.image.shape)
+        return Answer(labels_on(volume.grid, found, box, scan.grid, values), "finetuned")
+
+    def _window(self, image: Tensor) -> Tensor:
+        """Probabilities (S, d, h, w) of the structures in a window (1, 1, d, h, w)."""
+        return cast("Tensor", self.net(image)).float().softmax(1)[0, 1:]
+
+    def _window_of(self, shape: torch.Size) -> tuple[int, int, int]:
+        """A window that shows the whole scan, but is at most twice a view along each axis."""
+        stride = self.net.stride
+        d, h, w = (
+            min(-(-n // stride) * stride, 2 * edge)
+            for n, edge in zip(shape, self.trained.crop, strict=True)
+        )
+        return d, h, w
+
+
+def is_finetuned(run: Path) -> bool:
+    """Whether a run folder or weights file is that of a finetuned model. Raises `ModelError`."""
+    return STRUCTURES in checkpoint.read_facts(weights_file(run), kind="weights")
+
+
+def load_segmenter(run: Path | str, *, device: str = "auto") -> Segmenter:
+    """Load a run folder or a weights file. Raises `ModelError` when it cannot be trusted.
+
+    Of a finetuned run it segments without a task.
+    """
+    load = load_finetuned if is_finetuned(Path(run)) else Segmenter.load
+    return load(Path(run), device=device)
+
+
+def load_finetuned(run: Path, *, device: str = "auto") -> FinetunedSegmenter:
+    """Load a finetuned run. Raises `ModelError` when it is none, or cannot be trusted."""
+    target, path = choose_device(device), weights_file(run)
+    if not is_finetuned(path):
+        raise ModelError(
+            path,
+            found="a pretrained model, which knows no structures",
+            expected="a finetuned model",
+            fix="Give a task to it, or finetune it with labels first.",
+            setting="task",
+        )
+    tensors, facts, fingerprint = checkpoint.load(path, kind="weights")
+    record = checkpoint.validated(FinetunedRecord, facts, path)
+    trunk = build_network(record.preset, seed=0)
+    net = SegmentationNetwork(cast("FeatureNetworkModule", trunk), len(record.structures))
+    fill_weights(path, net, tensors)
+    net = net.eval().requires_grad_(False).to(target)
+    # torch's stubs do not know the argument
+    net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    crop, preparation = record.crop_vox, record.preparation
+    trained = TrainedModel(cast("NetworkModule", net.trunk), crop, preparation, fingerprint, target)
+    return FinetunedSegmenter(trained, net, dict(record.structures))

@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import mass3d
+from mass3d.apps import finetune, segment
+from mass3d.errors import ConfigError, DataError, ModelError
+from mass3d.io.datasets.cohort import find_label
+from mass3d.io.read import read_label
+from mass3d.model.build import build_network
+from mass3d.model.presets import PRESETS
+from mass3d.phantom import STRUCTURES
+from mass3d.training import checkpoint
+from mass3d.training.fit import METRICS, RESUME, WEIGHTS
+from mass3d.transfer.finetuned.scores import SCORES
+from mass3d.volume.preparation import PreparationConfig
+
+CROP = (32, 32, 32)
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with first weights: what is tested does not depend on what it has learned."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    facts = {
+        "preset": PRESETS["tiny"].plain(),
+        "crop_vox": CROP,
+        "step": 0,
+        "preparation": PreparationConfig(spacing_mm=7.0).plain(),
+    }
+    net = build_network(PRESETS["tiny"], seed=3)
+    if not hasattr(net, "features"):
+        pytest.skip("the preset tiny has no dense feature map")
+    checkpoint.save(run / WEIGHTS, net.state_dict(), kind="weights", facts=facts)
+    return run
+
+
+def settings(
+    cohort: Path, pretrained: Path, output: Path, **changes: Any
+) -> finetune.FinetuneConfig:
+    values = {
+        "images": [cohort],
+        "model": pretrained,
+        "output": output,
+        "labels": 2,
+        "validation": 1,
+        "device": "cpu",
+        "fit": {"steps": STEPS, "log_every": 1, "save_every": 2, "precision": "32-true"},
+    }
+    return finetune.FinetuneConfig.model_validate(values | changes)
+
+
+@pytest.fixture(scope="module")
+def tuned(cohort: Path, pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finetuned run of a few steps."""
+    output = tmp_path_factory.mktemp("tuned") / "run"
+    assert finetune.run(settings(cohort, pretrained, output)).ok
+    return output
+
+
+def content(run: Path, *names: str) -> dict[str, bytes]:
+    return {name: (run / name).read_bytes() for name in names}
+
+
+def test_it_learns_what_the_labels_show(cohort: Path, pretrained: Path, tmp_path: Path) -> None:
+    config = settings(
+        cohort,
+        pretrained,
+        tmp_path / "run",
+        labels="all",
+        structures={"liver": 1},
+        fit={"steps": 60, "lr": 4e-3, "precision": "32-true"},
+    )
+    report = finetune.run(config)
+    assert report.scores is not None
+    assert report.scores.mean is not None
+    assert report.scores.mean > 0.5
+    assert len(report.training) == 3
+    rows = [json.loads(line) for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
+    assert rows[-1]["dice"] > rows[0]["dice"] + 0.3
+
+
+def test_a_run_holds_weights_scores_and_what_made_it(tuned: Path) -> None:
+    names = {path.name for path in tuned.iterdir() if not path.name.startswith(".")}
+    assert names == {WEIGHTS, METRICS, SCORES, "config.toml", "record.json"}
+    record = json.loads((tuned / "record.json").read_text())
+    assert record["verb"] == "finetune"
+    assert record["structures"] == STRUCTURES
+    assert len(record["training"]) == 2
+    assert len(record["validation"]) == 1
+    assert not set(record["training"]) & set(record["validation"])
+    scores = json.loads((tuned / SCORES).read_text())
+    assert list(scores["cases"]) == record["validation"]
+    facts = checkpoint.read_facts(tuned / WEIGHTS, kind="weights")
+    assert facts["structures"] == [[name, value] for name, value in STRUCTURES.items()]
+    assert facts["start"] == "pretrained"
+
+
+def test_scans_kept_for_tests_are_never_learned_from(tuned: Path) -> None:
+    record = json.loads((tuned / "record.json").read_text())
+    assert not any("test" in name for name in [*record["training"], *record["validation"]])
+
+
+def test_the_same_settings_give_the_same_bytes_wherever_the_scans_lie(
+    cohort: Path, pretrained: Path, tuned: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(cohort, tmp_path / "moved")
+    again = settings(
+        cohort,
+        pretrained,
+        tmp_path / "run",
+        images=[tmp_path / "moved" / "imagesTr"],
+        label_maps=[tmp_path / "moved" / "labelsTr"],
+    )
+    finetune.run(again)
+    names = (WEIGHTS, METRICS, SCORES)
+    assert content(tmp_path / "run", *names) == content(tuned, *names)
+
+
+def test_a_finished_run_is_not_done_again_and_of_other_settings_refused(
+    cohort: Path, pretrained: Path, tuned: Path
+) -> None:
+    before = content(tuned, WEIGHTS, METRICS, SCORES)
+    report = finetune.run(settings(cohort, pretrained, tuned))
+    assert content(tuned, WEIGHTS, METRICS, SCORES) == before
+    assert report.scores is not None
+    for changes, told in (
+        ({"labels": 1}, "another scans"),
+        ({"start": "scratch"}, "another start"),
+        ({"structures": {"liver": 1}}, "another structures"),
+        ({"partial": True}, "another partial"),
+    ):
+        with pytest.raises(ModelError, match=told):
+            finetune.run(settings(cohort, pretrained, tuned, **changes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.5, 1.5])
+def test_a_killed_run_ends_with_the_same_bytes(
+    cohort: Path, pretrained: Path, tmp_path: Path, seconds: float
+) -> None:
+    steps = {"steps": 30, "log_every": 1, "save_every": 3, "precision": "32-true"}
+    whole = settings(cohort, pretrained, tmp_path / "whole", fit=steps)
+    finetune.run(whole)
+    killed = settings(cohort, pretrained, tmp_path / "killed", fit=steps)
+    code = (
+        "import sys; from mass3d.apps import finetune;"
+        "finetune.run(finetune.FinetuneConfig.model_validate_json(sys.argv[1]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, killed.model_dump_json()])
+    while not (tmp_path / "killed" / RESUME).exists():
+        time.sleep(0.02)
+        assert process.poll() is None
+    time.sleep(seconds / 10)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "killed" / RESUME).exists()
+    finetune.run(killed)
+    names = (WEIGHTS, METRICS, SCORES)
+    assert content(tmp_path / "killed", *names) == content(tmp_path / "whole", *names)
+
+
+def test_from_scratch_the_same_crops_are_seen(
+    cohort: Path, pretrained: Path, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mass3d.transfer.finetuned import learn  # noqa: PLC0415
+
+    seen: dict[str, list[Any]] = {}
+    step = learn.label_step
+    for start in ("pretrained", "scratch"):
+        batches = seen.setdefault(start, [])
+
+        def watched(model: Any, views: Any, context: Any, batches: list[Any] = batches) -> Any:
+            batches.append((views.image.numpy().tobytes(), views.label.numpy().tobytes()))
+            return step(model, views, context)
+
+        monkeypatch.setattr(learn, "label_step", watched)
+        finetune.run(settings(cohort, pretrained, tmp_path / start, start=start))
+    assert len(seen["pretrained"]) == STEPS
+    assert seen["pretrained"] == seen["scratch"]
+    ours, theirs = (
+        checkpoint.load(tmp_path / start / WEIGHTS, kind="weights")[0] for start in seen
+    )
+    assert ours.keys() == theirs.keys()
+    assert not all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_scans_and_labels_may_be_given_one_by_one(
+    cohort: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    names = ("mr_003", "ct_000")
+    config = settings(
+        cohort,
+        pretrained,
+        tmp_path / "run",
+        images=[cohort / "imagesTr" / f"{name}_0000.nii.gz" for name in names],
+        label_maps=[cohort / "labelsTr" / f"{name}.nii.gz" for name in names],
+        labels="all",
+        validation=None,
+    )
+    report = finetune.run(config)
+    assert report.training == ("ct_000", "mr_003")
+    assert report.scores is None
+    assert report.structures == STRUCTURES
+
+
+def test_a_structure_that_no_chosen_label_shows_is_told(
+    cohort: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    report = finetune.run(
+        settings(cohort, pretrained, tmp_path / "run", structures={"liver": 1, "spleen": 9})
+    )
+    assert report.warnings == ("spleen is in none of the labels and will not be found",)
+    assert "spleen is in none" in report.summary()
+    assert all(set(dice) == {"liver"} for dice in report.scores.cases.values())  # type: ignore[union-attr]
+
+
+def test_values_that_dataset_json_does_not_name_are_told_and_are_background(
+    cohort: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(cohort, tmp_path / "data")
+    table = json.loads((data / "dataset.json").read_text())
+    del table["labels"]["aorta"]
+    (data / "dataset.json").write_text(json.dumps(table))
+    report = finetune.run(settings(data, pretrained, tmp_path / "run", labels=1))
+    assert len(report.warnings) == 1
+    assert "does not name (3)" in report.warnings[0]
+    assert report.structures == {"liver": 1, "kidneys": 2, "gallbladder": 4}
+    wanted = {"liver": 1}
+    chosen = settings(data, pretrained, tmp_path / "other", labels=1, structures=wanted)
+    assert finetune.run(chosen).warnings == ()
+
+
+def test_bad_input_is_refused_before_anything_is_written(
+    cohort: Path, pretrained: Path, tuned: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(cohort, tmp_path / "data")
+    for label in (data / "labelsTr").iterdir():
+        label.unlink()
+    cases: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"labels": 5}, ConfigError, "5 of 4 labelled scans, 1 of them kept apart"),
+        ({"validation": 4, "labels": "all"}, ConfigError, "all of 4 labelled scans"),
+        ({"images": [data]}, DataError, "no label of any of the 4 scans"),
+        ({"label_maps": [tmp_path / "a", tmp_path / "b"]}, ConfigError, "1 images and 2 labels"),
+        ({"model": tuned}, ModelError, "a finetuned model"),
+        ({"model": tmp_path / "none"}, ModelError, "no file"),
+        ({"views": {"crop_vox": (30, 32, 32)}}, ConfigError, "multiples of"),
+        ({"resume": True}, ModelError, "no resume state"),
+    ]
+    for changes, kind, told in cases:
+        with pytest.raises(kind, match=told):
+            finetune.run(settings(cohort, pretrained, tmp_path / "run", **changes))
+        assert not (tmp_path / "run" / WEIGHTS).exists()
+
+
+@pytest.mark.parametrize("labels", ["0%x", "-3", 0, "some"])
+def test_a_number_of_labels_is_a_number_a_share_or_all(labels: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="labels"):
+        settings(tmp_path, tmp_path, tmp_path, labels=labels)
+
+
+# --- segmenting with it --------------------------------------------------------------------------
+
+
+def test_segment_needs_no_task_and_writes_on_the_grid_of_each_scan(
+    cohort: Path, tuned: Path, tmp_path: Path
+) -> None:
+    config = segment.SegmentConfig(
+        inputs=(cohort / "imagesTs",), model=tuned, output=tmp_path / "out", device="cpu"
+    )
+    report = segment.run(config)
+    assert report.ok
+    assert report.not_aligned == ()
+    for source in sorted((cohort / "imagesTs").iterdir()):
+        name = source.name.replace("_0000.nii.gz", "")
+        image, result = nib.load(source), nib.load(tmp_path / "out" / f"{name}.nii.gz")
+        assert result.shape == image.shape
+        np.testing.assert_array_equal(result.affine, image.affine)
+        assert report.volumes_ml[name].keys() == STRUCTURES.keys()
+    index = json.loads((tmp_path / "out" / "cases.json").read_text())
+    assert {entry["method"] for entry in index["cases"].values()} == {"finetuned"}
+    before = content(tmp_path / "out", f"{name}.nii.gz")
+    assert segment.run(config).volumes_ml == report.volumes_ml
+    assert content(tmp_path / "out", f"{name}.nii.gz") == before
+
+
+def test_in_python_the_same_comes_out_without_files(
+    cohort: Path, tuned: Path, tmp_path: Path
+) -> None:
+    segment.run(
+        segment.SegmentConfig(inputs=(cohort / "imagesTs",), model=tuned, output=tmp_path / "out")
+    )
+    model = mass3d.load(tuned, device="cpu")
+    for source in sorted((cohort / "imagesTs").iterdir()):
+        found = model.segment(mass3d.read(source))
+        written = find_label(tmp_path / "out", source.name.replace("_0000.nii.gz", ""))
+        assert written is not None
+        np.testing.assert_array_equal(found, read_label(written).voxels)
+
+
+def test_what_knows_its_structures_and_what_does_not_are_told_apart(
+    cohort: Path, pretrained: Path, tuned: Path, tmp_path: Path
+) -> None:
+    def asked(**given: Any) -> segment.SegmentConfig:
+        return segment.SegmentConfig(
+            inputs=(cohort / "imagesTs",), output=tmp_path / "out", device="cpu", **given
+        )
+
+    with pytest.raises(ConfigError, match="neither a task nor a model"):
+        segment.run(asked())
+    with pytest.raises(ModelError, match="a pretrained model, which knows no structures"):
+        segment.run(asked(model=pretrained))
+    with pytest.raises(ConfigError, match="a prior without a task"):
+        segment.run(asked(model=tuned, prior=cohort / "labelsTs"))
+    scan = mass3d.read(next((cohort / "imagesTs").iterdir()))
+    with pytest.raises(ConfigError, match="no task for a pretrained model"):
+        mass3d.load(pretrained, device="cpu").segment(scan)
+    with pytest.raises(ModelError, match="a finetuned model"):
+        mass3d.load(tuned, device="cpu").task([scan], [scan], {"liver": 1})
+    assert not (tmp_path / "out").exists()
