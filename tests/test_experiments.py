@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,8 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from mass3d.model.build import build_network
+from mass3d.model.presets import PRESETS
 from mass3d.phantom import write_phantom_cohort
 from mass3d.volume.volume import Volume
 
@@ -21,16 +24,25 @@ METHODS = ["copy", "affine", "demons", "deformable", "task"]
 
 
 @pytest.fixture
-def floors(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module; like a script it finds what lies beside it."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    spec = importlib.util.spec_from_file_location("floors", FOLDER / "floors.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "floors", module)  # dataclasses look there
-    spec.loader.exec_module(module)
-    return module
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """A script as a module; like a script it finds what lies beside it."""
+
+    def load(name: str) -> ModuleType:
+        monkeypatch.syspath_prepend(str(FOLDER))
+        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)  # dataclasses look there
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def floors(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("floors")
 
 
 def test_an_array_lies_in_the_world_of_itk_where_its_grid_says(floors: ModuleType) -> None:
@@ -66,3 +78,51 @@ def test_floors_are_measured_once_and_told_in_a_table(
     assert mean["deformable"] > mean["affine"] > mean["copy"] > 0
     table = (tmp_path / "out" / "floors.md").read_text().splitlines()
     assert [line.split(" | ")[1] for line in table[2:]] == METHODS
+
+
+def test_the_gain_of_pretraining_is_paired_by_draw_and_scan(
+    script: Callable[[str], ModuleType],
+) -> None:
+    module = script("finetune")
+    rows = [
+        module.Row("set", 1, draw, start, 600, case, 9.0, 0.5, dice)
+        for draw, start, case, dice in (
+            (0, "pretrained", "a", {"x": 0.8, "y": 0.5}),
+            (1, "pretrained", "a", {"x": 0.6, "y": 0.5}),
+            (0, "pretrained", "b", {"x": 0.9}),
+            (1, "pretrained", "b", {"x": 0.9}),
+            (0, "scratch", "a", {"x": 0.5, "y": 0.2}),
+            (1, "scratch", "a", {"x": 0.5, "y": 0.4}),
+            (0, "scratch", "b", {"x": 0.7}),
+        )
+    ]
+    # draw 1 of scan b has one start only and is left out of both
+    gain = module.gain(module.complete(module.parts_of(rows)))
+    assert gain.mean == pytest.approx(((0.2 + 0.2) / 2 + 0.2) / 2)
+    assert module.interval(rows[:4]).mean == pytest.approx(((0.7 + 0.9) / 2 + 0.5) / 2)
+    lines = module.table(rows).splitlines()
+    assert [line.split(" | ")[3] for line in lines[2:]] == ["pretrained", "scratch", "**gain**"]
+    assert "**+0.200**" in lines[4]
+
+
+@pytest.mark.slow
+def test_finetuning_is_measured_once_from_both_starts(
+    script: Callable[[str], ModuleType], trained: Path, cohort: Path, tmp_path: Path
+) -> None:
+    if not hasattr(build_network(PRESETS["tiny"], seed=0), "features"):
+        pytest.skip("the preset tiny has no dense feature map")
+    module = script("finetune")
+    words = [str(trained), str(cohort), "-o", str(tmp_path), "--labels", "1", "--draws", "1"]
+    words += ["--steps", "2", "--cases", "1", "--device", "cpu"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["finetune.py", *words])
+        module.main()
+        lines = (tmp_path / "finetune.jsonl").read_text()
+        module.main()
+    assert (tmp_path / "finetune.jsonl").read_text() == lines
+    rows = [json.loads(line) for line in lines.splitlines()]
+    assert [(row["start"], row["case"]) for row in rows] == [
+        ("pretrained", "ct_test_000"),
+        ("scratch", "ct_test_000"),
+    ]
+    assert all(0 <= dice <= 1 for row in rows for dice in row["dice"].values())

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from mass3d.errors import ConfigError, DataError
+from mass3d.io.datasets.cohort import CaseFile
+from mass3d.io.datasets.labelled import find_labelled
+from mass3d.io.datasets.layouts import LabelFiles
+from mass3d.io.read import read_label
+from mass3d.phantom import STRUCTURES
+from mass3d.transfer.finetuned.scans import (
+    Number,
+    fingerprint,
+    odd_labels,
+    prepared,
+    read_labelled,
+    split,
+    structures_of,
+)
+from mass3d.views.labelled import UNKNOWN
+from mass3d.volume.preparation import PreparationConfig
+
+COARSE = PreparationConfig(spacing_mm=7.0)
+
+
+def named(count: int) -> list[CaseFile]:
+    return [CaseFile(f"case_{i:02}", Path(f"{i}")) for i in range(count)]
+
+
+def ids(cases: tuple[CaseFile, ...]) -> set[str]:
+    return {case.case_id for case in cases}
+
+
+# --- which scans -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_a_larger_number_of_labels_adds_to_a_smaller_one(seed: int) -> None:
+    numbers: list[Number] = [1, 5, "25%", 20, "80%", "all"]
+    parts = [split(named(48), number, validation=None, seed=seed) for number in numbers]
+    sizes = [len(part.training) for part in parts]
+    assert sizes == [1, 5, 10, 20, 31, 39]  # nine of 48 are kept apart
+    for smaller, larger in pairwise(parts):
+        assert ids(smaller.training) < ids(larger.training)
+        assert smaller.validation == larger.validation
+    assert not ids(parts[-1].training) & ids(parts[-1].validation)
+    assert list(parts[3].training) == sorted(parts[3].training, key=lambda case: case.case_id)
+
+
+def test_another_seed_draws_others() -> None:
+    a, b = (split(named(40), 4, validation=6, seed=seed) for seed in (0, 1))
+    assert a.training != b.training
+    assert a.validation != b.validation
+
+
+@pytest.mark.parametrize(("count", "apart"), [(1, 0), (9, 0), (10, 2), (30, 6), (500, 10)])
+def test_a_fifth_is_kept_apart_of_ten_or_more(count: int, apart: int) -> None:
+    found = split(named(count), 1, validation=None, seed=0)
+    assert len(found.validation) == apart
+
+
+@pytest.mark.parametrize(
+    ("number", "validation", "told"),
+    [(7, 2, "7 of 8 labelled scans, 2 of them"), ("all", 8, "all of 8"), (1, 9, "at most 0")],
+)
+def test_more_scans_than_there_are_is_refused(number: Number, validation: int, told: str) -> None:
+    with pytest.raises(ConfigError, match=told) as caught:
+        split(named(8), number, validation=validation, seed=0)
+    assert caught.value.setting == "labels"
+
+
+# --- which structures --------------------------------------------------------------------------
+
+
+def test_names_come_from_the_setting_the_dataset_or_the_values(
+    cohort: Path, tmp_path: Path
+) -> None:
+    cases = find_labelled([cohort])
+    assert structures_of(cases, {"bowel": 9}) == {"bowel": 9}
+    assert structures_of(cases, None) == STRUCTURES
+    plain = shutil.copytree(cohort, tmp_path / "plain", ignore=shutil.ignore_patterns("*.json"))
+    assert structures_of(find_labelled([plain]), None) == {"1": 1, "2": 2, "3": 3, "4": 4}
+
+
+def test_files_of_masks_name_structures_that_not_every_scan_has() -> None:
+    labels = [LabelFiles((Path("x"), Path("y")), ("liver", "spleen")), LabelFiles((), ("aorta",))]
+    cases = [CaseFile(str(i), Path(), label=label) for i, label in enumerate(labels)]
+    assert structures_of(cases, None) == {"aorta": 1, "liver": 2, "spleen": 3}
+
+
+def test_too_many_structures_and_empty_labels_are_refused(cohort: Path, tmp_path: Path) -> None:
+    cases = find_labelled([cohort])
+    with pytest.raises(ConfigError, match="255 structures"):
+        structures_of(cases, {str(value): value for value in range(1, 256)})
+    image = nib.load(cohort / "labelsTr" / "ct_000.nii.gz")
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), tmp_path / "e.nii")
+    empty = CaseFile("ct_000", cases[0].path, label=LabelFiles((tmp_path / "e.nii",)))
+    with pytest.raises(DataError, match="no labelled voxel"):
+        structures_of([empty], None)
+
+
+# --- what is read ------------------------------------------------------------------------------
+
+
+def test_a_label_is_numbered_in_the_order_of_the_structures(cohort: Path) -> None:
+    case = find_labelled([cohort])[0]
+    wanted = {"aorta": 3, "liver": 1, "spleen": 77}
+    scan = read_labelled(case, wanted)
+    assert case.label is not None
+    truth = read_label(case.label.paths[0]).voxels
+    np.testing.assert_array_equal(scan.numbers == 1, truth == 3)
+    np.testing.assert_array_equal(scan.numbers == 2, truth == 1)
+    assert set(np.unique(scan.numbers)) == {0, 1, 2}
+    assert scan.shown == (True, True, False)
+    assert list(odd_labels([scan], wanted, chosen=True)) == [
+        "spleen is in none of the labels and will not be found"
+    ]
+    assert "does not name (2, 4)" in next(odd_labels([scan], wanted, chosen=False))
+
+
+def test_voxels_that_nobody_annotated_are_unknown(cohort: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(cohort, tmp_path / "data")
+    table = json.loads((data / "dataset.json").read_text())
+    table["labels"]["ignore"] = table["labels"].pop("kidneys")
+    (data / "dataset.json").write_text(json.dumps(table))
+    case = find_labelled([data])[0]
+    scan = read_labelled(case, structures_of([case], None))
+    assert case.label is not None
+    truth = read_label(case.label.paths[0]).voxels
+    np.testing.assert_array_equal(scan.numbers == UNKNOWN, truth == 2)
+    assert scan.odd == ()
+
+
+def test_on_the_grid_of_the_network_label_and_image_fit(cohort: Path) -> None:
+    scan = read_labelled(find_labelled([cohort])[0], {"liver": 1, "spleen": 9})
+    case = prepared(scan, COARSE, partial=False)
+    assert case.image.shape == case.label.shape
+    assert case.image.dtype == np.float16
+    assert case.known == (True, True)
+    assert prepared(scan, COARSE, partial=True).known == (True, False)
+    voxels_mm3 = (7.0**3, float(np.prod(scan.volume.spacing_mm)))
+    volumes = [
+        np.count_nonzero(label == 1) * mm3
+        for label, mm3 in zip((case.label, scan.numbers), voxels_mm3, strict=True)
+    ]
+    assert volumes[0] == pytest.approx(volumes[1], rel=0.1)
+
+
+def test_masks_of_one_structure_each_are_put_together(cohort: Path, tmp_path: Path) -> None:
+    case = find_labelled([cohort])[0]
+    assert case.label is not None
+    label = nib.load(case.label.paths[0])
+    values = np.asarray(label.dataobj)
+    paths = []
+    for name, value in (("kidneys", 2), ("liver", 1)):
+        paths.append(tmp_path / f"{name}.nii.gz")
+        mask = (values == value).astype(np.uint8)
+        nib.save(nib.Nifti1Image(mask, label.affine), paths[-1])
+    files = LabelFiles(tuple(paths), ("kidneys", "liver"))
+    masks = CaseFile(case.case_id, case.path, label=files)
+    scan = read_labelled(masks, {"liver": 1, "kidneys": 2})
+    truth = read_labelled(case, {"liver": 1, "kidneys": 2})
+    np.testing.assert_array_equal(scan.numbers, truth.numbers)
+    paths[1].write_bytes(b"no mask")
+    with pytest.raises(DataError, match="a mask that cannot be used"):
+        read_labelled(masks, {"liver": 1, "kidneys": 2})
+
+
+def test_a_fingerprint_is_that_of_content_wherever_it_lies(cohort: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(cohort, tmp_path / "moved")
+    before = fingerprint(find_labelled([cohort]))
+    assert fingerprint(find_labelled([moved])) == before
+    label = next((moved / "labelsTr").iterdir())
+    label.write_bytes(label.read_bytes() + b"\0")
+    assert fingerprint(find_labelled([moved])) != before

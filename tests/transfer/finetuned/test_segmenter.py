@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from feature_networks import small_trunk
+from mass3d.errors import ConfigError, ModelError
+from mass3d.model.build import build_network
+from mass3d.model.presets import PRESETS
+from mass3d.model.protocol import NetworkModule
+from mass3d.model.segmentation import SegmentationNetwork
+from mass3d.training import checkpoint
+from mass3d.training.fit import WEIGHTS
+from mass3d.transfer.finetuned.segmenter import FinetunedSegmenter, load_finetuned
+from mass3d.transfer.trained import TrainedModel, load_trained
+from mass3d.volume.preparation import PreparationConfig
+from mass3d.volume.volume import Volume
+
+CPU = torch.device("cpu")
+CROP = (8, 12, 8)
+
+
+class ByValue(nn.Module):
+    """Says 2 structures by the brightness of a voxel, and notes the shapes that it is shown."""
+
+    stride = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.seen.append(tuple(image.shape[2:]))
+        background = torch.zeros_like(image)
+        return 20 * torch.cat([background, image - 1, -image - 0.5], 1)
+
+
+def segmenter(net: nn.Module) -> FinetunedSegmenter:
+    preparation = PreparationConfig(spacing_mm=2.0, modality="ct")
+    trunk = cast("NetworkModule", small_trunk())
+    trained = TrainedModel(trunk, CROP, preparation, "0" * 64, CPU)
+    return FinetunedSegmenter(trained, cast("SegmentationNetwork", net), {"bright": 7, "dark": 300})
+
+
+def volume(shape: tuple[int, int, int]) -> Volume:
+    """Grey with a bright and a dark block, voxels of 2 mm."""
+    voxels = np.full(shape, 100, np.float32)
+    voxels += np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
+    voxels[2:6, 4:8, 4:8] = 400
+    voxels[8:12, 4:8, 4:8] = -400
+    return Volume.from_array(voxels, spacing_mm=(2.0, 2.0, 2.0))
+
+
+def test_values_of_structures_are_where_the_network_says() -> None:
+    scan = volume((14, 14, 13))
+    found = segmenter(ByValue()).segment(scan)
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found == 7, scan.voxels > 300)
+    np.testing.assert_array_equal(found == 300, scan.voxels < -300)
+
+
+def test_a_scan_is_seen_as_a_whole_up_to_twice_the_crop_along_each_axis() -> None:
+    net = ByValue()
+    segmenter(net).segment(volume((14, 14, 13)))
+    assert net.seen == [(16, 16, 16)]
+    net.seen.clear()
+    answer = segmenter(net).answer(volume((14, 40, 13)), overlap=0.25)
+    assert set(net.seen) == {(16, 24, 16)}
+    assert len(net.seen) == 2
+    assert answer.method == "finetuned"
+
+
+def test_a_task_or_a_prior_is_refused() -> None:
+    scan = volume((14, 14, 13))
+    with pytest.raises(ConfigError, match="a prior for a finetuned model"):
+        segmenter(ByValue()).answer(scan, prior=scan)
+    with pytest.raises(ModelError, match="which knows its structures"):
+        segmenter(ByValue()).task([scan], [scan], {"x": 1})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A weights file as finetuning leaves it."""
+    trunk = build_network(PRESETS["tiny"], seed=0)
+    if not hasattr(trunk, "features"):
+        pytest.skip("the preset tiny has no dense feature map")
+    net = SegmentationNetwork(trunk, 2)  # type: ignore[arg-type]
+    facts = {
+        "preset": PRESETS["tiny"].plain(),
+        "crop_vox": [16, 32, 48],
+        "preparation": PreparationConfig(spacing_mm=2.5).plain(),
+        "structures": [["liver", 5], ["aorta", 2]],
+        "start": "scratch",
+        "model": "0" * 64,
+        "scans": "1" * 64,
+        "step": 3,
+    }
+    checkpoint.save(tmp_path / WEIGHTS, net.state_dict(), kind="weights", facts=facts)
+    return tmp_path
+
+
+def test_a_finetuned_run_tells_its_structures_in_the_order_of_its_classes(run: Path) -> None:
+    loaded = load_finetuned(run, device="cpu")
+    assert list(loaded.structures.items()) == [("liver", 5), ("aorta", 2)]
+    assert loaded.trained.crop == (16, 32, 48)
+    assert loaded.trained.preparation.spacing_mm == 2.5
+    assert not loaded.net.training
+
+
+def test_a_finetuned_run_is_no_pretrained_one(run: Path) -> None:
+    with pytest.raises(ModelError, match="a finetuned model"):
+        load_trained(run, device="cpu")
+
+
+def test_tensors_of_another_number_of_structures_are_refused(run: Path) -> None:
+    tensors, facts, _ = checkpoint.load(run / WEIGHTS, kind="weights")
+    more = {**facts, "structures": [*facts["structures"], ["spleen", 9]]}
+    checkpoint.save(run / WEIGHTS, tensors, kind="weights", facts=more)
+    with pytest.raises(ModelError, match="size mismatch"):
+        load_finetuned(run, device="cpu")
