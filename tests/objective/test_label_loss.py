@@ -21,6 +21,8 @@ def made(classes: int = 4, batch: int = 2, seed: int = 0) -> tuple[Tensor, Tenso
 def test_it_is_cross_entropy_and_soft_dice_of_the_structures() -> None:
     logits, label, known = made()
     found = label_losses(logits, label, known, ignored=IGNORED)
+    same = label_losses(logits, label, None, ignored=IGNORED)
+    assert same.total == pytest.approx(float(found.total))
     assert found.cross_entropy == pytest.approx(float(F.cross_entropy(logits, label)))
     shares = logits.softmax(1)
     terms = []
@@ -79,17 +81,17 @@ def test_logits_of_known_structures_are_left_as_they_are() -> None:
     torch.testing.assert_close(with_background(logits, known), logits)
 
 
-def test_mean_dice_is_that_of_the_most_likely_classes() -> None:
+def test_mean_dice_is_that_of_the_most_likely_classes_in_every_other_voxel() -> None:
     logits, label, _ = made()
     perfect = F.one_hot(label, 4).movedim(-1, 1).float()
     assert mean_dice(perfect, label) == 1
     label[label == 1] = 0
     label[0, 0] = IGNORED
-    found, counted = logits.argmax(1), label != IGNORED
+    found, truth = (one[:, ::2, ::2, ::2] for one in (logits.argmax(1), label))
     expected = [
         2
-        * int(((found == n) & (label == n)).sum())
-        / int(((found == n) & counted).sum() + (label == n).sum())
+        * int(((found == n) & (truth == n)).sum())
+        / int(((found == n) & (truth != IGNORED)).sum() + (truth == n).sum())
         for n in (2, 3)
     ]
     assert mean_dice(logits, label) == pytest.approx(sum(expected) / 2)

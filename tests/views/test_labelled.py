@@ -116,8 +116,10 @@ def test_what_scans_do_not_tell_about_structures_goes_with_their_views() -> None
     sure, unsure = made_case(name="a"), made_case(name="b")
     unsure = LabelledCase("b", unsure.image, unsure.label, 0.0, (True, False, True))
     views = maker([sure, unsure], STILL)(0, CPU)
+    assert views.known is not None
     told = dict(zip(views.case_ids, views.known.tolist(), strict=True))
     assert told == {"a": [True, True, True], "b": [True, False, True]}
+    assert maker([sure], STILL)(0, CPU).known is None
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -30,7 +30,7 @@ class SegmentationNetwork(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """image (B, 1, D, H, W), edges multiples of `stride` -> logits (B, 1 + S, D, H, W)."""
         hidden = F.silu(self.conv(self.trunk.features(image)))
-        return folded_out(self.out(hidden).float(), self.cell)
+        return folded_out(self.out(hidden), self.cell).float()
 
 
 def add_head(trunk: FeatureNetworkModule, structures: int, *, seed: int) -> SegmentationNetwork:

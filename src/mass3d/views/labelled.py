@@ -99,7 +99,7 @@ class LabelledViews(NamedTuple):
 
     image: Tensor  # (B, 1, D, H, W), unitless
     label: Tensor  # (B, D, H, W) int64: 0, structures from 1, UNKNOWN
-    known: Tensor  # (B, S) bool, as in `LabelledCase`
+    known: Tensor | None  # (B, S) bool, as in `LabelledCase`; None where all are
     case_ids: tuple[str, ...]
 
 
@@ -124,11 +124,12 @@ class LabelledMaker:
             cases.append(case)
             warps.append(draw_small_warp(rng, centre, self.crop, self.config))
             intensities.append(draw_small_intensity(rng, self.config))
+        known = [case.known for case in cases]
         views = render_view(cases, warps, intensities, crop=self.crop, device=device)
         return LabelledViews(
             views.images,
             views.ranks[:, 0].long(),
-            torch.tensor([case.known for case in cases], device=device),
+            None if all(map(all, known)) else torch.tensor(known, device=device),
             tuple(case.case_id for case in cases),
         )
 
