@@ -5,7 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mass3d.transfer.sliding import pad_to_window, slide, window_starts, windows
+from mass3d.transfer.sliding import (
+    blend_weight,
+    pad_to_window,
+    slide,
+    slide_down,
+    window_starts,
+    windows,
+)
 
 
 @given(size=st.integers(1, 300), window=st.integers(1, 64), overlap=st.floats(0, 0.9))
@@ -39,3 +46,32 @@ def test_small_scans_are_padded_with_the_outside_value() -> None:
     assert before == (2, 0, 0)
     assert padded[0, 0, 0] == -2
     assert padded[2:5].eq(1).all()
+
+
+@pytest.mark.parametrize("shape", [(45, 16, 33), (5, 40, 16), (16, 9, 17), (90, 20, 20)])
+def test_slabs_follow_each_other_and_are_the_whole(shape: tuple[int, int, int]) -> None:
+    image = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+    def predict(window: torch.Tensor) -> torch.Tensor:
+        shifted = window[0].roll(1, dims=1)  # what a window says depends on where it lies
+        return torch.cat([window[0], shifted])
+
+    # as one would write it down: all windows into one volume
+    padded, before = pad_to_window(image, (16,) * 3, outside=0.5)
+    weight = blend_weight((16,) * 3)
+    total, norm = torch.zeros(2, *padded.shape), torch.zeros(padded.shape)
+    d, h, w = padded.shape
+    for box in windows((d, h, w), (16,) * 3, overlap=0.4):
+        total[(slice(None), *box)] += predict(padded[box][None, None]) * weight
+        norm[box] += weight
+    inner = tuple(slice(b, b + n) for b, n in zip(before, shape, strict=True))
+    expected = (total / norm)[(slice(None), *inner)]
+
+    asked = {"window": (16,) * 3, "channels": 2, "overlap": 0.4, "outside": 0.5}
+    slabs = list(slide_down(image, predict, **asked))  # type: ignore[arg-type]
+    assert [first for first, _ in slabs] == [
+        sum(part.shape[1] for _, part in slabs[:number]) for number in range(len(slabs))
+    ]
+    assert max(part.shape[1] for _, part in slabs) <= 16
+    assert torch.equal(torch.cat([part for _, part in slabs], 1), expected)
+    assert torch.equal(slide(image, predict, **asked), expected)  # type: ignore[arg-type]

@@ -57,7 +57,6 @@ def pad_to_window(
     return torch.nn.functional.pad(image, pads, value=outside), (d, h, w)
 
 
-@torch.no_grad()
 def slide(
     image: Tensor,
     predict: Callable[[Tensor], Tensor],
@@ -73,14 +72,48 @@ def slide(
     (channels, *window). Returns (channels, D, H, W) float32 on the CPU, where large volumes fit.
     An image smaller than the window is centred in it and padded with `outside`.
     """
+    found = torch.empty((channels, *image.shape))
+    parts = slide_down(
+        image, predict, window=window, channels=channels, overlap=overlap, outside=outside
+    )
+    for first, part in parts:
+        found[:, first : first + part.shape[1]] = part
+    return found
+
+
+@torch.no_grad()
+def slide_down(
+    image: Tensor,
+    predict: Callable[[Tensor], Tensor],
+    *,
+    window: tuple[int, int, int],
+    channels: int,
+    overlap: float,
+    outside: float,
+) -> Iterator[tuple[int, Tensor]]:
+    """As `slide`, in slabs from the first slice to the last, in the memory of one window's depth.
+
+    Yields the number of the first slice and (channels, slices, H, W), as soon as no further window
+    reaches them.
+    """
     padded, before = pad_to_window(image, window, outside=outside)
-    d, h, w = padded.shape
-    total = torch.zeros((channels, d, h, w))
+    _, h, w = padded.shape
+    around = tuple(slice(b, b + n) for b, n in zip(before[1:], image.shape[1:], strict=True))
     weight = blend_weight(window)
-    norm = torch.zeros((d, h, w))
-    for box in windows((d, h, w), window, overlap=overlap):
-        total[(slice(None), *box)] += predict(padded[box][None, None]).float().cpu() * weight
-        norm[box] += weight
-    total /= norm
-    crop = tuple(slice(b, b + n) for b, n in zip(before, image.shape, strict=True))
-    return total[(slice(None), *crop)]
+    total, norm = torch.zeros((channels, window[0], h, w)), torch.zeros((window[0], h, w))
+    starts = window_starts(len(padded), window[0], overlap=overlap)
+    for start, following in zip(starts, [*starts[1:], len(padded)], strict=True):
+        slab = padded[start : start + window[0]]
+        for box in windows((window[0], h, w), window, overlap=overlap):
+            total[(slice(None), *box)] += predict(slab[box][None, None]).float().cpu() * weight
+            norm[box] += weight
+        done = following - start
+        first, last = max(start, before[0]), min(following, before[0] + len(image))
+        rows = slice(first - start, last - start)
+        if first < last:
+            yield (
+                first - before[0],
+                (total[:, rows] / norm[rows])[(slice(None), slice(None), *around)],
+            )
+        total = torch.cat([total[:, done:], torch.zeros(channels, done, h, w)], 1)
+        norm = torch.cat([norm[done:], torch.zeros(done, h, w)])

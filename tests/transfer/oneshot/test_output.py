@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from mass3d.transfer.oneshot import output
-from mass3d.transfer.oneshot.output import labels_on
-from mass3d.volume.box import box_at
+from mass3d.transfer.oneshot.output import labels_of_slabs, labels_on
+from mass3d.volume.box import box_at, whole_box
 from mass3d.volume.geometry import Grid
 from mass3d.volume.resample import resample_image
 
@@ -40,3 +42,16 @@ def test_an_empty_box_has_no_label() -> None:
     grid = SOURCE.resampled((2, 2, 2))
     box = box_at((3, 3, 3), (0, 4, 4))
     assert labels_on(SOURCE, np.zeros((1, 0, 4, 4), np.float32), box, grid, [1]).sum() == 0
+
+
+@pytest.mark.parametrize("spacing", [0.45, 0.7, 2.0, 3.5])
+@pytest.mark.parametrize("cuts", [[], [1], [3, 4, 9], [2, 5, 7]])
+def test_labels_from_slice_to_slice_are_those_of_the_whole(spacing: float, cuts: list[int]) -> None:
+    grid = SOURCE.resampled((spacing, spacing, spacing))
+    votes = np.random.default_rng(1).dirichlet([0.3, 0.3, 0.3], grid.shape).astype(np.float32)
+    whole = np.ascontiguousarray(np.moveaxis(votes[..., 1:], -1, 0))
+    edges = [0, *cuts, grid.shape[0]]
+    slabs = [(a, whole[:, a:b]) for a, b in pairwise(edges)]
+    found = labels_of_slabs(SOURCE, slabs, grid, [7, 300])
+    expected = labels_on(SOURCE, whole, whole_box(grid.shape), grid, [7, 300])
+    np.testing.assert_array_equal(found, expected)

@@ -19,12 +19,11 @@ from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
 from mass3d.model.segmentation import SegmentationNetwork
 from mass3d.training import checkpoint
 from mass3d.training.device import choose_device
-from mass3d.transfer.oneshot.output import labels_on
+from mass3d.transfer.oneshot.output import labels_of_slabs
 from mass3d.transfer.segmenter import Answer, Segmenter
-from mass3d.transfer.sliding import slide
+from mass3d.transfer.sliding import slide_down
 from mass3d.transfer.task_file import Name, Task, Value
 from mass3d.transfer.trained import STRUCTURES, TrainedModel, fill_weights, weights_file
-from mass3d.volume.box import whole_box
 from mass3d.volume.preparation import PreparationConfig
 from mass3d.volume.volume import Volume
 
@@ -93,8 +92,9 @@ class FinetunedSegmenter(Segmenter):
     ) -> Answer:
         """The structures of the model in a volume, in windows that share `overlap`.
 
-        There is nothing to align. Raises `ConfigError` for a task or a prior, `DataError` for a
-        scan that cannot be prepared.
+        There is nothing to align. Memory grows with the voxels of the scan, and with structures
+        times the voxels of a slab as deep as a window. Raises `ConfigError` for a task or a prior,
+        `DataError` for a scan that cannot be prepared.
         """
         del alignment
         for name, given in (("task", task), ("prior", prior)):
@@ -108,17 +108,17 @@ class FinetunedSegmenter(Segmenter):
                 )
         scan = self._prepare(volume)
         image = torch.from_numpy(scan.image).to(self.trained.device)
-        found = slide(
+        slabs = slide_down(
             image,
             self._window,
             window=self._window_of(image.shape),
             channels=len(self.structures),
             overlap=overlap,
             outside=scan.intensity.outside,
-        ).numpy()
+        )
+        found = ((first, slab.numpy()) for first, slab in slabs)
         values = list(self.structures.values())
-        box = whole_box(scan.image.shape)
-        return Answer(labels_on(volume.grid, found, box, scan.grid, values), "finetuned")
+        return Answer(labels_of_slabs(volume.grid, found, scan.grid, values), "finetuned")
 
     def _window(self, image: Tensor) -> Tensor:
         """Probabilities (S, d, h, w) of the structures in a window (1, 1, d, h, w)."""

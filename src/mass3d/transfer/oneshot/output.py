@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mass3d.volume.box import Box
+from mass3d.volume.box import Box, whole_box
 from mass3d.volume.geometry import Grid
 from mass3d.volume.resample import linear_weights
 
+Part = tuple[sparse.csr_array, slice]  # weights (new, old) of an axis, and the new voxels
 SLAB_VALUES = 2**25  # numbers of a slab of all structures on the source's grid
 
 
@@ -28,22 +29,59 @@ def labels_on(
         return labels
     sizes = zip(box, old.shape, grid.shape, strict=True)
     d, h, w = (_part(axis, linear_weights(n, m)) for axis, n, m in sizes)
-    table = np.array([0, *values], np.uint16)
-    area = (h[1].stop - h[1].start) * (w[1].stop - w[1].start)
-    thickness = max(1, SLAB_VALUES // max(1, area * (len(values) + 1)))
-    for start in range(0, d[0].shape[0], thickness):
-        rows = d[0][start : start + thickness]
-        slab = _along(_along(_along(probabilities, rows, 1), h[0], 2), w[0], 3)
-        best = slab.argmax(0)
-        highest = np.take_along_axis(slab, best[None], 0)[0]
-        inside = highest > 1 - slab.sum(0)
-        first = d[1].start + start
-        target = (slice(first, first + rows.shape[0]), h[1], w[1])
-        labels[target] = np.where(inside, table[best + 1], 0)
+    _write(labels[d[1]], probabilities, d[0], (h, w), values)
     return labels
 
 
-def _part(axis: slice, weights: sparse.csr_array) -> tuple[sparse.csr_array, slice]:
+def labels_of_slabs(
+    grid: Grid, slabs: Iterable[tuple[int, NDArray[np.float32]]], old: Grid, values: Sequence[int]
+) -> NDArray[np.uint16]:
+    """As `labels_on` of the whole prepared grid, whose probabilities come from slice to slice.
+
+    slabs: number of the first slice and (S, slices, H, W), in order. Memory is that of the labels
+    and of a slab with the few slices before it that interpolation still needs.
+    """
+    labels = np.zeros(grid.shape, np.uint16)
+    sizes = zip(whole_box(old.shape), old.shape, grid.shape, strict=True)
+    d, h, w = (_part(axis, linear_weights(n, m)) for axis, n, m in sizes)
+    first = np.minimum.reduceat(d[0].indices, d[0].indptr[:-1])
+    last = np.maximum.reduceat(d[0].indices, d[0].indptr[:-1])
+    kept = np.zeros((len(values), 0, *old.shape[1:]), np.float32)
+    start = written = 0  # slice of the prepared grid that is kept first; rows of labels done
+    for at, slab in slabs:
+        kept = np.concatenate([kept, slab], axis=1)
+        stop = at + slab.shape[1]
+        ready = int(np.searchsorted(last, stop))
+        rows = d[0][written:ready, start:stop].tocsr()
+        _write(labels[written:ready], kept, rows, (h, w), values)
+        needed = min(int(first[ready]), stop) if ready < len(first) else stop
+        kept, start, written = kept[:, needed - start :], needed, ready
+    return labels
+
+
+def _write(
+    labels: NDArray[np.uint16],
+    probabilities: NDArray[np.float32],
+    rows: sparse.csr_array,
+    others: tuple[Part, Part],
+    values: Sequence[int],
+) -> None:
+    """Fill rows of labels (rows, H, W) from probabilities (S, d, h, w), slab by slab."""
+    h, w = others
+    table = np.array([0, *values], np.uint16)
+    area = (h[1].stop - h[1].start) * (w[1].stop - w[1].start)
+    thickness = max(1, SLAB_VALUES // max(1, area * (len(values) + 1)))
+    for start in range(0, rows.shape[0], thickness):
+        part = rows[start : start + thickness]
+        slab = _along(_along(_along(probabilities, part, 1), h[0], 2), w[0], 3)
+        best = slab.argmax(0)
+        highest = np.take_along_axis(slab, best[None], 0)[0]
+        inside = highest > 1 - slab.sum(0)
+        target = (slice(start, start + part.shape[0]), h[1], w[1])
+        labels[target] = np.where(inside, table[best + 1], 0)
+
+
+def _part(axis: slice, weights: sparse.csr_array) -> Part:
     """Weights (new, old) of one axis from a box to the new voxels that it reaches."""
     part = weights[:, axis.start : axis.stop].tocsr()
     reached = np.flatnonzero(np.diff(part.indptr))
