@@ -24,11 +24,11 @@ from mass3d.training.fit import FitConfig
 from mass3d.training.resume import is_finished, require_same_run
 from mass3d.transfer.finetuned.learn import learn
 from mass3d.transfer.finetuned.scans import (
+    Material,
     Number,
     Split,
     fingerprint,
-    odd_labels,
-    read_labelled,
+    gather,
     split,
     structures_of,
 )
@@ -125,22 +125,23 @@ def run(config: FinetuneConfig) -> FinetuneReport:
     )
     keep_freed_memory()
     device = choose_device(config.device)
-    cases = find_labelled(config.images, config.label_maps)
-    parts = split(cases, config.labels, validation=config.validation, seed=config.seed)
+    labelled = find_labelled(config.images, config.label_maps)
+    parts = split(labelled, config.labels, validation=config.validation, seed=config.seed)
     structures = structures_of(parts.training, config.structures)
     facts = _facts(config, parts.training, structures)
     warnings: tuple[str, ...] = ()
     if not is_finished(config.output, facts, steps=config.fit.steps, must_resume=config.resume):
-        scans = [read_labelled(case, structures) for case in parts.training]
-        warnings = tuple(odd_labels(scans, structures, chosen=config.structures is not None))
+        cases, warnings = _read(config, parts.training, structures)
         config.output.mkdir(parents=True, exist_ok=True)
         with only_writer(config.output, ModelError):
             require_same_run(config.output, facts)  # before its settings are written over
-            _write_record(config, parts, structures)
+            write_provenance(
+                config.output, "finetune", config, structures=structures, **parts.ids()
+            )
             with progress("finetune", config.fit.steps) as advance:
                 learn(
                     config.output,
-                    scans,
+                    cases,
                     model=config.model,
                     facts=facts,
                     config=config.fit,
@@ -148,8 +149,8 @@ def run(config: FinetuneConfig) -> FinetuneReport:
                     device=device,
                     advance=advance,
                 )
-    names = tuple(case.case_id for case in parts.training)
-    return FinetuneReport(config.output, structures, names, _scores(config, parts), warnings)
+    ids, scores = parts.ids()["training"], _scores(config, parts)
+    return FinetuneReport(config.output, structures, tuple(ids), scores, warnings)
 
 
 def _facts(
@@ -174,6 +175,20 @@ def _facts(
     }
 
 
+def _read(
+    config: FinetuneConfig, training: Sequence[CaseFile], structures: Mapping[str, int]
+) -> Material:
+    with progress("read", len(training)) as advance:
+        return gather(
+            training,
+            structures,
+            read_run(config.model)[0].preparation,
+            partial=config.partial,
+            chosen=config.structures is not None,
+            advance=advance,
+        )
+
+
 def _scores(config: FinetuneConfig, parts: Split) -> Scores | None:
     """Dice of the validation scans, as it is in the folder or measured now."""
     if not parts.validation:
@@ -183,8 +198,3 @@ def _scores(config: FinetuneConfig, parts: Split) -> Scores | None:
         return scores_in(
             config.output, segmenter, parts.validation, seed=config.seed, advance=advance
         )
-
-
-def _write_record(config: FinetuneConfig, parts: Split, structures: Mapping[str, int]) -> None:
-    ids = {name: [case.case_id for case in cases] for name, cases in parts._asdict().items()}
-    write_provenance(config.output, "finetune", config, structures=dict(structures), **ids)

@@ -18,7 +18,7 @@ from mass3d.phantom import STRUCTURES
 from mass3d.transfer.finetuned.scans import (
     Number,
     fingerprint,
-    odd_labels,
+    gather,
     prepared,
     read_labelled,
     split,
@@ -119,10 +119,27 @@ def test_a_label_is_numbered_in_the_order_of_the_structures(cohort: Path) -> Non
     np.testing.assert_array_equal(scan.numbers == 2, truth == 1)
     assert set(np.unique(scan.numbers)) == {0, 1, 2}
     assert scan.shown == (True, True, False)
-    assert list(odd_labels([scan], wanted, chosen=True)) == [
-        "spleen is in none of the labels and will not be found"
-    ]
-    assert "does not name (2, 4)" in next(odd_labels([scan], wanted, chosen=False))
+
+
+def test_what_labels_do_not_teach_is_told(cohort: Path) -> None:
+    cases, wanted = find_labelled([cohort])[:2], {"aorta": 3, "liver": 1, "spleen": 77}
+
+    def told(spacing_mm: float, *, chosen: bool) -> tuple[str, ...]:
+        done: list[int] = []
+        preparation = PreparationConfig(spacing_mm=spacing_mm)
+        found = gather(cases, wanted, preparation, partial=True, chosen=chosen, advance=done.append)
+        assert done == [1, 2]
+        assert [case.case_id for case in found.cases] == ["ct_000", "ct_002"]
+        assert all(case.known[2] is False for case in found.cases)
+        return found.odd
+
+    none = "spleen is in none of the labels and will not be found"
+    assert told(5.0, chosen=True) == (none,)
+    assert "ct_000: " in told(5.0, chosen=False)[0]
+    assert "does not name (2, 4)" in told(5.0, chosen=False)[0]
+    coarse = told(70.0, chosen=True)
+    assert coarse[:2] == ("aorta has no voxel left at 70 mm and will not be found", none)
+    assert "the model works with 70 mm: what is smaller is lost" in coarse[2]
 
 
 def test_voxels_that_nobody_annotated_are_unknown(cohort: Path, tmp_path: Path) -> None:

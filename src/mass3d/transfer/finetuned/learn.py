@@ -17,19 +17,23 @@ from mass3d.model.protocol import FeatureNetworkModule
 from mass3d.model.segmentation import SegmentationNetwork, add_head
 from mass3d.objective.label_loss import label_losses, mean_dice
 from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
-from mass3d.transfer.finetuned.scans import LabelledScan, prepared
 from mass3d.transfer.finetuned.segmenter import Start
 from mass3d.transfer.trained import fill_weights, read_run
 from mass3d.views.crop import choose_crop
-from mass3d.views.labelled import UNKNOWN, LabelledMaker, LabelledViewConfig, LabelledViews
-from mass3d.volume.preparation import PreparationConfig
+from mass3d.views.labelled import (
+    UNKNOWN,
+    LabelledCase,
+    LabelledMaker,
+    LabelledViewConfig,
+    LabelledViews,
+)
 
 TRUNK = "trunk."  # beginning of the names of all that is not the head
 
 
 def learn(
     run: Path,
-    scans: Sequence[LabelledScan],
+    cases: Sequence[LabelledCase],
     *,
     model: Path,
     facts: Mapping[str, Any],
@@ -44,8 +48,6 @@ def learn(
     """
     net = first_network(model, len(facts["structures"]), start=facts["start"], seed=facts["seed"])
     crop = choose_crop(tuple(facts["crop_vox"]), [], net.stride, max_voxels=0)
-    preparation = PreparationConfig.model_validate(facts["preparation"])
-    cases = [prepared(scan, preparation, partial=facts["partial"]) for scan in scans]
 
     def hook(averaged: nn.Module, now: Progress) -> None:
         del averaged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -27,6 +27,7 @@ Number = (
 """How many labels: a number, a share such as 10%, or all."""
 VALIDATION_SHARE = 5  # one in as many is kept apart where there are at least twice as many,
 MAX_VALIDATION = 10  # and no more than these
+MUCH_FINER = 2  # times, of voxels of scans than those of the model
 
 
 class Split(NamedTuple):
@@ -34,6 +35,10 @@ class Split(NamedTuple):
 
     training: tuple[CaseFile, ...]
     validation: tuple[CaseFile, ...]
+
+    def ids(self) -> dict[str, list[str]]:
+        """Case ids of both, for records."""
+        return {name: [case.case_id for case in part] for name, part in self._asdict().items()}
 
 
 def split(cases: Sequence[CaseFile], number: Number, *, validation: int | None, seed: int) -> Split:
@@ -161,15 +166,57 @@ def _numbered(
     return [*pairs, *([(ignored, UNKNOWN)] if ignored is not None else [])]
 
 
-def odd_labels(
-    scans: Sequence[LabelledScan], structures: Mapping[str, int], *, chosen: bool
+class Material(NamedTuple):
+    """What is learned from."""
+
+    cases: tuple[LabelledCase, ...]
+    odd: tuple[str, ...]  # sentences about scans and labels
+
+
+def gather(
+    files: Sequence[CaseFile],
+    structures: Mapping[str, int],
+    preparation: PreparationConfig,
+    *,
+    partial: bool,
+    chosen: bool,
+    advance: Callable[[int], None],
+) -> Material:
+    """Read and prepare all scans, one after the other.
+
+    `partial`: as for `prepared`; `chosen`: other values than those of the structures are meant to
+    be background. Raises as `read_labelled` does.
+    """
+    cases, odd, shown, edges = [], [], np.zeros(len(structures), bool), []
+    for done, file in enumerate(files, start=1):
+        scan = read_labelled(file, structures)
+        cases.append(prepared(scan, preparation, partial=partial))
+        odd += [] if chosen else [f"{scan.case_id}: {sentence}" for sentence in scan.odd]
+        shown |= scan.shown
+        edges.append(float(np.prod(scan.volume.spacing_mm)) ** (1 / 3))
+        advance(done)
+    odd += _not_to_be_found(structures, shown.tolist(), cases, preparation.spacing_mm)
+    if np.median(edges) < preparation.spacing_mm / MUCH_FINER:
+        odd.append(
+            f"voxels of the scans have edges of about {np.median(edges):.2g} mm, but the model "
+            f"works with {preparation.spacing_mm:g} mm: what is smaller is lost"
+        )
+    return Material(tuple(cases), tuple(odd))
+
+
+def _not_to_be_found(
+    structures: Mapping[str, int],
+    shown: Sequence[bool],
+    cases: Sequence[LabelledCase],
+    spacing_mm: float,
 ) -> Iterator[str]:
-    """What is odd about labels, in sentences; not values beside structures that were `chosen`."""
-    for scan in scans:
-        yield from () if chosen else (f"{scan.case_id}: {sentence}" for sentence in scan.odd)
-    for number, name in enumerate(structures):
-        if not any(scan.shown[number] for scan in scans):
+    """A sentence for every structure that no label teaches."""
+    left = {number for case in cases for number in case.places}
+    for number, (name, seen) in enumerate(zip(structures, shown, strict=True), start=1):
+        if not seen:
             yield f"{name} is in none of the labels and will not be found"
+        elif number not in left:
+            yield f"{name} has no voxel left at {spacing_mm:g} mm and will not be found"
 
 
 def prepared(scan: LabelledScan, preparation: PreparationConfig, *, partial: bool) -> LabelledCase:
