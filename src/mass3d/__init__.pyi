@@ -32,6 +32,7 @@ from mass3d.io.read import volume_of as _read
 from mass3d.masks.settings import MaskConfig
 from mass3d.store.reader import Store as Store
 from mass3d.training.config import FitConfig
+from mass3d.transfer.finetuned.learn import FinetuneFitConfig
 from mass3d.transfer.finetuned.segmenter import load_segmenter as _load
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.views.draw import ViewConfig
@@ -126,7 +127,7 @@ def finetune(
     label_maps: Sequence[str | Path] = ...,
     model: str | Path,
     output: str | Path,
-    labels: Literal["all"] | int | str = ...,
+    labels: int | str = ...,
     validation: int | None = ...,
     start: Literal["pretrained", "scratch"] = ...,
     structures: Mapping[str, int] | None = ...,
@@ -135,7 +136,7 @@ def finetune(
     seed: int = ...,
     resume: bool = ...,
     device: str = ...,
-    fit: FitConfig | Mapping[str, object] = ...,
+    fit: FinetuneFitConfig | Mapping[str, object] = ...,
     views: LabelledViewConfig | Mapping[str, object] = ...,
 ) -> FinetuneReport:
     """Finetune, or go on with the unfinished run in `config.output`.

@@ -15,6 +15,7 @@ import pytest
 
 import mass3d
 from mass3d.apps import finetune, segment
+from mass3d.config import build
 from mass3d.errors import ConfigError, DataError, ModelError
 from mass3d.io.datasets.cohort import find_label
 from mass3d.io.read import read_label
@@ -267,10 +268,23 @@ def test_bad_input_is_refused_before_anything_is_written(
         assert not (tmp_path / "run" / WEIGHTS).exists()
 
 
-@pytest.mark.parametrize("labels", ["0%x", "-3", 0, "some"])
+@pytest.mark.parametrize("labels", ["0%x", "-3", 0, "some", 2.5, True, None])
 def test_a_number_of_labels_is_a_number_a_share_or_all(labels: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="labels"):
-        settings(tmp_path, tmp_path, tmp_path, labels=labels)
+    values = {"images": [tmp_path], "model": tmp_path, "output": tmp_path}
+    with pytest.raises(ConfigError, match="a number of scans, a share such as 10%, or all"):
+        build(finetune.FinetuneConfig, {**values, "labels": labels})
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("7", 7), (3, 3), ("12.5%", "12.5%"), ("all", "all")])
+def test_labels_may_be_typed(typed: Any, meant: Any, tmp_path: Path) -> None:
+    values = {"images": [tmp_path], "model": tmp_path, "output": tmp_path}
+    assert build(finetune.FinetuneConfig, {**values, "labels": typed}).labels == meant
+
+
+def test_what_is_not_given_of_the_optimisation_is_that_of_finetuning(tmp_path: Path) -> None:
+    values = {"images": [tmp_path], "model": tmp_path, "output": tmp_path}
+    found = build(finetune.FinetuneConfig, {**values, "fit": {"steps": 9}}).fit
+    assert (found.steps, found.batch_size, found.lr, found.ema_decay) == (9, 2, 2e-3, 0.99)
 
 
 # --- segmenting with it --------------------------------------------------------------------------

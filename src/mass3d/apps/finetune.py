@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from mass3d.config import Config, Device, Seed, Structures
 from mass3d.errors import ModelError
@@ -20,9 +20,8 @@ from mass3d.files import only_writer
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.labelled import find_labelled
 from mass3d.training.device import choose_device
-from mass3d.training.fit import FitConfig
 from mass3d.training.resume import is_finished, require_same_run
-from mass3d.transfer.finetuned.learn import learn
+from mass3d.transfer.finetuned.learn import FinetuneFitConfig, learn
 from mass3d.transfer.finetuned.scans import (
     Material,
     Number,
@@ -37,7 +36,6 @@ from mass3d.transfer.finetuned.segmenter import Start, load_finetuned
 from mass3d.transfer.trained import read_run
 from mass3d.views.labelled import LabelledViewConfig
 
-RECIPE: Final = FitConfig(steps=600, batch_size=2, lr=2e-3, ema_decay=0.99)
 PRETRAINED_SHARE: Final = 0.5  # of the learning rate, for weights that know something
 
 
@@ -74,18 +72,10 @@ class FinetuneConfig(Config):
     resume: bool = False
     """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
     device: Device = "auto"
-    fit: FitConfig = RECIPE
+    fit: FinetuneFitConfig = FinetuneFitConfig()
     """Optimisation."""
     views: LabelledViewConfig = LabelledViewConfig()
     """Crops of the labelled scans."""
-
-    @field_validator("fit", mode="before")
-    @classmethod
-    def _with_recipe(cls, given: Any) -> Any:
-        """Settings that are not given are those of the recipe, not those of pretraining."""
-        if isinstance(given, FitConfig):
-            given = given.model_dump(exclude_unset=True)
-        return {**RECIPE.model_dump(), **given} if isinstance(given, Mapping) else given
 
 
 @dataclass(frozen=True)

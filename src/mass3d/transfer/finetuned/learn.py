@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from mass3d.errors import ModelError
@@ -29,6 +30,19 @@ from mass3d.views.labelled import (
 )
 
 TRUNK = "trunk."  # beginning of the names of all that is not the head
+
+
+class FinetuneFitConfig(FitConfig):
+    """How a network is trained with labels."""
+
+    steps: int = Field(default=600, ge=1)
+    """Optimiser updates of the whole run; the schedule is stretched over them."""
+    batch_size: int = Field(default=2, ge=1)
+    """Samples per batch."""
+    lr: float = Field(default=2e-3, gt=0)
+    """Peak learning rate, of the head."""
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the average of the weights, which is what a run delivers."""
 
 
 def learn(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator
 
 from mass3d.errors import ConfigError, DataError
 from mass3d.files import file_hash, text_hash
@@ -21,9 +22,18 @@ from mass3d.views.labelled import MAX_STRUCTURES, UNKNOWN, LabelledCase
 from mass3d.volume.preparation import PreparationConfig, prepare_label, prepare_volume
 from mass3d.volume.volume import Volume
 
-Number = (
-    Literal["all"] | Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
-)
+
+def _number(given: Any) -> Any:
+    """A number as such, also where it is typed as text. Raises `ValueError` for other words."""
+    if isinstance(given, str) and re.fullmatch(r"\d+", given):
+        given = int(given)
+    share = isinstance(given, str) and re.fullmatch(r"\d+(\.\d+)?%", given)
+    if share or given == "all" or (type(given) is int and given > 0):
+        return given
+    raise ValueError("a number of scans, a share such as 10%, or all")
+
+
+Number = Annotated[int | str, BeforeValidator(_number)]
 """How many labels: a number, a share such as 10%, or all."""
 VALIDATION_SHARE = 5  # one in as many is kept apart where there are at least twice as many,
 MAX_VALIDATION = 10  # and no more than these
