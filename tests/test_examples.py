@@ -10,6 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from mass3d.model.build import build_network
+from mass3d.model.presets import PRESETS
 from mass3d.phantom import write_phantom_cohort
 from mass3d.store.reader import Store
 
@@ -46,6 +48,20 @@ def test_in_memory_segments_an_array(out: Path) -> None:
     found = script("in_memory").main(out / "run")
     assert found.ndim == 3
     assert set(np.unique(found)) <= {0, 1, 2, 3, 4}
+
+
+def test_a_label_curve_tells_dice_from_both_starts(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not hasattr(build_network(PRESETS["tiny"], seed=0), "features"):
+        pytest.skip("the preset tiny has no dense feature map")
+    raw = write_phantom_cohort(tmp_path / "raw", cases=3, test_cases=0, seed=0)
+    words = ["--labels", "1", "all", "--validation", "1", "--steps", "1"]
+    script("label_curve").main([str(out / "run"), str(raw), str(tmp_path / "curve"), *words])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "labels," in line]
+    assert [line.partition(":")[0] for line in lines] == [
+        f"{number} labels, {start}" for number in (1, 2) for start in ("pretrained", "scratch")
+    ]
 
 
 def test_the_shown_masks_are_disjoint_and_no_larger_than_asked(out: Path, tmp_path: Path) -> None:

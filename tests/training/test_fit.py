@@ -98,3 +98,21 @@ def test_the_delivered_weights_are_the_average(tmp_path: Path) -> None:
     tensors, _, _ = checkpoint.load(tmp_path / WEIGHTS, kind="weights")
     assert all(torch.equal(tensors[k], v) for k, v in averaged.state_dict().items())
     assert not torch.equal(tensors["0.weight"], model.state_dict()["0.weight"])
+
+
+@pytest.mark.skipif(
+    not torch.cpu._is_avx512_bf16_supported(), reason="16 bits are not tried on this processor"
+)
+def test_a_probe_stands_for_the_model_in_the_first_try_of_16_bits(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"precision": "auto", "steps": 2})
+    probe = network()
+    with torch.no_grad():
+        next(probe.parameters()).fill_(float("nan"))  # whatever is compared to this differs
+
+    def precision(run: Path, **changes: nn.Module) -> str:
+        fit(network(), batches, step, config, run=run, facts=FACTS, **changes)  # type: ignore[arg-type]
+        found: str = checkpoint.read_facts(run / WEIGHTS, kind="weights")["precision"]
+        return found
+
+    assert precision(tmp_path / "alone") == "bf16-mixed"
+    assert precision(tmp_path / "probed", probe=probe) == "32-true"
