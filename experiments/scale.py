@@ -31,7 +31,8 @@ from mass3d.apps.prepare import PrepareConfig, run
 from mass3d.execution.memory import readable_grids
 from mass3d.execution.pool import run_cases
 from mass3d.files import read_json, write_json
-from mass3d.io.datasets.cohort import CaseFile, find_cohort, source_hash
+from mass3d.io.datasets.cohort import CaseFile, find_cohort
+from mass3d.io.datasets.source import source_hash
 from mass3d.io.read import read_volume
 from mass3d.masks.engines import Scan, identities, propose
 from mass3d.masks.layers import concatenate

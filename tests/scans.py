@@ -59,6 +59,20 @@ def write_itk(path: Path, image: sitk.Image, *, packed: bool = False, **fields: 
     return path
 
 
+def write_detached(path: Path, image: sitk.Image, data: str) -> Path:
+    """A header .mhd or .nhdr whose voxels lie in the file that is named; gives that file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path), useCompression=False)
+    header = path.read_bytes().splitlines()
+    field = {".mhd": "ElementDataFile", ".nhdr": "data file"}[path.suffix] + TEXT[path.suffix]
+    (line,) = (line for line in header if line.startswith(field.encode()))
+    written = path.parent / line.decode().removeprefix(field)
+    changed = [field.encode() + data.encode() if one is line else one for one in header]
+    path.write_bytes(b"\n".join(changed) + b"\n")
+    (path.parent / data).parent.mkdir(parents=True, exist_ok=True)
+    return written.rename(path.parent / data)
+
+
 def itk_image(
     image: NDArray[Any] | None = None,
     *,

@@ -298,6 +298,14 @@ def test_predictions_and_labels_may_be_of_different_formats(cohort: Folders, suf
     assert report.dice == before
 
 
+@pytest.mark.parametrize("suffix", [".NII.GZ", ".Nii.gz"])
+def test_endings_may_be_written_in_capitals(cohort: Folders, suffix: str) -> None:
+    before = cohort.run().mean
+    for path in cohort.labels.glob("*.nii.gz"):
+        path.rename(path.with_name(path.name.replace(".nii.gz", suffix)))
+    assert cohort.run().mean == before
+
+
 def test_the_axis_order_of_a_file_does_not_matter(cohort: Folders) -> None:
     before = cohort.run().dice
     path = cohort.predictions / "a.nii.gz"

@@ -119,6 +119,7 @@ def test_masks_are_compared_with_labels_when_asked(store: Path, external: Path) 
     run(store, masks=from_outside(external), add=True)
     labels = Path(shutil.copytree(external, store.parent / "some"))
     (labels / "b.nii.gz").unlink()
+    (labels / "a.nii.gz").rename(labels / "a.Nii.GZ")
     (labels / "dataset.json").write_text('{"labels": {"background": 0, "cube": 1}}')
     report = run(store, labels=labels)
     dice = report.cases["a"].best_dice

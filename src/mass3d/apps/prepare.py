@@ -32,7 +32,8 @@ from mass3d.execution.summary import (
     mended_sentence,
     write_provenance,
 )
-from mass3d.io.datasets.cohort import CaseFile, find_cohort, source_hash
+from mass3d.io.datasets.cohort import CaseFile, find_cohort
+from mass3d.io.datasets.source import source_hash
 from mass3d.io.left_out import LeftOut
 from mass3d.io.read import read_volume
 from mass3d.masks.engines import Scan

@@ -19,7 +19,8 @@ from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.progress import progress
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import file_hash, only_writer, read_json, write_json
-from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label, source_hash
+from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
+from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
 from mass3d.transfer.knowledge import Knowledge, load_knowledge
@@ -193,7 +194,7 @@ def _segment_one(work: _Work, case: CaseFile) -> None:
     """Segment a scan, unless exactly that was done before."""
     target = work.folder.path / f"{case.case_id}.nii.gz"
     prior = _prior_of(work.config, case)
-    begun = Entry(source=source_hash(case), prior=file_hash(prior) if prior else "")
+    begun = Entry(source=source_hash(case), prior=image_hash(prior) if prior else "")
     old = work.folder.entries.get(case.case_id)
     if target.exists() and _is_kept(target, begun, old):
         return

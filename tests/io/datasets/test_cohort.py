@@ -11,6 +11,7 @@ from mass3d.errors import DataError
 from mass3d.io.datasets.cohort import CaseFile, find_cases, find_cohort, find_label, label_maps
 from mass3d.io.formats.sniff import is_dicom
 from mass3d.io.names import SUFFIXES
+from scans import itk_image, write_detached
 
 DICOM = bytes(128) + b"DICM" + bytes(100)
 
@@ -189,7 +190,8 @@ def test_what_segment_wrote_is_no_scan_unless_its_folder_is_given(
 
 
 def test_files_that_are_no_scans_are_left_out_with_a_reason(tmp_path: Path) -> None:
-    touch(tmp_path, "a.mhd", "a.raw", "notes.txt", ".hidden")
+    touch(tmp_path, "notes.txt", ".hidden")
+    write_detached(tmp_path / "a.mhd", itk_image(), "a.raw")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     left_out = {entry.path.name: entry.reason for entry in find_cohort([tmp_path]).left_out}
     assert left_out == {
@@ -218,6 +220,44 @@ def test_a_label_is_found_in_any_format(tmp_path: Path, suffix: str) -> None:
     touch(tmp_path, "liver_002.nii.gz", f"other/liver_003{suffix}")
     assert find_label(tmp_path, "liver_001") == path
     assert find_label(tmp_path, "liver_003") is None
+
+
+@pytest.mark.parametrize("ending", [".NII.GZ", ".Nii", ".NRRD", ".nii.GZ", ".MHA"])
+def test_a_label_is_found_whatever_the_case_of_its_ending(tmp_path: Path, ending: str) -> None:
+    (path,) = touch(tmp_path, f"Case_7{ending}")
+    touch(tmp_path, f"Case_77{ending}", f"case_7b{ending}", f"Case_7{ending}.md5")
+    assert find_label(tmp_path, "Case_7") == path
+    assert find_label(tmp_path, "Case") is None
+    assert find_label(tmp_path / "nowhere", "Case_7") is None
+    touch(tmp_path, "Case_7.nhdr")
+    with pytest.raises(DataError, match="a second label map"):
+        find_label(tmp_path, "Case_7")
+
+
+def test_every_name_of_one_object_is_a_case_with_its_own_label(tmp_path: Path) -> None:
+    touch(tmp_path / "objects", "x.nii", "y.nii", content=b"z")
+    for name, target in (("p1", "x"), ("p2", "x"), ("p3", "y"), ("p4", "x")):
+        for folder, suffix in (("imagesTr", "_0000"), ("labelsTr", "")):
+            link = tmp_path / "in" / folder / f"{name}{suffix}.nii"
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(tmp_path / "objects" / f"{target}.nii")
+    for given in (tmp_path / "in", tmp_path / "in" / "imagesTr"):
+        found = find_cohort([given])
+        assert [case.case_id for case in found.cases] == ["p1", "p2", "p3", "p4"]
+        labels = [case.label.paths[0].name for case in found.cases if case.label]
+        assert labels == ["p1.nii", "p2.nii", "p3.nii", "p4.nii"]
+    links = sorted((tmp_path / "in" / "imagesTr").iterdir())
+    assert [case.path for case in find_cases([*links, links[0]])] == links
+
+
+def test_files_that_a_header_names_are_part_of_it_and_its_neighbours_are_not(
+    tmp_path: Path,
+) -> None:
+    write_detached(tmp_path / "a.mhd", itk_image(), "voxels[1].raw")
+    write_detached(tmp_path / "b.nhdr", itk_image(), "deep/b")
+    touch(tmp_path, "a.txt")
+    (left_out,) = find_cohort([tmp_path]).left_out
+    assert (left_out.path.name, left_out.files) == ("a.txt", 1)
 
 
 def test_two_label_maps_of_one_case_are_refused(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ def written(folder: Path, content: object) -> Path:
     [
         {"background": 0, "spleen": 2, "liver": 1},  # nnU-Net v2
         {"0": "background", "2": "spleen", "1": "liver"},  # the decathlon, nnU-Net v1
+        {"background": "0", "spleen": "2", "liver": "1"},  # values as texts
+        {"background": 0.0, "spleen": 2.0, "liver": 1.0},  # as MATLAB writes whole numbers
     ],
 )
 def test_structures_are_named_by_value_without_background(
@@ -28,6 +30,18 @@ def test_structures_are_named_by_value_without_background(
 ) -> None:
     found = read_structures(written(tmp_path, {"labels": labels}))
     assert list((found or {}).items()) == [("liver", 1), ("spleen", 2)]
+
+
+def test_names_and_values_may_both_be_numbers(tmp_path: Path) -> None:
+    labels = {"3": "12", "4": "9"}
+    assert read_structures(written(tmp_path, {"labels": labels})) == {"12": 3, "9": 4}
+
+
+def test_a_mark_before_utf_8_is_passed_over(tmp_path: Path) -> None:
+    text = json.dumps({"labels": {"große Vene": "7"}, "channel_names": {"0": "CT"}})
+    (tmp_path / "dataset.json").write_text(text, encoding="utf-8-sig")
+    assert read_structures(tmp_path) == {"große Vene": 7}
+    assert read_channels(tmp_path / "dataset.json") == {0: "CT"}
 
 
 def test_names_may_hold_anything(tmp_path: Path) -> None:
@@ -61,7 +75,8 @@ def test_the_file_is_looked_for_beside_and_above_the_labels(
         ({"labels": {"liver": True}}, "True is no label value"),
         ({"labels": {"liver": None}}, "None is no label value"),
         ({"labels": {"liver": -1}}, "-1 is no label value"),
-        ({"labels": {"liver": "one"}}, "invalid literal for int"),
+        ({"labels": {"liver": "one"}}, "'one' is no label value"),
+        ({"labels": {"liver": "-1"}}, "'-1' is no label value"),
         ({"labels": {"liver": 1, "spleen": 1}}, "two labels share a name or a value"),
         ({"labels": {"1": "liver", "2": "liver"}}, "two labels share a name or a value"),
     ],

@@ -19,6 +19,8 @@ def found(folder: Path, case_id: str) -> list[str]:
 
 def test_masks_of_a_case_are_a_label_map_a_folder_or_both(tmp_path: Path) -> None:
     files(tmp_path, "a.nii.gz", "b/liver.nii.gz", "b/aorta.nrrd", "b/notes.txt", "b/.hidden.nii")
+    files(tmp_path, "e.NII.GZ")
+    assert found(tmp_path, "e") == ["e.NII.GZ"]
     files(tmp_path, "c.mha", "c/one.nii", "other.nii.gz")
     assert found(tmp_path, "a") == ["a.nii.gz"]
     assert found(tmp_path, "b") == ["b/aorta.nrrd", "b/liver.nii.gz"]

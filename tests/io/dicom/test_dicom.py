@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,9 @@ from pydicom.uid import generate_uid
 
 import dicoms
 from mass3d.errors import DataError
-from mass3d.io.datasets.cohort import CaseFile, Cohort, find_cohort, source_hash
+from mass3d.io.datasets.cohort import CaseFile, Cohort, find_cohort
+from mass3d.io.datasets.source import source_hash
+from mass3d.io.dicom.files import SMALL_BYTES
 from mass3d.io.read import read_grid, read_label, read_volume
 from mass3d.volume.volume import Volume
 
@@ -546,6 +549,21 @@ def test_a_broken_archive_is_a_case_that_fails(tmp_path: Path, content: bytes) -
     error = refused(tmp_path)
     assert error.where == str(tmp_path / "a.zip")
     assert error.found.startswith("a damaged or incomplete image")
+
+
+def test_a_member_that_unpacks_to_far_more_than_its_archive_holds_is_refused_at_once(
+    tmp_path: Path,
+) -> None:
+    (path, *_) = dicoms.series(tmp_path / "a")
+    with path.open("ab") as stream:
+        stream.truncate(SMALL_BYTES + 5)
+    archive = zipped(tmp_path / "a", tmp_path / "a.zip")
+    tracemalloc.start()
+    with pytest.raises(DataError, match=f"found {SMALL_BYTES + 5} bytes packed into") as caught:
+        read_volume(archive)
+    assert tracemalloc.get_traced_memory()[1] < SMALL_BYTES / 2
+    tracemalloc.stop()
+    assert caught.value.where == str(archive / path.name)
 
 
 def test_an_archive_of_other_things_is_left_out(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mass3d.errors import DataError
-from mass3d.files import file_hash, read_json, text_hash
+from mass3d.files import read_json
 from mass3d.io.datasets.layouts import (
     IMAGES,
     SOURCE,
@@ -22,9 +21,10 @@ from mass3d.io.datasets.layouts import (
 )
 from mass3d.io.datasets.pairing import pair_labels
 from mass3d.io.datasets.series_names import folder_name, name_series
-from mass3d.io.dicom.files import DicomFile, dicom_files, opened
+from mass3d.io.dicom.files import DicomFile, dicom_files
 from mass3d.io.dicom.gather import Gathered, gather
 from mass3d.io.dicom.series import Series
+from mass3d.io.formats.parsers import files_of
 from mass3d.io.formats.sniff import is_zip
 from mass3d.io.left_out import LeftOut
 from mass3d.io.names import DETACHED, SUFFIXES, case_id_of, is_image_name, safe_name
@@ -106,25 +106,9 @@ def label_maps(folder: Path) -> dict[str, Path]:
     return {name: named[name].path for name in sorted(named)}
 
 
-def source_hash(case: CaseFile) -> str:
-    """SHA-256 of the content of a scan, wherever it lies.
-
-    Of a detached header with its data files; of a DICOM series with all its files, but not their
-    names, and with the frames that are taken of each.
-    """
-    if case.series is not None:
-        return _series_hash(case.series)
-    if not case.path.name.lower().endswith(DETACHED):
-        return file_hash(case.path)
-    parts = sorted(case.path.parent.glob(f"{case.path.stem}.*"))
-    return text_hash([[part.name, file_hash(part)] for part in parts if part.is_file()])
-
-
 def find_label(folder: Path, case_id: str) -> Path | None:
     """The label map of a case in a folder, in any readable format. Raises `DataError` for two."""
-    found = [
-        path for path in (folder / f"{case_id}{suffix}" for suffix in SUFFIXES) if path.exists()
-    ]
+    found = _called(folder, case_id) if folder.is_dir() else []
     if len(found) > 1:
         raise DataError(
             found[1],
@@ -135,15 +119,12 @@ def find_label(folder: Path, case_id: str) -> Path | None:
     return found[0] if found else None
 
 
-def _series_hash(series: Series) -> str:
-    frames: dict[DicomFile, list[int]] = {}
-    for part in series.slices:
-        frames.setdefault(part.file, []).append(part.frame)
-    hashes = [
-        [hashlib.file_digest(stream, "sha256").hexdigest(), frames[file]]
-        for file, stream in opened(sorted(frames))
-    ]
-    return text_hash(sorted(hashes))
+def _called(folder: Path, stem: str) -> list[Path]:
+    """The image files of a folder with this name, whatever the case of their endings."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(stem)]
+    alike = (name for name in sorted(names) if name[len(stem) :].lower() in SUFFIXES)
+    return [folder / name for name in alike if (folder / name).exists()]
 
 
 @dataclass(frozen=True)
@@ -159,14 +140,14 @@ class _Listing:
 
 
 def _list_files(paths: Sequence[Path], exclude: Path | None) -> _Listing:
-    """Every file once, however it was named."""
+    """Every name once: two names that link to one object are two files."""
     listing = _Listing()
     seen: set[Path] = set()
     for path in paths:
         for file in _files(path, exclude):
-            if file.resolve() in seen:
+            if _name_of(file) in seen:
                 continue
-            seen.add(file.resolve())
+            seen.add(_name_of(file))
             if file == path:
                 _add_named(listing, file)
             elif is_image_name(file):
@@ -174,6 +155,11 @@ def _list_files(paths: Sequence[Path], exclude: Path | None) -> _Listing:
             else:
                 _add_other(listing, ImageFile(file, path))
     return listing
+
+
+def _name_of(file: Path) -> Path:
+    """The file's own name in the folder where it really lies; a link is not followed."""
+    return file.parent.resolve() / file.name
 
 
 def _add_named(listing: _Listing, file: Path) -> None:
@@ -225,8 +211,8 @@ def _labels_above(paths: Sequence[Path], known: Sequence[ImageFile]) -> list[Ima
         top = path.absolute().parent
         folder = top / f"labels{split['split'] or ''}" if split else top
         if split and path.is_dir() and folder.is_dir():
-            seen = {label.path.resolve() for label in known}
-            files = [file for file in _files(folder) if file.resolve() not in seen]
+            seen = {_name_of(label.path) for label in known}
+            files = [file for file in _files(folder) if _name_of(file) not in seen]
             found += [ImageFile(file, top) for file in files if is_image_name(file)]
     return found
 
@@ -238,15 +224,10 @@ def _root_of(path: Path, roots: Sequence[Path]) -> Path:
 
 def _noted(listing: _Listing, labels: Mapping[Path, str]) -> Iterator[LeftOut]:
     """Files that are not scans; those of one plain reason once for every folder."""
-    headers = {
-        path.with_suffix("")
-        for path in (
-            *listing.named,
-            *(file.path for file in (*listing.scans, *listing.labels)),
-        )
-        if path.name.lower().endswith(DETACHED)
-    }
-    others = [entry for entry in listing.others if entry.path.with_suffix("") not in headers]
+    images = (*listing.named, *(file.path for file in (*listing.scans, *listing.labels)))
+    headers = (path for path in images if path.name.lower().endswith(DETACHED))
+    parts = {_name_of(part) for header in headers for part in files_of(header)}
+    others = [entry for entry in listing.others if _name_of(entry.path) not in parts]
     every = [*others, *(LeftOut(path, reason) for path, reason in labels.items())]
     alike: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for entry in every:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeGuard
 
 from mass3d.errors import DataError
 
@@ -41,7 +41,7 @@ def read_dataset_json(file: Path) -> dict[str, int]:
 def read_channels(file: Path) -> dict[int, str]:
     """Number -> name of the channels; empty where none are named. Raises `DataError`."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = _content(file)
         channels = content.get("channel_names") or content.get("modality") or {}
         return {int(number): str(name) for number, name in channels.items()}
     except (OSError, ValueError, AttributeError) as error:
@@ -53,10 +53,15 @@ def read_channels(file: Path) -> dict[int, str]:
         ) from error
 
 
+def _content(file: Path) -> Any:
+    """What a file says, with or without the mark that editors of Windows put before UTF-8."""
+    return json.loads(file.read_text(encoding="utf-8-sig"))
+
+
 def _parse(file: Path) -> dict[str, int]:
     """Every label but the background, by value."""
     try:
-        labels = json.loads(file.read_text(encoding="utf-8"))["labels"]
+        labels = _content(file)["labels"]
         pairs = [_name_and_value(key, value) for key, value in labels.items()]
         named = {name: value for name, value in pairs if value != 0}
         if len(set(named.values())) < sum(value != 0 for _, value in pairs):
@@ -72,8 +77,19 @@ def _parse(file: Path) -> dict[str, int]:
 
 
 def _name_and_value(key: str, entry: object) -> tuple[str, int]:
-    """nnU-Net v2 writes {"liver": 1}, the decathlon {"1": "liver"}."""
-    name, value = (entry, int(key)) if isinstance(entry, str) else (key, entry)
+    """nnU-Net v2 writes {"liver": 1}, the decathlon {"1": "liver"}, others {"liver": "1"}."""
+    name, value = key, entry
+    if isinstance(entry, str) and _is_number(key):
+        name, value = entry, int(key)
+    elif _is_number(entry):
+        value = int(entry)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{value!r} is no label value")
     return name, value
+
+
+def _is_number(entry: Any) -> TypeGuard[str | float]:
+    """Whether this is a whole number from 0 on, as a text or with a point."""
+    if isinstance(entry, float):
+        return entry.is_integer()
+    return isinstance(entry, str) and entry.isascii() and entry.isdecimal()

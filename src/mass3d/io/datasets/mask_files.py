@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mass3d.errors import ConfigError
 from mass3d.files import text_hash
-from mass3d.io.datasets.cohort import CaseFile, find_label, source_hash
+from mass3d.io.datasets.cohort import find_label
+from mass3d.io.datasets.source import image_hash
 from mass3d.io.names import is_image_name
 
 SEGMENTATIONS = "segmentations"  # where a case of TotalSegmentator's data holds its masks
@@ -50,4 +51,4 @@ def find_mask_files(folders: Sequence[Path], case_id: str) -> list[Path]:
 
 def mask_files_id(files: Sequence[Path]) -> str:
     """A hash over names and contents of files, wherever they lie."""
-    return text_hash([[file.name, source_hash(CaseFile(file.name, file))] for file in files])
+    return text_hash([[file.name, image_hash(file)] for file in files])

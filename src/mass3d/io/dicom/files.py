@@ -14,11 +14,14 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from mass3d.errors import DataError
 from mass3d.io.formats.checks import damaged
 from mass3d.io.formats.regular_file import open_unbuffered
 from mass3d.io.formats.sniff import MARKED, has_dicom_start, is_zip
 
 MAX_BYTES = 2**32  # of one unpacked file; a larger one is a trap, not a scan
+# So many times larger than packed is a trap, too: scans shrink to a tenth. Small ones may be blank.
+MAX_RATIO, SMALL_BYTES = 100, 2**26
 ZIP_DAMAGE = (  # what the standard library raises on broken archives
     *(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error),
     *(ValueError, IndexError, struct.error),
@@ -70,7 +73,7 @@ def opened(files: Iterable[DicomFile]) -> Iterator[tuple[DicomFile, BufferedRead
                     stream.seek(0)
                     yield file, stream
                 else:
-                    yield file, BytesIO(_unpacked(archive, archive.getinfo(file.member)))
+                    yield file, BytesIO(_unpacked(file, archive))
 
 
 @contextmanager
@@ -110,7 +113,14 @@ def _start(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         return member.read(MARKED)
 
 
-def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    if info.file_size > MAX_BYTES:
-        raise damaged(Path(str(archive.filename)), f"{info.file_size} bytes in {info.filename}")
+def _unpacked(file: DicomFile, archive: zipfile.ZipFile) -> bytes:
+    info = archive.getinfo(file.member)
+    most = min(MAX_BYTES, max(SMALL_BYTES, MAX_RATIO * info.compress_size))
+    if info.file_size > most:
+        raise DataError(
+            file.shown,
+            found=f"{info.file_size} bytes packed into {info.compress_size}",
+            expected=f"at most {most} bytes, so that a small archive cannot fill the memory",
+            fix="If it is a scan, unpack the archive and give the folder.",
+        )
     return archive.read(info)

@@ -1,0 +1,43 @@
+"""What a scan was made of, as a hash of its content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from mass3d.files import file_hash, text_hash
+from mass3d.io.datasets.cohort import CaseFile
+from mass3d.io.dicom.files import DicomFile, opened
+from mass3d.io.dicom.series import Series
+from mass3d.io.formats.parsers import files_of
+from mass3d.io.formats.regular_file import is_regular
+
+
+def source_hash(case: CaseFile) -> str:
+    """SHA-256 of the content of a scan, wherever it lies.
+
+    Of a DICOM series that is of all its files, but not of their names, and with the frames that
+    are taken of each; of other scans it is `image_hash`.
+    """
+    return image_hash(case.path) if case.series is None else _series_hash(case.series)
+
+
+def image_hash(path: Path) -> str:
+    """SHA-256 of an image file; of a header with the files that it names, of all of them."""
+    parts = files_of(path)
+    if len(parts) == 1:
+        return file_hash(path)
+    there = [part for part in parts if is_regular(part)]
+    return text_hash([[os.path.relpath(part, path.parent), file_hash(part)] for part in there])
+
+
+def _series_hash(series: Series) -> str:
+    frames: dict[DicomFile, list[int]] = {}
+    for part in series.slices:
+        frames.setdefault(part.file, []).append(part.frame)
+    hashes = [
+        [hashlib.file_digest(stream, "sha256").hexdigest(), frames[file]]
+        for file, stream in opened(sorted(frames))
+    ]
+    return text_hash(sorted(hashes))

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+
+from mass3d.files import file_hash
+from mass3d.io.datasets.cohort import CaseFile
+from mass3d.io.datasets.source import image_hash, source_hash
+from scans import itk_image, voxels, write_detached
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+@pytest.mark.parametrize("data", ["scan.raw", "other.raw", "part [2].bin", "below/vox?.raw", "vöx"])
+def test_a_changed_file_that_the_header_names_changes_the_hash(
+    tmp_path: Path, suffix: str, data: str
+) -> None:
+    header = tmp_path / f"scan{suffix}"
+    written = write_detached(header, itk_image(), data)
+    before = source_hash(CaseFile("scan", header))
+    (tmp_path / "scan.txt").write_text("no part of it")
+    assert source_hash(CaseFile("scan", header)) == before
+    written.write_bytes(voxels(seed=5).tobytes())
+    assert source_hash(CaseFile("scan", header)) != before
+
+
+def test_a_file_by_itself_has_its_own_hash_even_if_it_cannot_be_read(tmp_path: Path) -> None:
+    for name in ("a.nrrd", "a.mha", "a.nii"):
+        sitk.WriteImage(itk_image(), str(tmp_path / name))
+        assert image_hash(tmp_path / name) == file_hash(tmp_path / name)
+    (tmp_path / "b.mhd").write_text("nothing")
+    assert image_hash(tmp_path / "b.mhd") == file_hash(tmp_path / "b.mhd")
+
+
+def test_a_header_is_followed_whatever_its_name_and_missing_files_are_passed_over(
+    tmp_path: Path,
+) -> None:
+    data = write_detached(tmp_path / "a.nhdr", itk_image(), "x.raw")
+    header = (tmp_path / "a.nhdr").rename(tmp_path / "a.nrrd")
+    before = image_hash(header)
+    data.write_bytes(data.read_bytes()[:-1] + b"!")
+    assert image_hash(header) != before
+    data.unlink()
+    assert image_hash(header) != before
+
+
+def test_the_hash_does_not_go_by_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("one", "two"):
+        write_detached(tmp_path / folder / "a.mhd", itk_image(), "v.raw")
+    monkeypatch.chdir(tmp_path / "one")
+    assert image_hash(Path("a.mhd")) == image_hash(tmp_path / "two" / "a.mhd")
