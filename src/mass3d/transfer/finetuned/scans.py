@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
 from mass3d.errors import ConfigError, DataError
-from mass3d.files import file_hash, text_hash
+from mass3d.files import text_hash
 from mass3d.inspection.label import CountedLabel, Names, count_label
-from mass3d.io.datasets.cohort import CaseFile, source_hash
+from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.dataset_json import read_ignored
 from mass3d.io.datasets.layouts import LabelFiles
+from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.read import read_label, read_volume
 from mass3d.views.labelled import MAX_STRUCTURES, UNKNOWN, LabelledCase
 from mass3d.volume.preparation import PreparationConfig, prepare_label, prepare_volume
@@ -131,7 +132,7 @@ def fingerprint(cases: Sequence[CaseFile]) -> str:
     """SHA-256 over ids and content of scans and labels, wherever they lie."""
     return text_hash(
         [
-            [case.case_id, source_hash(case), [file_hash(path) for path in _label_of(case).paths]]
+            [case.case_id, source_hash(case), [image_hash(path) for path in _label_of(case).paths]]
             for case in cases
         ]
     )
