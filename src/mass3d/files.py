@@ -8,9 +8,11 @@ import json
 import math
 import os
 import platform
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +21,7 @@ from filelock import FileLock, Timeout
 from mass3d.errors import DataError, Mass3dError, OutputError
 
 VERSION = version("mass3d")
+MAX_JSON = 2**30  # bytes of a file; a store of 100,000 cases has some 50 million
 LOCK = ".lock"  # in a folder that one process at a time may write into; stays, and is empty
 
 FREE_SPACE = "Make space there, or choose another place, and run the same command again."
@@ -110,6 +113,11 @@ def write_bytes(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, atomically; bytes of file names that are none are escaped."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
 def write_json(path: Path, payload: Mapping[str, object]) -> None:
     """Write `payload` as `json_bytes`, atomically."""
     write_bytes(path, json_bytes(payload))
@@ -134,15 +142,52 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises `OSError` or `json.JSONDecodeError`; callers name the fault."""
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
+def read_json(path: Path) -> Any:
+    """Read JSON of a regular file. Raises `OSError` or `ValueError`; callers name the fault."""
+    with open_regular(path) as stream:
+        content = stream.read(MAX_JSON + 1)
+    if len(content) > MAX_JSON:
+        raise ValueError(f"more than {MAX_JSON} bytes")
+    try:
+        return json.loads(content)  # bytes: a mark before UTF-8 is taken off
+    except RecursionError as error:
+        raise ValueError("lists within lists, too many to be read") from error
+
+
+class NotAFileError(OSError):
+    """A pipe, a socket or a device, where a file is wanted."""
+
+
+def open_regular(path: Path) -> FileIO:
+    """Open a regular file, or what a link leads to, so that no pipe or device is waited for.
+
+    Raises `NotAFileError` for what is none, and `OSError`.
+    """
+    if not os.path.isdir(path):  # noqa: PTH112  an error of the system says that better
+        _require_regular(path, os.stat(path).st_mode)  # noqa: PTH116  before it is opened
+    # not waiting, should it have been replaced by a pipe in between
+    file = FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    try:
+        _require_regular(path, os.fstat(file.fileno()).st_mode)
+    except NotAFileError:
+        file.close()
+        raise
+    return file
+
+
+def _require_regular(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise NotAFileError(errno.EINVAL, "a pipe, a socket or a device", os.fspath(path))
+
+
+def real(path: Path) -> Path:
+    """Where a path leads, also where links go in a circle, which ends at one of them."""
+    return Path(os.path.realpath(path))
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of the content of a file, in hexadecimal."""
-    with path.open("rb") as stream:
+    """SHA-256 of the content of a regular file, in hexadecimal. Raises `OSError`."""
+    with BufferedReader(open_regular(path)) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

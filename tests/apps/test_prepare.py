@@ -26,6 +26,7 @@ from mass3d.io.left_out import LeftOut
 from mass3d.io.write import write_image
 from mass3d.store.check import check_store
 from mass3d.store.reader import Store
+from mass3d.store.schema import IMAGE
 from mass3d.volume.volume import Volume
 
 SHAPE = (20, 24, 22)
@@ -183,11 +184,25 @@ def test_a_changed_scan_is_prepared_anew(tmp_path: Path) -> None:
     assert second.fingerprint != first.fingerprint
 
 
-def test_a_scan_that_has_become_unreadable_leaves_the_store(tmp_path: Path) -> None:
+def test_a_scan_that_has_become_unreadable_stays_as_it_was_prepared(tmp_path: Path) -> None:
+    scans = [write_scan(tmp_path / f"{name}.nii", seed=0) for name in "ab"]
+    first = prepare(scans, tmp_path / "store")
+    scans[0].write_text("gone")
+    second = prepare(scans, tmp_path / "store")
+    assert [fault.where for fault in second.faults] == ["a"]
+    assert "older than its scan" in second.faults[0].message
+    assert Store.open(tmp_path / "store").case_ids == ("a", "b")
+    assert second.fingerprint == first.fingerprint
+
+
+def test_a_broken_case_of_a_scan_that_cannot_be_read_leaves_the_store(tmp_path: Path) -> None:
     scans = [write_scan(tmp_path / f"{name}.nii", seed=0) for name in "ab"]
     prepare(scans, tmp_path / "store")
     scans[0].write_text("gone")
-    assert not prepare(scans, tmp_path / "store").ok
+    (tmp_path / "store" / "cases" / "a" / IMAGE).write_bytes(b"broken")
+    faults = prepare(scans, tmp_path / "store").faults
+    assert [fault.where for fault in faults] == ["a"]
+    assert "older" not in faults[0].message
     assert Store.open(tmp_path / "store").case_ids == ("b",)
 
 

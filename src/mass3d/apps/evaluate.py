@@ -25,7 +25,7 @@ from mass3d.execution.memory import comparing_bytes
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import Report, write_provenance
-from mass3d.files import write_bytes, write_json
+from mass3d.files import real, write_json, write_text
 from mass3d.io.datasets.cohort import find_label, label_maps
 from mass3d.io.datasets.dataset_json import read_ignored, read_structures
 from mass3d.io.names import SUFFIXES, case_id_of
@@ -214,7 +214,7 @@ def _require_folders(config: EvaluateConfig) -> None:
                 expected="a folder of label maps",
                 fix="Check the path.",
             )
-    if config.predictions.resolve() == config.labels.resolve():
+    if real(config.predictions) == real(config.labels):
         raise ConfigError(
             "labels",
             found=f"{config.labels}, which is also the folder of predictions",
@@ -351,7 +351,7 @@ def _unnamed(cases: _Cases, structures: Mapping[str, int]) -> dict[int, Seen]:
 def _write(config: EvaluateConfig, report: EvaluateReport, cases: _Cases) -> None:
     names = {name: found.value for name, found in report.structures.items()}
     write_provenance(config.output, "evaluate", config, structures=names)
-    write_bytes(config.output / CASES, _case_rows(report, cases).encode())
+    write_text(config.output / CASES, _case_rows(report, cases))
     write_json(config.output / METRICS, _metrics(config, report))
 
 

@@ -19,7 +19,7 @@ from mass3d.execution.memory import case_bytes
 from mass3d.execution.ownership import earlier_record, require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import Report, write_provenance
-from mass3d.files import write_bytes
+from mass3d.files import write_text
 from mass3d.io.write import write_image, write_label
 from mass3d.masks.layers import MaskSet
 from mass3d.store.reader import Store, StoredCase
@@ -163,7 +163,7 @@ def _extract(job: _Job) -> _Done:
         write_label(place(f"layer{number}.nii.gz"), ranks, case.source)
     for row in job.config.mask:
         write_label(place(f"mask{row}.nii.gz"), _mask(masks, row), case.source)
-    write_bytes(place("masks.csv"), _csv(masks, voxel_ml=_voxel_ml(case)).encode())
+    write_text(place("masks.csv"), _csv(masks, voxel_ml=_voxel_ml(case)))
     return _Done(tuple(files), (case.intensity.low, case.intensity.high))
 
 

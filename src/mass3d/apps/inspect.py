@@ -41,6 +41,7 @@ from mass3d.inspection.warnings import CaseWarning, find_leaks, find_warnings
 from mass3d.io.datasets.cohort import PAIRED, CaseFile, find_cohort
 from mass3d.io.datasets.dataset_json import read_dataset_json, read_ignored
 from mass3d.io.left_out import LeftOut
+from mass3d.io.names import plain_name
 from mass3d.pages.inspect import write_inspect_page
 from mass3d.pages.pictures import jpeg_uri
 from mass3d.pages.scan_pictures import scan_picture
@@ -213,8 +214,8 @@ def below(inputs: Sequence[Path], path: Path) -> str:
     """A file as seen from the folder that was given, wherever that lies."""
     for root in inputs:
         if path.is_relative_to(root) and path != root:
-            return path.relative_to(root).as_posix()
-    return path.name
+            return plain_name(path.relative_to(root).as_posix())
+    return plain_name(path.name)
 
 
 def _here(config: InspectConfig, cases: Sequence[CaseFile], grids: Sequence[Grid]) -> int | None:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +16,13 @@ from rich.console import Console
 from rich.progress import track
 
 from mass3d.config import Config, Device, Scans
-from mass3d.errors import ConfigError, Mass3dError
+from mass3d.errors import ConfigError
 from mass3d.execution.allocator import keep_freed_memory
-from mass3d.execution.faults import Fault
+from mass3d.execution.faults import Fault, Stop, attempt
+from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.summary import Report, write_provenance
-from mass3d.files import write_bytes, write_json
-from mass3d.io.datasets.cohort import find_cohort
+from mass3d.files import write_json, write_text
+from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.read import read_volume
 from mass3d.transfer.oneshot.location import Place
 from mass3d.transfer.segmenter import Segmenter
@@ -75,8 +77,11 @@ def run(config: LocateConfig) -> LocateReport:
     """Locate the structures in every scan; one that cannot be read becomes a fault.
 
     Only coarse alignments are made, a fraction of a second for each reference. Raises
-    `ModelError` when task and model do not fit, `ConfigError` for a task without labelled scans.
+    `ModelError` when task and model do not fit, `ConfigError` for a task without labelled scans
+    and for an output that holds anything but such results.
     """
+    given = (*config.inputs, config.task, config.model)
+    require_own_folder(config.output, "locate", inputs=given)
     keep_freed_memory()
     task = load_task(config.task)
     _require_scans(config, task)
@@ -84,20 +89,27 @@ def run(config: LocateConfig) -> LocateReport:
     require_model(config.task, task, segmenter.trained)
     cases = find_cohort(config.inputs, exclude=config.output).cases
     write_provenance(config.output, "locate", config, task=task.fingerprint)
-    faults, found = [], {}
+    faults: list[Fault] = []
+    found: dict[str, Found] = {}
     console = Console(stderr=True)
     for case in track(cases, "locate", console=console, disable=not console.is_terminal):
-        try:
-            scan, places = segmenter.locate(read_volume(case.scan), task)
-        except Mass3dError as error:
-            faults.append(Fault(case.case_id, str(error)))
-            continue
-        found[case.case_id] = {
-            name: None if place is None else location(place, scan)
-            for name, place in zip(task.structures, places, strict=True)
-        }
+        ended = attempt(partial(_locate, segmenter, task), case.case_id, case)
+        if isinstance(ended, Stop):
+            raise ended
+        if isinstance(ended, Fault):
+            faults.append(ended)
+        else:
+            found[case.case_id] = ended
     _write(config.output, task, found)
-    return LocateReport(config.output, dict(found), tuple(faults))
+    return LocateReport(config.output, found, tuple(faults))
+
+
+def _locate(segmenter: Segmenter, task: Task, case: CaseFile) -> Found:
+    scan, places = segmenter.locate(read_volume(case.scan), task)
+    return {
+        name: None if place is None else location(place, scan)
+        for name, place in zip(task.structures, places, strict=True)
+    }
 
 
 def location(place: Place, scan: Prepared) -> Location:
@@ -146,7 +158,7 @@ def _write(output: Path, task: Task, found: Mapping[str, Found]) -> None:
     write_json(output / FILE, {"task": task.fingerprint, "cases": told})
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(_rows(found))
-    write_bytes(output / TABLE, text.getvalue().encode())
+    write_text(output / TABLE, text.getvalue())
 
 
 def _rows(found: Mapping[str, Found]) -> Iterator[list[object]]:

@@ -35,6 +35,7 @@ from mass3d.execution.summary import (
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.datasets.source import source_hash
 from mass3d.io.left_out import LeftOut
+from mass3d.io.names import plain_name
 from mass3d.io.read import read_volume
 from mass3d.masks.engines import Scan
 from mass3d.masks.settings import EngineName, MaskConfig
@@ -135,8 +136,9 @@ def run(config: PrepareConfig) -> PrepareReport:
     """Prepare every scan; one that fails becomes a fault and the others go on.
 
     Killed at any moment, the same call goes on where it was and ends with the same bytes. Scans
-    of earlier calls with the same settings stay in the store. Raises `StoreError` when the
-    folder holds something else or cases of other settings, `DataError` when there is no scan.
+    of earlier calls with the same settings stay in the store, also when they can no longer be
+    read. Raises `StoreError` when the folder holds something else or cases of other settings,
+    `DataError` when there is no scan.
     """
     require_apart(config.output, config.inputs)
     require_usable(config.masks)
@@ -155,9 +157,7 @@ def run(config: PrepareConfig) -> PrepareReport:
             bytes_each=case_bytes(grids, spacing_mm=settings.preparation.spacing_mm),
             folder=config.output,
         )
-        faults = faults_of(outcomes)
-        for fault in faults:
-            discard_case(config.output, fault.where)
+        faults = tuple(_after(config.output, settings, fault) for fault in faults_of(outcomes))
         done = {name: found for name, found in outcomes.items() if isinstance(found, _Done)}
         index = collect_index(config.output, settings, whole=done)
         write_provenance(
@@ -186,10 +186,20 @@ def run(config: PrepareConfig) -> PrepareReport:
     )
 
 
+def _after(root: Path, settings: StoreSettings, fault: Fault) -> Fault:
+    """The fault of a case, of which the store keeps what is whole from an earlier call."""
+    old = whole_record(case_folder(root, fault.where))
+    if old is None or old.settings != settings.fingerprint:
+        discard_case(root, fault.where)
+        return fault
+    kept = "; the store keeps this case as it was prepared before, which is older than its scan"
+    return Fault(fault.where, f"{fault.message}{kept}")
+
+
 def _prepare(job: _Job) -> _Done:
     """Read, prepare, propose and write one case, unless exactly that was done before."""
     case, settings = job.case, job.settings
-    source = Source(name=case.path.name, sha256=source_hash(case))
+    source = Source(name=plain_name(case.path.name), sha256=source_hash(case))
     wanted = case_identities(settings.masks, case.case_id)
     old = whole_record(case_folder(job.root, case.case_id))
     if old is None or old.source != source or old.settings != settings.fingerprint:

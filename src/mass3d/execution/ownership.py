@@ -15,7 +15,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from mass3d.errors import ConfigError
-from mass3d.files import read_json
+from mass3d.files import read_json, real
 
 RECORD = "record.json"
 
@@ -62,11 +62,11 @@ def require_own_file(file: Path, kind: str, *, inputs: Iterable[Path | None] = (
 
 def require_apart(output: Path, inputs: Iterable[Path | None]) -> None:
     """Raise `ConfigError` when the output is one of the inputs, or a folder around one."""
-    place = output.resolve()
+    place = real(output)
     for given in inputs:
         if given is None:
             continue
-        source = given.resolve()
+        source = real(given)
         if place == source or place in source.parents or _same(output, given):
             how = "which is also an input" if place == source else f"which holds the input {given}"
             raise ConfigError(

@@ -11,6 +11,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mass3d.errors import printable
+
 MAX_LINES = 20  # rows that a whole run leaves in a log file
 
 
@@ -23,7 +25,9 @@ class Advance(Protocol):
 
 def tell(sentence: str) -> None:
     """A line on stderr."""
-    Console(file=sys.stderr).print(sentence, highlight=False, markup=False, soft_wrap=True)
+    Console(file=sys.stderr).print(
+        printable(sentence), highlight=False, markup=False, soft_wrap=True
+    )
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from mass3d.config import Config, to_toml
+from mass3d.errors import printable
 from mass3d.execution.faults import Fault
-from mass3d.files import run_record, write_bytes, write_json
+from mass3d.files import run_record, write_json, write_text
 from mass3d.io.left_out import LeftOut
 
 SHOWN = 3  # cases that a summary tells in words; case.json has all
@@ -36,9 +37,10 @@ class Report:
     def show(self, console: Console) -> None:
         """The summary, then every fault on a line of its own."""
         whole = not console.is_terminal  # a file or a pipe has no edge at which to break lines
-        console.print(self.summary(), highlight=False, markup=False, soft_wrap=whole)
+        console.print(printable(self.summary()), highlight=False, markup=False, soft_wrap=whole)
         for fault in self.faults:
-            line = Text(f"  {fault.where}: ", style="bold red").append(fault.message, "")
+            line = Text(f"  {printable(fault.where)}: ", style="bold red")
+            line.append(printable(fault.message), "")
             console.print(line, soft_wrap=whole)
 
 
@@ -79,7 +81,7 @@ def write_provenance(folder: Path, verb: str, config: Config, **facts: object) -
     settings = _Settings.model_validate(
         {key: value for key, value in config.plain().items() if key not in PLACES}
     )
-    write_bytes(folder / "config.toml", to_toml(settings).encode())
+    write_text(folder / "config.toml", to_toml(settings))
     write_json(folder / "record.json", run_record(verb, settings.plain(), **facts))
 
 

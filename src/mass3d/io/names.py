@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 DETACHED: Final = (".mhd", ".nhdr")  # headers whose voxels lie in a file beside them
 SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -31,8 +33,13 @@ def stem_of(path: Path) -> str:
 
 def case_id_of(path: Path) -> str:
     """The name of a file without its format suffix and nnU-Net's `_0000`."""
-    stem = stem_of(path)
+    stem = plain_name(stem_of(path))
     return stem.removesuffix("_0000") or stem
+
+
+def plain_name(text: str) -> str:
+    """A name as text that can be stored and shown: `%1B` and the like for what is no letter."""
+    return "".join(c if c.isprintable() else quote(os.fsencode(c)) for c in text)
 
 
 def safe_name(text: str) -> str:

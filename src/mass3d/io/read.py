@@ -143,7 +143,7 @@ def read_grid(scan: Path | Series) -> Header:
         fit = read_series_grid(found)
     else:
         kind = sniff(found)
-        fit = read_nifti_grid(found) if kind == "nifti" else PARSERS[kind](found).fit()[1]
+        fit = read_nifti_grid(found) if kind == "nifti" else PARSERS[kind](found).grid()
     return Header(fit.source.grid, fit.source)
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mass3d.files import VERSION, write_bytes
+from mass3d.files import VERSION, write_text
 from mass3d.pages.pictures import css, jpeg_uri, png_uri
 
 
 def write_page(path: Path, template: str, **content: object) -> Path:
     """Render a template and write the page whole or not at all; returns `path`."""
-    write_bytes(path, render(template, **content).encode())
+    write_text(path, render(template, **content))
     return path
 
 

@@ -17,7 +17,6 @@ Schema 2 had no labels, and called repairs `mended`; its stores are read.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +25,7 @@ from pydantic import Field, ValidationError
 
 from mass3d.config import Config
 from mass3d.errors import StoreError
-from mass3d.files import VERSION, text_hash
+from mass3d.files import VERSION, read_json, text_hash
 from mass3d.masks.settings import MaskConfig
 from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.preparation import PreparationConfig
@@ -193,7 +192,7 @@ M = TypeVar("M", bound=Config)
 def read_model(kind: type[M], path: Path) -> M:
     """Read one JSON file of a store. Raises `StoreError` for anything that does not fit."""
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise StoreError(
             path,

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mass3d.config import Config
 from mass3d.errors import ModelError
+from mass3d.files import real
 from mass3d.model.protocol import TaskTensors
 from mass3d.training import checkpoint
 from mass3d.transfer.oneshot.part import PREFIX, OneShotPart, PartFacts, pack_part, unpack_part
@@ -161,8 +162,8 @@ def find_run(path: Path, task: Task) -> Path:
     That is the folder of the file or the one around it: a file from somebody else must not make
     us read anywhere. Raises `ModelError`.
     """
-    folder = path.resolve().parent
-    hinted = (folder / task.run).resolve() if "\0" not in task.run else None
+    folder = real(path).parent
+    hinted = real(folder / task.run) if "\0" not in task.run else None
     near = hinted is not None and hinted.is_relative_to(folder.parent)
     if hinted is None or not near or not (hinted.is_dir() or hinted.is_file()):
         raise ModelError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mass3d.errors import DataError
-from mass3d.files import read_json
+from mass3d.files import read_json, real
 from mass3d.io.datasets.layouts import (
     IMAGES,
     SOURCE,
@@ -159,7 +159,7 @@ def _list_files(paths: Sequence[Path], exclude: Path | None) -> _Listing:
 
 def _name_of(file: Path) -> Path:
     """The file's own name in the folder where it really lies; a link is not followed."""
-    return file.parent.resolve() / file.name
+    return real(file.parent) / file.name
 
 
 def _add_named(listing: _Listing, file: Path) -> None:
@@ -282,7 +282,7 @@ def _by_id(cases: Iterable[CaseFile]) -> dict[str, CaseFile]:
 def _files(path: Path, exclude: Path | None = None) -> list[Path]:
     """All files below a folder that are not hidden, through links too; or the file itself."""
     if path.is_dir():
-        return sorted(_walk(path, exclude.resolve() if exclude else None))
+        return sorted(_walk(path, real(exclude) if exclude else None))
     if path.exists():
         return [path]
     raise DataError(
@@ -300,10 +300,11 @@ def _walk(top: Path, exclude: Path | None) -> Iterator[Path]:
     while waiting:
         for name, folders, files in os.walk(waiting.pop(0), onerror=_unreadable):
             folder = Path(name)
-            if folder.resolve() in seen:
+            place = real(folder)
+            if place in seen:
                 folders.clear()
                 continue
-            seen.add(folder.resolve())
+            seen.add(place)
             folders[:] = sorted(found for found in folders if not found.startswith("."))
             waiting += (folder / found for found in folders if (folder / found).is_symlink())
             yield from (folder / found for found in files if not found.startswith("."))

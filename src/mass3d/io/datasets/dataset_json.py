@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
 from mass3d.errors import DataError
+from mass3d.files import read_json, real
 
 IGNORE: Final = "ignore"  # nnU-Net's name for voxels that nobody has annotated
 
@@ -29,7 +29,7 @@ def read_ignored(labels: Path) -> int | None:
 
 def find_dataset_json(labels: Path) -> Path | None:
     """The dataset.json that is nearest to a folder of labels: in it or in the one above."""
-    files = (folder / "dataset.json" for folder in (labels, labels.resolve().parent))
+    files = (folder / "dataset.json" for folder in (labels, real(labels).parent))
     return next((file for file in files if file.exists()), None)
 
 
@@ -41,7 +41,7 @@ def read_dataset_json(file: Path) -> dict[str, int]:
 def read_channels(file: Path) -> dict[int, str]:
     """Number -> name of the channels; empty where none are named. Raises `DataError`."""
     try:
-        content = _content(file)
+        content = read_json(file)
         channels = content.get("channel_names") or content.get("modality") or {}
         return {int(number): str(name) for number, name in channels.items()}
     except (OSError, ValueError, AttributeError) as error:
@@ -53,15 +53,10 @@ def read_channels(file: Path) -> dict[int, str]:
         ) from error
 
 
-def _content(file: Path) -> Any:
-    """What a file says, with or without the mark that editors of Windows put before UTF-8."""
-    return json.loads(file.read_text(encoding="utf-8-sig"))
-
-
 def _parse(file: Path) -> dict[str, int]:
     """Every label but the background, by value."""
     try:
-        labels = _content(file)["labels"]
+        labels = read_json(file)["labels"]
         pairs = [_name_and_value(key, value) for key, value in labels.items()]
         named = {name: value for name, value in pairs if value != 0}
         if len(set(named.values())) < sum(value != 0 for _, value in pairs):

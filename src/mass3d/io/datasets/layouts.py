@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mass3d.files import real
 from mass3d.io.datasets.bids import (
     DATASET,
     DERIVATIVES,
@@ -117,7 +118,7 @@ def case_ids(scans: Iterable[ImageFile]) -> dict[ImageFile, str]:
     for scan in scans:
         parts = [safe_name(folder) for folder in _telling_folders(scan)]
         if _is_own(scan.path) and owners[scan.path.parent] == 1:
-            parts = parts or [safe_name(scan.path.parent.resolve().name)]
+            parts = parts or [safe_name(real(scan.path.parent).name)]
         else:
             parts.append(_own_name(scan.path, channels))
         names[scan] = "_".join(filter(None, parts))

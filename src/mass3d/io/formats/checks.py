@@ -15,6 +15,7 @@ from mass3d.io.formats.skewed_axes import Fit, fit_grid
 from mass3d.volume.geometry import Shape
 
 MAX_DEFLATE = 1032  # bytes that deflate can make of one; a promise of more is refused unread
+MAX_USUAL = 30  # as many are common; a promise of more is believed once they were seen
 MAX_AXIS_VOX = 2**31 - 1  # along an axis
 MM = frozenset({"", "?", "mm", "millimeter", "millimetre", "millimeters", "millimetres"})
 MIN_EDGE_MM, MAX_EDGE_MM = 1e-4, 1e3  # voxel edges beyond these are mistakes

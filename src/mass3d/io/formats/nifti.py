@@ -7,6 +7,7 @@ looked at before nibabel sees it, and what is repaired is noted.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from mass3d.errors import DataError
 from mass3d.io.formats.checks import (
     MAX_DEFLATE,
+    MAX_USUAL,
     Raw,
     damaged,
     farthest_mm,
@@ -62,7 +64,9 @@ def read_nifti_grid(path: Path) -> Fit:
     with _opened(path) as stream:
         header = _read_header(path, stream)
         fit = _geometry(path, header)[1]
-        _require_room(path, header, stream)
+        offset = _require_room(path, header, stream)
+        if isinstance(stream.raw, GunzipStream):
+            _require_credible(path, header, stream, offset)
     return fit
 
 
@@ -180,11 +184,22 @@ def _require_room(path: Path, header: Any, stream: BufferedReader[Any]) -> int:
     offset = header.get_data_offset()
     if offset < header.sizeof_hdr:  # some tools then take 348, some 352, and nibabel 0
         raise damaged(path, f"its voxels begin at byte {offset}, within the header")
-    promised = offset + int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
+    promised = offset + math.prod(map(int, shape)) * _itemsize(header)
     there = path.stat().st_size
     if promised > there * (MAX_DEFLATE if isinstance(stream.raw, GunzipStream) else 1):
         raise damaged(path, f"{there} bytes; the header promises {promised}")
     return int(offset)
+
+
+def _require_credible(path: Path, header: Any, stream: BufferedReader[Any], offset: int) -> None:
+    """Raise `DataError` where a header promises uncommonly much and it is not there."""
+    promised = offset + math.prod(map(int, header.get_data_shape())) * _itemsize(header)
+    if promised > MAX_USUAL * path.stat().st_size:
+        _pass_bytes(path, stream, promised - header.sizeof_hdr)
+
+
+def _itemsize(header: Any) -> int:
+    return int(header.get_data_dtype().itemsize)
 
 
 def _scaled(voxels: NDArray[Any], slope: float, inter: float) -> NDArray[np.float32]:

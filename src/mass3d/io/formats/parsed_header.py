@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mass3d.errors import DataError
 from mass3d.io.formats.checks import Raw, placed, spatial_shape
 from mass3d.io.formats.data_files import shown
-from mass3d.io.formats.payload import Payload, read_payload, require_room
+from mass3d.io.formats.payload import Payload, read_payload, require_credible, require_room
 from mass3d.io.formats.regular_file import is_regular
 from mass3d.io.formats.skewed_axes import Fit
 from mass3d.volume.geometry import Shape
@@ -41,6 +41,12 @@ class ParsedHeader:
         require_room(self.path, self.payload, shape)
         fit = placed(self.path, shape, self.affine)
         return shape, fit, repairs + self.notes + fit.notes
+
+    def grid(self) -> Fit:
+        """The grid of voxels that are there. Raises `DataError`."""
+        shape, fit, _ = self.fit()
+        require_credible(self.path, self.payload, shape)
+        return fit
 
     def read(self) -> Raw:
         """The voxels as they are stored. Raises `DataError`."""

@@ -7,10 +7,11 @@ promises, holds beyond its voxels, or is asked to pass over.
 from __future__ import annotations
 
 import bz2
+import math
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mass3d.io.formats.checks import MAX_DEFLATE, damaged
+from mass3d.io.formats.checks import MAX_DEFLATE, MAX_USUAL, damaged
 from mass3d.io.formats.regular_file import open_unbuffered
 from mass3d.volume.geometry import Shape
 
@@ -82,6 +83,32 @@ def require_room(path: Path, payload: Payload, shape: Shape) -> int:
     return each
 
 
+def require_credible(path: Path, payload: Payload, shape: Shape) -> None:
+    """Raise `DataError` where packed files promise uncommonly much and it is not there."""
+    if payload.packing not in UNPACKING:
+        return
+    wanted = payload.skip + math.prod(shape) // len(payload.files) * payload.dtype.itemsize
+    for file in payload.files:
+        if wanted <= MAX_USUAL * file.stat().st_size:
+            continue
+        try:
+            with BufferedReader(open_unbuffered(file)) as stream:
+                stream.seek(max(payload.start, 0))
+                _pass_lines(path, stream, payload.lines)
+                _require_length(path, UNPACKING[payload.packing](stream), wanted)
+        except (OSError, ValueError, EOFError, zlib.error) as error:
+            raise damaged(path, str(error)) from error
+
+
+def _require_length(path: Path, parts: Iterable[bytes], wanted: int) -> None:
+    found = 0
+    for part in parts:
+        found += len(part)
+        if found >= wanted:
+            return
+    raise damaged(path, f"{found} bytes of voxels; the header promises {wanted}")
+
+
 def _read_part(
     path: Path, payload: Payload, stream: BufferedReader[Any], count: int
 ) -> tuple[NDArray[np.generic], int]:
@@ -96,7 +123,7 @@ def _read_part(
     elif payload.packing == "ascii":
         stored, extra = _read_numbers(stream, payload.dtype, count)
     else:
-        parts = {"gzip": _gunzip, "bzip2": _bunzip, "hex": _unhex}[payload.packing](stream)
+        parts = UNPACKING[payload.packing](stream)
         stored, extra = _taken(path, parts, payload.skip, size)
         extra += _left(stream)
     if len(stored) < size:
@@ -170,6 +197,13 @@ def _unhex(stream: BufferedReader[Any]) -> Iterator[bytes]:
         odd = digits[even:]
     if odd:
         raise ValueError("an odd number of hexadecimal digits")
+
+
+UNPACKING: Final[dict[str, Callable[[BufferedReader[Any]], Iterator[bytes]]]] = {
+    "gzip": _gunzip,
+    "bzip2": _bunzip,
+    "hex": _unhex,
+}
 
 
 def _read_numbers(
