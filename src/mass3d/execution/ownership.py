@@ -81,9 +81,10 @@ def require_apart(output: Path, inputs: Iterable[Path | None]) -> None:
 def earlier_record(folder: Path) -> dict[str, Any]:
     """The record of earlier results in the folder; empty where there is none to be read."""
     try:
-        return read_json(folder / RECORD)
-    except (OSError, ValueError, RecursionError):
+        record = read_json(folder / RECORD)
+    except (OSError, ValueError):
         return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _same(output: Path, given: Path) -> bool:

@@ -188,7 +188,7 @@ def _add_image(listing: _Listing, image: ImageFile) -> None:
 def _is_result(folder: Path) -> bool:
     """Whether a folder holds what `mass3d segment` has found, by the record beside it."""
     try:
-        return read_json(folder / "record.json").get("verb") == "segment"
+        return bool(read_json(folder / "record.json").get("verb") == "segment")
     except (OSError, ValueError, AttributeError):
         return False
 
