@@ -6,7 +6,7 @@
     ├── ModelError     a run, checkpoint or task file cannot be trusted       exit code 1
     ├── OutputError    a result cannot be written, as on a full disk          exit code 1
     ├── ConfigError    a setting or a command line is wrong                   exit code 2
-    └── Interrupted    a signal asked for the end, and work was saved         exit code 130, 143
+    └── Interrupted    a signal asked for the end, and work was saved         exit code 129 to 143
 
 Each names where, what was found, what was expected and what to do about it, and the setting that
 is to be changed where there is one. None names an option of the command line: `cli` does that.

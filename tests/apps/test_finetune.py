@@ -143,7 +143,7 @@ def test_a_finished_run_is_not_done_again_and_of_other_settings_refused(
         ({"structures": {"liver": 1}}, "another structures"),
         ({"partial": True}, "another partial"),
     ):
-        with pytest.raises(ModelError, match=told):
+        with pytest.raises(ConfigError, match=told):
             finetune.run(settings(cohort, pretrained, tuned, **changes))
 
 

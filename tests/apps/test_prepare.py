@@ -260,7 +260,7 @@ def test_killed_while_scans_are_added_the_same_call_makes_the_store_of_all_at_on
 def test_other_settings_for_the_same_store_are_refused_by_name(scans: Path, tmp_path: Path) -> None:
     prepare(scans, tmp_path, spacing_mm=3.0)
     before = contents(tmp_path)
-    with pytest.raises(StoreError, match=r"spacing_mm = 3\.0"):
+    with pytest.raises(ConfigError, match=r"spacing_mm = 3\.0"):
         prepare(scans, tmp_path, spacing_mm=4.0)
     assert contents(tmp_path) == before
 

@@ -1,4 +1,6 @@
 import json
+import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -17,6 +19,7 @@ from mass3d.masks.hierarchy.settings import HierarchyConfig, SelectionConfig
 from mass3d.masks.settings import MaskConfig
 from mass3d.store.reader import Store
 from mass3d.training.fit import METRICS, RESUME, WEIGHTS, StepContext, StepOutcome
+from mass3d.training.resume import read_record
 from mass3d.views.pair import ViewPair
 
 
@@ -51,7 +54,7 @@ def test_a_finished_run_is_not_done_again(trained: Path, store: Path) -> None:
 
 
 def test_a_finished_run_with_other_settings_is_refused(trained: Path, store: Path) -> None:
-    with pytest.raises(ModelError, match="another seed"):
+    with pytest.raises(ConfigError, match="another seed"):
         pretrain.run(pretrain_config(store, trained, seed=1))
 
 
@@ -88,7 +91,7 @@ def test_two_halves_of_a_cohort_are_seen_as_one(
     )
     turned = pretrain_config(halves[::-1], tmp_path / "run")
     assert pretrain.run(turned).fingerprint == pretrain.run(config).fingerprint  # the same run
-    with pytest.raises(ModelError, match="another store"):
+    with pytest.raises(ConfigError, match="another store"):
         pretrain.run(pretrain_config(halves[0], tmp_path / "run"))
 
 
@@ -161,3 +164,49 @@ def test_a_run_killed_by_sigkill_ends_with_the_same_bytes(
     for name in (WEIGHTS, METRICS):
         assert ours[name] == theirs[name]
     shutil.rmtree(tmp_path)
+
+
+CLI = "from mass3d.cli import main; main()"
+
+
+@pytest.mark.slow
+def test_a_run_whose_terminal_is_closed_is_saved_and_goes_on(store: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = [sys.executable, "-c", CLI, "pretrain", str(store), "-o", str(run), "--steps", "400"]
+    for setting in ("fit.batch_size=1", "fit.log_every=1", "views.crop_vox=[32,32,32]"):
+        words += ["--set", setting]
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(words[0], words)
+    told = b""
+    while not ((run / METRICS).exists() and (run / METRICS).stat().st_size):
+        told += os.read(terminal, 1)  # it stops the child to leave its words unread
+        assert b"error" not in told, told
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + signal.SIGHUP
+    record = read_record(run)
+    assert record is not None
+    assert record.step >= 1
+    before = (run / "config.toml").read_bytes()
+    for change, both in (
+        (["--seed", "3"], "seed: 0 there, 3 wanted"),
+        (["--set", "views.num_masks=5"], "views.num_masks: 13 there, 5 wanted"),
+    ):
+        refused = subprocess.run([*words, *change], capture_output=True, text=True, check=False)
+        assert refused.returncode == 2
+        assert f"an unfinished run with another {both}" in refused.stderr
+        assert (run / "config.toml").read_bytes() == before
+
+
+def test_a_finished_run_names_every_setting_that_differs_and_both_values(
+    trained: Path, store: Path
+) -> None:
+    before = content(trained)
+    other = pretrain_config(
+        store, trained, seed=7, fit={**pretrain_config(store, trained).fit.plain(), "steps": 9}
+    )
+    with pytest.raises(ConfigError, match="a finished run with another") as caught:
+        pretrain.run(other)
+    assert f"fit.steps: {STEPS} there, 9 wanted" in caught.value.found
+    assert "seed: 0 there, 7 wanted" in caught.value.found
+    assert content(trained) == before

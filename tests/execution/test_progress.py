@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -39,3 +41,23 @@ def test_a_log_gets_few_lines_with_the_time_left(capsys: pytest.CaptureFixture[s
     assert 0 < len(lines) <= MAX_LINES + 1
     assert lines[0].startswith("work 50/1000  loss 0.5  about ")
     assert lines[-1] == "work 1000/1000  loss 0.5"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_work_goes_on_when_nobody_listens_any_more(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    done = []
+    with progress("work", 3) as advance:
+        for step in range(1, 4):
+            advance(step)
+            done.append(step)
+    assert done == [1, 2, 3]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mass3d.errors import DataError, OutputError, StoreError
+from mass3d.errors import ConfigError, DataError, OutputError, StoreError
 from mass3d.files import read_json, write_json
 from mass3d.masks.layers import MaskSet
 from mass3d.store.reader import Store
@@ -144,14 +144,14 @@ def test_a_failed_write_leaves_nothing_behind(
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(StoreError, match=r"thesis\.txt"), open_for_writing(tmp_path):
+    with pytest.raises(ConfigError, match=r"thesis\.txt"), open_for_writing(tmp_path):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_file_is_no_store(tmp_path: Path) -> None:
     (tmp_path / "scan.nii").write_text("")
-    with pytest.raises(StoreError, match="a file"), open_for_writing(tmp_path / "scan.nii"):
+    with pytest.raises(ConfigError, match="a file"), open_for_writing(tmp_path / "scan.nii"):
         pass
 
 
@@ -159,7 +159,7 @@ def test_other_settings_in_the_same_folder_are_named(
     store_path: Path, settings: StoreSettings
 ) -> None:
     other = settings.model_copy(update={"preparation": PreparationConfig(spacing_mm=2.0)})
-    with open_for_writing(store_path), pytest.raises(StoreError, match=r"spacing_mm = 1\.5"):
+    with open_for_writing(store_path), pytest.raises(ConfigError, match=r"spacing_mm = 1\.5"):
         begin(store_path, other)
     assert Store.open(store_path).spacing_mm == 1.5  # and the store is still whole
 

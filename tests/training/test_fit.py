@@ -1,11 +1,16 @@
 import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mass3d.errors import ModelError
+from mass3d.errors import ConfigError, ModelError
 from mass3d.training import checkpoint
 from mass3d.training.fit import (
     METRICS,
@@ -16,6 +21,7 @@ from mass3d.training.fit import (
     StepOutcome,
     fit,
 )
+from mass3d.training.resume import read_record
 
 CONFIG = FitConfig(steps=40, lr=5e-2, log_every=5, save_every=10, precision="32-true")
 FACTS = {"what": "a line"}
@@ -79,7 +85,7 @@ def test_a_resume_state_of_another_run_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(KilledError):
         fit(network(), dying, step, CONFIG, run=tmp_path, facts=FACTS)
-    with pytest.raises(ModelError, match="another what"):
+    with pytest.raises(ConfigError, match="another what"):
         fit(network(), batches, step, CONFIG, run=tmp_path, facts={"what": "a circle"})
 
 
@@ -116,3 +122,78 @@ def test_a_probe_stands_for_the_model_in_the_first_try_of_16_bits(tmp_path: Path
 
     assert precision(tmp_path / "alone") == "bf16-mixed"
     assert precision(tmp_path / "probed", probe=probe) == "32-true"
+
+
+# --- stopping -------------------------------------------------------------------------------
+
+ENDLESS = """
+import signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # not so in the background
+if sys.argv[3] == "nohup":
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from training.test_fit import ENDLESS_CONFIG, FACTS, batches, network, step
+from mass3d.errors import Interrupted
+from mass3d.training.fit import fit
+try:
+    fit(network(), batches, step, ENDLESS_CONFIG, run=Path(sys.argv[2]), facts=FACTS)
+except Interrupted as error:
+    sys.exit(f"{error.exit_code} {error}")
+"""
+ENDLESS_CONFIG = CONFIG.model_copy(update={"steps": 10**6, "save_every": 10**6, "prefetch": 0})
+
+
+def endless(run: Path, how: str = "") -> subprocess.Popen[str]:
+    """A process that has begun a run without end and has saved nothing."""
+    tests = str(Path(__file__).parents[1])
+    words = [sys.executable, "-c", ENDLESS, tests, str(run), how]
+    child = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    until((run / METRICS).exists, child)
+    return child
+
+
+def until(true: Callable[[], bool], child: subprocess.Popen[str]) -> None:
+    while not true():
+        assert child.poll() is None, child.communicate()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_usual_stop_saves_and_says_how_to_go_on(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    child = endless(tmp_path)
+    child.send_signal(number)
+    _, told = child.communicate()
+    assert f"{128 + number} {tmp_path}: found {number.name} after step" in told
+    assert "All is saved: the same command goes on from there." in told
+    record = read_record(tmp_path)
+    assert record is not None
+    assert record.step >= 5
+    assert f"after step {record.step};" in told  # not a step was lost
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
+    child = endless(tmp_path, "nohup")
+    child.send_signal(signal.SIGHUP)
+    rows = (tmp_path / METRICS).stat().st_size
+    until(lambda: (tmp_path / METRICS).stat().st_size > rows + 1000, child)
+    child.terminate()
+    assert "found SIGTERM" in child.communicate()[1]
+
+
+def test_a_run_is_saved_by_time_too(tmp_path: Path) -> None:
+    def dying(number: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        if number == 9:
+            raise KilledError
+        return batches(number, device)
+
+    often = CONFIG.model_copy(
+        update={"save_every": 1000, "save_minutes": 1e-9, "log_every": 1000, "prefetch": 0}
+    )
+    with pytest.raises(KilledError):
+        fit(network(), dying, step, often, run=tmp_path, facts=FACTS)
+    record = read_record(tmp_path)
+    assert record is not None
+    assert record.step == 9

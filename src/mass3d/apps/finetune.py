@@ -107,8 +107,8 @@ def run(config: FinetuneConfig) -> FinetuneReport:
     """Finetune, or go on with the unfinished run in `config.output`.
 
     The same settings give the same weights on CPU, however often the run was killed. Raises
-    `DataError` for a bad scan or label, `ModelError` for a bad model or when the folder holds
-    another run, `ConfigError` for impossible settings.
+    `DataError` for a bad scan or label, `ModelError` for a bad model, `ConfigError` for impossible
+    settings and when the folder holds another run.
     """
     require_own_folder(
         config.output, "finetune", inputs=(*config.images, *config.label_maps, config.model)

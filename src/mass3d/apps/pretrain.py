@@ -86,8 +86,8 @@ def run(config: PretrainConfig) -> PretrainReport:
     """Pretrain, or go on with the unfinished run in `config.output`.
 
     The same settings give the same weights on CPU, however often the run was killed. Raises
-    `StoreError` for a bad store, `ModelError` when the folder holds another run, `ConfigError`
-    for impossible settings.
+    `StoreError` for a bad store, `ConfigError` for impossible settings and when the folder holds
+    another run.
     """
     require_own_folder(config.output, "pretrain", inputs=config.store)
     stores = Stores.open(config.store)

@@ -3,14 +3,16 @@
 Settings come from the defaults, then a `--config` file, then `--set`, then options. The options of
 a verb are read off its `Config` (`options`) when that verb is typed, so that `mass3d --help` waits
 for no library. Exit codes: 0 all done, 1 something could not be done, 2 a wrong setting or command
-line, 130 and 143 stopped by a signal after saving.
+line, 129, 130 and 143 stopped by a signal after saving.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         where = f"{error.filename}: " if error.filename else ""
         _tell(f"{where}{error.strerror}")
         sys.exit(1)
+    except KeyboardInterrupt:  # before there was anything to lose
+        sys.exit(128 + signal.SIGINT)
 
 
 def _moved(verb: str) -> ConfigError:
@@ -144,13 +148,16 @@ def _execute(verb: str, file: Path | None, assignments: list[str], flags: dict[s
 
     from mass3d.cli.describe import config_of  # noqa: PLC0415
     from mass3d.config import resolve  # noqa: PLC0415
+    from mass3d.execution.signals import interruptible  # noqa: PLC0415
 
-    config = resolve(config_of(verb), file=file, assignments=assignments, flags=flags)
-    report = import_module(f"mass3d.apps.{verb}").run(config)
+    with interruptible(f"mass3d {verb}"):
+        config = resolve(config_of(verb), file=file, assignments=assignments, flags=flags)
+        report = import_module(f"mass3d.apps.{verb}").run(config)
     report.show(Console())
     if not report.ok:
         raise typer.Exit(1)
 
 
 def _tell(message: str) -> None:
-    typer.echo(f"error: {printable(message)}", err=True)
+    with suppress(OSError):  # a closed terminal hears nothing, and the exit code stays
+        typer.echo(f"error: {printable(message)}", err=True)

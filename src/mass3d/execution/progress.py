@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import contextmanager, suppress
+from typing import IO, Any, Protocol, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,15 +25,36 @@ class Advance(Protocol):
 
 def tell(sentence: str) -> None:
     """A line on stderr."""
-    Console(file=sys.stderr).print(
-        printable(sentence), highlight=False, markup=False, soft_wrap=True
-    )
+    _console().print(printable(sentence), highlight=False, markup=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    return Console(file=cast("IO[str]", _Unheard(sys.stderr)))
+
+
+class _Unheard:
+    """A stream whose other end may go, as a terminal or `tee` does, before work has been saved."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Advance]:
     """Show how far `total` steps have come: a bar on a terminal, else at most 20 lines."""
-    console = Console(file=sys.stderr)
+    console = _console()
     if not console.is_terminal:
         yield _lines(title, total)
         return

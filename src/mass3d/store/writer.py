@@ -17,7 +17,7 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
-from mass3d.errors import DataError, StoreError
+from mass3d.errors import ConfigError, DataError, StoreError
 from mass3d.files import LOCK, file_hash, json_bytes, only_writer, write_json, writing
 from mass3d.masks.layers import MaskSet
 from mass3d.store.arrays import table_bytes, write_array
@@ -61,8 +61,8 @@ def as_stored(image: NDArray[np.float32]) -> NDArray[np.float32]:
 def open_for_writing(root: Path) -> Iterator[None]:
     """Hold the only right to write into the store folder, made if need be; clear leftovers.
 
-    Raises `StoreError` when another process writes there or the folder holds something else,
-    `OutputError` when it cannot be written to.
+    Raises `ConfigError` when the folder holds something else, `StoreError` when another process
+    writes there, `OutputError` when it cannot be written to.
     """
     _require_free(root)
     (root / CASES).mkdir(parents=True, exist_ok=True)
@@ -80,14 +80,14 @@ def _clear_leftovers(root: Path) -> None:
 def begin(root: Path, settings: StoreSettings) -> None:
     """Mark the store as being written with these settings.
 
-    Raises `StoreError`, naming the setting, when the folder holds cases of other settings.
+    Raises `ConfigError`, naming the setting, when the folder holds cases of other settings.
     """
     found = existing_settings(root)
     different = differences(settings.content(), found.content()) if found else []
     if different:
         name, ours, theirs = different[0]
         also = "".join(f", {other}" for other, *_ in different[1:])
-        raise StoreError(
+        raise ConfigError(
             root,
             found=f"cases prepared with {name} = {theirs}",
             expected=f"{name} = {ours}" + (f" (also different: {also[2:]})" if also else ""),
@@ -285,7 +285,7 @@ def _flush(path: Path) -> None:
 
 
 def _require_free(root: Path) -> None:
-    """Raise `StoreError` unless the folder is new, empty or a store."""
+    """Raise `ConfigError` unless the folder is new, empty or a store."""
     if not root.exists() or (root / INDEX).exists():
         return
     if not root.is_dir():
@@ -300,8 +300,8 @@ def _require_free(root: Path) -> None:
         raise _not_a_store(root, f"a folder with other files ({strange[0]})")
 
 
-def _not_a_store(root: Path, found: str) -> StoreError:
-    return StoreError(
+def _not_a_store(root: Path, found: str) -> ConfigError:
+    return ConfigError(
         root,
         found=found,
         expected="a new or empty folder, or a store to go on with",

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from mass3d.errors import Interrupted
+from mass3d.execution.signals import StopSignal, stop_signals
 from mass3d.training.config import FitConfig, Precision
 from mass3d.training.ema import Ema
 from mass3d.training.fabric import largest_of_processes, make_fabric, mean_of_processes, wrap
@@ -30,7 +31,6 @@ from mass3d.training.resume import (
     save_run,
     save_weights,
 )
-from mass3d.training.signals import StopSignal, stop_signals
 from mass3d.training.step import Batch, Hook, Progress, Step, StepContext, StepOutcome, take_step
 from mass3d.training.update import refuse, require_finite, update
 
@@ -72,9 +72,9 @@ def fit(
     of the learning rate, by the beginning of the names of parameters. `probe` takes the place of
     the model in the first try of 16 bits, where the model's first weights hide gradients.
 
-    Raises `ModelError` on a foreign resume state and on a loss or weights that are not finite,
-    naming the cases of the step, `Interrupted` when a signal asked for the end; what is good is
-    saved first.
+    Raises `ConfigError` on the resume state of another run, `ModelError` on a loss or weights that
+    are not finite, naming the cases of the step, `Interrupted` when a signal asked for the end;
+    what is good is saved first.
     """
     job = Job(batches, step, config, run, facts, seed, hooks, rates)
     record = read_record(run)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from mass3d.config import Config
-from mass3d.errors import ModelError
+from mass3d.errors import ConfigError, ModelError
 from mass3d.training import checkpoint
 from mass3d.training.config import Precision
 from mass3d.training.job import FitState, Job
@@ -40,7 +40,7 @@ def read_record(run: Path) -> ResumeRecord | None:
 
 
 def require_same_run(run: Path, facts: Mapping[str, Any]) -> None:
-    """Raise `ModelError` when the folder holds an unfinished run of other settings."""
+    """Raise `ConfigError` when the folder holds an unfinished run of other settings."""
     record = read_record(run)
     if record is not None:
         require_same(run, "an unfinished run", wanted=facts, found=record.run)
@@ -49,9 +49,9 @@ def require_same_run(run: Path, facts: Mapping[str, Any]) -> None:
 def is_finished(
     run: Path, facts: Mapping[str, Any], *, steps: int, must_resume: bool = False
 ) -> bool:
-    """Whether exactly this run has ended; another finished run in the folder is a `ModelError`.
+    """Whether exactly this run has ended; another finished run in the folder is a `ConfigError`.
 
-    `must_resume`: so is nothing to go on with.
+    `must_resume`: nothing to go on with is a `ModelError`.
     """
     unfinished, delivered = (run / RESUME).exists(), (run / WEIGHTS).exists()
     if must_resume and not unfinished and not delivered:
@@ -73,10 +73,10 @@ def is_finished(
 def require_same(
     run: Path, what: str, *, wanted: Mapping[str, Any], found: Mapping[str, Any]
 ) -> None:
-    """Raise `ModelError` that names each setting with both of its values, unless all are equal."""
+    """Raise `ConfigError` that names each setting with both of its values, unless all are equal."""
     different = list(differences(wanted, found))
     if different:
-        raise ModelError(
+        raise ConfigError(
             run,
             found=f"{what} with another {'; '.join(different)}",
             expected="an empty folder, or the run that these settings make",
