@@ -14,6 +14,7 @@ from rich.console import Console
 
 import dicoms
 import pages
+from mass3d.apps import prepare
 from mass3d.apps.inspect import InspectConfig, InspectReport, run
 from mass3d.config import resolve
 from mass3d.errors import DataError
@@ -199,7 +200,7 @@ def shown(report: InspectReport, **console: Any) -> list[str]:
 def test_people_see_a_table_a_summary_the_faults_and_the_warnings(scans: Path) -> None:
     text = "\n".join(shown(inspect(scans), width=140))
     assert "8 x 10 x 9" in text
-    assert "Read 2 scans (1 ct, 1 mr), 0 with a label; 1 fault, 1 warning." in text
+    assert "Read 2 scans (1 ct, 1 mr), 0 with a label; 1 fault, 2 warnings." in text
     assert "  c: " in text
     assert "Mended 1 scans (b_mr: replaced 1 NaN" in text
 
@@ -218,3 +219,33 @@ def test_a_narrow_terminal_still_shows_every_case(dataset: Path) -> None:
     lines = shown(inspect(dataset), width=60, force_terminal=True)
     assert max(map(len, lines)) <= 60
     assert any("ct_002" in line for line in lines)
+
+
+# --- what `prepare` will say ----------------------------------------------------------------------
+
+
+def write_array(path: Path, image: NDArray[Any], edge_mm: float) -> None:
+    made = Volume.from_array(image.astype(np.float32), spacing_mm=(edge_mm,) * 3)
+    write_image(path, made.voxels, made.source)
+
+
+def test_inspect_tells_beforehand_what_prepare_cannot_prepare(tmp_path: Path) -> None:
+    rng, folder = np.random.default_rng(3), tmp_path / "scans"
+    for number in range(2):
+        write_array(folder / f"mr_{number}.nii.gz", rng.uniform(9, 700, (40, 44, 41)), 5.0)
+    write_array(folder / "mr_faint.nii.gz", 1e-9 * rng.uniform(9, 700, (30, 30, 30)), 5.0)
+    write_array(folder / "mr_speck.nii.gz", rng.normal(80, 9, (25, 25, 25)), 0.15)  # one voxel
+    write_array(folder / "ct_air.nii.gz", rng.normal(-1015, 3, (30, 30, 30)), 5.0)
+    large = np.full((70, 70, 70), -1000.0)
+    large[:20] = rng.normal(-1050, 2, (20, 70, 70))
+    write_array(folder / "ct_large_air.nii.gz", large, 5.0)
+    write_array(folder / "mr_inch.nii.gz", rng.uniform(0, 90, (64, 64, 64)), 254.0)
+    (folder / "cut.nii.gz").write_bytes((folder / "mr_0.nii.gz").read_bytes()[:900])
+    foreseen = inspect(folder)
+    report = prepare.run(
+        prepare.PrepareConfig(inputs=(folder,), output=tmp_path / "store", workers=1)
+    )
+    assert foreseen.spacing_mm == report.spacing_mm
+    assert foreseen.faults == report.faults
+    assert {fault.where for fault in report.faults} >= {"cut", "mr_speck", "ct_air", "ct_large_air"}
+    assert "mr_faint" in report.prepared

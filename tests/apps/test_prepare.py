@@ -287,11 +287,12 @@ def test_a_store_cannot_lie_on_its_own_input(scans: Path) -> None:
 
 def test_scans_that_become_too_small_are_counted_with_a_remedy(scans: Path, tmp_path: Path) -> None:
     report = prepare(scans, tmp_path / "coarse", spacing_mm=2.6)  # 24 voxels of 2 mm become 18
-    assert (report.ok, report.too_small) == (True, 3)
-    assert "at 2.6 mm, 3 scans have fewer than 16 voxels along an axis" in report.summary()
+    assert (report.ok, len(report.too_small)) == (True, 3)
+    assert "at 2.6 mm, 3 scans of fewer than 16 voxels along an axis (" in report.summary()
+    assert f"({', '.join(report.prepared)})" in report.summary()
     assert "finer spacing_mm" in report.summary()
     report = prepare(scans, tmp_path / "fine")
-    assert report.too_small == 0
+    assert report.too_small == ()
     assert "Warning" not in report.summary()
 
 

@@ -44,7 +44,7 @@ def written(path: Path, image: NDArray[Any], source: SourceGrid | None = None) -
 
 
 def inspect(case: CaseFile, **changes: Any) -> Inspection:
-    job = InspectionJob(case=case, file="a.nii.gz", modality="auto", names=None)
+    job = InspectionJob(case=case, file="a.nii.gz", modality="auto", spacing_mm=1.0, names=None)
     return measure_case(replace(job, **changes)).inspection
 
 

@@ -29,7 +29,7 @@ def test_a_modality_is_told_by_the_lowest_median_and_highest_of_its_scans() -> N
     assert ct.modality_from == {"name": 2, "tags": 1}
 
 
-def test_a_structure_is_told_by_the_labels_that_name_it_and_the_cases_that_hold_it() -> None:
+def test_a_structure_is_told_by_the_cases_that_hold_it_of_all_that_have_a_label() -> None:
     cases = {
         "a": facts(label=label(liver=1500.0, cyst=0.0)),
         "b": facts(label=label(liver=1000.0, cyst=2.0)),
@@ -40,7 +40,7 @@ def test_a_structure_is_told_by_the_labels_that_name_it_and_the_cases_that_hold_
     assert (liver.name, cyst.name) == ("liver", "cyst")
     assert (liver.cases, liver.labels) == (3, 3)
     assert (liver.lowest_ml, liver.median_ml, liver.highest_ml) == (1000.0, 1100.0, 1500.0)
-    assert (cyst.cases, cyst.labels, cyst.lowest_ml) == (1, 2, 2.0)
+    assert (cyst.cases, cyst.labels, cyst.lowest_ml) == (1, 3, 2.0)
 
 
 def test_a_structure_that_no_label_holds_has_no_volume() -> None:

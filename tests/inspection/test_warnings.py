@@ -11,7 +11,7 @@ from mass3d.inspection.warnings import ENOUGH, far_from_others, find_leaks, find
 
 
 def messages(**cases: CaseFacts) -> dict[str, dict[str, str]]:
-    return {warning.message: warning.cases for warning in find_warnings(cases)}
+    return {warning.message: warning.cases for warning in find_warnings(cases, spacing_mm=0.5)}
 
 
 @pytest.mark.parametrize("modality", ["ct", "mr", "pet"])
@@ -64,7 +64,8 @@ def test_odd_grids_and_labels_are_told_with_their_figures(
 def test_cases_that_are_odd_in_one_way_share_a_warning_and_rare_ones_come_first() -> None:
     odd = facts(intensity=values(-150, 250))
     small = facts(shape=(5, 50, 60))
-    found = find_warnings({"a": odd, "b": small, "c": facts(intensity=values(-100, 99))})
+    cases = {"a": odd, "b": small, "c": facts(intensity=values(-100, 99))}
+    found = find_warnings(cases, spacing_mm=0.5)
     assert [sorted(warning.cases) for warning in found] == [["b"], ["a", "c"]]
     assert found[1].cases == {"a": "-150 to 250", "c": "-100 to 99"}
 
@@ -173,3 +174,23 @@ def test_far_is_a_factor_beyond_the_usual_deviations_unless_the_cohort_is_mixed(
     assert not far_from_others(column[:, None]).any()
     spread = np.exp(np.random.default_rng(0).normal(size=(50, 1)))  # far in factors, but usual
     assert far_from_others(spread).sum() <= 1
+
+
+def test_what_little_preparing_would_leave_is_told_for_each_dataset() -> None:
+    scans = {
+        "set/large_1": facts(file="set/1.nii", shape=(90, 90, 90), spacing_mm=(4.0, 4.0, 4.0)),
+        "set/large_2": facts(file="set/2.nii", shape=(16, 90, 90), spacing_mm=(4.0, 4.0, 4.0)),
+        "crops/a": facts(file="crops/a.nii", shape=(36, 50, 41), spacing_mm=(1.0, 1.0, 1.0)),
+        "crops/b": facts(file="crops/b.nii", shape=(64, 64, 64), spacing_mm=(0.9, 1.0, 1.0)),
+        "thin/a": facts(file="thin/a.nii", shape=(11, 90, 90), spacing_mm=(4.0, 4.0, 4.0)),
+        "thin/b": facts(file="thin/b.nii", shape=(60, 90, 90), spacing_mm=(4.0, 4.0, 4.0)),
+    }
+    told = {
+        warning.message.split(":")[0]: warning.cases
+        for warning in find_warnings(scans, spacing_mm=4.0)
+    }
+    few = "fewer than 16 voxels along an axis once prepared at 4 mm in"
+    assert told == {
+        f"{few} crops": {"crops/a": "9 x 12 x 10", "crops/b": "14 x 16 x 16"},
+        f"{few} thin": {"thin/a": "11 x 90 x 90"},
+    }

@@ -24,7 +24,7 @@ def test_a_picture_is_three_views_with_the_label_in_colour(tmp_path: Path) -> No
     inside[2:5, 2:6, 3:12] = 1
     write_label(tmp_path / "l.nii.gz", inside, source)
     case = CaseFile("a", tmp_path / "a.nii.gz")
-    job = InspectionJob(case=case, file="a.nii.gz", modality="auto", names=None)
+    job = InspectionJob(case=case, file="a.nii.gz", modality="auto", spacing_mm=1.0, names=None)
     for label, coloured in ((None, False), (LabelFiles((tmp_path / "l.nii.gz",)), True)):
         picture = scan_picture(measure_case(replace(job, case=replace(case, label=label))))
         assert picture.shape == (160, 480, 3)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mass3d.volume.geometry import Grid
-from mass3d.volume.spacing import automatic_spacing_mm, shrinks_too_far
+from mass3d.volume.spacing import automatic_spacing_mm, is_too_small, voxels_at
 
 Edges = tuple[float, float, float]
 
@@ -42,18 +42,23 @@ def test_automatic_spacing_is_the_median_over_all_voxels(scans: list[tuple[float
 
 
 @pytest.mark.parametrize(
-    ("shape", "edge_mm", "spacing_mm", "shrinks"),
+    ("shape", "edge_mm", "spacing_mm", "after", "small"),
     [
-        ((36, 50, 35), 1.0, 1.0, False),
-        ((36, 50, 35), 1.0, 2.2, False),  # 16 voxels
-        ((36, 50, 35), 1.0, 2.3, True),  # 15 voxels
-        ((12, 50, 50), 1.0, 1.0, False),  # it was as small before
-        ((12, 50, 50), 1.0, 1.1, True),
-        ((12, 50, 50), 5.0, 4.0, False),
+        ((36, 50, 35), 1.0, 1.0, (36, 50, 35), False),
+        ((36, 50, 35), 1.0, 2.2, (16, 23, 16), False),
+        ((36, 50, 35), 1.0, 2.3, (16, 22, 15), True),
+        ((12, 50, 50), 1.0, 1.0, (12, 50, 50), True),  # also one that was as small before
+        ((12, 50, 50), 5.0, 3.0, (20, 83, 83), False),
+        ((2, 50, 50), 0.1, 3.0, (1, 2, 2), True),
     ],
 )
-def test_a_scan_shrinks_too_far_below_sixteen_voxels_along_an_axis(
-    shape: tuple[int, int, int], edge_mm: float, spacing_mm: float, shrinks: bool
+def test_a_prepared_scan_is_too_small_below_sixteen_voxels_along_an_axis(
+    shape: tuple[int, int, int],
+    edge_mm: float,
+    spacing_mm: float,
+    after: tuple[int, int, int],
+    small: bool,
 ) -> None:
-    found = shrinks_too_far(grid(edge_mm, edge_mm, edge_mm, shape=shape), spacing_mm)
-    assert found is shrinks
+    found = voxels_at(spacing_mm, shape, (edge_mm,) * 3)
+    assert found == after == grid(*(edge_mm,) * 3, shape=shape).resampled((spacing_mm,) * 3).shape
+    assert is_too_small(found) is small

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from mass3d.config import Config, Scans, Scheduler, Workers
@@ -37,6 +35,7 @@ from mass3d.inspection.cohort import (
     structure_facts,
 )
 from mass3d.inspection.label import Names
+from mass3d.inspection.table import case_table, named
 from mass3d.inspection.warnings import CaseWarning, find_leaks, find_warnings
 from mass3d.io.datasets.cohort import PAIRED, CaseFile, find_cohort
 from mass3d.io.datasets.dataset_json import read_dataset_json, read_ignored
@@ -51,7 +50,6 @@ from mass3d.volume.volume import Modality
 
 SHOWN = 200  # rows of the table on the screen; inspect.json and the page have all
 WIDEST = 1000  # letters of a line in a file
-NAMED = 4  # cases of a warning that are named on the screen
 FILE_VOXELS = 5e5  # what a file costs beside its voxels, in voxels
 POOL_VOXELS = 1e9  # fewer are measured here before other processes would have started
 
@@ -96,7 +94,7 @@ class InspectReport(Report):
 
     def show(self, console: Console) -> None:
         """The table of cases, the summary, every fault and every warning."""
-        table = self._table()
+        table = case_table(list(self.cases.items())[:SHOWN])
         if not console.is_terminal:  # a file or a pipe has no edge at which to break lines
             wide = console.options.update(max_width=WIDEST)
             console.width = max(console.width, console.measure(table, options=wide).maximum)
@@ -106,29 +104,12 @@ class InspectReport(Report):
         super().show(console)
         for warning in self.warnings:
             text = Text(f"  {len(warning.cases)} x ", style="bold yellow")
-            text.append(f"{warning.message}: {_named(warning)}", "")
+            text.append(f"{warning.message}: {named(warning)}", "")
             console.print(text, soft_wrap=not console.is_terminal)
 
     def plain(self) -> dict[str, object]:
         """JSON-able form."""
         return asdict(self) | {"left_out": [entry.plain() for entry in self.left_out]}
-
-    def _table(self) -> Table:
-        table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-        table.add_column("case", overflow="fold", min_width=12)
-        for head in ("shape", "spacing mm", "axes", "modality", "values", "label"):
-            table.add_column(head)
-        for name, facts in list(self.cases.items())[:SHOWN]:
-            table.add_row(
-                name,
-                " x ".join(str(n) for n in facts.shape),
-                " x ".join(f"{edge:.3g}" for edge in facts.spacing_mm),
-                facts.orientation,
-                facts.modality,
-                f"{facts.intensity.lowest:.4g} to {facts.intensity.highest:.4g}",
-                _label_cell(facts),
-            )
-        return table
 
 
 @dataclass(frozen=True)
@@ -151,8 +132,9 @@ def run(config: InspectConfig) -> InspectReport:
     if config.output is not None:
         require_own_folder(config.output, "inspect", inputs=config.inputs)
     cohort = find_cohort(config.inputs, exclude=config.output)
-    jobs, broken_tables = _jobs(config, cohort.cases)
     grids = readable_grids(cohort.cases)
+    spacing_mm = automatic_spacing_mm(grids)
+    jobs, broken_tables = _jobs(config, cohort.cases, spacing_mm)
     outcomes = run_cases(
         _inspect,
         jobs,
@@ -167,8 +149,8 @@ def run(config: InspectConfig) -> InspectReport:
         cases=cases,
         modalities=modality_facts(cases),
         structures=structure_facts(cases),
-        spacing_mm=automatic_spacing_mm(grids),
-        warnings=find_warnings(cases),
+        spacing_mm=spacing_mm,
+        warnings=find_warnings(cases, spacing_mm=spacing_mm),
         left_out=tuple(entry for entry in cohort.left_out if entry.reason != PAIRED),
         faults=(*broken_tables, *_faults(outcomes), *find_leaks(cases)),
     )
@@ -185,22 +167,23 @@ def _inspect(job: _Job) -> _Done:
 
 
 def _jobs(
-    config: InspectConfig, cases: Sequence[CaseFile]
+    config: InspectConfig, cases: Sequence[CaseFile], spacing_mm: float
 ) -> tuple[dict[str, _Job], tuple[Fault, ...]]:
     """What to measure, and the faults of the files that name the structures, one for each."""
     tables = {case.label.table for case in cases if case.label}
-    named = {table: _names(table, config.inputs) for table in sorted(filter(None, tables))}
+    known = {table: _names(table, config.inputs) for table in sorted(filter(None, tables))}
     jobs = {}
     for case in cases:
-        names = named.get(case.label.table) if case.label and case.label.table else None
+        names = known.get(case.label.table) if case.label and case.label.table else None
         job = InspectionJob(
             case=case,
             file=below(config.inputs, case.path),
             modality=config.modality,
+            spacing_mm=spacing_mm,
             names=None if isinstance(names, Fault) else names,
         )
         jobs[case.case_id] = _Job(job, picture=config.output is not None)
-    return jobs, faults_of(named)
+    return jobs, faults_of(known)
 
 
 def _names(table: Path, inputs: Sequence[Path]) -> Names | Fault:
@@ -257,18 +240,3 @@ def _write(config: InspectConfig, report: InspectReport, done: Mapping[str, _Don
         structures=report.structures,
         left_out=report.left_out,
     )
-
-
-def _named(warning: CaseWarning) -> str:
-    """The first cases of a warning with their figures."""
-    told = [f"{name} ({figures})" if figures else name for name, figures in warning.cases.items()]
-    more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
-    return ", ".join(told[:NAMED]) + more
-
-
-def _label_cell(facts: CaseFacts) -> str:
-    """How many structures a label holds, of how many; or nothing."""
-    if facts.label is None:
-        return "-"
-    there = len(facts.label.voxels) - len(facts.label.missing)
-    return f"{there} of {len(facts.label.voxels)} structures"

@@ -28,6 +28,8 @@ from mass3d.execution.proposals import (
 )
 from mass3d.execution.summary import (
     Report,
+    counted,
+    first_of,
     left_out_sentence,
     mended_sentence,
     write_provenance,
@@ -53,7 +55,7 @@ from mass3d.store.writer import (
 )
 from mass3d.volume.geometry import Grid
 from mass3d.volume.preparation import Percentiles, PreparationConfig, Range, prepare_volume
-from mass3d.volume.spacing import MIN_VOX, automatic_spacing_mm, shrinks_too_far
+from mass3d.volume.spacing import MIN_VOX, automatic_spacing_mm, is_too_small
 from mass3d.volume.volume import Modality
 
 
@@ -92,18 +94,19 @@ class PrepareReport(Report):
     fingerprint: str
     mended: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # case -> repairs, if any
     mask_notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # masks not taken
-    too_small: int = 0  # scans that have become fewer than 16 voxels along an axis
+    too_small: tuple[str, ...] = ()  # cases with fewer than 16 voxels along an axis
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
         """One paragraph for people."""
         done = len(self.prepared) + len(self.kept)
-        masks = f", {round(np.median(list(self.num_masks.values())))} masks each" if done else ""
+        median = round(np.median(list(self.num_masks.values()))) if done else 0
+        masks = f", {median} masks for the median scan" if done else ""
         before = f" ({len(self.kept)} of them earlier)" if self.kept else ""
         failed = f" {len(self.faults)} could not be prepared." if self.faults else ""
         return (
-            f"Prepared {done} scans{before} at {self.spacing_mm:g} mm{masks}, in {self.store}."
-            f"{failed}{self._too_small_sentence()}{mended_sentence(self.mended)}"
+            f"Prepared {counted(done, 'scan')}{before} at {self.spacing_mm:g} mm{masks}, in"
+            f" {self.store}.{failed}{self._too_small_sentence()}{mended_sentence(self.mended)}"
             f"{notes_sentence(self.mask_notes)}{left_out_sentence(self.left_out)}"
         )
 
@@ -111,9 +114,9 @@ class PrepareReport(Report):
         if not self.too_small:
             return ""
         return (
-            f" Warning: at {self.spacing_mm:g} mm, {self.too_small} scans have fewer than"
-            f" {MIN_VOX} voxels along an axis; prepare them into a store of their own, or all"
-            " with a finer spacing_mm."
+            f" Warning: at {self.spacing_mm:g} mm, {counted(len(self.too_small), 'scan')} of fewer"
+            f" than {MIN_VOX} voxels along an axis ({first_of(self.too_small)}); prepare such scans"
+            " into a store of their own, or all with a finer spacing_mm."
         )
 
 
@@ -130,6 +133,7 @@ class _Done:
     num_masks: int
     mended: tuple[str, ...]
     mask_notes: tuple[str, ...]
+    too_small: bool
 
 
 def run(config: PrepareConfig) -> PrepareReport:
@@ -181,7 +185,7 @@ def run(config: PrepareConfig) -> PrepareReport:
         fingerprint=index.fingerprint,
         mended={name: found.mended for name, found in done.items() if found.mended},
         mask_notes={name: found.mask_notes for name, found in done.items() if found.mask_notes},
-        too_small=sum(shrinks_too_far(grid, index.spacing_mm) for grid in grids),
+        too_small=tuple(name for name, found in done.items() if found.too_small),
         faults=faults,
     )
 
@@ -241,7 +245,8 @@ def _prepare_anew(job: _Job, source: Source, wanted: Mapping[EngineName, str]) -
 
 
 def _done(record: CaseRecord, *, kept: bool = False) -> _Done:
-    return _Done(kept, record.num_masks, record.repairs, mask_notes(record))
+    small = is_too_small(record.grid["shape"])
+    return _Done(kept, record.num_masks, record.repairs, mask_notes(record), small)
 
 
 def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:

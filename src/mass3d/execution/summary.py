@@ -49,6 +49,11 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
+def first_of(names: Sequence[str]) -> str:
+    """The first of the cases, and whether there are more: a, b, c, ..."""
+    return ", ".join([*names[:SHOWN], *["..."][: len(names) > SHOWN]])
+
+
 def left_out_sentence(left_out: Iterable[LeftOut]) -> str:
     """How many files are part of no scan and why, with an example for each reason; or nothing."""
     counts: Counter[str] = Counter()

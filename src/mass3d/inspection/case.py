@@ -18,6 +18,7 @@ from mass3d.volume.body import body_mask
 from mass3d.volume.box import Box
 from mass3d.volume.geometry import Shape, SourceGrid
 from mass3d.volume.intensity import modality_of
+from mass3d.volume.preparation import PreparationConfig, preparation_fault
 from mass3d.volume.volume import Modality, Volume
 
 LETTERS = ("SI", "AP", "RL")  # of the canonical axes (D, H, W), each way
@@ -103,7 +104,7 @@ class Inspection:
 
     facts: CaseFacts
     histogram: Histogram
-    faults: tuple[str, ...] = ()  # a scan that cannot be read raises
+    faults: tuple[str, ...] = ()  # and of a scan that can be read, but not prepared
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ class InspectionJob:
     case: CaseFile
     file: str  # below the folder that was given
     modality: Modality | Literal["auto"]
+    spacing_mm: float  # that `prepare` would choose
     names: Names | None  # what the values of the label are called; None where nothing names them
 
 
@@ -127,7 +129,10 @@ class Measured:
 
 
 def measure_case(job: InspectionJob) -> Measured:
-    """Read a scan and its label and measure both. Raises `DataError` for the scan."""
+    """Read a scan and its label and measure both.
+
+    Raises `DataError` for a scan that cannot be read; one that `prepare` would refuse has a fault.
+    """
     scan = read_volume(job.case.scan)
     modality, source = modality_of(scan) if job.modality == "auto" else (job.modality, "setting")
     sample = sampled(scan.voxels, modality)
@@ -148,6 +153,9 @@ def measure_case(job: InspectionJob) -> Measured:
         label=label.facts if label else None,
     )
     values = histogram(sample.voxels, modality, facts.intensity)
+    settings = PreparationConfig(spacing_mm=job.spacing_mm)
+    refused = preparation_fault(scan, settings, modality, sample.voxels)
+    faults = (*faults, refused) if refused else faults
     return Measured(Inspection(facts, values, faults), scan, label, sample)
 
 

@@ -46,7 +46,7 @@ class StructureFacts:
     dataset: str  # as `datasets` calls it
     name: str
     cases: int  # that hold it
-    labels: int  # in which it could be, as they name it
+    labels: int  # of the dataset: all that could be read
     lowest_ml: float  # of the cases that hold it; 0 where none does
     median_ml: float
     highest_ml: float
@@ -64,12 +64,13 @@ def modality_facts(cases: Mapping[str, CaseFacts]) -> dict[Modality, ModalityFac
 def structure_facts(cases: Mapping[str, CaseFacts]) -> tuple[StructureFacts, ...]:
     """Every structure of every dataset, in the order in which the labels name them."""
     held_by = datasets(cases)
+    labels = Counter(held_by[case] for case, facts in cases.items() if facts.label)
     found: dict[tuple[str, str], list[float]] = {}
     for case, facts in cases.items():
         for name, ml in facts.label.ml.items() if facts.label else ():
             found.setdefault((held_by[case], name), []).append(ml)
     order = sorted(found, key=lambda key: key[0])  # stable: names stay in the order of labels
-    return tuple(_structure_facts(*key, found[key]) for key in order)
+    return tuple(_structure_facts(*key, found[key], labels[key[0]]) for key in order)
 
 
 def datasets(cases: Mapping[str, CaseFacts]) -> dict[str, str]:
@@ -111,13 +112,15 @@ def _modality_facts(scans: Sequence[CaseFacts]) -> ModalityFacts:
     )
 
 
-def _structure_facts(dataset: str, name: str, volumes_ml: Sequence[float]) -> StructureFacts:
+def _structure_facts(
+    dataset: str, name: str, volumes_ml: Sequence[float], labels: int
+) -> StructureFacts:
     held = [ml for ml in volumes_ml if ml > 0] or [0.0]
     return StructureFacts(
         dataset=dataset,
         name=name,
         cases=sum(ml > 0 for ml in volumes_ml),
-        labels=len(volumes_ml),
+        labels=labels,
         lowest_ml=min(held),
         median_ml=round(float(np.median(held)), 4),
         highest_ml=max(held),

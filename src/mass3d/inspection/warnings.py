@@ -20,6 +20,7 @@ from mass3d.inspection.case import SPLITS, CaseFacts
 from mass3d.inspection.cohort import datasets
 from mass3d.inspection.outliers import FAR, deviations
 from mass3d.volume.intensity import AIR_HU
+from mass3d.volume.spacing import MIN_VOX, is_too_small, voxels_at
 from mass3d.volume.volume import Modality
 
 NO_AIR_HU = -200.0  # a CT that stops above has been clipped, or cropped to tissue
@@ -44,13 +45,17 @@ class CaseWarning:
     cases: dict[str, str]  # case -> its figures, or nothing
 
 
-def find_warnings(cases: Mapping[str, CaseFacts]) -> tuple[CaseWarning, ...]:
-    """Everything odd, one warning for all cases of one kind, the rarest first."""
+def find_warnings(cases: Mapping[str, CaseFacts], *, spacing_mm: float) -> tuple[CaseWarning, ...]:
+    """Everything odd, one warning for all cases of one kind, the rarest first.
+
+    spacing_mm: that `prepare` would choose.
+    """
     gathered: dict[str, dict[str, str]] = {}
     single = ((name, note) for name, facts in cases.items() for note in _notes(facts))
     rules = (_far_out, _odd_volumes, _missing, _copies, _bare)
     between = (found for rule in rules for found in rule(cases))
-    for name, (message, figures) in (*single, *between):
+    small = _too_small(cases, spacing_mm)
+    for name, (message, figures) in (*single, *between, *small):
         of_cases = gathered.setdefault(message, {})
         of_cases[name] = f"{of_cases[name]}, {figures}" if name in of_cases else figures
     warnings = (CaseWarning(message, of_cases) for message, of_cases in gathered.items())
@@ -185,6 +190,19 @@ def _bare(cases: Mapping[str, CaseFacts]) -> Iterator[tuple[str, Note]]:
 
 def _folder(facts: CaseFacts) -> str:
     return facts.file.rpartition("/")[0]
+
+
+def _too_small(cases: Mapping[str, CaseFacts], spacing_mm: float) -> Iterator[tuple[str, Note]]:
+    """Scans of which little is left once all are prepared at one spacing, by dataset."""
+    for name, dataset in datasets(cases).items():
+        shape = voxels_at(spacing_mm, cases[name].shape, cases[name].spacing_mm)
+        if is_too_small(shape):
+            at = f"{spacing_mm:g} mm{f' in {dataset}' if dataset else ''}"
+            message = (
+                f"fewer than {MIN_VOX} voxels along an axis once prepared at {at}: prepare such "
+                "scans into a store of their own, or all with a finer spacing_mm"
+            )
+            yield name, (message, " x ".join(str(n) for n in shape))
 
 
 def _far_out(cases: Mapping[str, CaseFacts]) -> Iterator[tuple[str, Note]]:

@@ -18,6 +18,9 @@ from mass3d.volume.resample import resample_image, resample_label
 from mass3d.volume.volume import Modality, Volume
 
 MAX_VOXELS = 2e9  # of a prepared scan; beyond, the spacing is a mistake
+FLAT = 1e-6  # times the values of a body: a spread that is rounding
+VARIED = 1e-2  # times the same: a spread that no resampling takes away
+FEW_VOXELS = 2e5  # of a scan, before and after, that is prepared as soon as looked at
 
 
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
@@ -78,6 +81,31 @@ def prepare_volume(
     )
 
 
+def preparation_fault(
+    volume: Volume, config: PreparationConfig, modality: Modality, sample: NDArray[np.float32]
+) -> str | None:
+    """What `prepare_volume` would say against this scan; None where it would prepare it.
+
+    sample: evenly spread voxels; where they vary much and are many, nothing is resampled.
+    """
+    try:
+        grid = _cubes(volume, config.spacing_mm)
+        many = min(np.prod(grid.shape, dtype=float), volume.voxels.size) > FEW_VOXELS
+        if not (many and _varies(sample, modality, config)):
+            prepare_volume(volume, config, modality=modality)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def _varies(sample: NDArray[np.float32], modality: Modality, config: PreparationConfig) -> bool:
+    """Whether the middle half of a scan, clipped as CT is, surely has more than one intensity."""
+    if modality == "ct":
+        sample = np.clip(sample, *config.ct_clip_hu)
+    low, high = (float(edge) for edge in np.percentile(sample, (25, 75)))
+    return high - low > VARIED * max(abs(low), abs(high))
+
+
 def prepare_label(volume: Volume, grid: Grid) -> NDArray[Any]:
     """A label map, nearest, on the grid of its prepared image."""
     return resample_label(volume.voxels, volume.grid, grid)
@@ -119,7 +147,7 @@ def _measure(
         np.clip(body, low, high, out=body)
         mean, std = float(body.mean(dtype=np.float64)), float(body.std(dtype=np.float64))
         spread = std
-    if not spread > 1e-6 * max(1.0, abs(mean)):
+    if not spread > FLAT * max(abs(low), abs(high), abs(mean)):
         raise DataError(
             volume.path or "volume",
             found=f"one intensity throughout the body, between {low:g} and {high:g}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -31,11 +31,17 @@ def automatic_spacing_mm(grids: Iterable[Grid]) -> float:
     return max(MIN_SPACING_MM, round(float(np.exp(np.log(medians).mean())), 1))
 
 
-def shrinks_too_far(grid: Grid, spacing_mm: float) -> bool:
-    """Whether a scan has fewer than 16 voxels along an axis at a spacing, and had more."""
-    before = np.array(grid.shape, float)
-    after = np.round(before * grid.spacing_mm / spacing_mm)
-    return bool((after < np.minimum(MIN_VOX, before)).any())
+def voxels_at(
+    spacing_mm: float, shape: Sequence[int], edges_mm: Sequence[float]
+) -> tuple[int, ...]:
+    """How many voxels a scan of such a shape and such edges has once it is resampled."""
+    lengths = np.multiply(shape, edges_mm) / spacing_mm
+    return tuple(int(length) for length in np.maximum(1, np.round(lengths)))
+
+
+def is_too_small(shape: Sequence[int]) -> bool:
+    """Whether a prepared scan has fewer than 16 voxels along an axis."""
+    return min(shape) < MIN_VOX
 
 
 def _median(values: NDArray[Any], weights: NDArray[Any]) -> float:
