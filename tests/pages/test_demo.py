@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import pages
 from mass3d.pages import demo_content as findings
 from mass3d.pages.demo import (
+    Method,
     ReportContent,
     ShownCase,
     curve_line,
@@ -22,28 +24,42 @@ from mass3d.pages.pictures import Picture, draw, structure_colours
 
 PRETRAINED = {"a": {"liver": 0.9, "<cyst>": 0.4}, "b": {"liver": 0.8}, "c": {"liver": 0.3}}
 UNTRAINED = {"a": {"liver": 0.1, "<cyst>": 0.3}, "b": {"liver": 0.2}, "c": {"liver": 0.1}}
+FLOOR = {"a": {"liver": 0.5, "<cyst>": 0.5}, "b": {"liver": 0.4}, "c": {"liver": 0.3}}
+METHODS = (
+    Method("ours", "As it is."),
+    Method("affine registration", "The floor."),
+    Method("untrained", "First weights."),
+)
 
 
 @pytest.fixture
 def content() -> ReportContent:
     colours = structure_colours({"liver": 1, "<cyst>": 2})
     overall, structures = findings.structure_scores(
-        PRETRAINED, UNTRAINED, {"liver": colours[1], "<cyst>": colours[2]}, seed=0
+        [PRETRAINED, FLOOR, UNTRAINED], {"liver": colours[1], "<cyst>": colours[2]}, seed=0
     )
     pixels = draw(np.random.default_rng(0).random((6, 8)), pixel_mm=(1, 1), grey=(0, 1), width=40)
-    pictures = tuple(Picture(pixels, title) for title in ("Scan", "Truth", "Found", "Untrained"))
+    pictures = tuple(
+        Picture(pixels, title) for title in ("Scan", "Truth", "Ours", "Affine", "More")
+    )
+    idea = tuple(Picture(pixels, title) for title in ("Shown", "Asked", "Right", "Answer"))
     return ReportContent(
         source="Three scans & one example.",
         reference_id="ct_000",
         steps=20,
+        methods=METHODS,
+        idea=idea,
         overall=overall,
         structures=structures,
         cohort=(("Modality", "2 CT"),),
-        proposals=(pictures,),
+        proposals=(pictures[:4],),
         proposals_note="Masks.",
         curve=({"step": 10, "loss": 2.0, "dice": 0.1}, {"step": 20, "loss": 1.0, "dice": 0.5}),
         reference=pictures[:2],
-        cases=(ShownCase("a", "best", 0.65, 0.2, pictures),),
+        cases=(
+            ShownCase("c", "median", (0.3, 0.3, 0.1), pictures),
+            ShownCase("a", "best", (0.65, 0.5, 0.2), pictures[:2]),
+        ),
         notes=("A weak point.",),
         commands=(("mass3d inspect scans/", "Look."),),
     )
@@ -52,7 +68,7 @@ def content() -> ReportContent:
 def test_the_page_loads_nothing_from_anywhere(content: ReportContent) -> None:
     page = render_page(content)
     loads = pages.require_whole(page)
-    assert len(loads) == 10
+    assert len(loads) == 4 + 4 + 2 + 5 + 2
     assert all(address.startswith("data:image/png;base64,") for address in loads)
     assert "<script" not in page
 
@@ -60,7 +76,17 @@ def test_the_page_loads_nothing_from_anywhere(content: ReportContent) -> None:
 def test_the_page_says_the_scores_the_weak_points_and_what_to_type(content: ReportContent) -> None:
     page = render_page(content)
     assert page.startswith("<!doctype html>")
-    for words in ("0.58", "0.17", "ct_000", "A weak point.", "mass3d inspect scans/", "2 CT"):
+    for words in (
+        "0.58",
+        "0.40",
+        "0.17",
+        "affine registration",
+        "The floor.",
+        "ct_000",
+        "A weak point.",
+        "mass3d inspect scans/",
+        "2 CT",
+    ):
         assert words in page
 
 
@@ -71,7 +97,7 @@ def test_names_from_files_cannot_break_the_page(content: ReportContent) -> None:
 
 
 def test_a_page_without_a_curve_or_notes_is_still_whole(content: ReportContent) -> None:
-    bare = {**vars(content), "curve": (), "notes": ()}
+    bare = {**vars(content), "curve": (), "notes": (), "idea": ()}
     pages.require_whole(render_page(ReportContent(**bare)))
 
 
@@ -85,10 +111,23 @@ def test_the_report_is_a_page_and_a_picture_and_the_same_bytes_again(
     assert first[1].startswith(b"\x89PNG")
 
 
-def test_the_overview_tells_the_story_in_two_rows(content: ReportContent) -> None:
+def test_the_page_tells_its_story_in_order(content: ReportContent) -> None:
+    heads = re.findall(r"<h2>(.*?)</h2>", render_page(content))
+    assert heads == [
+        "The idea",
+        "How it learned",
+        "The one example",
+        "Found in new scans",
+        "How well",
+        "What was not good",
+        "Now with your own scans",
+    ]
+
+
+def test_the_overview_shows_the_idea_and_a_typical_case(content: ReportContent) -> None:
     above, below = overview_rows(content)
-    assert [p.title for p in above] == ["Scan", "Truth", "Found", "Untrained"]
-    assert [p.title for p in below] == ["Truth", "Truth", "Found", "Untrained"]
+    assert [p.title for p in above] == ["Shown", "Asked", "Right", "Answer"]
+    assert [p.title for p in below] == ["Truth", "Truth", "Ours", "Affine"]  # of the median
     assert len(render_overview(content)) > 1000
 
 
@@ -105,10 +144,11 @@ def test_a_curve_spans_its_box_and_skips_what_is_not_a_number() -> None:
 def test_the_notes_name_weak_structures_unclear_gains_and_few_cases(
     content: ReportContent,
 ) -> None:
-    notes = " ".join(weaknesses(content.structures, content.overall, cases=3))
+    notes = " ".join(weaknesses(content.structures, content.overall, METHODS, cases=3))
     assert "<cyst> (0.40)" in notes
     assert "liver (" not in notes
     assert "3 test cases" in notes
+    assert "No gain is shown over affine registration for liver, <cyst>" in notes
     assert "worst reaches a mean Dice of 0.30" in notes
 
 
@@ -118,13 +158,13 @@ def test_scores_average_structures_within_a_case_then_cases() -> None:
 
 
 def test_best_median_and_worst_are_different_cases() -> None:
-    assert findings.best_median_worst({"a": 0.1, "b": 0.9, "c": 0.5}) == [
-        ("best", "b"),
+    assert findings.median_worst_best({"a": 0.1, "b": 0.9, "c": 0.5}) == [
         ("median", "c"),
         ("worst", "a"),
+        ("best", "b"),
     ]
-    assert findings.best_median_worst({"a": 0.1}) == [("best", "a")]
-    assert findings.best_median_worst({}) == []
+    assert findings.median_worst_best({"a": 0.1}) == [("median", "a")]
+    assert findings.median_worst_best({}) == []
 
 
 def test_the_rows_of_a_run_are_read_back(tmp_path: Path) -> None:

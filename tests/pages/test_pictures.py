@@ -12,6 +12,7 @@ from mass3d.pages.pictures import (
     Plane,
     best_plane,
     best_slices,
+    covering_planes,
     css,
     draw,
     grey_range,
@@ -138,3 +139,28 @@ def test_structures_get_different_colours_written_as_css() -> None:
     assert set(colours) == {1, 7}
     assert colours[1] != colours[7]
     assert css((255, 0, 16)) == "#ff0010"
+
+
+def test_one_slice_is_shown_where_one_along_any_axis_shows_every_structure() -> None:
+    label = np.zeros((20, 12, 14), np.uint8)
+    label[2:6, 4:8, 2:5], label[12:18, 5:9, 8:12] = 1, 2
+    (plane,) = covering_planes(label, (1, 1, 1))
+    assert plane.axis == 1
+    assert set(np.unique(plane.cut(label))) == {0, 1, 2}
+    label[2:6] = 0
+    (plane,) = covering_planes(label, (1, 1, 1))  # of one that is left: an axial slice
+    assert plane.axis == 0
+
+
+def test_several_slices_are_shown_where_none_shows_every_structure() -> None:
+    label = np.zeros((20, 12, 14), np.uint8)
+    label[2:6, 1:3, 2:5], label[12:18, 8:11, 8:12], label[8:10, 5:6, 6:7] = 1, 2, 3
+    planes = covering_planes(label, (1, 1, 1))
+    assert [plane.axis for plane in planes] == [0, 0, 0]
+    assert [plane.index for plane in planes] == sorted((p.index for p in planes), reverse=True)
+    shown = [set(np.unique(plane.cut(label))) for plane in planes]
+    assert set.union(*shown) == {0, 1, 2, 3}
+    label[8:10, 5:6, 6:7] = 0
+    planes = covering_planes(label, (1, 1, 4))  # slices as acquired, which are sagittal
+    assert {plane.axis for plane in planes} == {2}
+    assert covering_planes(np.zeros((6, 8, 5), np.uint8), (1, 1, 1)) == (Plane(0, 3),)

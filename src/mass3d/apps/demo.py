@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
-import numpy as np
 from pydantic import Field
 from rich.console import Console
 from rich.padding import Padding
@@ -15,25 +14,36 @@ from rich.text import Text
 
 from mass3d.apps import evaluate, inspect, prepare, pretrain, segment, task
 from mass3d.config import Config, Seed
-from mass3d.errors import DataError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.summary import Report, write_provenance
-from mass3d.io.datasets.cohort import CaseFile, find_cases
-from mass3d.io.datasets.dataset_json import read_structures
-from mass3d.io.names import case_id_of
-from mass3d.io.read import read_label
+from mass3d.io.read import read_label, read_volume
+from mass3d.io.write import write_label
 from mass3d.pages import demo_content as content
-from mass3d.pages.demo import ReportContent, weaknesses, write_report
-from mass3d.pages.demo_content import CaseDice, LabelledCase
+from mass3d.pages.demo import Method, ReportContent, weaknesses, write_report
+from mass3d.pages.demo_content import CaseDice
+from mass3d.pages.demo_idea import idea_pictures
 from mass3d.pages.pictures import structure_colours
 from mass3d.phantom import write_phantom_cohort
 from mass3d.store.reader import Store
 from mass3d.training.fit import METRICS, FitConfig
+from mass3d.transfer.cohort import Cohort, choose_cohort
+from mass3d.transfer.oneshot.floor import AffineFloor
 
 R = TypeVar("R", bound=Report)
 PHANTOM_MM: Final = 4.7  # a few minutes of pretraining on two cores see the whole torso many times
-MAX_CANDIDATES: Final = 20  # labels looked at for one that shows every structure
+# How the structures are found: ours, then what it is to be compared with. Keys name folders.
+METHODS: Final = {
+    "run": Method("mass3d", "task and segment, as they are by default."),
+    "affine": Method(
+        "affine registration",
+        "The floor: the example is moved, turned and stretched onto each scan. Nothing is learned.",
+    ),
+    "network": Method(
+        "the network alone", "Only what pretraining gave: no alignment, and nothing is tuned."
+    ),
+    "untrained": Method("the network alone, untrained", "The first weights of the same network."),
+}
 
 
 class DemoConfig(Config):
@@ -60,26 +70,13 @@ class DemoReport(Report):
     """Where the page lies and what it says."""
 
     page: Path
-    dice: float  # mean over test cases and structures, pretrained
-    dice_untrained: float
+    dice: dict[str, float]  # mean over test cases and structures, by method
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
         """One paragraph for people."""
-        return (
-            f"One-shot Dice {self.dice:.3f}, untrained {self.dice_untrained:.3f}. "
-            f"Open {self.page.resolve()}."
-        )
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """The scans of a demo. Labels of the training scans are not part of it, but for one."""
-
-    training: tuple[CaseFile, ...]
-    reference: LabelledCase  # one of the training scans
-    test: tuple[LabelledCase, ...]
-    structures: Mapping[str, int]
+        told = (f"{METHODS[key].name} {dice:.3f}" for key, dice in self.dice.items())
+        return f"Dice from one example: {', '.join(told)}. Open {self.page.resolve()}."
 
 
 def run(config: DemoConfig) -> DemoReport:
@@ -96,20 +93,18 @@ def run(config: DemoConfig) -> DemoReport:
     inspected = tell.result(inspect.run(inspect.InspectConfig(inputs=scans)))
     prepared = _prepare(config, cohort, tell)
     _pretrain(config, tell)
-    pretrained, faults = _one_shot(config, cohort, run="run", tell=tell)
     pretrain.save_untrained(out / "untrained", like=out / "run")
-    untrained, _ = _one_shot(config, cohort, run="untrained", tell=tell)
-    tell.stage("Report", "What was learned from, what was shown, what was found, how well.")
-    found = _content(config, cohort, inspected, pretrained=pretrained, untrained=untrained)
-    page = write_report(found, out)
-    overall = found.overall
-    report = DemoReport(
-        page,
-        overall.pretrained.mean.mean,
-        overall.untrained.mean.mean,
-        (*inspected.faults, *prepared.faults, *faults),
-    )
-    return tell.result(report)
+    _example(cohort, tell)
+    scored: dict[str, CaseDice] = {}
+    faults = [*inspected.faults, *prepared.faults]
+    for key in METHODS:
+        scored[key], found = _found(config, cohort, key, tell)
+        faults += found
+    tell.stage("Report", "The idea, how it was learned, the example, what was found, how well.")
+    page = _content(config, cohort, inspected, scored)
+    means = (sample.mean.mean for sample in page.overall.samples)
+    dice = dict(zip(METHODS, means, strict=True))
+    return tell.result(DemoReport(write_report(page, out), dice, tuple(faults)))
 
 
 class Narrator:
@@ -124,6 +119,10 @@ class Narrator:
         self.console.print()
         self.console.rule(f"[bold]{self.number}  {title}", align="left")
         self.console.print(Padding(meaning, (0, 3)), style="dim")
+
+    def note(self, sentence: str) -> None:
+        """What happens now, within a stage."""
+        self.console.print(Padding(Text(sentence), (1, 3, 0, 3)), style="bold")
 
     def result(self, report: R) -> R:
         """What a step reports."""
@@ -180,42 +179,26 @@ def _pretrain(config: DemoConfig, tell: Narrator) -> None:
     tell.result(pretrain.run(settings))
 
 
-def _one_shot(
-    config: DemoConfig, cohort: Cohort, *, run: str, tell: Narrator
+def _example(cohort: Cohort, tell: Narrator) -> None:
+    tell.stage(
+        "One example",
+        f"{cohort.reference.case_id} is shown with its label ({', '.join(cohort.structures)}). "
+        f"Then {len(cohort.test)} new scans are segmented; the same is done by plainer methods.",
+    )
+
+
+def _found(
+    config: DemoConfig, cohort: Cohort, key: str, tell: Narrator
 ) -> tuple[CaseDice, tuple[Fault, ...]]:
-    """Make the task from the one example, segment the test scans, score them."""
-    out, shown = config.output, cohort.reference
-    if run == "untrained":
-        tell.stage("The same, untrained", "The honest comparison: the first weights of this run.")
-    else:
-        tell.stage(
-            "One example",
-            f"{shown.case_id} is shown with its label ({', '.join(cohort.structures)}); then "
-            f"{len(cohort.test)} new scans are segmented. No weight changes.",
-        )
-    settings = task.TaskConfig(
-        images=(shown.image,),
-        labels=(shown.label,),
-        model=out / run,
-        output=out / f"{run}.task",
-        structures=dict(cohort.structures),
-        tune=False,
-    )
-    tell.result(task.run(settings))
-    found = segment.run(
-        segment.SegmentConfig(
-            inputs=tuple(case.image for case in cohort.test),
-            task=out / f"{run}.task",
-            output=out / f"segmented-{run}",
-            alignment=False,  # what the network has learned is what the page shows
-        )
-    )
-    tell.result(found)
+    """Segment the test scans by one method and score them."""
+    tell.note(f"{METHODS[key].name}: {METHODS[key].meaning}")
+    folder = config.output / f"segmented-{key}"
+    faults = () if _by_affine(config, cohort, key) else _by_task(config, cohort, key, tell)
     scored = evaluate.run(
         evaluate.EvaluateConfig(
-            predictions=out / f"segmented-{run}",
+            predictions=folder,
             labels=cohort.test[0].label.parent,
-            output=out / f"scores-{run}",
+            output=config.output / f"scores-{key}",
             seed=config.seed,
         )
     )
@@ -224,97 +207,76 @@ def _one_shot(
         case: {name: value for name, value in dice.items() if name in cohort.structures}
         for case, dice in scored.dice.items()
     }
-    return wanted, (*found.faults, *scored.faults)
+    return wanted, (*faults, *scored.faults)
 
 
-def choose_cohort(folder: Path, *, test_cases: int, seed: int) -> Cohort:
-    """Split a raw dataset of nnU-Net into training scans, one example and test scans.
-
-    Test scans come from imagesTs and labelsTs, or, where there are none, are held out from the
-    training scans by `seed`. The example is the first training scan that shows every structure,
-    or else most of them. Raises `DataError` when labels are missing.
-    """
-    training = find_cases([folder / "imagesTr"])
-    labelled = _labelled(training)
-    if len(labelled) < 2:
-        raise DataError(
-            folder / "labelsTr",
-            found=f"labels for {len(labelled)} of {len(training)} training scans",
-            expected="at least two: one to show, one to score",
-            fix="Name the labels like the scans, without the _0000.",
-        )
-    test = _labelled(find_cases([folder / "imagesTs"])) if (folder / "labelsTs").is_dir() else []
-    rng = np.random.default_rng((seed, len(labelled)))
-    if not test:
-        held_out = max(1, min(test_cases, len(labelled) // 4))
-        test = [labelled[i] for i in sorted(rng.permutation(len(labelled))[:held_out])]
-    if len(test) > test_cases:
-        test = [test[i] for i in sorted(rng.permutation(len(test))[:test_cases])]
-    tested = {case.label for case in test}
-    training = [case for case in training if not (case.label and tested & {*case.label.paths})]
-    reference, structures = _choose_reference(
-        [case for case in labelled if case.label not in tested],
-        read_structures(folder / "labelsTr"),
+def _by_affine(config: DemoConfig, cohort: Cohort, key: str) -> bool:
+    """Write what an affine registration of the example gives, if that is the method."""
+    if key != "affine":
+        return False
+    shown = read_volume(cohort.reference.image)
+    floor = AffineFloor.of(
+        shown,
+        read_label(cohort.reference.label, like=shown),
+        list(cohort.structures.values()),
+        Store.open(config.output / "store").preparation,
     )
-    return Cohort(tuple(training), reference, tuple(test), structures)
+    for case in cohort.test:
+        scan = read_volume(case.image)
+        target = config.output / "segmented-affine" / f"{case.case_id}.nii.gz"
+        write_label(target, floor.segment(scan), scan.source)
+    return True
 
 
-def _labelled(cases: Sequence[CaseFile]) -> list[LabelledCase]:
-    """The scans that have a label map; of several channels with one label the first."""
-    found: dict[Path, LabelledCase] = {}
-    for case in sorted(cases, key=lambda case: case.path):
-        if case.label and not case.label.names:
-            label = case.label.paths[0]
-            found.setdefault(label, LabelledCase(case_id_of(case.path), case.path, label))
-    return sorted(found.values(), key=lambda case: case.case_id)
-
-
-def _choose_reference(
-    candidates: Sequence[LabelledCase], named: Mapping[str, int] | None
-) -> tuple[LabelledCase, dict[str, int]]:
-    """The example, and the structures it shows: name -> label value."""
-    best, shown = candidates[0], set[int]()
-    for case in candidates[:MAX_CANDIDATES]:
-        values = {int(v) for v in np.unique(read_label(case.label).voxels)} - {0}
-        if named:
-            values &= set(named.values())
-        if len(values) > len(shown):
-            best, shown = case, values
-        if named and len(shown) == len(named):
-            break
-    names = named or {str(value): value for value in sorted(shown)}
-    return best, {name: value for name, value in names.items() if value in shown}
+def _by_task(config: DemoConfig, cohort: Cohort, key: str, tell: Narrator) -> tuple[Fault, ...]:
+    """Make a task of the one example and segment with it."""
+    out, default = config.output, key == "run"
+    settings = task.TaskConfig(
+        images=(cohort.reference.image,),
+        labels=(cohort.reference.label,),
+        model=out / ("untrained" if key == "untrained" else "run"),
+        output=out / f"{key}.task",
+        structures=dict(cohort.structures),
+        tune=default,
+    )
+    tell.result(task.run(settings))
+    found = segment.run(
+        segment.SegmentConfig(
+            inputs=tuple(case.image for case in cohort.test),
+            task=settings.output,
+            output=out / f"segmented-{key}",
+            alignment=default,
+        )
+    )
+    return tell.result(found).faults
 
 
 def _content(
     config: DemoConfig,
     cohort: Cohort,
     inspected: inspect.InspectReport,
-    *,
-    pretrained: CaseDice,
-    untrained: CaseDice,
+    scored: Mapping[str, CaseDice],
 ) -> ReportContent:
     """Fill the page from the folders of the demo."""
-    out = config.output
+    out, methods, ours = config.output, tuple(METHODS.values()), scored["run"]
     colours = structure_colours(dict(cohort.structures))
     named = {name: colours[value] for name, value in cohort.structures.items()}
-    overall, structures = content.structure_scores(pretrained, untrained, named, seed=config.seed)
-    predictions = (
-        ("Found, pretrained", out / "segmented-run", pretrained),
-        ("Found, untrained", out / "segmented-untrained", untrained),
-    )
+    overall, structures = content.structure_scores(list(scored.values()), named, seed=config.seed)
+    predictions = [
+        (f"Found by {METHODS[key].name}", out / f"segmented-{key}", dice)
+        for key, dice in scored.items()
+    ]
     by_id = {case.case_id: case for case in cohort.test}
     store = Store.open(out / "store")
-    notes = weaknesses(structures, overall, cases=len(cohort.test))
-    kinds = content.modality_note(cohort.reference, cohort.test, pretrained)
-    if kinds:
-        notes.append(kinds)
-    if config.data is None:
-        notes.append(PHANTOM_NOTE)
+    notes = weaknesses(structures, overall, methods, cases=len(cohort.test))
+    kinds = content.modality_note(cohort.reference, cohort.test, ours)
+    phantoms = [] if config.data else [PHANTOM_NOTE]
     return ReportContent(
         source=_source(config, cohort),
         reference_id=cohort.reference.case_id,
         steps=config.steps,
+        methods=methods,
+        idea=idea_pictures(store, out / "run", seed=config.seed),
         overall=overall,
         structures=structures,
         cohort=content.cohort_table(inspected.cases, store, unreadable=len(inspected.faults)),
@@ -329,9 +291,9 @@ def _content(
                 predictions=predictions,
                 structures=cohort.structures,
             )
-            for role, case_id in content.best_median_worst(content.case_means(pretrained))
+            for role, case_id in content.median_worst_best(content.case_means(ours))
         ),
-        notes=tuple(notes),
+        notes=(*notes, *([kinds] if kinds else []), *phantoms),
         commands=COMMANDS,
     )
 

@@ -31,13 +31,25 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Method:
+    """A way to find the structures: ours first, then what it is to be compared with."""
+
+    name: str
+    meaning: str  # a sentence
+
+
+@dataclass(frozen=True)
 class StructureScore:
-    """One structure, found by the pretrained network and by the untrained one."""
+    """One structure, as every method found it."""
 
     name: str
     colour: Colour
-    pretrained: Sample
-    untrained: Sample
+    samples: tuple[Sample, ...]  # in the order of the methods
+
+    @property
+    def ours(self) -> Sample:
+        """Of the first method."""
+        return self.samples[0]
 
 
 @dataclass(frozen=True)
@@ -46,9 +58,8 @@ class ShownCase:
 
     case_id: str
     role: str  # "best", "median", "worst"
-    dice: float  # mean over its structures, pretrained
-    dice_untrained: float
-    pictures: tuple[Picture, ...]
+    dice: tuple[float, ...]  # mean over its structures, in the order of the methods
+    pictures: tuple[Picture, ...]  # scan, truth, then what some methods found
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,8 @@ class ReportContent:
     source: str  # one sentence about the scans
     reference_id: str
     steps: int
+    methods: tuple[Method, ...]
+    idea: tuple[Picture, ...]  # a pair of views, its masks and the answer
     overall: StructureScore  # mean over structures per case
     structures: tuple[StructureScore, ...]
     cohort: tuple[tuple[str, str], ...]  # what was found in the folder: name, value
@@ -135,21 +148,26 @@ def _smoothed(values: Sequence[float], *, over: float) -> list[float]:
 
 
 def weaknesses(
-    structures: Sequence[StructureScore], overall: StructureScore, *, cases: int
+    structures: Sequence[StructureScore],
+    overall: StructureScore,
+    methods: Sequence[Method],
+    *,
+    cases: int,
 ) -> list[str]:
     """What a careful reader should hold against the numbers, from the numbers themselves."""
     notes = []
-    weak = [s for s in structures if s.pretrained.mean.mean < 0.5]
+    weak = [s for s in structures if s.ours.mean.mean < 0.5]
     if weak:
-        listed = ", ".join(f"{s.name} ({decimals(s.pretrained.mean.mean)})" for s in weak)
+        listed = ", ".join(f"{s.name} ({decimals(s.ours.mean.mean)})" for s in weak)
         notes.append(f"Not good enough to use: {listed}. More steps or more references help.")
-    unclear = [s.name for s in structures if not s.pretrained.mean.low > s.untrained.mean.high]
-    if unclear:
-        notes.append(
-            f"The intervals of the pretrained and the untrained network touch, or are unknown, for "
-            f"{', '.join(unclear)}: no gain is shown there."
-        )
-    values = [v for v in overall.pretrained.values if not math.isnan(v)]
+    for place, method in enumerate(methods[1:], start=1):
+        unclear = [s.name for s in structures if not s.ours.mean.low > s.samples[place].mean.high]
+        if unclear:
+            notes.append(
+                f"No gain is shown over {method.name} for {', '.join(unclear)}: the intervals "
+                "touch, or are unknown."
+            )
+    values = [v for v in overall.ours.values if not math.isnan(v)]
     if values and min(values) < 0.6 * (sum(values) / len(values)):
         notes.append(
             f"Cases differ much: the worst reaches a mean Dice of {decimals(min(values))}, "
@@ -184,13 +202,16 @@ def render_overview(content: ReportContent) -> bytes:
             ax.text(
                 0, -0.03, picture.note, color=QUIET, fontsize=8.5, va="top", transform=ax.transAxes
             )
-    better, worse = content.overall.pretrained.mean, content.overall.untrained.mean
-    ends = "" if math.isnan(better.low) else f" [{better.low:.2f}, {better.high:.2f}]"
+    ours = content.overall.ours.mean
+    ends = "" if math.isnan(ours.low) else f" [{ours.low:.2f}, {ours.high:.2f}]"
+    others = "".join(
+        f" · {method.name}: {sample.mean.mean:.2f}"
+        for method, sample in zip(content.methods[1:], content.overall.samples[1:], strict=True)
+    )
     figure.text(
         0.012,
         0.035,
-        f"One labelled example, no further training: mean Dice {better.mean:.2f}{ends} "
-        f"· the same network untrained: {worse.mean:.2f}",
+        f"One labelled example: mean Dice {ours.mean:.2f}{ends}{others}",
         color=INK,
         fontsize=12,
     )
@@ -208,7 +229,7 @@ def render_overview(content: ReportContent) -> bytes:
 
 
 def overview_rows(content: ReportContent) -> list[list[Picture]]:
-    """Above, a scan and its masks; below, the one example, and truth and finds in the best case."""
-    learned = [p for row in content.proposals[:1] for p in row]
-    found = [*content.reference[-1:], *(content.cases[0].pictures[1:] if content.cases else ())]
-    return [row for row in (learned, found) if row]
+    """Above, the idea in one pair; below, the example, and truth and finds in a typical case."""
+    typical = [case for case in content.cases if case.role == "median"] or content.cases[:1]
+    found = [*content.reference[-1:], *(p for case in typical for p in case.pictures[1:4])]
+    return [row for row in (list(content.idea), found) if row]

@@ -24,48 +24,35 @@ from mass3d.pages.pictures import (
     Picture,
     Plane,
     Rgb,
-    best_plane,
+    covering_planes,
     draw,
     grey_range,
     label_overlays,
     structure_colours,
 )
 from mass3d.store.reader import Store, StoredCase
+from mass3d.transfer.cohort import LabelledFiles
 from mass3d.volume.intensity import guess_modality
 from mass3d.volume.volume import Volume
 
 CaseDice = Mapping[str, Mapping[str, float]]  # case -> structure -> Dice; absent ones left out
 
 
-@dataclass(frozen=True)
-class LabelledCase:
-    """A scan and its label map."""
-
-    case_id: str
-    image: Path
-    label: Path
-
-
 # --- scores ---------------------------------------------------------------------------------
 
 
 def structure_scores(
-    pretrained: CaseDice, untrained: CaseDice, colours: Mapping[str, Colour], *, seed: int
+    found: Sequence[CaseDice], colours: Mapping[str, Colour], *, seed: int
 ) -> tuple[StructureScore, tuple[StructureScore, ...]]:
-    """The mean over structures of every case, and every structure by itself."""
+    """The mean over structures of every case, and every structure by itself, of each method."""
 
     def score(name: str, colour: Colour) -> StructureScore:
-        both = [
-            _sample([d[name] for d in dice.values() if name in d], seed=seed)
-            for dice in (pretrained, untrained)
-        ]
-        return StructureScore(name, colour, both[0], both[1])
+        values = ([d[name] for d in dice.values() if name in d] for dice in found)
+        return StructureScore(name, colour, tuple(_sample(one, seed=seed) for one in values))
 
+    means = (list(case_means(dice).values()) for dice in found)
     overall = StructureScore(
-        "mean",
-        (128, 128, 128),
-        _sample(list(case_means(pretrained).values()), seed=seed),
-        _sample(list(case_means(untrained).values()), seed=seed),
+        "mean", (128, 128, 128), tuple(_sample(one, seed=seed) for one in means)
     )
     return overall, tuple(score(name, colour) for name, colour in colours.items())
 
@@ -79,10 +66,10 @@ def case_means(dice: CaseDice) -> dict[str, float]:
     return {case: float(np.mean(list(d.values()))) for case, d in dice.items() if d}
 
 
-def best_median_worst(means: Mapping[str, float]) -> list[tuple[str, str]]:
+def median_worst_best(means: Mapping[str, float]) -> list[tuple[str, str]]:
     """(role, case) for at most three different cases."""
     order = sorted(means, key=lambda case: (-means[case], case))
-    roles = {"best": 0, "median": len(order) // 2, "worst": len(order) - 1}
+    roles = {"median": len(order) // 2, "worst": len(order) - 1, "best": 0}
     chosen: dict[str, str] = {}
     for role, position in roles.items():
         if order and order[position] not in chosen.values():
@@ -91,7 +78,7 @@ def best_median_worst(means: Mapping[str, float]) -> list[tuple[str, str]]:
 
 
 def modality_note(
-    reference: LabelledCase, test: Sequence[LabelledCase], dice: CaseDice
+    reference: LabelledFiles, test: Sequence[LabelledFiles], dice: CaseDice
 ) -> str | None:
     """How scans of each kind fared, where there is more than one kind."""
     means = case_means(dice)
@@ -108,7 +95,7 @@ def modality_note(
     )
 
 
-def _modality(case: LabelledCase) -> str:
+def _modality(case: LabelledFiles) -> str:
     modality, _ = guess_modality(read_volume(case.image).voxels, case.image)
     return modality.upper()
 
@@ -117,13 +104,13 @@ def _modality(case: LabelledCase) -> str:
 
 
 def shown_case(
-    case: LabelledCase,
+    case: LabelledFiles,
     *,
     role: str,
     predictions: Sequence[tuple[str, Path, CaseDice]],
     structures: Mapping[str, int],
 ) -> ShownCase:
-    """Scan, truth and each prediction (title, folder, scores) on the slice that shows most."""
+    """Scan, truth and each prediction (title, folder, scores) on slices that show all."""
     scan = read_volume(case.image)
     truth = read_label(case.label, like=scan)
     view = Viewer.of(scan, truth, structures)
@@ -132,11 +119,11 @@ def shown_case(
     for (title, folder, _), value in zip(predictions, dice, strict=True):
         found = read_label(folder / f"{case.case_id}.nii.gz", like=scan)
         pictures.append(Picture(view.draw(found), title, f"Dice {value:.2f}"))
-    return ShownCase(case.case_id, role, dice[0], dice[1], tuple(pictures))
+    return ShownCase(case.case_id, role, tuple(dice), tuple(pictures))
 
 
 def reference_pictures(
-    case: LabelledCase, structures: Mapping[str, int]
+    case: LabelledFiles, structures: Mapping[str, int]
 ) -> tuple[Picture, Picture]:
     """The example with and without its label."""
     scan = read_volume(case.image)
@@ -150,32 +137,35 @@ def reference_pictures(
 
 @dataclass(frozen=True)
 class Viewer:
-    """One scan seen on one slice with one grey scale and one set of colours."""
+    """One scan seen on the same slices with one grey scale and one set of colours."""
 
     scan: Volume
-    plane: Plane
+    planes: tuple[Plane, ...]
     grey: tuple[float, float]
     colours: dict[int, Colour]
 
     @classmethod
     def of(cls, scan: Volume, label: Volume, structures: Mapping[str, int]) -> Viewer:
-        """The slice that shows most of the wanted structures."""
+        """The slices that show all of the wanted structures."""
         wanted = np.where(np.isin(label.voxels, list(structures.values())), label.voxels, 0)
         return cls(
             scan,
-            best_plane(wanted, scan.spacing_mm),
+            covering_planes(wanted, scan.spacing_mm),
             grey_range(scan.voxels),
             structure_colours(dict(structures)),
         )
 
     def draw(self, label: Volume | None = None) -> Rgb:
-        """The slice, with a label map over it."""
+        """The slices beneath each other, with a label map over them."""
+        return np.concatenate([self._slice(plane, label) for plane in self.planes])
+
+    def _slice(self, plane: Plane, label: Volume | None) -> Rgb:
         overlays: list[Overlay] = []
         if label is not None:
-            overlays = label_overlays(self.plane.cut(label.voxels), self.colours)
+            overlays = label_overlays(plane.cut(label.voxels), self.colours)
         return draw(
-            self.plane.cut(self.scan.voxels),
-            pixel_mm=self.plane.pixel_mm(self.scan.spacing_mm),
+            plane.cut(self.scan.voxels),
+            pixel_mm=plane.pixel_mm(self.scan.spacing_mm),
             grey=self.grey,
             overlays=overlays,
         )

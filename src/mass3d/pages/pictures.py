@@ -22,6 +22,9 @@ from mass3d.masks.layers import MaskSet
 Rgb = NDArray[np.uint8]  # (rows, columns, 3)
 Colour = tuple[int, int, int]
 
+VISIBLE = 0.2  # of its largest area, that a structure shows in a slice for an eye to find it
+UNEVEN = 1.5  # longest edge of a voxel by its shortest, from which on slices are shown as acquired
+MAX_PLANES = 3
 JPEG_QUALITY = 72  # grey slices with outlines still look clean
 # Told apart by colour-blind readers and on grey slices; used in this order for named structures.
 PALETTE: Final[tuple[Colour, ...]] = (
@@ -80,8 +83,47 @@ def best_plane(label: NDArray[np.integer[Any]], spacing_mm: Sequence[float]) -> 
 
     Axial, unless the voxels are much longer along another axis: then the slices as acquired.
     """
-    axis = int(np.argmax(spacing_mm)) if max(spacing_mm) > 1.5 * min(spacing_mm) else 0
+    axis = _acquired_axis(spacing_mm)
     return Plane(axis, best_slices(label)[axis])
+
+
+def covering_planes(
+    label: NDArray[np.integer[Any]], spacing_mm: Sequence[float]
+) -> tuple[Plane, ...]:
+    """Slices that together show every structure of a label map (D, H, W).
+
+    One where a slice along any axis does, the slices as acquired first; else several of these.
+    """
+    first = _acquired_axis(spacing_mm)
+    even = max(spacing_mm) <= UNEVEN * min(spacing_mm)
+    shares = _shares(label)
+    if not shares:
+        return (best_plane(label, spacing_mm),)
+    for axis in [first, *(other for other in range(3) if even and other != first)]:
+        plane, shown = _fullest(axis, [along[axis] for along in shares])
+        if shown.all():
+            return (plane,)
+    planes: list[Plane] = []
+    left = np.ones(len(shares), dtype=bool)
+    while left.any() and len(planes) < MAX_PLANES:
+        rows = np.flatnonzero(left)
+        plane, shown = _fullest(first, [shares[row][first] for row in rows])
+        planes.append(plane)
+        left[rows[shown]] = False
+    return tuple(sorted(planes, key=lambda plane: -plane.index))
+
+
+def _fullest(axis: int, shares: Sequence[NDArray[np.float64]]) -> tuple[Plane, NDArray[np.bool_]]:
+    """The slice that shows most structures, and most of them; and which it shows (S,)."""
+    table = np.array(shares)
+    seen = table >= VISIBLE
+    index = int(np.argmax(seen.sum(0) + np.sqrt(table).sum(0) / len(table)))
+    return Plane(axis, index), seen[:, index]
+
+
+def _acquired_axis(spacing_mm: Sequence[float]) -> int:
+    """Across the slices as acquired, where voxels are much longer that way; else axial."""
+    return int(np.argmax(spacing_mm)) if max(spacing_mm) > UNEVEN * min(spacing_mm) else 0
 
 
 def best_slices(label: NDArray[np.integer[Any]]) -> tuple[int, int, int]:
@@ -89,16 +131,28 @@ def best_slices(label: NDArray[np.integer[Any]]) -> tuple[int, int, int]:
 
     The middle where there is none.
     """
-    scores = [np.zeros(length) for length in label.shape]
+    shares = _shares(label)
+    scores = [
+        sum((np.sqrt(along[axis]) for along in shares), np.zeros(length))
+        for axis, length in enumerate(label.shape)
+    ]
+    d, h, w = (int(np.argmax(score)) if score.any() else len(score) // 2 for score in scores)
+    return d, h, w
+
+
+def _shares(label: NDArray[np.integer[Any]]) -> list[tuple[NDArray[np.float64], ...]]:
+    """Of every structure of (D, H, W), along each axis: its area in each slice, of its largest."""
+    found = []
     for value, box in enumerate(ndimage.find_objects(label), start=1):
         if box is None:
             continue
         region = label[box] == value
-        for axis, score in enumerate(scores):
+        shares = tuple(np.zeros(length) for length in label.shape)
+        for axis, along in enumerate(shares):
             areas = region.sum(axis=tuple(other for other in range(3) if other != axis))
-            score[box[axis]] += np.sqrt(areas / areas.max())
-    d, h, w = (int(np.argmax(score)) if score.any() else len(score) // 2 for score in scores)
-    return d, h, w
+            along[box[axis]] = areas / areas.max()
+        found.append(shares)
+    return found
 
 
 def grey_range(image: NDArray[np.floating[Any]]) -> tuple[float, float]:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mass3d.alignment.alignment import align, carry
 from mass3d.alignment.features import scan_features
 from mass3d.transfer.oneshot.carrying import Found, find, mean_of_votes
+from mass3d.transfer.oneshot.floor import carried_by_affine
 from mass3d.transfer.oneshot.reference import LabelledScan
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
 from mass3d.transfer.tuning.tune import labels_of, overlaps
@@ -113,9 +113,8 @@ def _affine(references: Sequence[Example], query: Example) -> Tensor:
     features = scan_features(query.image)
     votes = []
     for one in references:
-        way = align(scan_features(one.image), features, affine_only=True)
         masks = torch.stack([one.label == s for s in range(1, one.kept.structures + 1)])
-        votes.append(carry(way, masks))
+        votes.append(carried_by_affine(one.image, masks, features))
     shown = torch.stack([one.kept.present for one in references])
     return labels_of(mean_of_votes(torch.stack(votes), shown))
 
