@@ -1,4 +1,4 @@
-"""A scan that was moved, turned and stretched: what an affine registration can undo, and no more."""
+"""A label carried to a scan that was moved, by an affine registration alone."""
 
 from __future__ import annotations
 
