@@ -86,8 +86,9 @@ def prepare(
     """Prepare every scan; one that fails becomes a fault and the others go on.
 
     Killed at any moment, the same call goes on where it was and ends with the same bytes. Scans
-    of earlier calls with the same settings stay in the store. Raises `StoreError` when the
-    folder holds something else or cases of other settings, `DataError` when there is no scan.
+    of earlier calls with the same settings stay in the store, also when they can no longer be
+    read. Raises `StoreError` when the folder holds something else or cases of other settings,
+    `DataError` when there is no scan.
     """
 
 def pretrain(
@@ -104,8 +105,8 @@ def pretrain(
     """Pretrain, or go on with the unfinished run in `config.output`.
 
     The same settings give the same weights on CPU, however often the run was killed. Raises
-    `StoreError` for a bad store, `ModelError` when the folder holds another run, `ConfigError`
-    for impossible settings.
+    `StoreError` for a bad store, `ConfigError` for impossible settings and when the folder holds
+    another run.
     """
 
 def task(
@@ -142,8 +143,8 @@ def finetune(
     """Finetune, or go on with the unfinished run in `config.output`.
 
     The same settings give the same weights on CPU, however often the run was killed. Raises
-    `DataError` for a bad scan or label, `ModelError` for a bad model or when the folder holds
-    another run, `ConfigError` for impossible settings.
+    `DataError` for a bad scan or label, `ModelError` for a bad model, `ConfigError` for impossible
+    settings and when the folder holds another run.
     """
 
 def segment(
@@ -175,7 +176,8 @@ def locate(
     """Locate the structures in every scan; one that cannot be read becomes a fault.
 
     Only coarse alignments are made, a fraction of a second for each reference. Raises
-    `ModelError` when task and model do not fit, `ConfigError` for a task without labelled scans.
+    `ModelError` when task and model do not fit, `ConfigError` for a task without labelled scans
+    and for an output that holds anything but such results.
     """
 
 def evaluate(

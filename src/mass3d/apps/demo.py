@@ -59,7 +59,7 @@ class DemoConfig(Config):
     """Phantoms to learn from."""
     test_cases: int = Field(default=10, ge=1)
     """Scans to segment and score; the most that are taken from `data`."""
-    steps: int = Field(default=1000, ge=1)
+    steps: int = Field(default=500, ge=1)
     """Steps of pretraining."""
     spacing_mm: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """Voxel edge of the prepared scans; `auto` suits the scans, and is coarse for phantoms."""

@@ -21,7 +21,7 @@ class Recipe(Config):
     """Samples per batch."""
     optimizer: OptimizerName = "adamw"
     """Rule of the updates: `adamw`, `lamb` or `muon`."""
-    lr: float = Field(default=1.5e-3, gt=0)
+    lr: float = Field(default=1.5e-3, gt=0, le=1e3)
     """Peak learning rate."""
     weight_decay: float = Field(default=1e-2, ge=0)
     """Weight decay of matrices and kernels; norms and biases are not decayed."""

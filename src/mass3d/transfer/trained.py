@@ -101,6 +101,8 @@ def fill_weights(path: Path, net: nn.Module, tensors: Mapping[str, Tensor]) -> N
     """Give a network its tensors. Raises `ModelError` unless they are exactly those it has."""
     try:
         net.load_state_dict(tensors)
+        if not all(tensor.is_floating_point() for tensor in tensors.values()):
+            raise RuntimeError("tensors of whole numbers")
     except RuntimeError as error:
         raise ModelError(
             path,
