@@ -28,6 +28,7 @@ LINE = (
     "model",
     "objective",
     "training",
+    "pretext",
     "metrics",
     "transfer",
     "pages",

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mass3d.apps.pretrain import pair_step
 from mass3d.io.datasets.cohort import find_cases, find_label
 from mass3d.io.read import read_label, read_volume
 from mass3d.model.protocol import Maps, NetworkModule, TaskTensors, segment_pair
+from mass3d.pretext.tokens import pair_step
 from mass3d.store.reader import Store, StoredCase
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS, FitConfig, StepContext, StepOutcome, fit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from pydantic import Field, model_validator
 from torch import nn
 
-from mass3d.config import Config, Device, Paths, Seed
+from mass3d.config import Config, Device, Paths, Seed, Workers
 from mass3d.errors import ModelError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_folder
@@ -18,16 +19,15 @@ from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import only_writer
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, PresetName
-from mass3d.objective.mask_loss import hard_dice, mask_losses
+from mass3d.pretext.task import TASKS, Cohort
 from mass3d.store.several import Stores
 from mass3d.training import checkpoint
 from mass3d.training.device import choose_device
-from mass3d.training.fit import WEIGHTS, FitConfig, Progress, StepContext, StepOutcome, fit
+from mass3d.training.fit import WEIGHTS, FitConfig, Progress, fit
 from mass3d.training.resume import is_finished, require_same_run
 from mass3d.transfer.trained import RunRecord
 from mass3d.views.crop import choose_crop
 from mass3d.views.draw import ViewConfig
-from mass3d.views.pair import PairMaker, ViewPair
 from mass3d.volume.geometry import Shape
 
 
@@ -44,23 +44,25 @@ class PretrainConfig(Config):
     resume: bool = False
     """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
     device: Device = "auto"
+    workers: Workers = None
     fit: FitConfig = FitConfig()
     """Optimisation; what is not given comes from the preset."""
     views: ViewConfig = ViewConfig()
-    """The pairs of views and their masks."""
+    """The pairs of views and their masks; what is not given comes from the preset."""
 
     @model_validator(mode="before")
     @classmethod
     def _with_recipe(cls, values: Any) -> Any:
-        """Settings of `fit` that are not given are those of the preset."""
+        """Settings of `fit` and `views` that are not given are those of the preset."""
         if not isinstance(values, dict):
             return values
-        preset, given = PRESETS.get(values.get("preset", "tiny")), values.get("fit", {})
-        if isinstance(given, FitConfig):
-            given = given.model_dump(exclude_unset=True)
-        if preset is None or not isinstance(given, dict):
+        preset = PRESETS.get(values.get("preset", "tiny"))
+        if preset is None:
             return values  # refused for what they are
-        return {**values, "fit": {**preset.recipe.model_dump(), **given}}
+        recipe = {"fit": preset.recipe.model_dump(), "views": TASKS[preset.kind].views}
+        return values | {
+            name: _merged(usual, values.get(name, {})) for name, usual in recipe.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -113,22 +115,23 @@ def run(config: PretrainConfig) -> PretrainReport:
     steps = config.fit.steps
     if is_finished(config.output, facts, steps=steps, must_resume=config.resume):
         return _report(config, crop)
-    make_pairs = PairMaker(
-        cases, config.views, crop=crop, batch_size=config.fit.batch_size, seed=config.seed
-    )
+    task = TASKS[preset.kind]
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, ModelError), progress("pretrain", config.fit.steps) as advance:
 
         def hook(averaged: nn.Module, now: Progress) -> None:
             del averaged
-            advance(now.step, _figures(now))
+            advance(now.step, _figures(now, task.figure))
 
         require_same_run(config.output, facts)  # before its settings are written over
         write_provenance(config.output, "pretrain", config, store=stores.fingerprint, crop_vox=crop)
+        cohort = Cohort(
+            cases, crop, config.fit.batch_size, config.seed, config.output, config.workers
+        )
         fit(
             net,
-            make_pairs,
-            pair_step,
+            task.batches(cohort, config.views),
+            task.step,
             config.fit,
             run=config.output,
             facts=facts,
@@ -148,24 +151,24 @@ def save_untrained(run: Path, *, like: Path) -> None:
     checkpoint.save(run / WEIGHTS, net.state_dict(), kind="weights", facts={**facts, "step": 0})
 
 
-def pair_step(model: nn.Module, pair: ViewPair, context: StepContext) -> StepOutcome:
-    """One step of the pretext task: find the masks of the reference in the query."""
-    del context
-    target = pair.query.masks.float()
-    logits = model(pair.reference.image, pair.reference.masks.float(), pair.query.image)
-    losses = mask_losses(logits.float(), target, pair.valid)
-    figures = {
-        "dice_loss": losses.dice,
-        "bce": losses.bce,
-        "dice": hard_dice(logits.detach(), target, pair.valid),
-        "masks": pair.valid.float().sum(1).mean(),
+def _merged(usual: Mapping[str, Any], given: Any) -> Any:
+    """What is given over what is usual, setting by setting."""
+    if isinstance(given, Config):
+        given = given.model_dump(exclude_unset=True)
+    if not isinstance(given, dict):
+        return given  # refused for what it is
+    below = {
+        name: _merged(usual[name], given[name])
+        if isinstance(usual.get(name), dict)
+        else given[name]
+        for name in given
     }
-    return StepOutcome(losses.total, figures, pair.case_ids)
+    return {**usual, **below}
 
 
-def _figures(now: Progress) -> str:
+def _figures(now: Progress, shown: str) -> str:
     return (
-        f"loss {now.figures['loss']:.3f}  dice {now.figures['dice']:.3f}  "
+        f"loss {now.figures['loss']:.3f}  {shown} {now.figures[shown]:.3f}  "
         f"{now.samples_per_s:.1f} samples/s"
     )
 

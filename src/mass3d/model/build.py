@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import torch
 from torch import nn
 
+from mass3d.model.correspondence import CorrespondenceNet
 from mass3d.model.incontext import InContextNet
 from mass3d.model.presets import Preset
 from mass3d.model.protocol import NetworkModule
 
-KINDS: Final[dict[str, Callable[[Preset], nn.Module]]] = {"incontext": InContextNet}
+KINDS: Final[dict[str, Callable[[Any], nn.Module]]] = {
+    "incontext": InContextNet,
+    "correspondence": CorrespondenceNet,
+}
 
 
 def build_network(preset: Preset, *, seed: int) -> NetworkModule:

@@ -52,14 +52,35 @@ class InContextPreset(Config):
     """How it is trained."""
 
 
-# With the second kind of network this becomes a union that is told apart by `kind`:
-# Annotated[InContextPreset | OtherPreset, Field(discriminator="kind")]
-Preset: TypeAlias = InContextPreset
-PresetName = Literal["tiny"]
+class CorrespondencePreset(Config):
+    """Sizes and recipe of a network that matches cells between scans."""
 
-PRESETS: Final[dict[PresetName, Preset]] = {
+    kind: Literal["correspondence"] = "correspondence"
+    """Which network this is."""
+    channels: tuple[Width, ...] = Field(min_length=2, max_length=8)
+    """Width of the maps at strides 2, 4, 8, ..."""
+    deep: Width = 2
+    """Residual blocks at the coarsest stride."""
+    keys: Width = 32
+    """Width of a key."""
+    max_keys: int = Field(default=1024, ge=2)
+    """Cells that a task keeps of a reference."""
+    max_crop_voxels: int = 48 * 64 * 64
+    """Largest crop that is chosen by itself."""
+    recipe: Recipe = Recipe(steps=1000, lr=2e-3)
+    """How it is trained."""
+
+
+Preset: TypeAlias = Annotated[InContextPreset | CorrespondencePreset, Field(discriminator="kind")]
+PresetName = Literal["tiny", "small", "tokens"]
+
+PRESETS: Final[dict[PresetName, InContextPreset | CorrespondencePreset]] = {
     # laptop and CI size: about 3 M parameters
-    "tiny": InContextPreset(
+    "tiny": CorrespondencePreset(channels=(32, 64, 160)),
+    # four times the work of `tiny`, about 18 M parameters
+    "small": CorrespondencePreset(channels=(64, 128, 256, 320), recipe=Recipe(steps=4000)),
+    # task tokens alone, without correspondence: for comparison
+    "tokens": InContextPreset(
         channels=(8, 24, 48, 96, 128),
         blocks=(1, 2, 2, 2),
         dim=96,

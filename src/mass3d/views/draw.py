@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mass3d.config import Config
+from mass3d.masks.table import MaskTable
 
 Vector = NDArray[np.float64]
 
@@ -97,6 +98,12 @@ class ViewConfig(Config):
     """Largest share of a pair's masks that may be absent from the query."""
     min_visible_vox: int = Field(default=16, ge=1)
     """A mask counts as visible in a view from this many voxels on."""
+    across_share: float = Field(default=0.6, ge=0, le=1)
+    """Share of pairs whose reference is another scan, aligned to the query's; matching only."""
+    alignments: int = Field(default=200, ge=0)
+    """Pairs of scans that are aligned for it before training, each in a second or so."""
+    prior_error_vox: float = Field(default=0.6, ge=0)
+    """How wrong the first guess of a mask's place is, in voxels; matching only."""
     weak: WarpConfig = WarpConfig()
     """Geometry of the reference."""
     strong: StrongWarpConfig = StrongWarpConfig()
@@ -228,6 +235,14 @@ def draw_visible(
         picked = rng.choice(both, wanted, replace=False, p=weights / weights.sum())
         chosen = np.concatenate([picked, chosen])
     return chosen.astype(np.int64)
+
+
+def anchor_box(rng: np.random.Generator, table: MaskTable) -> tuple[Vector, Vector]:
+    """First and last voxel of a mask's box; masks are drawn evenly over log-size."""
+    octave = np.floor(np.log2(np.maximum(table.voxels, 1)))
+    wanted = rng.choice(np.unique(octave))
+    box = table.box[rng.choice(np.flatnonzero(octave == wanted))].reshape(3, 2)
+    return box[:, 0].astype(float), box[:, 1] - 1.0
 
 
 def rotation(angles: Vector) -> Vector:

@@ -21,6 +21,7 @@ from mass3d.views.draw import (
     Intensity,
     ViewConfig,
     Warp,
+    anchor_box,
     case_order,
     draw_crop_centres,
     draw_intensity,
@@ -100,7 +101,7 @@ class PairMaker:
             rng,
             case.shape,
             self.crop,
-            near=_anchor_box(rng, case),
+            near=anchor_box(rng, case.table),
             min_overlap=config.min_overlap,
             far=bool(rng.uniform() < config.far_share),
         )
@@ -145,13 +146,3 @@ class PairMaker:
                 draws, count_visible(reference, tables), count_visible(query, tables), strict=True
             )
         ]
-
-
-def _anchor_box(
-    rng: np.random.Generator, case: StoredCase
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """First and last voxel of a mask's box; masks are drawn evenly over log-size."""
-    octave = np.floor(np.log2(np.maximum(case.table.voxels, 1)))
-    wanted = rng.choice(np.unique(octave))
-    box = case.table.box[rng.choice(np.flatnonzero(octave == wanted))].reshape(3, 2)
-    return box[:, 0].astype(float), box[:, 1] - 1.0

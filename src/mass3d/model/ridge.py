@@ -1,0 +1,48 @@
+"""A classifier per mask in closed form: ridge regression on features and a prior.
+
+Letters: B batch, K masks, N sampled cells, F inputs of a cell.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FLOOR = 1e-2  # a prior is never surer than this
+PRIOR_SCALE = 1 / 3  # brings the logarithm of a prior to the size of a feature
+FREE = 0.01  # penalty of the constant, relative to that of the others
+
+
+def widened(prior: Tensor) -> Tensor:
+    """A prior (B, K, d, h, w) blurred over some cells, as the classifier's second scale."""
+    return F.avg_pool3d(F.avg_pool3d(prior, 3, 1, 1), 3, 1, 1)
+
+
+def far_blurred(prior: Tensor) -> Tensor:
+    """A prior that only says roughly where a mask is: what matching alone may bring."""
+    return F.avg_pool3d(F.avg_pool3d(widened(prior), 5, 1, 2), 5, 1, 2)
+
+
+def inputs(features: Tensor, prior: Tensor, wide: Tensor) -> Tensor:
+    """features (B, C, N) shared or (B, C, K, N) per mask; priors (B, K, N) -> (B, K, N, F).
+
+    The last input is the constant.
+    """
+    K = prior.shape[1]
+    if features.dim() == 3:
+        features = features[:, :, None].expand(-1, -1, K, -1)
+    logs = torch.stack([torch.log(prior + FLOOR), torch.log(wide + FLOOR)], 1) * PRIOR_SCALE
+    joined = torch.cat([features, logs, torch.ones_like(logs[:, :1])], 1)
+    return joined.permute(0, 2, 3, 1)
+
+
+def fit(x: Tensor, y: Tensor, penalty: Tensor) -> Tensor:
+    """Least squares with a penalty: inputs (B, K, N, F), targets (B, K, N, T) -> (B, K, F, T)."""
+    gram = x.transpose(-1, -2) @ x / x.shape[-2]
+    keep = torch.ones(x.shape[-1], device=x.device)
+    keep[-1] = FREE
+    solved: Tensor = torch.linalg.solve(
+        gram + penalty * torch.diag(keep), x.transpose(-1, -2) @ y / x.shape[-2]
+    )
+    return solved

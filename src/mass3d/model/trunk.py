@@ -1,0 +1,66 @@
+"""A U-Net that never computes at full resolution: voxels are folded into channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mass3d.model.blocks import ResidualBlock, norm
+
+FOLD = 2  # voxels per cell of the finest map, along every axis
+
+
+class Trunk(nn.Module):
+    """(B, 1, D, H, W) -> (B, C, D/2, H/2, W/2), where every cell knows the whole view.
+
+    `channels` are the widths at strides 2, 4, 8, ...; the coarsest holds `deep` residual blocks,
+    the others one on the way down and one on the way up. Skips are added, and a change of
+    stride is a 2³ convolution: nearly all of the work is 3³ convolutions, which bfloat16 speeds up.
+    """
+
+    def __init__(self, channels: Sequence[int], *, deep: int) -> None:
+        super().__init__()
+        *upper, lowest = channels
+        self.stride = FOLD ** len(channels)
+        self.stem = nn.Conv3d(FOLD**3, channels[0], 3, 1, 1)
+        self.down_blocks = nn.ModuleList(ResidualBlock(width, width) for width in upper)
+        self.down = nn.ModuleList(
+            nn.Conv3d(above, below, 2, 2) for above, below in pairwise(channels)
+        )
+        self.deep = nn.Sequential(*(ResidualBlock(lowest, lowest) for _ in range(deep)))
+        self.up = nn.ModuleList(nn.Conv3d(below, above, 1) for above, below in pairwise(channels))
+        self.up_blocks = nn.ModuleList(ResidualBlock(width, width) for width in upper)
+        self.out = norm(channels[0])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Edges are multiples of `stride`."""
+        x = self.stem(fold(image))
+        skips = []
+        for block, down in zip(self.down_blocks, self.down, strict=True):
+            skips.append(block(x))
+            x = down(skips[-1])
+        x = self.deep(x)
+        for block, up, skip in reversed(list(zip(self.up_blocks, self.up, skips, strict=True))):
+            x = block(skip + F.interpolate(up(x), scale_factor=2, mode="nearest"))
+        return F.silu(self.out(x))
+
+
+def fold(x: Tensor) -> Tensor:
+    """(B, C, D, H, W) -> (B, 8 C, D/2, H/2, W/2): blocks of 2³ voxels become channels."""
+    B, C, D, H, W = x.shape
+    blocks = x.view(B, C, D // FOLD, FOLD, H // FOLD, FOLD, W // FOLD, FOLD)
+    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(
+        B, C * FOLD**3, D // FOLD, H // FOLD, W // FOLD
+    )
+
+
+def unfold(x: Tensor) -> Tensor:
+    """The inverse of `fold`: sub-pixel upsampling (Shi et al. 2016)."""
+    B, C, d, h, w = x.shape
+    blocks = x.view(B, C // FOLD**3, FOLD, FOLD, FOLD, d, h, w)
+    return blocks.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(
+        B, C // FOLD**3, FOLD * d, FOLD * h, FOLD * w
+    )
