@@ -35,7 +35,7 @@ def measure(small: bool) -> Sequence[Row]:
 
 def encoding(crop: Shape) -> list[Row]:
     """One reference with 13 masks; beside it, features upsampled to the masks' resolution."""
-    net = InContextNet(PRESETS["tiny"]).eval()
+    net = InContextNet(PRESETS["tokens"]).eval()
     torch.manual_seed(0)
     scan = torch.randn(1, 1, *crop)
     masks = (torch.rand(1, K, *crop) > 0.5).float()
@@ -73,7 +73,7 @@ def training(crop: Shape, *, steps: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as place:
         store = write_store(Path(place) / "store", image(shape), nested(shape, cell_vox=8))
         case = store.case("case")
-        net = build_network(PRESETS["tiny"], seed=0)
+        net = build_network(PRESETS["tokens"], seed=0)
         batch = FitConfig().batch_size
         make = PairMaker([case], ViewConfig(), crop=crop, batch_size=batch, seed=0)
         marks: list[tuple[float, float]] = []

@@ -95,10 +95,11 @@ def pretrain(
     *,
     store: str | Path | Sequence[str | Path],
     output: str | Path,
-    preset: Literal["tiny"] = ...,
+    preset: Literal["tiny", "small", "tokens"] = ...,
     seed: int = ...,
     resume: bool = ...,
     device: str = ...,
+    workers: int | None = ...,
     fit: FitConfig | Mapping[str, object] = ...,
     views: ViewConfig | Mapping[str, object] = ...,
 ) -> PretrainReport:

@@ -16,12 +16,18 @@ FREE = 0.01  # penalty of the constant, relative to that of the others
 
 def widened(prior: Tensor) -> Tensor:
     """A prior (B, K, d, h, w) blurred over some cells, as the classifier's second scale."""
-    return F.avg_pool3d(F.avg_pool3d(prior, 3, 1, 1), 3, 1, 1)
+    return _mean(_mean(prior, 3), 3)
 
 
 def far_blurred(prior: Tensor) -> Tensor:
     """A prior that only says roughly where a mask is: what matching alone may bring."""
-    return F.avg_pool3d(F.avg_pool3d(widened(prior), 5, 1, 2), 5, 1, 2)
+    return _mean(_mean(widened(prior), 5), 5)
+
+
+def _mean(x: Tensor, size: int) -> Tensor:
+    """Mean over cubes of `size` cells, or of what a smaller map has; zeros around it."""
+    sizes = [min(size, n - 1 + n % 2) for n in x.shape[2:]]
+    return F.avg_pool3d(x, sizes, 1, [n // 2 for n in sizes])
 
 
 def inputs(features: Tensor, prior: Tensor, wide: Tensor) -> Tensor:

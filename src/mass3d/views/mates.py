@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -21,7 +22,6 @@ from mass3d.alignment.alignment import align, places
 from mass3d.alignment.features import scan_features
 from mass3d.alignment.geometry import apply_affine, cell_centres
 from mass3d.alignment.settings import AlignmentConfig
-from mass3d.errors import Mass3dError
 from mass3d.execution.faults import Fault
 from mass3d.execution.memory import WORK_BYTES, WORKER_BYTES
 from mass3d.execution.pool import run_cases
@@ -153,7 +153,7 @@ def _write(path: Path, key: str, ways: Ways) -> None:
 def _read(path: Path, key: str) -> dict[Pair, Way] | None:
     """What the file holds; None where it is absent, broken or about other scans."""
     try:
-        with np.load(path) as held:
+        with path.open("rb") as stream, np.load(stream) as held:
             if str(held["key"]) != key:
                 return None
             names = [name.removesuffix(" affine") for name in held.files if "affine" in name]
@@ -166,5 +166,5 @@ def _read(path: Path, key: str) -> dict[Pair, Way] | None:
                 )
                 for name in names
             }
-    except (OSError, ValueError, KeyError, EOFError, Mass3dError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None

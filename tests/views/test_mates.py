@@ -1,0 +1,77 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mass3d.store.reader import Store, StoredCase
+from mass3d.views import mates
+from mass3d.views.mates import Way, align_cases, draw_mates, find_ways
+
+
+@pytest.fixture(scope="module")
+def cases(store: Path) -> list[StoredCase]:
+    opened = Store.open(store)
+    return [opened.case(case_id) for case_id in opened.case_ids]
+
+
+def test_every_scan_gets_mates_before_any_gets_more() -> None:
+    for count in (0, 3, 10, 25, 1000):
+        pairs = draw_mates(10, count, seed=0)
+        assert len(set(pairs)) == len(pairs) == min(count, 90)
+        assert all(a != b for a, b in pairs)
+        queries = Counter(query for _, query in pairs)
+        assert max(queries.values(), default=0) - min(queries.values(), default=0) <= 1
+    assert draw_mates(10, 25, seed=0) == draw_mates(10, 25, seed=0) != draw_mates(10, 25, seed=1)
+    assert draw_mates(1, 25, seed=0) == ()
+
+
+def test_a_scan_is_aligned_to_itself(cases: list[StoredCase]) -> None:
+    way = align_cases((cases[0], cases[0]))
+    middle = (np.array(cases[0].shape) - 1) / 2
+    points = middle + np.random.default_rng(0).uniform(-4, 4, (50, 3))
+    assert np.abs(way(points) - points).max() < 0.5
+    assert way.similarity > 0.9
+
+
+def test_a_way_is_an_affine_map_and_a_smooth_shift() -> None:
+    affine = np.array([[1, 0, 0, 2], [0, 2, 0, 0], [0, 0, 1, 0]], np.float32)
+    shift = np.zeros((3, 2, 2, 2), np.float16)
+    shift[0, 1] = 4  # one cell further along D
+    way = Way(affine, shift, np.array([10, 10, 10], np.int32), 1.0)
+    first = np.array([11.5, 11.5, 11.5])  # the centre of the first cell
+    along = np.array([1.0, 0, 0])
+    found = way(np.stack([first, first + 2 * along, first + 40 * along]))
+    np.testing.assert_allclose(found[0], [13.5, 23, 11.5])
+    np.testing.assert_allclose(found[1], [17.5, 23, 11.5])
+    np.testing.assert_allclose(found[2], [57.5, 23, 11.5])
+
+
+def test_alignments_are_kept_and_the_worst_are_left_out(
+    cases: list[StoredCase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = draw_mates(len(cases), 5, seed=0)
+    cache = tmp_path / "alignments.npz"
+    found = find_ways(cases, pairs, cache=cache, workers=1)
+    assert set(found) < set(pairs)
+    assert len(found) == 4
+
+    def refused(scans: object) -> Way:
+        raise AssertionError(scans)
+
+    monkeypatch.setattr(mates, "align_cases", refused)
+    again = find_ways(cases, pairs, cache=cache, workers=1)
+    assert again.keys() == found.keys()
+    points = np.random.default_rng(0).uniform(0, 20, (9, 3))
+    for pair, way in found.items():
+        np.testing.assert_array_equal(again[pair](points), way(points))
+
+
+def test_a_broken_file_of_alignments_is_made_anew(cases: list[StoredCase], tmp_path: Path) -> None:
+    pairs = draw_mates(len(cases), 1, seed=0)
+    cache = tmp_path / "alignments.npz"
+    whole = find_ways(cases, pairs, cache=cache, workers=1)
+    content = cache.read_bytes()
+    cache.write_bytes(content[: len(content) // 2])
+    assert find_ways(cases, pairs, cache=cache, workers=1).keys() == whole.keys()
+    assert cache.read_bytes() == content
