@@ -1,4 +1,4 @@
-"""Task encoding and whole steps of pretraining with the preset tiny."""
+"""Task encoding with the preset tokens, and whole steps of pretraining with tiny beside it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from support.measure import Row, main, side_by_side
 from support.synthetic import Shape, image, nested, write_store
 from torch import Tensor
 
-from mass3d.apps.pretrain import pair_step
 from mass3d.model.build import build_network
 from mass3d.model.incontext import InContextNet
-from mass3d.model.presets import PRESETS
+from mass3d.model.presets import PRESETS, TOKENS, PresetName
 from mass3d.model.task_encoder import masked_mean
+from mass3d.pretext.task import TASKS, Cohort
 from mass3d.training.fit import FitConfig, fit
 from mass3d.views.draw import ViewConfig
-from mass3d.views.pair import PairMaker
 
 K = 13
 
@@ -35,7 +34,7 @@ def measure(small: bool) -> Sequence[Row]:
 
 def encoding(crop: Shape) -> list[Row]:
     """One reference with 13 masks; beside it, features upsampled to the masks' resolution."""
-    net = InContextNet(PRESETS["tokens"]).eval()
+    net = InContextNet(TOKENS).eval()
     torch.manual_seed(0)
     scan = torch.randn(1, 1, *crop)
     masks = (torch.rand(1, K, *crop) > 0.5).float()
@@ -68,29 +67,39 @@ def encode_plainly(net: InContextNet, scan: Tensor, masks: Tensor) -> Tensor:
 
 def training(crop: Shape, *, steps: int) -> list[Row]:
     """Updates of the whole loop, views and averaging of the weights included."""
-    d, h, w = crop
-    shape: Shape = 2 * d, 2 * h, 2 * w
-    with tempfile.TemporaryDirectory() as place:
-        store = write_store(Path(place) / "store", image(shape), nested(shape, cell_vox=8))
-        case = store.case("case")
-        net = build_network(PRESETS["tokens"], seed=0)
-        batch = FitConfig().batch_size
-        make = PairMaker([case], ViewConfig(), crop=crop, batch_size=batch, seed=0)
-        marks: list[tuple[float, float]] = []
-
-        def note(*_: object) -> None:
-            marks.append((time.process_time(), time.perf_counter()))
-
-        config = FitConfig(steps=steps + 1, log_every=1, precision="32-true")
-        fit(net, make, pair_step, config, run=Path(place) / "run", facts={}, hooks=(note,))
-    # the first step builds what the others reuse
-    cpu, wall = ((last - first) / steps for first, last in zip(marks[0], marks[-1], strict=True))
+    batch = FitConfig().batch_size
+    cpu, wall = updates("tiny", crop, steps)
+    tokens, _ = updates("tokens", crop, steps)
     name = "x".join(map(str, crop))
+    what = f"one step of {batch} pairs, {name}"
     return [
-        Row(f"one step of {batch} pairs, {name}, {K} masks", cpu, "CPU-s"),
+        Row(what, cpu, "CPU-s", tokens, f"preset tokens, {K} masks"),
         Row(f"the same on the clock, {torch.get_num_threads()} threads", wall, "s"),
         Row("the same", batch / wall, "samples/s"),
     ]
+
+
+def updates(preset: PresetName, crop: Shape, steps: int) -> tuple[float, float]:
+    """CPU and clock seconds of an update, all pairs being of one scan."""
+    d, h, w = crop
+    shape: Shape = 2 * d, 2 * h, 2 * w
+    task = TASKS[PRESETS[preset].kind]
+    marks: list[tuple[float, float]] = []
+
+    def note(*_: object) -> None:
+        marks.append((time.process_time(), time.perf_counter()))
+
+    with tempfile.TemporaryDirectory() as place:
+        store = write_store(Path(place) / "store", image(shape), nested(shape, cell_vox=8))
+        run = Path(place) / "run"
+        cohort = Cohort([store.case("case")], crop, FitConfig().batch_size, 0, run, 1)
+        views = ViewConfig.model_validate({**task.views, "across_share": 0})
+        config = FitConfig(steps=steps + 1, log_every=1)
+        net = build_network(PRESETS[preset], seed=0)
+        fit(net, task.batches(cohort, views), task.step, config, run=run, facts={}, hooks=(note,))
+    # the first step builds what the others reuse
+    cpu, wall = ((last - first) / steps for first, last in zip(marks[0], marks[-1], strict=True))
+    return cpu, wall
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mass3d.model.build import build_network
-from mass3d.model.presets import PRESETS
 from mass3d.phantom import write_phantom_cohort
 from mass3d.store.reader import Store
 
@@ -53,8 +51,6 @@ def test_in_memory_segments_an_array(out: Path) -> None:
 def test_a_label_curve_tells_dice_from_both_starts(
     out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not hasattr(build_network(PRESETS["tiny"], seed=0), "features"):
-        pytest.skip("the preset tiny has no dense feature map")
     raw = write_phantom_cohort(tmp_path / "raw", cases=3, test_cases=0, seed=0)
     words = ["--labels", "1", "all", "--validation", "1", "--steps", "1"]
     script("label_curve").main([str(out / "run"), str(raw), str(tmp_path / "curve"), *words])

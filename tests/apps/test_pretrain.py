@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from mass3d.errors import ConfigError, ModelError, StoreError
 from mass3d.files import LOCK, only_writer
 from mass3d.masks.hierarchy.settings import HierarchyConfig, SelectionConfig
 from mass3d.masks.settings import MaskConfig
+from mass3d.pretext.matching import MATCH_WEIGHT
+from mass3d.pretext.task import ALIGNMENTS, TASKS
 from mass3d.store.reader import Store
 from mass3d.training.fit import METRICS, RESUME, WEIGHTS, StepContext, StepOutcome
 from mass3d.training.resume import read_record
-from mass3d.views.pair import ViewPair
+from mass3d.views.matched import MatchedPairs
 
 
 def content(run: Path) -> dict[str, bytes]:
@@ -29,7 +32,7 @@ def content(run: Path) -> dict[str, bytes]:
 
 def test_a_run_holds_weights_metrics_and_what_made_it(trained: Path) -> None:
     names = {path.name for path in trained.iterdir()}
-    assert names == {WEIGHTS, METRICS, "config.toml", "record.json", LOCK}
+    assert names == {WEIGHTS, METRICS, "config.toml", "record.json", ALIGNMENTS, LOCK}
     rows = [json.loads(line) for line in (trained / METRICS).read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     assert all(row["masks"] > 1 for row in rows)
@@ -76,16 +79,16 @@ def test_two_halves_of_a_cohort_are_seen_as_one(
             )
         )
     seen: list[str] = []
-    step = pretrain.pair_step
+    usual = TASKS["correspondence"]
 
-    def watched(model: Any, pair: ViewPair, context: StepContext) -> StepOutcome:
-        seen.extend(pair.case_ids)
-        return step(model, pair, context)
+    def watched(model: Any, pairs: MatchedPairs, context: StepContext) -> StepOutcome:
+        seen.extend(pairs.case_ids)
+        return usual.step(model, pairs, context)
 
-    monkeypatch.setattr(pretrain, "pair_step", watched)
+    monkeypatch.setitem(TASKS, "correspondence", replace(usual, step=watched))
     config = pretrain_config(halves, tmp_path / "run")
     assert pretrain.run(config).ok
-    assert len(seen) == 2 * STEPS == 2 * len(scans)
+    assert 2 * len(scans) == 2 * STEPS  # every scan is a query twice
     assert sorted(set(seen)) == sorted(
         f"{half.name}/{case_id}" for half in halves for case_id in Store.open(half).case_ids
     )
@@ -128,7 +131,7 @@ def test_scans_smaller_than_the_crop_and_too_few_masks_still_train(
     row = json.loads((tmp_path / "run" / METRICS).read_text())
     assert report.step == 1
     assert 1 < row["masks"] <= 18  # three of each of six trees
-    assert row["loss"] == pytest.approx(row["dice_loss"] + row["bce"], rel=1e-5)
+    assert row["loss"] == pytest.approx(row["bce"] + MATCH_WEIGHT * row["match"], rel=1e-5)
 
 
 def test_the_untrained_twin_has_the_first_weights(trained: Path, tmp_path: Path) -> None:

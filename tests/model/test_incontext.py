@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mass3d.model.incontext import InContextNet
-from mass3d.model.presets import PRESETS
+from mass3d.model.presets import TOKENS
 
 CROP = (32, 48, 16)
 
@@ -10,7 +10,7 @@ CROP = (32, 48, 16)
 @pytest.fixture(scope="module")
 def net() -> InContextNet:
     torch.manual_seed(0)
-    return InContextNet(PRESETS["tokens"]).eval()
+    return InContextNet(TOKENS).eval()
 
 
 def tokens_of(net: InContextNet, image: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -69,7 +69,7 @@ def test_the_smallest_crop_works(net: InContextNet) -> None:
 
 
 def test_every_parameter_is_trained() -> None:
-    net = InContextNet(PRESETS["tokens"])
+    net = InContextNet(TOKENS)
     loss = net(torch.randn(1, 1, *CROP), some_masks(1, 2), torch.randn(1, 1, *CROP)).square().mean()
     loss.backward()
     unused = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]

@@ -74,19 +74,21 @@ class CorrespondencePreset(Config):
 Preset: TypeAlias = Annotated[InContextPreset | CorrespondencePreset, Field(discriminator="kind")]
 PresetName = Literal["tiny", "small", "tokens"]
 
+TOKENS: Final = InContextPreset(
+    channels=(8, 24, 48, 96, 128),
+    blocks=(1, 2, 2, 2),
+    dim=96,
+    tokens=2,
+    fusions=3,
+    heads=4,
+    hidden=12,
+)
+
 PRESETS: Final[dict[PresetName, InContextPreset | CorrespondencePreset]] = {
     # laptop and CI size: about 3 M parameters
     "tiny": CorrespondencePreset(channels=(32, 64, 160)),
     # four times the work of `tiny`, about 18 M parameters
     "small": CorrespondencePreset(channels=(64, 128, 256, 320), recipe=Recipe(steps=4000)),
     # task tokens alone, without correspondence: for comparison
-    "tokens": InContextPreset(
-        channels=(8, 24, 48, 96, 128),
-        blocks=(1, 2, 2, 2),
-        dim=96,
-        tokens=2,
-        fusions=3,
-        heads=4,
-        hidden=12,
-    ),
+    "tokens": TOKENS,
 }

@@ -19,6 +19,8 @@ from mass3d.views.mates import draw_mates, find_ways
 from mass3d.views.pair import PairMaker
 from mass3d.views.warp import Crop
 
+ALIGNMENTS: Final = "alignments.npz"
+
 Batches = Callable[[int, torch.device], Any]
 
 
@@ -57,7 +59,7 @@ def _pairs(cohort: Cohort, views: ViewConfig) -> Batches:
 def _matched(cohort: Cohort, views: ViewConfig) -> Batches:
     wanted = views.alignments if views.across_share > 0 else 0
     pairs = draw_mates(len(cohort.cases), wanted, cohort.seed)
-    cache = cohort.run / "alignments.npz"
+    cache = cohort.run / ALIGNMENTS
     ways = find_ways(cohort.cases, pairs, cache=cache, workers=cohort.workers) if pairs else {}
     return MatchedMaker(cohort.cases, ways, views, cohort.crop, cohort.batch_size, cohort.seed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from pydantic import Field, PositiveInt
@@ -15,7 +15,7 @@ from mass3d.config import Config
 from mass3d.errors import ModelError
 from mass3d.model.build import build_network
 from mass3d.model.presets import Preset
-from mass3d.model.protocol import NetworkModule
+from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
 from mass3d.training import checkpoint
 from mass3d.training.device import choose_device
 from mass3d.training.fit import WEIGHTS
@@ -95,6 +95,19 @@ def read_run(run: Path) -> tuple[RunRecord, dict[str, Tensor], str]:
             setting="model",
         )
     return checkpoint.validated(RunRecord, facts, path), tensors, fingerprint
+
+
+def require_features(where: Path | str, net: nn.Module) -> FeatureNetworkModule:
+    """The network, as one with a dense feature map. Raises `ModelError` where it has none."""
+    if not hasattr(net, "features"):
+        raise ModelError(
+            where,
+            found="a network without a dense feature map",
+            expected="one that has one, such as that of the preset tiny",
+            fix="Pretrain with another preset.",
+            setting="model",
+        )
+    return cast("FeatureNetworkModule", net)
 
 
 def fill_weights(path: Path, net: nn.Module, tensors: Mapping[str, Tensor]) -> None:

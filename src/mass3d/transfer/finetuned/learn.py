@@ -5,21 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import nn
 
-from mass3d.errors import ModelError
 from mass3d.execution.progress import Advance
 from mass3d.model.build import build_network
-from mass3d.model.protocol import FeatureNetworkModule
 from mass3d.model.segmentation import SegmentationNetwork, add_head
 from mass3d.objective.label_loss import label_losses, mean_dice
 from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
 from mass3d.transfer.finetuned.segmenter import Start
-from mass3d.transfer.trained import fill_weights, read_run
+from mass3d.transfer.trained import fill_weights, read_run, require_features
 from mass3d.views.crop import choose_crop
 from mass3d.views.labelled import (
     UNKNOWN,
@@ -88,18 +86,10 @@ def first_network(run: Path, structures: int, *, start: Start, seed: int) -> Seg
     Raises `ModelError` for a run that cannot be trusted or has no dense feature map.
     """
     record, tensors, _ = read_run(run)
-    trunk = build_network(record.preset, seed=seed)
-    if not hasattr(trunk, "features"):
-        raise ModelError(
-            run,
-            found=f"a network of the kind {record.preset.kind!r}, which has no dense feature map",
-            expected="one that has, such as the preset tiny makes",
-            fix="Pretrain with another preset.",
-            setting="model",
-        )
+    trunk = require_features(run, build_network(record.preset, seed=seed))
     if start == "pretrained":
         fill_weights(run, trunk, tensors)
-    return add_head(cast("FeatureNetworkModule", trunk), structures, seed=seed)
+    return add_head(trunk, structures, seed=seed)
 
 
 def probe_of(net: SegmentationNetwork) -> SegmentationNetwork:
