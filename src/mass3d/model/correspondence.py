@@ -102,8 +102,9 @@ class CorrespondenceNet(nn.Module):
 
     def decode(self, maps: Maps, task: TaskTensors) -> Tensor:
         """Maps of queries and a task -> logits (B, K, D, H, W)."""
-        names = ("keys", "values", "log_count", "weights")
-        memory, values, counts, weights = (task[name].float() for name in names)
+        memory, values, counts, weights = (
+            task[name] for name in ("keys", "values", "log_count", "weights")
+        )
         found = read_out(_unit(maps[2]), memory, values, counts, self.temperature)
         x = self._inputs(maps, found.unflatten(2, maps[2].shape[2:]))
         logits = self.classify(x, weights).transpose(2, 3).flatten(1, 2)

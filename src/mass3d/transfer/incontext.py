@@ -27,7 +27,7 @@ def encode_reference(
     *,
     name: str,
 ) -> Reference:
-    """What the network keeps of the structures of one labelled scan.
+    """What the network keeps of the structures of one labelled scan, in half precision.
 
     label (D, H, W) on the grid of `scan`; `values` are the S label values wanted. The scan is
     shown to the network in windows of the size it was trained with. Each structure is looked up
@@ -47,7 +47,7 @@ def encode_reference(
     ]
     weights = torch.tensor(list(shown.values()), dtype=torch.float32, device=trained.device)
     task = parts[0] if len(parts) == 1 else trained.net.join_tasks(parts, weights)
-    tensors = {key: tensor.float().cpu() for key, tensor in task.items()}
+    tensors = {key: tensor.half().cpu() for key, tensor in task.items()}
     return Reference(name, tensors, masks.flatten(1).any(1))
 
 
@@ -119,10 +119,7 @@ def _slide(
     overlap: float,
 ) -> Tensor:
     """Blend `combine` of the votes of a window, (R, S, d, h, w) -> (channels, d, h, w)."""
-    references = [
-        {name: tensor.to(trained.device) for name, tensor in reference.tensors.items()}
-        for reference in task.references
-    ]
+    references = [reference.to(trained.device) for reference in task.references]
 
     def window(image: Tensor) -> Tensor:
         maps = trained.net.encode(image)

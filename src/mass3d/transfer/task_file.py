@@ -61,8 +61,12 @@ class Reference:
     """What the network keeps of one labelled scan."""
 
     name: str
-    tensors: TaskTensors = field(repr=False)  # of all S structures; a batch of one
+    tensors: TaskTensors = field(repr=False)  # of all S structures, float16; a batch of one
     present: Tensor  # (S,) bool: the scan shows the structure
+
+    def to(self, device: torch.device) -> dict[str, Tensor]:
+        """The tensors as the network takes them: float32, on its device."""
+        return {name: tensor.to(device, torch.float32) for name, tensor in self.tensors.items()}
 
 
 @dataclass(frozen=True)
@@ -196,10 +200,9 @@ def require_model(where: Path | str, task: Task, trained: TrainedModel) -> None:
 def _require_decodes(where: Path | str, reference: Reference, trained: TrainedModel) -> None:
     """Raise `ModelError` unless the network can use the tensors, tried on the smallest image."""
     edge = (trained.net.stride,) * 3
-    tensors = {name: tensor.to(trained.device) for name, tensor in reference.tensors.items()}
     try:
         maps = trained.net.encode(torch.zeros(1, 1, *edge, device=trained.device))
-        found = tuple(trained.net.decode(maps, tensors).shape)
+        found = tuple(trained.net.decode(maps, reference.to(trained.device)).shape)
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
         raise _changed(where, f"tensors that the model cannot use ({error})") from error
     if found != (1, len(reference.present), *edge):
