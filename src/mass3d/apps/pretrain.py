@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field, model_validator
 from torch import nn
@@ -19,6 +19,8 @@ from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import only_writer
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, PresetName
+from mass3d.pages.step import write_step_page
+from mass3d.pretext.seen import look
 from mass3d.pretext.task import TASKS, Cohort
 from mass3d.store.several import Stores
 from mass3d.training import checkpoint
@@ -29,6 +31,8 @@ from mass3d.transfer.trained import RunRecord
 from mass3d.views.crop import choose_crop
 from mass3d.views.draw import ViewConfig
 from mass3d.volume.geometry import Shape
+
+STEP_PAGE: Final = "step.html"
 
 
 class PretrainConfig(Config):
@@ -118,19 +122,22 @@ def run(config: PretrainConfig) -> PretrainReport:
     task = TASKS[preset.kind]
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, ModelError), progress("pretrain", config.fit.steps) as advance:
-
-        def hook(averaged: nn.Module, now: Progress) -> None:
-            del averaged
-            advance(now.step, _figures(now, task.figure))
-
         require_same_run(config.output, facts)  # before its settings are written over
         write_provenance(config.output, "pretrain", config, store=stores.fingerprint, crop_vox=crop)
         cohort = Cohort(
             cases, crop, config.fit.batch_size, config.seed, config.output, config.workers
         )
+        batches = task.batches(cohort, config.views)
+
+        def hook(averaged: nn.Module, now: Progress) -> None:
+            advance(now.step, _figures(now, task.figure))
+            if now.step == now.steps:
+                seen = look(averaged, task.show(batches(0, device)))
+                write_step_page(config.output / STEP_PAGE, seen, steps=now.step)
+
         fit(
             net,
-            task.batches(cohort, config.views),
+            batches,
             task.step,
             config.fit,
             run=config.output,

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from mass3d.model.correspondence import CorrespondenceNet
+from mass3d.model.trunk import FOLD
 from mass3d.objective.matching import Side, classify_masks, match_keys
+from mass3d.pretext.sizes import masks_by_octave
 from mass3d.training.step import StepContext, StepOutcome
 from mass3d.views.matched import MatchedPairs
 
@@ -34,5 +36,6 @@ def match_step(model: nn.Module, pairs: MatchedPairs, context: StepContext) -> S
         "prior_accuracy": masks.prior_accuracy,
         "masks": pairs.valid.float().sum(1).mean(),
         "across": pairs.across.float().mean(),
+        **masks_by_octave(pairs.query.masks.sum((2, 3, 4)) * FOLD**3, pairs.valid),
     }
     return StepOutcome(masks.loss + MATCH_WEIGHT * match, figures, pairs.case_ids)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 
 from mass3d.pretext.matching import match_step
+from mass3d.pretext.seen import Shown, shown_matched, shown_tokens
 from mass3d.pretext.tokens import pair_step
 from mass3d.store.reader import StoredCase
 from mass3d.training.step import Step
@@ -42,6 +43,7 @@ class PretextTask:
 
     batches: Callable[[Cohort, ViewConfig], Batches]
     step: Step[Any]
+    show: Callable[[Any], Shown]  # the views of a batch, for a page
     figure: str  # of the log, that progress shows
     views: Mapping[str, Any]  # settings of the views unless others are given
 
@@ -83,6 +85,6 @@ MATCHING_VIEWS: Final = {
 }
 
 TASKS: Final[Mapping[str, PretextTask]] = {
-    "incontext": PretextTask(_pairs, pair_step, "dice", {}),
-    "correspondence": PretextTask(_matched, match_step, "accuracy", MATCHING_VIEWS),
+    "incontext": PretextTask(_pairs, pair_step, shown_tokens, "dice", {}),
+    "correspondence": PretextTask(_matched, match_step, shown_matched, "accuracy", MATCHING_VIEWS),
 }

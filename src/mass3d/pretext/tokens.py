@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from mass3d.objective.mask_loss import hard_dice, mask_losses
+from mass3d.pretext.sizes import masks_by_octave
 from mass3d.training.step import StepContext, StepOutcome
 from mass3d.views.pair import ViewPair
 
@@ -20,5 +21,6 @@ def pair_step(model: nn.Module, pair: ViewPair, context: StepContext) -> StepOut
         "bce": losses.bce,
         "dice": hard_dice(logits.detach(), target, pair.valid),
         "masks": pair.valid.float().sum(1).mean(),
+        **masks_by_octave(target.sum((2, 3, 4)), pair.valid),
     }
     return StepOutcome(losses.total, figures, pair.case_ids)

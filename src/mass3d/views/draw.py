@@ -87,7 +87,7 @@ class ViewConfig(Config):
     """The pair of views and its masks."""
 
     crop_vox: tuple[int, int, int] | None = Field(default=None, examples=[[48, 64, 64]])
-    """Edge of a view along (D, H, W), multiples of 8 or 16; None takes it from the store and preset."""
+    """Edge of a view along (D, H, W), multiples of 8 or 16; None takes it from store and preset."""
     num_masks: int = Field(default=13, ge=1)
     """Masks per pair."""
     min_overlap: float = Field(default=0.67, gt=0, le=1)
