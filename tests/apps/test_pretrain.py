@@ -32,7 +32,15 @@ def content(run: Path) -> dict[str, bytes]:
 
 def test_a_run_holds_weights_metrics_and_what_made_it(trained: Path) -> None:
     names = {path.name for path in trained.iterdir()}
-    assert names == {WEIGHTS, METRICS, "config.toml", "record.json", ALIGNMENTS, LOCK}
+    assert names == {
+        WEIGHTS,
+        METRICS,
+        "config.toml",
+        "record.json",
+        ALIGNMENTS,
+        pretrain.STEP_PAGE,
+        LOCK,
+    }
     rows = [json.loads(line) for line in (trained / METRICS).read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     assert all(row["masks"] > 1 for row in rows)
