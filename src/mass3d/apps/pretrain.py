@@ -51,7 +51,7 @@ class PretrainConfig(Config):
     workers: Workers = None
     fit: FitConfig = FitConfig()
     """Optimisation; what is not given comes from the preset."""
-    views: ViewConfig = ViewConfig()
+    views: ViewConfig = ViewConfig.model_validate(TASKS[PRESETS["tiny"].kind].views)
     """The pairs of views and their masks; what is not given comes from the preset."""
 
     @model_validator(mode="before")

@@ -15,13 +15,13 @@ OptimizerName = Literal["adamw", "lamb", "muon"]
 class Recipe(Config):
     """How a network is trained unless the settings say otherwise."""
 
-    steps: int = Field(default=3000, ge=1)
+    steps: int = Field(default=700, ge=1)
     """Optimiser updates of the whole run; the schedule is stretched over them."""
     batch_size: int = Field(default=4, ge=1)
     """Samples per batch."""
     optimizer: OptimizerName = "adamw"
     """Rule of the updates: `adamw`, `lamb` or `muon`."""
-    lr: float = Field(default=1.5e-3, gt=0, le=1e3)
+    lr: float = Field(default=2e-3, gt=0, le=1e3)
     """Peak learning rate."""
     weight_decay: float = Field(default=1e-2, ge=0)
     """Weight decay of matrices and kernels; norms and biases are not decayed."""
@@ -48,7 +48,7 @@ class InContextPreset(Config):
     """Hidden width of the per-mask classifier."""
     max_crop_voxels: int = 48 * 64 * 64  # about 2 s per step of 4 pairs on two cores
     """Largest crop that is chosen by itself."""
-    recipe: Recipe = Recipe()
+    recipe: Recipe = Recipe(steps=3000, lr=1.5e-3)
     """How it is trained."""
 
 
@@ -67,7 +67,7 @@ class CorrespondencePreset(Config):
     """Cells that a task keeps of a reference."""
     max_crop_voxels: int = 48 * 64 * 64
     """Largest crop that is chosen by itself."""
-    recipe: Recipe = Recipe(steps=1000, lr=2e-3)
+    recipe: Recipe = Recipe()
     """How it is trained."""
 
 
