@@ -1,7 +1,11 @@
+from __future__ import annotations
+
+import copy
 import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +21,13 @@ from mass3d.training.fit import (
     RESUME,
     WEIGHTS,
     FitConfig,
+    Progress,
     StepContext,
     StepOutcome,
     fit,
 )
 from mass3d.training.resume import read_record
+from oracles import training as oracle
 
 CONFIG = FitConfig(steps=40, lr=5e-2, log_every=5, save_every=10, precision="32-true")
 FACTS = {"what": "a line"}
@@ -197,3 +203,132 @@ def test_a_run_is_saved_by_time_too(tmp_path: Path) -> None:
     record = read_record(tmp_path)
     assert record is not None
     assert record.step == 9
+
+
+@pytest.mark.parametrize("clip", [1e9, 0.05])
+def test_the_loop_is_the_plain_loop(clip: float, tmp_path: Path) -> None:
+    settings = CONFIG.model_copy(update={"steps": 25, "weight_decay": 0.3, "clip": clip})
+    averaged = fit(network(), batches, step, settings, run=tmp_path, facts=FACTS)
+
+    def loss_of(model: nn.Module, number: int) -> Tensor:
+        x, y = batches(number, torch.device("cpu"))
+        return (model(x) - y).square().mean()
+
+    plain = oracle.train(
+        network(),
+        loss_of,
+        steps=25,
+        peak=settings.lr,
+        decay=0.3,
+        clip=clip,
+        ema_decay=settings.ema_decay,
+    )
+    for ours, theirs in zip(averaged.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [2, 5])
+def test_several_small_batches_are_one_large_batch(parts: int, tmp_path: Path) -> None:
+    def large(number: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        taken = [batches(number * parts + part, device) for part in range(parts)]
+        return torch.cat([x for x, _ in taken]), torch.cat([y for _, y in taken])
+
+    small = CONFIG.model_copy(update={"accumulate": parts})
+    ours = fit(network(), batches, step, small, run=tmp_path / "small", facts=FACTS)
+    theirs = fit(network(), large, step, CONFIG, run=tmp_path / "large", facts=FACTS)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    rows = [
+        [json.loads(line) for line in (tmp_path / name / METRICS).read_text().splitlines()]
+        for name in ("small", "large")
+    ]
+    for small_row, large_row in zip(*rows, strict=True):
+        assert small_row["step"] == large_row["step"]
+        assert small_row["loss"] == pytest.approx(large_row["loss"], rel=1e-3)
+        assert small_row["grad_norm"] == pytest.approx(large_row["grad_norm"], rel=1e-3)
+
+
+def test_prefetching_changes_no_byte(tmp_path: Path) -> None:
+    for ahead in (0, 3):
+        settings = CONFIG.model_copy(update={"prefetch": ahead})
+        fit(network(), batches, step, settings, run=tmp_path / str(ahead), facts=FACTS)
+    assert content(tmp_path / "0") == content(tmp_path / "3")
+
+
+def test_hooks_get_the_averaged_model_and_the_figures_of_the_row(tmp_path: Path) -> None:
+    seen: list[tuple[nn.Module, Progress]] = []
+
+    def hook(model: nn.Module, now: Progress) -> None:
+        assert not model.training
+        seen.append((copy.deepcopy(model), now))
+
+    settings = CONFIG.model_copy(update={"steps": 12, "batch_size": 16, "accumulate": 2})
+    averaged = fit(network(), batches, step, settings, run=tmp_path, facts=FACTS, hooks=(hook,))
+    assert [(now.step, now.steps) for _, now in seen] == [(5, 12), (10, 12), (12, 12)]
+    rows = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
+    assert [{"step": now.step, **now.figures} for _, now in seen] == rows
+    assert all(now.samples_per_s > 0 for _, now in seen)
+    for ours, theirs in zip(seen[-1][0].parameters(), averaged.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert not torch.equal(next(seen[0][0].parameters()), next(seen[1][0].parameters()))
+
+
+class Growing(nn.Module):
+    """Weights that grow by the rate at every step, close below what a float can hold."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((3, 1), start))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.abs() @ (self.weight - self.weight.detach())
+
+
+def downhill(model: nn.Module, batch: tuple[Tensor, Tensor], context: StepContext) -> StepOutcome:
+    return StepOutcome(-model(batch[0]).mean(), {}, ("case_3",))
+
+
+@pytest.mark.parametrize(
+    ("steps", "start", "found"),
+    [(1, 3.2e38, "after the last update"), (4, 3.0e38, "after step 2")],
+)
+def test_weights_that_are_not_finite_are_never_delivered(
+    steps: int, start: float, found: str, tmp_path: Path
+) -> None:
+    values = {"lr": 3e37, "weight_decay": 0.0, "save_every": 2, "schedule": "constant"}
+    settings = CONFIG.model_copy(update={"steps": steps, **values})
+    with pytest.raises(ModelError, match=f"weights that are not finite {found}"):
+        fit(Growing(start), batches, downhill, settings, run=tmp_path, facts=FACTS)
+    assert not (tmp_path / WEIGHTS).exists()
+    assert not (tmp_path / RESUME).exists()
+
+
+def test_a_bad_step_saves_what_was_good_before_it(tmp_path: Path) -> None:
+    def broken(model: nn.Module, batch: tuple[Tensor, Tensor], context: StepContext) -> StepOutcome:
+        outcome = step(model, batch, context)
+        return outcome._replace(loss=outcome.loss * float("inf")) if context.step == 7 else outcome
+
+    with pytest.raises(ModelError, match=r"a loss of inf .* at step 8") as error:
+        fit(network(), batches, broken, CONFIG, run=tmp_path, facts=FACTS)
+    assert error.value.setting == "fit.lr"
+    assert checkpoint.read_facts(tmp_path / RESUME, kind="resume")["step"] == 7
+
+
+def test_a_run_in_another_thread_is_the_same_run(tmp_path: Path) -> None:
+    def work() -> None:
+        fit(network(), batches, step, CONFIG, run=tmp_path / "thread", facts=FACTS)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    fit(network(), batches, step, CONFIG, run=tmp_path / "main", facts=FACTS)
+    assert content(tmp_path / "thread") == content(tmp_path / "main")
+
+
+def test_the_first_try_of_auto_changes_no_byte(tmp_path: Path) -> None:
+    for precision in ("auto", "32-true"):
+        settings = CONFIG.model_copy(update={"precision": precision})
+        fit(network(), batches, step, settings, run=tmp_path / precision, facts=FACTS)
+    facts = checkpoint.read_facts(tmp_path / "auto" / WEIGHTS, kind="weights")
+    if facts["precision"] == "32-true":  # on processors without 16 bits
+        assert content(tmp_path / "auto") == content(tmp_path / "32-true")

@@ -1,3 +1,5 @@
+"""The optimisers, beside their papers' formulas, and what they remember."""
+
 from __future__ import annotations
 
 import json
@@ -9,7 +11,14 @@ from torch import Tensor, nn
 
 from mass3d.model.presets import OptimizerName, Recipe
 from mass3d.training.fit import METRICS, FitConfig, StepContext, StepOutcome, fit
-from mass3d.training.optimizers import make_optimizer, set_rate
+from mass3d.training.optimizers import (
+    OPTIMIZERS,
+    make_optimizer,
+    read_state,
+    restore_state,
+    set_rate,
+)
+from oracles import training as oracle
 
 
 class Parts(nn.Module):
@@ -72,3 +81,117 @@ def test_a_run_moves_its_parts_at_their_rates_and_logs_the_whole_rate(tmp_path: 
     assert not moved["trunk.1.bias"]
     rows = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
     assert [row["lr"] for row in rows] == [1e-2] * 3
+
+
+NAMES = sorted(OPTIMIZERS)
+RATE, DECAY = 0.03, 0.4
+
+
+def recipe(name: OptimizerName) -> Recipe:
+    return Recipe(optimizer=name, lr=RATE, weight_decay=DECAY)
+
+
+def weights() -> nn.ParameterList:
+    """A kernel, a matrix and a bias."""
+    generator = torch.Generator().manual_seed(5)
+    return nn.ParameterList(
+        nn.Parameter(torch.randn(shape, generator=generator))
+        for shape in ((6, 4, 3, 3, 3), (5, 7), (5,))
+    )
+
+
+def gradients(step: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(100 + step)
+    return [torch.randn(weight.shape, generator=generator) for weight in weights()]
+
+
+def take(optimizer: torch.optim.Optimizer, parameters: nn.ParameterList, steps: range) -> None:
+    for step in steps:
+        for parameter, gradient in zip(parameters, gradients(step), strict=True):
+            parameter.grad = gradient.clone()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb"])
+def test_updates_are_those_of_the_paper(name: OptimizerName) -> None:
+    parameters = weights()
+    take(make_optimizer(parameters, recipe(name)), parameters, range(4))
+    plain = {"adamw": oracle.adamw, "lamb": oracle.lamb}[name]
+    for index, (before, after) in enumerate(zip(weights(), parameters, strict=True)):
+        expected = plain(
+            before.flatten().tolist(),
+            [gradients(step)[index].flatten().tolist() for step in range(4)],
+            lr=RATE,
+            decay=DECAY if before.ndim > 1 else 0.0,
+        )
+        torch.testing.assert_close(after.flatten(), torch.tensor(expected), rtol=2e-5, atol=1e-6)
+
+
+def test_muon_turns_kernels_by_directions_of_equal_weight() -> None:
+    parameters = weights()
+    settings = recipe("muon").model_copy(update={"weight_decay": 0.0})
+    take(make_optimizer(parameters, settings), parameters, range(1))
+    for index in (0, 1):
+        moved = (parameters[index] - weights()[index]).detach().flatten(1)
+        sizes = torch.linalg.svdvals(moved) / (0.2 * RATE * max(moved.shape) ** 0.5)
+        assert 0.6 < sizes.min() <= sizes.max() < 1.3  # five rounds of Newton and Schulz
+        # the gradient's own directions: nothing but the sizes is changed
+        left, _, right = torch.linalg.svd(gradients(0)[index].flatten(1), full_matrices=False)
+        along = -left.T @ moved @ right.T
+        off = along - torch.diag(along.diag())
+        assert along.diag().min() > 0
+        assert off.abs().max() < 0.05 * along.diag().max()
+    bias = (parameters[2] - weights()[2]).detach()
+    torch.testing.assert_close(bias, -RATE * gradients(0)[2].sign(), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_rate_means_the_same_for_each(name: OptimizerName) -> None:
+    """A step moves a number by about the rate: a fifth for Muon, its own size for LAMB."""
+    parameters = weights()
+    settings = recipe(name).model_copy(update={"weight_decay": 0.0})
+    take(make_optimizer(parameters, settings), parameters, range(1))
+    moved = (parameters[0] - weights()[0]).detach().square().mean().sqrt() / RATE
+    typical = {"adamw": 1.0, "lamb": 10 / weights()[0].numel() ** 0.5, "muon": 0.2}[name]
+    assert float(moved) == pytest.approx(typical, rel=0.3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_matrices_and_kernels_decay(name: OptimizerName) -> None:
+    parameters = weights()
+    optimizer = make_optimizer(parameters, recipe(name))
+    decays = {
+        parameter.ndim > 1: group["weight_decay"]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert decays == {True: DECAY, False: 0.0}
+
+
+def test_frozen_weights_are_left_out() -> None:
+    parameters = weights()
+    parameters[1].requires_grad_(False)
+    groups = make_optimizer(parameters, recipe("adamw")).param_groups
+    held = {id(parameter) for group in groups for parameter in group["params"]}
+    assert held == {id(parameters[0]), id(parameters[2])}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_remembered_goes_through_tensors_and_json(name: OptimizerName) -> None:
+    whole = weights()
+    take(make_optimizer(whole, recipe(name)), whole, range(5))
+
+    parameters = weights()
+    first = make_optimizer(parameters, recipe(name))
+    take(first, parameters, range(3))
+    tensors, numbers = read_state(first)
+    copies = {key: tensor.clone() for key, tensor in tensors.items()}
+
+    continued = nn.ParameterList(
+        nn.Parameter(parameter.detach().clone()) for parameter in parameters
+    )
+    second = make_optimizer(continued, recipe(name))
+    restore_state(second, copies, json.loads(json.dumps(numbers)))
+    take(second, continued, range(3, 5))
+    for ours, theirs in zip(continued, whole, strict=True):
+        assert torch.equal(ours, theirs)

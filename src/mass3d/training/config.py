@@ -30,7 +30,7 @@ class FitConfig(Recipe):
     save_minutes: float = Field(default=3.0, gt=0)
     """Longest time without a resume state, in minutes."""
     precision: Literal["32-true", "bf16-mixed", "auto"] = "auto"
-    """`auto`: 16 bits (bfloat16) where the device has them and a first try was right and faster."""
+    """`auto`: 16 bits (bfloat16) where the device has them and a first try comes out right."""
     prefetch: int = Field(default=2, ge=0)
     """Batches made ahead of their step by a thread of its own; 0 for none."""
 

@@ -48,9 +48,9 @@ class StepLog:
         return None
 
     def tensors(self) -> dict[str, Tensor]:
-        """Each figure of all steps, (steps,)."""
+        """Each figure of all steps, (steps,), in the order of the last: a file sorts its names."""
         rows = [entry.figures for entry in self.entries]
-        return {key: torch.stack([row[key] for row in rows]) for key in rows[0]} if rows else {}
+        return {key: torch.stack([row[key] for row in rows]) for key in rows[-1]} if rows else {}
 
     def restore(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Bring back what `tensors` gave at `step`."""

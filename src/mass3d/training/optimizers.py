@@ -21,10 +21,14 @@ def adamw(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def lamb(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
-    """Adam with a trust ratio per tensor, for large batches: You et al. 2020."""
+    """Adam with a trust ratio per tensor, for large batches: You et al. 2020, as in the release.
+
+    `adam_debias` keeps the library from dividing the rate by the correction of the first moment:
+    the trust ratio has made the update as long as it should be, so the first would be tenfold.
+    """
     from pytorch_optimizer import Lamb  # noqa: PLC0415 - seconds to import
 
-    return Lamb(groups, lr=recipe.lr)
+    return Lamb(groups, lr=recipe.lr, adam_debias=True)
 
 
 def muon(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
@@ -101,7 +105,7 @@ def read_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dic
 def restore_state(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]
 ) -> None:
-    """Bring back what `read_state` gave."""
+    """Bring back what `read_state` gave. Raises `ValueError` where that fits no such optimiser."""
     per_parameter: dict[int, dict[str, Any]] = {
         int(index): dict(entries) for index, entries in numbers["state"].items()
     }
@@ -114,4 +118,10 @@ def restore_state(
             optimizer.state_dict()["param_groups"], numbers["groups"], strict=True
         )
     ]
+    for group in groups:  # `load_state_dict` would find out at the next step
+        kept = {
+            frozenset(per_parameter[index]) for index in group["params"] if index in per_parameter
+        }
+        if len(kept) > 1:
+            raise ValueError("parameters of which different things are remembered")
     optimizer.load_state_dict({"state": per_parameter, "param_groups": groups})

@@ -22,8 +22,9 @@ def prefetched(
 ) -> Iterator[Iterator[Batch]]:
     """`make(i)` of all `numbers`, at most `ahead` of them before they are asked for.
 
-    An error of `make` is raised where its batch would have come. Leaving the block ends the
-    thread once it has made the batch that it is at. With `ahead` 0 there is no thread.
+    An error of `make`, or of `numbers`, is raised where its batch would have come. Leaving the
+    block ends the thread once it has made the batch that it is at. With `ahead` 0 there is no
+    thread.
     """
     if ahead == 0:
         yield map(make, numbers)
@@ -40,16 +41,15 @@ def _made_ahead(
     left = threading.Event()
 
     def work() -> None:
-        for number in numbers:
-            free.acquire()
-            if left.is_set():
-                return
-            try:
+        try:
+            for number in numbers:
+                free.acquire()
+                if left.is_set():
+                    return
                 ready.put(_Made(make(number), None))
-            except BaseException as error:  # raised again where it belongs
-                ready.put(_Made(None, error))
-                return
-        ready.put(None)
+            ready.put(None)
+        except BaseException as error:  # raised again where it belongs
+            ready.put(_Made(None, error))
 
     thread = threading.Thread(target=work, name="prefetch", daemon=True)
     thread.start()

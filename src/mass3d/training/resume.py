@@ -124,8 +124,20 @@ def save_weights(job: Job[Any], state: FitState) -> None:
 
 
 def restore(state: FitState, run: Path, record: ResumeRecord) -> None:
-    """Bring back the state of an unfinished run."""
+    """Bring back the state of an unfinished run. Raises `ModelError` where it is of another one."""
     tensors, _, _ = checkpoint.load(run / RESUME, kind="resume")
+    try:
+        _fill(state, tensors, record)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            run / RESUME,
+            found="tensors of another network or optimiser",
+            expected="those of this run",
+            fix="Go on with the version of mass3d that began it, or begin anew in another folder.",
+        ) from error
+
+
+def _fill(state: FitState, tensors: Mapping[str, Tensor], record: ResumeRecord) -> None:
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}, "log": {}}
     for name, tensor in tensors.items():
         kind, _, key = name.partition(".")

@@ -1,0 +1,20 @@
+"""The choice of a device."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mass3d.errors import ConfigError
+from mass3d.training.device import choose_device
+
+
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["cuda:77", "meta", "gpu", "", "cpu:x", "xla"])
+def test_a_device_that_is_not_here_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"device: found {name!r}; expected auto, cpu, or"):
+        choose_device(name)

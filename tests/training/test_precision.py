@@ -1,0 +1,143 @@
+"""The first try that decides in which numbers a run computes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mass3d.training.precision import Trial, choose_precision, compare, try_step
+from mass3d.training.step import StepOutcome
+
+CPU = torch.device("cpu")
+
+
+def trial(*, seconds: float = 1.0, loss: float = 2.0, **gradients: list[float]) -> Trial:
+    return Trial(seconds, loss, {name: torch.tensor(g) for name, g in gradients.items()})
+
+
+def test_errors_are_relative_to_what_32_bits_give() -> None:
+    full = trial(seconds=3.0, loss=4.0, a=[3.0, 4.0], b=[0.0, 12.0])
+    half = trial(seconds=2.0, loss=4.1, a=[3.0, 5.0], b=[5.0, 12.0])
+    found = compare(full, half)
+    assert found.gain == pytest.approx(1.5)
+    assert found.loss_error == pytest.approx(0.1 / 4)
+    assert found.worst_error == pytest.approx(5 / 12)
+    assert found.total_error == pytest.approx(math.sqrt(1 + 25) / 13)
+
+
+def test_a_kernel_that_hardly_moves_does_not_decide() -> None:
+    full = trial(a=[30.0, 40.0], still=[1e-4, 0.0])
+    half = trial(a=[30.0, 41.0], still=[0.0, 1e-4])
+    assert compare(full, half).passes
+    alone = compare(trial(still=[1e-4, 0.0]), trial(still=[0.0, 1e-4]))
+    assert not alone.passes
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        trial(loss=2.2, a=[1.0, 0.0], b=[0.0, 8.0]),  # another loss
+        trial(loss=math.nan, a=[1.0, 0.0], b=[0.0, 8.0]),
+        trial(a=[0.4, 0.0], b=[0.0, 8.0]),  # one kernel that is off by more than half
+        trial(a=[math.nan, 0.0], b=[0.0, 8.0]),
+        trial(a=[math.inf, 0.0], b=[0.0, 8.0]),
+        trial(a=[1.0, 0.0], b=[0.0, 6.0]),  # all of them a little too much
+    ],
+)
+def test_wrong_numbers_are_refused(half: Trial) -> None:
+    full = trial(a=[1.0, 0.0], b=[0.0, 8.0])
+    assert compare(full, full).passes
+    assert not compare(full, half).passes
+
+
+def test_time_decides_nothing() -> None:
+    slow, fast = trial(seconds=9.0, a=[1.0]), trial(seconds=0.1, a=[1.0])
+    assert compare(fast, slow).passes
+    assert compare(slow, fast).passes
+
+
+class _WrongIn16Bits(torch.autograd.Function):
+    """As it is in 32 bits; in 16 its gradient has the wrong sign."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return -gradient if gradient.dtype == torch.bfloat16 else gradient
+
+
+class Network(nn.Module):
+    """Two convolutions, and a bias that is no kernel."""
+
+    def __init__(self, *, wrong: bool) -> None:
+        super().__init__()
+        torch.manual_seed(11)
+        self.first, self.last = nn.Conv3d(1, 6, 3, padding=1), nn.Conv3d(6, 2, 1)
+        self.wrong = wrong
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.first(image)
+        return self.last((_WrongIn16Bits.apply(features) if self.wrong else features).relu())
+
+
+def run(model: nn.Module) -> StepOutcome:
+    image = torch.randn(2, 1, 6, 7, 8, generator=torch.Generator().manual_seed(1))
+    return StepOutcome((model(image).float() - 1).square().mean(), {}, ())
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_try_leaves_the_model_as_it_was(precision: Any) -> None:
+    model = Network(wrong=False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = try_step(model, run, CPU, precision)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert set(found.gradients) == {"first.weight", "last.weight"}
+    assert all(gradient.dtype == torch.float32 for gradient in found.gradients.values())
+    assert found.seconds > 0
+
+
+def test_a_try_in_32_bits_gives_the_gradients_of_the_step() -> None:
+    model = Network(wrong=False)
+    found = try_step(model, run, CPU, "32-true")
+    outcome = run(model)
+    outcome.loss.backward()
+    assert found.loss == pytest.approx(float(outcome.loss.detach()))
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:
+            assert parameter.grad is not None
+            torch.testing.assert_close(found.gradients[name], parameter.grad)
+
+
+def knows_16_bits(monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: answer)
+
+
+@pytest.mark.parametrize(("wrong", "chosen"), [(False, "bf16-mixed"), (True, "32-true")])
+def test_16_bits_are_taken_where_they_are_right(
+    wrong: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knows_16_bits(monkeypatch, True)
+    assert choose_precision(Network(wrong=wrong), run, CPU) == chosen
+
+
+def test_a_processor_without_them_tries_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    knows_16_bits(monkeypatch, False)
+
+    def never(model: nn.Module) -> StepOutcome:
+        raise AssertionError("tried")
+
+    assert choose_precision(Network(wrong=False), never, CPU) == "32-true"
+    assert choose_precision(Network(wrong=False), never, torch.device("meta")) == "32-true"
+
+
+@pytest.mark.parametrize(("has", "chosen"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_gpu_says_what_it_has(has: bool, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has)
+    assert choose_precision(Network(wrong=False), run, torch.device("cuda")) == chosen

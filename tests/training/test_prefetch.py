@@ -1,0 +1,87 @@
+"""Batches made ahead: the same as those made in turn, and no thread left behind."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from mass3d.training.prefetch import prefetched
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "prefetch"]
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3, 50])
+def test_batches_come_in_turn(ahead: int) -> None:
+    numbers = [7, 3, 3, 11, 0, 5, 2]
+    with prefetched(lambda number: number**2, numbers, ahead=ahead) as batches:
+        assert list(batches) == [49, 9, 9, 121, 0, 25, 4]
+    assert not threads()
+
+
+@pytest.mark.parametrize("ahead", [1, 4])
+def test_no_more_are_made_than_asked(ahead: int) -> None:
+    made: list[int] = []
+    enough = threading.Event()
+
+    def make(number: int) -> int:
+        made.append(number)
+        if len(made) == ahead:
+            enough.set()
+        return number
+
+    with prefetched(make, itertools.count(), ahead=ahead) as batches:
+        assert next(batches) == 0
+        assert enough.wait(timeout=60)
+        for expected in range(1, 6):
+            assert next(batches) == expected
+            # those that were taken, those ahead, and the one that is being worked on
+            assert len(made) <= expected + 1 + ahead
+    assert not threads()
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 2, 9])
+def test_an_error_comes_where_its_batch_would_have(ahead: int) -> None:
+    def make(number: int) -> int:
+        if number == 4:
+            raise ZeroDivisionError("the fifth")
+        return number
+
+    with prefetched(make, range(10), ahead=ahead) as batches:
+        assert [next(batches) for _ in range(4)] == [0, 1, 2, 3]
+        with pytest.raises(ZeroDivisionError, match="the fifth"):
+            next(batches)
+    assert not threads()
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_an_error_of_the_numbers_is_no_endless_wait(ahead: int) -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+        raise LookupError("no more")
+
+    with prefetched(lambda number: number, numbers(), ahead=ahead) as batches:
+        assert next(batches) == 1
+        with pytest.raises(LookupError, match="no more"):
+            next(batches)
+    assert not threads()
+
+
+def test_an_error_of_who_takes_them_ends_the_thread() -> None:
+    with (  # noqa: PT012
+        pytest.raises(KeyError),
+        prefetched(lambda number: number, itertools.count(), ahead=2) as batches,
+    ):
+        next(batches)
+        raise KeyError
+    assert not threads()
+
+
+def test_leaving_at_once_ends_the_thread() -> None:
+    with prefetched(lambda number: number, itertools.count(), ahead=2):
+        pass
+    assert not threads()
