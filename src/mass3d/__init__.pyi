@@ -80,6 +80,7 @@ def prepare(
     ct_clip_hu: Sequence[float] = ...,
     percentiles: Sequence[float] = ...,
     masks: MaskConfig | Mapping[str, object] = ...,
+    label_maps: bool = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
 ) -> PrepareReport:
@@ -119,6 +120,7 @@ def task(
     structures: Mapping[str, int] | None = ...,
     tune: bool = ...,
     tuning: TuningConfig | Mapping[str, object] = ...,
+    label_maps: bool = ...,
     device: str = ...,
 ) -> TaskReport:
     """Encode the references. Raises `DataError` when a structure is in none of them."""
@@ -157,6 +159,7 @@ def segment(
     alignment: bool = ...,
     prior: str | Path | None = ...,
     overlap: float = ...,
+    label_maps: bool = ...,
     device: str = ...,
 ) -> SegmentReport:
     """Segment every scan; a scan that cannot be segmented becomes a fault and the others go on.
@@ -172,6 +175,7 @@ def locate(
     task: str | Path,
     output: str | Path,
     model: str | Path | None = ...,
+    label_maps: bool = ...,
     device: str = ...,
 ) -> LocateReport:
     """Locate the structures in every scan; one that cannot be read becomes a fault.

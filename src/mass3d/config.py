@@ -98,6 +98,10 @@ Device = Annotated[
         "where there is one."
     ),
 ]
+LabelMaps = Annotated[
+    bool,
+    Field(description="Take scans that look like label maps (16 whole numbers or fewer), too."),
+]
 Seed = Annotated[
     int,
     Field(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import psutil
 import pytest
@@ -141,12 +142,36 @@ def test_files_that_are_no_scans_are_listed(tmp_path: Path) -> None:
     ]
 
 
+def test_label_maps_are_prepared_only_when_that_is_asked_for(tmp_path: Path) -> None:
+    write_scan(tmp_path / "in/a.nii.gz", seed=0)
+    label = np.zeros((24, 28, 32), np.int16)
+    label[4:14, 5:20, 6:20], label[15:20, 6:20, 8:19] = 3, 11
+    nib.save(nib.Nifti1Image(label, np.diag([2, 2, 2, 1.0])), tmp_path / "in/b.nii.gz")
+    report = prepare(tmp_path / "in", tmp_path / "store")
+    assert [fault.where for fault in report.faults] == ["b"]
+    assert "found 3 different values, all whole numbers" in report.faults[0].message
+    assert prepare(tmp_path / "in", tmp_path / "store", label_maps=True).prepared == ("b",)
+
+
+def test_a_ct_that_is_not_in_hu_is_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, air in (("ct_a", -1000), ("ct_b", 24)):
+        voxels = rng.integers(air, air + 40, (24, 28, 32))
+        voxels[6:18, 6:20, 8:24] += 1050
+        (tmp_path / "in").mkdir(exist_ok=True)
+        image = nib.Nifti1Image(voxels.astype(np.int16), np.diag([2, 2, 2, 1.0]))
+        nib.save(image, tmp_path / f"in/{name}.nii.gz")
+    report = prepare(tmp_path / "in", tmp_path / "store")
+    assert report.mended == {"ct_b": ("CT that looks shifted: HU plus 1024, with air at 0",)}
+
+
 def test_dicom_and_nifti_of_one_folder_are_prepared_together(tmp_path: Path) -> None:
     def blobs(ds: Dataset, number: int) -> None:
         rng = np.random.default_rng(number // 4)
         image = ndimage.gaussian_filter(rng.standard_normal((24, 20)), 2.5)
         ds.Rows, ds.Columns = image.shape
-        ds.PixelData = np.where(image > 0, 1400, 100).astype(np.int16).tobytes()
+        noise = rng.integers(0, 30, image.shape)
+        ds.PixelData = (np.where(image > 0, 1400, 100) + noise).astype(np.int16).tobytes()
         ds.PixelSpacing = [2, 2]
 
     def cut(ds: Dataset, number: int) -> None:

@@ -75,6 +75,61 @@ def test_chosen_structures_only(cohort: Path, trained: Path, tmp_path: Path) -> 
     assert task.run(config).structures == {"liver": 1}
 
 
+def test_values_without_a_name_are_told(cohort: Path, trained: Path, tmp_path: Path) -> None:
+    config = task_config(cohort, trained, tmp_path / "x.task", structures={"a": 3}, tune=False)
+    report = task.run(config)
+    assert report.unnamed == (1, 2, 4)
+    assert " Label values without a name are background: 1, 2, 4." in report.summary()
+    record = json.loads((tmp_path / "x.task-record/record.json").read_text())
+    assert record["unnamed_values"] == [1, 2, 4]
+
+
+def test_label_maps_are_no_scans_unless_that_is_asked_for(
+    cohort: Path, trained: Path, task_file: Path, tmp_path: Path
+) -> None:
+    label = cohort / "labelsTr" / f"{NAMES[0]}.nii.gz"
+    with pytest.raises(DataError, match="different values, all whole numbers") as caught:
+        task.run(task_config(cohort, trained, tmp_path / "x", images=[label], labels=[label]))
+    assert (caught.value.where, caught.value.setting) == (str(label), "label_maps")
+    config = segment_config(cohort, task_file, tmp_path / "out")
+    report = segment.run(config.model_copy(update={"inputs": (label,)}))
+    assert "different values, all whole numbers" in report.faults[0].message
+    report = segment.run(config.model_copy(update={"inputs": (label,), "label_maps": True}))
+    assert report.ok
+    places = locate.run(
+        locate.LocateConfig(inputs=(label,), task=task_file, output=tmp_path / "at", device="cpu")
+    )
+    assert "different values, all whole numbers" in places.faults[0].message
+
+
+def test_a_ct_to_a_task_made_on_mr_and_a_ct_not_in_hu_are_told(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    mr = {"images": [cohort / f"imagesTr/{NAMES[1]}_0000.nii.gz"]}
+    mr["labels"] = [cohort / f"labelsTr/{NAMES[1]}.nii.gz"]
+    task.run(task_config(cohort, trained, tmp_path / "mr.task", tune=False, **mr))
+    image = nib.load(cohort / f"imagesTr/{NAMES[0]}_0000.nii.gz")
+    shifted = nib.Nifti1Image((image.get_fdata() + 1024).astype(np.int16), image.affine)
+    nib.save(shifted, tmp_path / "ct_x.nii.gz")
+    report = segment.run(
+        segment.SegmentConfig(
+            inputs=(tmp_path / "ct_x.nii.gz",),
+            task=tmp_path / "mr.task",
+            model=trained,
+            output=tmp_path / "out",
+            device="cpu",
+        )
+    )
+    told = (
+        "ct_x: CT that looks shifted: HU plus 1024, with air at 0",
+        "ct_x: it looks like CT, and the task was made on MR",
+    )
+    assert report.warnings[:2] == told
+    assert f"Warning: {told[1]}." in report.summary()
+    entry = json.loads((tmp_path / "out/cases.json").read_text())["cases"]["ct_x"]
+    assert len(entry["doubts"]) == 2
+
+
 def test_a_structure_in_no_reference_is_refused(
     cohort: Path, trained: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,6 @@ from mass3d.errors import DataError
 from mass3d.inspection.case import (
     BINS,
     HU_RANGE,
-    SAMPLED,
     Inspection,
     InspectionJob,
     histogram,
@@ -25,6 +24,7 @@ from mass3d.inspection.case import (
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.write import write_image, write_label
+from mass3d.volume.doubts import SAMPLED
 from mass3d.volume.geometry import SourceGrid
 from mass3d.volume.volume import Volume
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 
-from mass3d.config import Config, Device, Scans
+from mass3d.config import Config, Device, LabelMaps, Scans
 from mass3d.errors import ConfigError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault, Stop, attempt
@@ -28,6 +28,7 @@ from mass3d.transfer.oneshot.location import Place
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, find_run, load_task, require_model
 from mass3d.volume.box import Box
+from mass3d.volume.doubts import require_scan
 from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.preparation import Prepared
 
@@ -46,6 +47,7 @@ class LocateConfig(Config):
     """Folder for locations.json and locations.csv."""
     model: Path | None = Field(default=None, examples=["run"])
     """Run folder; by default where it was when the task was made."""
+    label_maps: LabelMaps = False
     device: Device = "auto"
 
 
@@ -93,7 +95,7 @@ def run(config: LocateConfig) -> LocateReport:
     found: dict[str, Found] = {}
     console = Console(stderr=True)
     for case in track(cases, "locate", console=console, disable=not console.is_terminal):
-        ended = attempt(partial(_locate, segmenter, task), case.case_id, case)
+        ended = attempt(partial(_locate, config, segmenter, task), case.case_id, case)
         if isinstance(ended, Stop):
             raise ended
         if isinstance(ended, Fault):
@@ -104,8 +106,10 @@ def run(config: LocateConfig) -> LocateReport:
     return LocateReport(config.output, found, tuple(faults))
 
 
-def _locate(segmenter: Segmenter, task: Task, case: CaseFile) -> Found:
-    scan, places = segmenter.locate(read_volume(case.scan), task)
+def _locate(config: LocateConfig, segmenter: Segmenter, task: Task, case: CaseFile) -> Found:
+    volume = read_volume(case.scan)
+    require_scan(volume, label_maps=config.label_maps)
+    scan, places = segmenter.locate(volume, task)
     return {
         name: None if place is None else location(place, scan)
         for name, place in zip(task.structures, places, strict=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from mass3d.config import Config, Scans, Scheduler, Workers
+from mass3d.config import Config, LabelMaps, Scans, Scheduler, Workers
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import case_bytes, readable_grids
 from mass3d.execution.ownership import require_apart
@@ -53,6 +53,7 @@ from mass3d.store.writer import (
     write_case,
     write_index,
 )
+from mass3d.volume.doubts import doubts, require_scan
 from mass3d.volume.geometry import Grid
 from mass3d.volume.preparation import Percentiles, PreparationConfig, Range, prepare_volume
 from mass3d.volume.spacing import MIN_VOX, automatic_spacing_mm, is_too_small
@@ -77,6 +78,7 @@ class PrepareConfig(Config):
     """MR and PET are clipped to these percentiles of the body voxels."""
     masks: MaskConfig = MaskConfig()
     """How masks are proposed."""
+    label_maps: LabelMaps = False
     workers: Workers = None
     scheduler: Scheduler = None
 
@@ -125,6 +127,7 @@ class _Job:
     case: CaseFile
     root: Path
     settings: StoreSettings
+    label_maps: bool
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,10 @@ def run(config: PrepareConfig) -> PrepareReport:
         begin(config.output, settings)
         outcomes = run_cases(
             _prepare,
-            {case.case_id: _Job(case, config.output, settings) for case in cases},
+            {
+                case.case_id: _Job(case, config.output, settings, config.label_maps)
+                for case in cases
+            },
             workers=config.workers or default_workers(config.masks, scheduler=config.scheduler),
             scheduler=config.scheduler,
             title="prepare",
@@ -216,7 +222,11 @@ def _prepare(job: _Job) -> _Done:
 
 def _prepare_anew(job: _Job, source: Source, wanted: Mapping[EngineName, str]) -> CaseRecord:
     case, settings = job.case, job.settings
-    prepared = prepare_volume(read_volume(case.scan), settings.preparation)
+    volume = read_volume(case.scan)
+    require_scan(volume, label_maps=job.label_maps)
+    prepared = prepare_volume(volume, settings.preparation)
+    told = prepared.repairs + tuple(doubts(volume, prepared.modality))
+    prepared = replace(prepared, repairs=told)
     scan = Scan(
         image=as_stored(prepared.image),
         grid=prepared.grid,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from mass3d.config import Config, Device, Scans
+from mass3d.config import Config, Device, LabelMaps, Scans
 from mass3d.errors import ConfigError, DataError, OutputError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault, Stop, attempt
@@ -24,6 +24,8 @@ from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
 from mass3d.transfer.knowledge import Knowledge, load_knowledge
+from mass3d.volume.doubts import doubts, require_scan
+from mass3d.volume.preparation import prepared_modality
 
 CASES = "cases.json"
 
@@ -47,6 +49,7 @@ class SegmentConfig(Config):
     the place of what is carried over from the references."""
     overlap: float = Field(default=0.5, ge=0, lt=1)
     """Share of a window that its neighbours see too; more is smoother and slower."""
+    label_maps: LabelMaps = False
     device: Device = "auto"
 
 
@@ -65,6 +68,8 @@ class Entry(Config):
     """How it was segmented: `network`, `alignment`, `prior` or `finetuned`."""
     similarity: tuple[float, ...] = ()
     """Of each aligned reference."""
+    doubts: tuple[str, ...] = ()
+    """What cannot be right about the scan."""
 
 
 class Index(Config):
@@ -134,10 +139,11 @@ def _report(
     part = known.task.oneshot if known.task else None
     hoped = config.alignment and config.prior is None and part is not None
     alone = [name for name in sorted(entries) if entries[name].method == "network"]
+    doubted = [f"{name}: {doubt}" for name, entry in entries.items() for doubt in entry.doubts]
     return SegmentReport(
         config.output,
         volumes,
-        tuple(_never_found(known.structures, volumes)),
+        (*doubted, *_never_found(known.structures, volumes)),
         faults,
         tuple(alone) if hoped else (),
     )
@@ -245,7 +251,9 @@ def segment_case(
 ) -> dict[str, Any]:
     """Segment one scan into `target`; returns how, and the volume of every structure in ml."""
     volume = read_volume(case.scan)
+    require_scan(volume, label_maps=config.label_maps)
     given = None if prior is None else read_label(prior, like=volume)
+    modality = prepared_modality(volume, known.segmenter.trained.preparation)
     answer = known.segmenter.answer(
         volume, known.task, overlap=config.overlap, alignment=config.alignment, prior=given
     )
@@ -255,6 +263,7 @@ def segment_case(
         "volumes_ml": _volumes_ml(answer.labels, known.structures, voxel_mm3),
         "method": answer.method,
         "similarity": tuple(round(one, 4) for one in answer.similarity),
+        "doubts": tuple(doubts(volume, modality, known.modalities)),
     }
 
 

@@ -10,18 +10,19 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import Field
 
-from mass3d.config import Config, Device, Structures
+from mass3d.config import Config, Device, LabelMaps, Structures
 from mass3d.errors import ConfigError, DataError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_file, require_own_folder
 from mass3d.execution.summary import Report, write_provenance
-from mass3d.io.datasets.dataset_json import read_structures
+from mass3d.io.datasets.dataset_json import read_ignored, read_structures
 from mass3d.io.names import case_id_of
 from mass3d.io.read import read_label, read_volume
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, save_task
 from mass3d.transfer.tuning.settings import TuningConfig
+from mass3d.volume.doubts import require_scan
 from mass3d.volume.volume import Volume
 
 
@@ -43,6 +44,7 @@ class TaskConfig(Config):
     """Tune a small head on every reference, some seconds each: the largest gain of all."""
     tuning: TuningConfig = TuningConfig()
     """How heads are tuned."""
+    label_maps: LabelMaps = False
     device: Device = "auto"
 
 
@@ -68,6 +70,7 @@ class TaskReport(Report):
     references: tuple[str, ...]
     fingerprint: str
     dice: dict[str, TaskDice]  # by structure
+    unnamed: tuple[int, ...] = ()  # label values that no structure names, hence not learned
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
@@ -76,7 +79,9 @@ class TaskReport(Report):
             f"Task of {len(self.structures)} structures ({', '.join(self.structures)}) from "
             f"{len(self.references)} references in {self.path}."
         )
-        return "\n".join([first, *self._lines()])
+        values = ", ".join(map(str, self.unnamed))
+        unnamed = f" Label values without a name are background: {values}." if values else ""
+        return "\n".join([first + unnamed, *self._lines()])
 
     def _lines(self) -> Iterator[str]:
         yield "Dice of the references as their own queries" + (
@@ -109,23 +114,32 @@ def run(config: TaskConfig) -> TaskReport:
     keep_freed_memory()
     segmenter = Segmenter.load(config.model, device=config.device)
     images = [read_volume(path) for path in config.images]
+    for image in images:
+        require_scan(image, label_maps=config.label_maps)
     labels = [
         read_label(path, like=image) for path, image in zip(config.labels, images, strict=True)
     ]
+    structures = _structures(config, labels)
+    named = {*structures.values(), read_ignored(config.labels[0].parent)}
+    unnamed = tuple(sorted(_values(labels) - named))
     task = segmenter.task(
         images,
         labels,
-        _structures(config, labels),
+        structures,
         references=[case_id_of(path) for path in config.images],
         tuning=config.tuning if config.tune else None,
     )
-    _require_shown(config, task)
     saved = save_task(config.output, task, run=config.model)
     dice = _dice(saved)
     told = {name: one._asdict() for name, one in dice.items()}
-    write_provenance(record, "task", config, dice=told)
+    write_provenance(record, "task", config, dice=told, unnamed_values=list(unnamed))
     return TaskReport(
-        config.output, dict(saved.structures), saved.reference_names, saved.fingerprint, dice
+        config.output,
+        dict(saved.structures),
+        saved.reference_names,
+        saved.fingerprint,
+        dice,
+        unnamed,
     )
 
 
@@ -146,7 +160,7 @@ def _structures(config: TaskConfig, labels: list[Volume]) -> dict[str, int]:
     named = read_structures(config.labels[0].parent)
     if named:
         return named
-    values = sorted({int(v) for label in labels for v in np.unique(label.voxels)} - {0})
+    values = sorted(_values(labels))
     if not values:
         raise DataError(
             config.labels[0],
@@ -157,14 +171,6 @@ def _structures(config: TaskConfig, labels: list[Volume]) -> dict[str, int]:
     return {str(value): value for value in values}
 
 
-def _require_shown(config: TaskConfig, task: Task) -> None:
-    shown = task.present.any(0).tolist()
-    missing = [name for name, seen in zip(task.structures, shown, strict=True) if not seen]
-    if missing:
-        raise DataError(
-            ", ".join(path.name for path in config.labels),
-            found=f"no voxel of {', '.join(missing)} on the grid of the model",
-            expected="every structure in at least one reference",
-            fix="Choose references that show them, or name those that are wanted.",
-            setting="structures",
-        )
+def _values(labels: list[Volume]) -> set[int]:
+    """Every value of some label maps but 0."""
+    return {int(value) for label in labels for value in np.unique(label.voxels)} - {0}

@@ -16,6 +16,7 @@ from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.read import read_volume
 from mass3d.volume.body import body_mask
 from mass3d.volume.box import Box
+from mass3d.volume.doubts import sample_steps
 from mass3d.volume.geometry import Shape, SourceGrid
 from mass3d.volume.intensity import modality_of
 from mass3d.volume.preparation import PreparationConfig, preparation_fault
@@ -23,7 +24,6 @@ from mass3d.volume.volume import Modality, Volume
 
 LETTERS = ("SI", "AP", "RL")  # of the canonical axes (D, H, W), each way
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
-SAMPLED = 2**18  # voxels, evenly spread, that percentiles and histograms are of
 BINS = 32
 OUTERMOST = 0.003  # share of the body, at each end of each axis, that its box may cut off
 HU_RANGE = (-1024.0, 1976.0)  # of the histogram of a CT; others go from percentile 1 to 99
@@ -174,11 +174,8 @@ def _label_of(job: InspectionJob, scan: Volume) -> tuple[CountedLabel | None, tu
 
 
 def sampled(image: NDArray[np.float32], modality: Modality) -> Sample:
-    """At most `SAMPLED` evenly spread voxels."""
-    steps = np.ones(3, int)
-    while np.prod(np.ceil(np.array(image.shape) / steps)) > SAMPLED:
-        steps[np.argmax(np.array(image.shape) / steps)] *= 2
-    d, h, w = (int(step) for step in steps)
+    """At most 2^18 evenly spread voxels."""
+    d, h, w = sample_steps(image.shape)
     voxels = np.ascontiguousarray(image[::d, ::h, ::w])
     return Sample(voxels, body_mask(voxels, modality), (d, h, w))
 

@@ -19,15 +19,13 @@ from mass3d.execution.faults import Fault
 from mass3d.inspection.case import SPLITS, CaseFacts
 from mass3d.inspection.cohort import datasets
 from mass3d.inspection.outliers import FAR, deviations
+from mass3d.volume.doubts import NO_AIR_HU, SHIFTED, may_be_label_map, may_be_shifted
 from mass3d.volume.intensity import AIR_HU
 from mass3d.volume.spacing import MIN_VOX, is_too_small, voxels_at
 from mass3d.volume.volume import Modality
 
-NO_AIR_HU = -200.0  # a CT that stops above has been clipped, or cropped to tissue
-OFFSET = 1024.0  # of CT numbers that scanners store without a sign
 MAX_SUV = 50.0  # only few voxels of a body (bladder, injection) are ever beyond
 SCALED = 50.0  # a range of values smaller than this, with fractions, is no scanner's
-FEW_LEVELS = 16
 FEW_SLICES = 8
 EXTENT_MM = (10.0, 2500.0)
 MIN_FACTOR = 2.0  # that a figure differs by, at least, before it is far from the others
@@ -106,7 +104,7 @@ def _grid(facts: CaseFacts) -> Iterator[Note]:
 def _values(facts: CaseFacts) -> Iterator[Note]:
     values = facts.intensity
     limits = f"{values.lowest:.4g} to {values.highest:.4g}"
-    if values.levels <= FEW_LEVELS and values.whole:
+    if may_be_label_map(values.levels, whole=values.whole):
         yield "so few different values that it may be a label map", f"{values.levels}"
     elif values.highest - values.lowest < SCALED and not values.whole and facts.modality != "pet":
         yield "values that look normalised already", limits
@@ -116,9 +114,8 @@ def _values(facts: CaseFacts) -> Iterator[Note]:
 
 def _ct(facts: CaseFacts) -> Iterator[str]:
     values = facts.intensity
-    air_to_bone = OFFSET + NO_AIR_HU < values.percentiles["99"] < 4 * OFFSET
-    if values.lowest > -OFFSET / 10 and air_to_bone:
-        yield "CT that looks shifted: HU plus 1024, with air at 0"
+    if may_be_shifted(values.lowest, values.percentiles["99"]):
+        yield SHIFTED
     elif values.lowest > NO_AIR_HU:
         yield "CT without air, as if clipped or cropped to tissue"
 

@@ -16,6 +16,10 @@ LABEL: Final = re.compile(
     r"(?:(?P<scan>.+)[-_. ])?(?:d?seg|probseg|segmentation|labels?|labelmap|(?:deface)?mask|gt)",
     re.IGNORECASE,
 )
+# as LiTS (segmentation-12 of volume-12) and others name labels, with the kind of file in front
+LABEL_FIRST: Final = re.compile(
+    r"(?:seg|segmentation|labels?|labelmap|mask|gt)[-_ ](?P<scan>.+)", re.IGNORECASE
+)
 
 
 def is_image_name(path: Path) -> bool:

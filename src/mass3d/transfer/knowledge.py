@@ -21,6 +21,13 @@ class Knowledge:
     structures: Mapping[str, int]  # name -> label value
     fingerprint: str  # of all that decides a result, but for settings
 
+    @property
+    def modalities(self) -> frozenset[str]:
+        """Of the scans that the task was made of; empty where nothing tells."""
+        part = self.task.oneshot if self.task else None
+        scans = part.scans if part else ()
+        return frozenset(one.modality for one in scans if one.modality)
+
 
 def load_knowledge(
     task: Path | None, model: Path | None, *, prior: Path | None = None, device: str = "auto"

@@ -125,6 +125,11 @@ def _cubes(volume: Volume, spacing_mm: float) -> Grid:
     return volume.grid.resampled((spacing_mm, spacing_mm, spacing_mm))
 
 
+def prepared_modality(volume: Volume, config: PreparationConfig) -> Modality:
+    """What a scan is taken for."""
+    return _modality(volume, config, None)[0]
+
+
 def _modality(
     volume: Volume, config: PreparationConfig, override: Modality | None
 ) -> tuple[Modality, str]:

@@ -26,6 +26,26 @@ def tree(folder: Path, *names: str) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    ("scan", "label"),
+    [
+        ("volume-17.nii", "segmentation-17.nii"),  # LiTS
+        ("case_00004/imaging.nii.gz", "case_00004/instances/kidney_instance-1_annotation-2.nii.gz"),
+        ("p3.nii", "Lung_Mask/p3.nii"),
+        ("p3.nii", "seg_p3.nii"),
+        ("p3.nii", "mask-p3.nii.gz"),
+        ("p3.nii", "organ labels/p3.nii"),
+    ],
+)
+def test_labels_of_known_datasets_are_no_scans(tmp_path: Path, scan: str, label: str) -> None:
+    for name in (scan, label, "other/volume-9.nii"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = find_cohort([tmp_path])
+    assert {case.path for case in found.cases} == {tmp_path / scan, tmp_path / "other/volume-9.nii"}
+    assert [entry.path for entry in found.left_out] == [tmp_path / label]
+
+
 def dataset_json(folder: Path, **content: object) -> None:
     folder.mkdir(exist_ok=True, parents=True)
     (folder / "dataset.json").write_text(json.dumps(content))

@@ -23,12 +23,12 @@ from mass3d.io.datasets.bids import (
     subject_folder,
 )
 from mass3d.io.datasets.dataset_json import read_channels, read_dataset_json
-from mass3d.io.names import CHANNEL, LABEL, case_id_of, safe_name, stem_of
+from mass3d.io.names import CHANNEL, LABEL, LABEL_FIRST, case_id_of, safe_name, stem_of
 
 IMAGES: Final = re.compile(r"images?(?P<split>tr|ts|val)?", re.IGNORECASE)
 LABELS: Final = re.compile(
-    r"labels?(?:tr|ts|val)?|masks?|seg(?:mentation)?s?|annotations?|predictions?"
-    r"|gt|gt_segmentations|ground[-_ ]?truth|nnunet_results",
+    r"labels?(?:tr|ts|val)?|(?:.+[-_ ])?(?:masks?|seg(?:mentation)?s?|labels?|annotations?)"
+    r"|predictions?|instances|gt|gt_segmentations|ground[-_ ]?truth|nnunet_results",
     re.IGNORECASE,
 )
 SOURCE: Final = "source data of BIDS, converted beside it"
@@ -74,7 +74,8 @@ def is_label(file: ImageFile) -> bool:
 
     Of folders for images and for labels within each other, the inner one counts.
     """
-    if LABEL.fullmatch(stem_of(file.path)):
+    stem = stem_of(file.path)
+    if LABEL.fullmatch(stem) or LABEL_FIRST.fullmatch(stem):
         return True
     bids = bids_name(file.path)
     if bids is not None:

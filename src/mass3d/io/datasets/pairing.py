@@ -11,7 +11,7 @@ from typing import Final
 from mass3d.io.datasets.bids import BidsName, bids_name, scans_of_label
 from mass3d.io.datasets.dataset_json import find_dataset_json
 from mass3d.io.datasets.layouts import IMAGES, LABELS, ImageFile, LabelFiles
-from mass3d.io.names import CHANNEL, LABEL, case_id_of, stem_of
+from mass3d.io.names import CHANNEL, LABEL, LABEL_FIRST, case_id_of, stem_of
 
 MASKS: Final = ("mask", "masks", "segmentation", "segmentations")  # of one scan beside them
 PROBABILITIES: Final = "probseg"
@@ -96,7 +96,9 @@ class _Index:
         place = _place(label)
         ending = LABEL.fullmatch(place.name)
         scan = (ending["scan"] or "") if ending else place.name
-        for name in (place.name, case_id_of(label.path), *filter(None, [scan])):
+        first = LABEL_FIRST.fullmatch(place.name)
+        others = (first["scan"], f"volume-{first['scan']}") if first else ()  # the latter of LiTS
+        for name in (place.name, case_id_of(label.path), *filter(None, [scan]), *others):
             if cases := self.at.get(place.parent / name):
                 return _Match(label.path, tuple(cases))
         if ending and (cases := self._beside(place.parent, scan)):
