@@ -142,6 +142,8 @@ def _references(
         number, _, name = key.partition(".")
         if not (number.isascii() and number.isdecimal() and int(number) < len(kept)) or not name:
             raise _changed(path, f"a tensor {key[:100]!r}")
+        if not tensor.is_floating_point():
+            raise _changed(path, f"a tensor {key[:100]!r} of {tensor.dtype}")
         kept[int(number)][name] = tensor
     if any(one.keys() != kept[0].keys() for one in kept) or not present.any(0).all():
         raise _changed(path, "references that do not show all structures")
