@@ -1,6 +1,8 @@
 """Fixtures that every room's tests may use."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,14 @@ settings.register_profile("mass3d", deadline=None)
 settings.load_profile("mass3d")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def hangups() -> Iterator[None]:
+    """SIGHUP ends a process, here and in its children, also when the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")

@@ -180,6 +180,7 @@ def test_a_run_killed_by_sigkill_ends_with_the_same_bytes(
 CLI = "from mass3d.cli import main; main()"
 
 
+@pytest.mark.usefixtures("hangups")
 @pytest.mark.slow
 def test_a_run_whose_terminal_is_closed_is_saved_and_goes_on(store: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
@@ -201,7 +202,7 @@ def test_a_run_whose_terminal_is_closed_is_saved_and_goes_on(store: Path, tmp_pa
     before = (run / "config.toml").read_bytes()
     for change, both in (
         (["--seed", "3"], "seed: 0 there, 3 wanted"),
-        (["--set", "views.num_masks=5"], "views.num_masks: 13 there, 5 wanted"),
+        (["--set", "views.num_masks=5"], "views.num_masks: 24 there, 5 wanted"),
     ):
         refused = subprocess.run([*words, *change], capture_output=True, text=True, check=False)
         assert refused.returncode == 2

@@ -8,6 +8,7 @@ from mass3d.errors import Interrupted
 from mass3d.execution.signals import STOPS, interruptible, stop_signals
 
 
+@pytest.mark.usefixtures("hangups")
 @pytest.mark.parametrize("number", STOPS)
 def test_a_signal_in_the_midst_of_work_says_how_to_go_on(number: signal.Signals) -> None:
     before = signal.getsignal(number)
@@ -28,6 +29,7 @@ def test_a_signal_in_the_midst_of_work_says_how_to_go_on(number: signal.Signals)
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.usefixtures("hangups")
 def test_work_that_saves_first_is_told_and_goes_on() -> None:
     with interruptible("some"), stop_signals() as stop:
         os.kill(os.getpid(), signal.SIGTERM)

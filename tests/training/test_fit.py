@@ -165,6 +165,7 @@ def until(true: Callable[[], bool], child: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.usefixtures("hangups")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_every_usual_stop_saves_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals
