@@ -62,6 +62,7 @@ APPS = (
     "extract",
     "pretrain",
     "task",
+    "adapt",
     "finetune",
     "segment",
     "locate",

@@ -15,6 +15,7 @@ VERBS: Final = {
     "prepare": "prepare",
     "pretrain": "pretrain",
     "task": "task",
+    "adapt": "adapt",
     "finetune": "finetune",
     "segment": "segment",
     "locate": "locate",

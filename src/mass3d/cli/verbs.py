@@ -67,6 +67,17 @@ VERBS: Final = {
             **DEVICE,
         },
     ),
+    "adapt": Verb(
+        "Adapt a task to unlabelled scans; where that does not pay, it stays as it is.",
+        "scans/ --task liver.task -o adapted.task",
+        {
+            "inputs": "SCANS...",
+            "task": "-t --task X.task",
+            "output": "-o --output Y.task",
+            "model": "-m --model RUN",
+            **DEVICE,
+        },
+    ),
     "finetune": Verb(
         "Train a pretrained network on with labels; it then segments without a task.",
         "-i dataset/ -m run/ -o tuned/ --labels 5",

@@ -14,7 +14,7 @@ from torch import Tensor
 from mass3d.errors import ConfigError
 from mass3d.transfer.incontext import encode_reference, predict, to_labels
 from mass3d.transfer.network_maps import network_encoder
-from mass3d.transfer.oneshot.carrying import correct, find
+from mass3d.transfer.oneshot.carrying import correct
 from mass3d.transfer.oneshot.location import Place, locate
 from mass3d.transfer.oneshot.output import labels_on
 from mass3d.transfer.oneshot.part import OneShotPart, make_part
@@ -124,8 +124,8 @@ class Segmenter:
             return self._from_prior(volume, scan, task, part, prior)
         if part is not None and alignment:
             image = torch.from_numpy(scan.image)
-            encoder = self._encoder_of(part)
-            found = find(part.scans, image, part.config, encoder, modality=scan.modality)
+            encoder = self.encoder_of(part)
+            found = part.find(image, encoder, modality=scan.modality)
             if found.voting.any():
                 values = list(task.structures.values())
                 votes = found.probabilities.numpy()
@@ -156,7 +156,7 @@ class Segmenter:
         if box is None:
             return Answer(np.zeros(volume.grid.shape, np.uint16), "prior")
         given = masks[(slice(None), *box)].float()
-        image, encoder = torch.from_numpy(scan.image), self._encoder_of(part)
+        image, encoder = torch.from_numpy(scan.image), self.encoder_of(part)
         votes: list[Tensor] = [
             correct(one, image, given, box, encoder, modality=scan.modality)
             for one in part.scans
@@ -176,7 +176,7 @@ class Segmenter:
     def _encoder(self) -> Encoder:
         return network_encoder(self.trained)
 
-    def _encoder_of(self, part: OneShotPart) -> Encoder | None:
+    def encoder_of(self, part: OneShotPart) -> Encoder | None:
         """Maps of the network, if a head of the task looks at them."""
         heads = [one.head for one in part.scans if one.head is not None]
         return self._encoder() if any(head.network for head in heads) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mass3d.config import Config
+from mass3d.transfer.adaptation.learned import (
+    Cohort,
+    CohortFacts,
+    answer,
+    pack_cohort,
+    unpack_cohort,
+)
+from mass3d.transfer.oneshot.carrying import Found
 from mass3d.transfer.oneshot.evidence import Evidence, Example, leave_one_out, own_query
 from mass3d.transfer.oneshot.packing import ScanFacts, pack, unpack
 from mass3d.transfer.oneshot.reference import LabelledScan, labelled_scan, tuned_head
@@ -20,6 +29,7 @@ from mass3d.transfer.tuning.voxels import Encoder
 from mass3d.volume.preparation import Prepared
 
 PREFIX = "scan"  # of the names of tensors in a file
+COHORT = f"{PREFIX}.cohort."  # likewise of those of a cohort
 
 Dice = tuple[float | None, ...]
 
@@ -38,6 +48,12 @@ class PartFacts(Config):
     config: OneShotConfig
     scans: tuple[ScanFacts, ...]
     evidence: EvidenceFacts
+    cohort: CohortFacts | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-able values; a task that was not adapted says nothing of a cohort."""
+        told = super().plain()
+        return told if self.cohort is not None else {k: v for k, v in told.items() if k != "cohort"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,11 @@ class OneShotPart:
     scans: tuple[LabelledScan, ...]
     evidence: Evidence
     config: OneShotConfig = DEFAULT
+    cohort: Cohort | None = None  # what unlabelled scans have taught, if the task was adapted
+
+    def find(self, image: Tensor, encoder: Encoder | None = None, *, modality: str = "") -> Found:
+        """The structures in an image (D, H, W)."""
+        return answer(self.scans, self.cohort, image, self.config, encoder, modality=modality)
 
 
 def make_part(
@@ -90,7 +111,12 @@ def pack_part(part: OneShotPart) -> tuple[dict[str, Tensor], PartFacts]:
         tensors |= {f"{PREFIX}.{number}.{name}": tensor for name, tensor in packed.items()}
         facts.append(told)
     evidence = EvidenceFacts(**asdict(part.evidence))
-    return tensors, PartFacts(config=part.config, scans=tuple(facts), evidence=evidence)
+    said = PartFacts(config=part.config, scans=tuple(facts), evidence=evidence)
+    if part.cohort is None:
+        return tensors, said
+    packed, cohort = pack_cohort(part.cohort)
+    tensors |= {f"{COHORT}{name}": tensor for name, tensor in packed.items()}
+    return tensors, said.model_copy(update={"cohort": cohort})
 
 
 def unpack_part(tensors: Mapping[str, Tensor], facts: PartFacts) -> OneShotPart:
@@ -100,9 +126,16 @@ def unpack_part(tensors: Mapping[str, Tensor], facts: PartFacts) -> OneShotPart:
     """
     scans = []
     for number, told in enumerate(facts.scans):
-        start = f"{PREFIX}.{number}."
-        mine = {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
-        scans.append(unpack(mine, told))
+        scans.append(unpack(_named(tensors, f"{PREFIX}.{number}."), told))
     evidence = facts.evidence
     said = Evidence(evidence.itself, evidence.others, evidence.affine)
-    return OneShotPart(tuple(scans), said, facts.config)
+    cohort = None
+    if facts.cohort is not None:
+        structures = facts.scans[0].structures if facts.scans else 0
+        cohort = unpack_cohort(_named(tensors, COHORT), facts.cohort, structures)
+    return OneShotPart(tuple(scans), said, facts.config, cohort)
+
+
+def _named(tensors: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
+    """Those whose names begin so, by what follows."""
+    return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}

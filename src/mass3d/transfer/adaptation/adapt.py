@@ -1,0 +1,275 @@
+"""Adapt a task to a cohort: answer unlabelled scans, learn the answers, let the truth decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mass3d.alignment.features import scan_features
+from mass3d.errors import DataError
+from mass3d.execution.faults import Fault, Stop, attempt
+from mass3d.transfer.adaptation.answers import Answers, Facts, label_of, true_answer
+from mass3d.transfer.adaptation.learn import Answered, Lesson, learn, new_network
+from mass3d.transfer.adaptation.learned import Cohort, CohortFacts, Dice, LeftOut, Trusted
+from mass3d.transfer.adaptation.network import CohortNetwork, seen_by
+from mass3d.transfer.adaptation.settings import AdaptationConfig
+from mass3d.transfer.oneshot.carrying import find
+from mass3d.transfer.oneshot.part import OneShotPart
+from mass3d.transfer.oneshot.reference import LabelledScan, labelled_scan
+from mass3d.transfer.tuning.tune import overlaps
+from mass3d.transfer.tuning.voxels import Encoder
+from mass3d.volume.preparation import Prepared
+
+ALIKE = 0.02  # mean difference of features, from which on a scan is another one than it should be
+FEWEST = 3  # trusted scans, of which something can be learned
+
+
+@dataclass(frozen=True)
+class ScanToRead:
+    """An unlabelled scan, or that of a reference."""
+
+    source: str  # SHA-256 of its files
+    read: Callable[[], Prepared]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cohort; the part of the task has it."""
+
+    part: OneShotPart
+    faults: tuple[Fault, ...]
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """The scan of a reference, and its true label."""
+
+    kept: LabelledScan
+    image: Tensor  # (D, H, W)
+    label: Tensor  # (D, H, W)
+
+
+def adapt(
+    part: OneShotPart,
+    references: Sequence[str],
+    scans: Mapping[str, ScanToRead],
+    folder: Path,
+    config: AdaptationConfig,
+    *,
+    encoder: Encoder | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Outcome:
+    """The part of a task, adapted to scans by name.
+
+    Those that are called as the `references` must be the same scans: no part of a task shows
+    intensities, and the truth about them decides. The folder keeps answers, so that a run that was
+    stopped goes on. Raises `DataError` where a reference, or enough scans to learn from, are
+    missing. `advance`: work done, of `work(config, scans)`.
+    """
+    part = replace(part, cohort=None)
+    truths = _truths(part, references, scans)
+    answers = Answers(folder, part, encoder)
+    rest = _drawn([name for name in sorted(scans) if name not in references], config)
+    facts, faults = [], []
+    for number, name in enumerate(rest, 1):
+        ended = attempt(
+            lambda one: answers.ask(one, scans[one].source, scans[one].read), name, name
+        )
+        if isinstance(ended, Stop):
+            raise ended
+        (faults if isinstance(ended, Fault) else facts).append(ended)  # type: ignore[arg-type]
+        advance(number)
+    trusted, left_out = _trusted(facts, part, config)
+    if len(trusted) < FEWEST:
+        raise _too_few(trusted, left_out, faults)
+    done = len(rest)
+    cohort = _taught(
+        truths, answers, (trusted, left_out), scans, config, lambda step: advance(done + step)
+    )
+    return Outcome(replace(part, cohort=cohort), tuple(faults))
+
+
+def work(config: AdaptationConfig, scans: int) -> int:
+    """Steps of all work on a number of unlabelled scans, for `advance`."""
+    return min(scans, config.max_scans) + config.steps + config.further_steps
+
+
+def _taught(
+    truths: Sequence[_Truth],
+    answers: Answers,
+    chosen: tuple[Sequence[Facts], tuple[LeftOut, ...]],
+    scans: Mapping[str, ScanToRead],
+    config: AdaptationConfig,
+    advance: Callable[[int], None],
+) -> Cohort:
+    """A network that learned trusted scans, judged before it was shown the references."""
+    trusted, left_out = chosen
+    lessons = [answers.load(one.name) for one in trusted]
+    part = answers.part
+    structures = part.scans[0].structures
+    net = new_network(structures, config)
+    net = learn(net, Lesson(lessons, config.steps), config, advance)
+    judges = [_judge(one, answers, scans, part) for one in trusted[: config.judges]]
+    aligned, learned = _verdict(truths, judges, net, answers, config)
+    used = [
+        a is not None and b is not None and b > a for a, b in zip(aligned, learned, strict=True)
+    ]
+    if any(used):
+        shown = [_shown(one, answers) for one in truths]
+        further = Lesson(lessons, config.further_steps, shown, config.shown)
+        net = learn(net, further, config, lambda step: advance(config.steps + step))
+    facts = CohortFacts(
+        channels=config.channels,
+        window_vox=config.window_vox,
+        modalities=tuple(sorted({one.modality for one in trusted})),
+        trusted=tuple(Trusted(name=one.name, similarity=one.similarity) for one in trusted),
+        left_out=left_out,
+        aligned=aligned,
+        learned=learned,
+    )
+    return Cohort(net, torch.tensor(used), facts)
+
+
+def _drawn(names: Sequence[str], config: AdaptationConfig) -> list[str]:
+    """All scans, or as many as are looked at, drawn by the seed."""
+    order = np.random.default_rng(config.seed).permutation(len(names))[: config.max_scans]
+    return [names[number] for number in sorted(order)]
+
+
+def _trusted(
+    facts: Sequence[Facts], part: OneShotPart, config: AdaptationConfig
+) -> tuple[list[Facts], tuple[LeftOut, ...]]:
+    """Scans to learn from, those most like a reference first, and why not the others."""
+    kinds = {one.modality for one in part.scans}
+    why = {one.name: _doubt(one, kinds) for one in facts}
+    able = sorted((one for one in facts if not why[one.name]), key=lambda one: -one.similarity)
+    kept = able[: len(able) - int(config.leave_out * len(able))]
+    for one in able[len(kept) :]:
+        why[one.name] = f"among the least like the references: {one.similarity:.2f}"
+    told = (LeftOut(name=name, reason=reason) for name, reason in why.items() if reason)
+    return kept, tuple(told)
+
+
+def _doubt(one: Facts, kinds: set[str]) -> str:
+    """Why nothing is to be learned from a scan; empty if something is."""
+    if one.modality not in kinds:
+        return f"{one.modality or 'an unknown kind'}, where the references are {sorted(kinds)[0]}"
+    return "" if one.believed else f"no alignment is believed: {one.similarity:.2f}"
+
+
+def _judge(
+    one: Facts, answers: Answers, scans: Mapping[str, ScanToRead], part: OneShotPart
+) -> LabelledScan:
+    """A trusted scan with its answer as a reference without a head."""
+    image = torch.from_numpy(scans[one.name].read().image)
+    label = torch.from_numpy(label_of(answers.load(one.name), one))
+    return labelled_scan(image, label, part.scans[0].structures, part.config, modality=one.modality)
+
+
+def _verdict(
+    truths: Sequence[_Truth],
+    judges: Sequence[LabelledScan],
+    net: CohortNetwork,
+    answers: Answers,
+    config: AdaptationConfig,
+) -> tuple[Dice, Dice]:
+    """Dice of true labels as trusted scans redraw them by alignments, and by what they taught.
+
+    Both know the answers of trusted scans and nothing else; heads, which were tuned on the very
+    references, have no part in it.
+    """
+    rows: tuple[list[Dice], list[Dice]] = ([], [])
+    for one in truths:
+        modality = one.kept.modality
+        found = find(judges, one.image, answers.part.config, answers.encoder, modality=modality)
+        own = answers.part.find(one.image, answers.encoder, modality=modality).box
+        seen = seen_by(net, one.image[own].contiguous(), config.window_vox)
+        for row, (votes, box) in zip(
+            rows, ((found.probabilities, found.box), (seen, own)), strict=True
+        ):
+            whole = torch.zeros(len(votes), *one.image.shape)
+            whole[(slice(None), *box)] = votes
+            row.append(_shown_only(overlaps(whole, one.label), one.kept.present))
+    return _means(rows[0]), _means(rows[1])
+
+
+def _shown_only(dice: Sequence[float], present: Tensor) -> Dice:
+    return tuple(d if seen else None for d, seen in zip(dice, present.tolist(), strict=True))
+
+
+def _means(rows: Sequence[Dice]) -> Dice:
+    columns = [[one for one in column if one is not None] for column in zip(*rows, strict=True)]
+    return tuple(round(float(np.mean(column)), 4) if column else None for column in columns)
+
+
+def _truths(
+    part: OneShotPart, references: Sequence[str], scans: Mapping[str, ScanToRead]
+) -> list[_Truth]:
+    """The scans of the references. Raises `DataError` where one is missing or another one."""
+    found = []
+    for name, kept in zip(references, part.scans, strict=True):
+        image = _image_of(name, kept, scans)
+        if image is None:
+            raise DataError(
+                name,
+                found="no scan of this reference of the task among the scans, or another one",
+                expected="the scans that the task was made of beside the unlabelled ones: a task "
+                "holds no intensities, and the truth about its references decides",
+                fix="Give these scans, too.",
+            )
+        label = np.zeros(kept.features.shape, np.uint8)
+        _paste(label, kept.label.numpy(), kept.origin)
+        found.append(_Truth(kept, image, torch.from_numpy(label)))
+    return found
+
+
+def _image_of(name: str, kept: LabelledScan, scans: Mapping[str, ScanToRead]) -> Tensor | None:
+    """The voxels of a reference; None where it is missing or not the scan it was."""
+    if name not in scans:
+        return None
+    image = torch.from_numpy(scans[name].read().image)
+    if tuple(image.shape) != tuple(kept.features.shape):
+        return None
+    stride = max(kept.features.levels)
+    mine = scan_features(image, finest=stride).levels.get(stride)
+    old = kept.features.levels[stride].features
+    if mine is None or mine.features.shape[1:] != old.shape[1:]:
+        return None
+    away = (mine.features[: len(old)] - old).abs().mean()
+    return image if away < ALIKE + 1 / 12 else None  # features are kept in thirds
+
+
+def _paste(whole: NDArray[np.uint8], part: NDArray[np.uint8], origin: tuple[int, int, int]) -> None:
+    """Write a part at its place, but for the rim of zeros that may lie outside."""
+    inner = part[1:-1, 1:-1, 1:-1]
+    start = [at + 1 for at in origin]
+    where = tuple(slice(at, at + n) for at, n in zip(start, inner.shape, strict=True))
+    whole[where] = inner
+
+
+def _shown(truth: _Truth, answers: Answers) -> Answered:
+    """A reference as something to learn from, in the box of its structures."""
+    modality = truth.kept.modality
+    box = answers.part.find(truth.image, answers.encoder, modality=modality).box
+    image, label = truth.image[box].numpy(), truth.label[box].numpy()
+    return true_answer(np.ascontiguousarray(image), label, truth.kept.structures)
+
+
+def _too_few(
+    trusted: Sequence[Facts], left_out: Sequence[LeftOut], faults: Sequence[Fault]
+) -> DataError:
+    why = [f"{one.name}: {one.reason}" for one in left_out]
+    why += [f"{one.where}: {one.message}" for one in faults]
+    return DataError(
+        "adapt",
+        found=f"{len(trusted)} unlabelled scans that can be learned from"
+        + (f" ({'; '.join(why[:3])})" if why else ""),
+        expected=f"at least {FEWEST}, and better 20 or more",
+        fix="Give more scans that are like those of the task.",
+    )

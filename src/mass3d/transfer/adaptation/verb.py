@@ -1,0 +1,58 @@
+"""Adapt a task file's task to cases on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from mass3d.errors import ModelError
+from mass3d.io.datasets.cohort import CaseFile
+from mass3d.io.datasets.source import source_hash
+from mass3d.io.read import read_volume
+from mass3d.transfer.adaptation.adapt import Outcome, ScanToRead, adapt, work
+from mass3d.transfer.adaptation.settings import AdaptationConfig
+from mass3d.transfer.segmenter import Segmenter
+from mass3d.transfer.task_file import Task, require_model
+from mass3d.volume.preparation import Prepared, prepare_volume
+
+
+def adapt_task(
+    segmenter: Segmenter,
+    task: Task,
+    cases: Sequence[CaseFile],
+    folder: Path,
+    config: AdaptationConfig,
+    *,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Outcome:
+    """The part of a task, adapted to cases; see `adapt`. Answers of other tasks are not used.
+
+    Raises `ModelError` for a task of another model, or one that cannot be aligned.
+    """
+    require_model("the task", task, segmenter.trained)
+    if task.oneshot is None:
+        raise ModelError(
+            "the task",
+            found="a task without labelled scans, as older versions made them",
+            expected="one that holds what aligns its references to a scan",
+            fix="Make the task again.",
+        )
+    scans = {
+        case.case_id: ScanToRead(source_hash(case), partial(_read, segmenter, case))
+        for case in cases
+    }
+    place = folder / task.fingerprint[:16]
+    encoder = segmenter.encoder_of(task.oneshot)
+    return adapt(
+        task.oneshot, task.reference_names, scans, place, config, encoder=encoder, advance=advance
+    )
+
+
+def work_of(config: AdaptationConfig, cases: int, task: Task) -> int:
+    """Steps of all work, for `advance`."""
+    return work(config, max(0, cases - len(task.references)))
+
+
+def _read(segmenter: Segmenter, case: CaseFile) -> Prepared:
+    return prepare_volume(read_volume(case.scan), segmenter.trained.preparation)

@@ -1,0 +1,50 @@
+"""Places of structures in the world and in the voxels of a file."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mass3d.transfer.oneshot.location import Place
+from mass3d.volume.box import Box
+from mass3d.volume.geometry import Grid, SourceGrid
+from mass3d.volume.preparation import Prepared
+
+Corner = tuple[float, ...]
+
+
+class Location(NamedTuple):
+    """Where a structure is in a scan. Boxes are a first and a last corner."""
+
+    box_mm: tuple[Corner, Corner]  # RAS+ (x, y, z)
+    box_vox: tuple[Corner, Corner]  # in the axis order of the file, half-open
+    confidence: float  # in [0, 1]: how alike scan and references are around it
+
+
+def location(place: Place, scan: Prepared) -> Location:
+    """A place in the prepared scan, in the world and in the voxels of the file."""
+    confidence = round(place.confidence, 3)
+    return Location(
+        _in_world(place.box, scan.grid), _in_file(place.box, scan.grid, scan.source), confidence
+    )
+
+
+def _in_world(box: Box, grid: Grid) -> tuple[Corner, Corner]:
+    """The smallest box along the axes of the world around one of the grid, in mm."""
+    edges = [(axis.start - 0.5, axis.stop - 0.5) for axis in box]
+    corners = np.array([(d, h, w, 1) for d in edges[0] for h in edges[1] for w in edges[2]])
+    places = (corners @ grid.affine.T)[:, :3]
+    low, high = (np.round(corner, 2) for corner in (places.min(0), places.max(0)))
+    return tuple(low.tolist()), tuple(high.tolist())
+
+
+def _in_file(box: Box, grid: Grid, source: SourceGrid) -> tuple[Corner, Corner]:
+    """The voxels of the file that a box of the prepared grid touches."""
+    first, last = [0] * 3, [0] * 3
+    for axis, side in enumerate(box):
+        at, n = source.permutation[axis], source.grid.shape[axis]
+        scale = n / grid.shape[axis]
+        start, stop = int(side.start * scale), min(n, int(np.ceil(side.stop * scale)))
+        first[at], last[at] = (n - stop, n - start) if source.flips[axis] else (start, stop)
+    return tuple(first), tuple(last)
