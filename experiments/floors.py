@@ -1,19 +1,20 @@
 """What a registration gives with one labelled scan: the floors beside every one-shot figure.
 
     python experiments/floors.py DATA... -o OUT [--references 5] [--cases N] [--seed 0]
-        [--methods copy affine demons deformable task] [--spacing MM]
+        [--methods copy affine demons deformable task adapted] [--spacing MM]
 
 Each DATA is a raw dataset of nnU-Net. References are drawn by the seed as in `references.py`. A
 method brings the label of a reference onto each scan of imagesTs, on the scan's own grid, as
 `mass3d segment` does. It is scored as `mass3d evaluate` scores: a structure absent from a label
 file is not scored there, the mean is over structures of their means over cases, and its interval
-is a bootstrap over cases. Where a registration fails, every structure has Dice 0. The last method
-is no floor: it is what `mass3d task` and `segment` do with the same label.
+is a bootstrap over cases. Where a registration fails, every structure has Dice 0. The last two
+methods are no floors: they are what `mass3d task` and `segment` do with the same label, and the
+same after `mass3d adapt` to the other training scans.
 
 `OUT/floors.jsonl` gets a line per method, reference and case, and the same command goes on after
 the last one; `OUT/floors.md` is the table. Everything runs in one thread. CPU seconds are those of
 the registration; reading and preparing a scan is left out, for every method needs it, and so is
-the tuning of the task, which is done once for a reference.
+the tuning and adapting of the task, which is done once for a reference.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
@@ -44,7 +46,8 @@ from mass3d.io.datasets.dataset_json import read_structures
 from mass3d.io.read import read_grid, read_label, read_volume
 from mass3d.metrics.overlap import label_overlaps
 from mass3d.metrics.statistics import Interval, bootstrap_mean_of_means
-from mass3d.transfer.oneshot.carrying import find
+from mass3d.transfer.adaptation.adapt import ScanToRead, adapt
+from mass3d.transfer.adaptation.settings import AdaptationConfig
 from mass3d.transfer.oneshot.output import labels_on
 from mass3d.transfer.oneshot.part import OneShotPart, make_part
 from mass3d.transfer.tuning.settings import DEFAULT as TUNING
@@ -73,6 +76,7 @@ DEMONS_SMOOTHING_VOX: Final = 1.5
 class Scan:
     """A scan with its label."""
 
+    data: Path
     case_id: str
     image: sitk.Image  # prepared: cubic voxels, normalised intensities
     label: sitk.Image  # on the scan's own grid
@@ -158,7 +162,7 @@ def load(data: Path, part: str, case_id: str, spacing_mm: float) -> Scan:
     label: Volume = read_label(path, like=volume)
     prepared = prepare_volume(volume, PreparationConfig(spacing_mm=spacing_mm))
     images = as_itk(prepared.image, prepared.grid), as_itk(label.voxels, label.grid)
-    return Scan(case_id, *images, prepared, label)
+    return Scan(data, case_id, *images, prepared, label)
 
 
 def as_itk(voxels: NDArray[Any], grid: Grid) -> sitk.Image:
@@ -223,13 +227,20 @@ def deformable(reference: Scan, query: Scan) -> sitk.Image:
 
 def task(reference: Scan, query: Scan) -> sitk.Image:
     """What a task made of the reference alone says, without any network."""
-    part, values = part_of(reference)
-    scan = query.prepared
-    image, kind = torch.from_numpy(scan.image), scan.modality
-    found = find(part.scans, image, part.config, modality=kind)
-    votes, grids = found.probabilities.numpy(), (query.labelled.grid, scan.grid)
-    labels = labels_on(grids[0], votes, found.box, grids[1], values)
-    return as_itk(labels, grids[0])
+    return answered(*part_of(reference), query)
+
+
+def adapted(reference: Scan, query: Scan) -> sitk.Image:
+    """What the same task says after it was adapted to the other training scans."""
+    return answered(*adapted_part_of(reference), query)
+
+
+def answered(part: OneShotPart, values: list[int], query: Scan) -> sitk.Image:
+    """The label map of a task's answer on the scan's own grid."""
+    scan, grid = query.prepared, query.labelled.grid
+    found = part.find(torch.from_numpy(scan.image), modality=scan.modality)
+    labels = labels_on(grid, found.probabilities.numpy(), found.box, scan.grid, values)
+    return as_itk(labels, grid)
 
 
 @lru_cache(maxsize=1)
@@ -244,6 +255,24 @@ def part_of(reference: Scan) -> tuple[OneShotPart, list[int]]:
     return part, values
 
 
+@lru_cache(maxsize=1)
+def adapted_part_of(reference: Scan) -> tuple[OneShotPart, list[int]]:
+    """The same after it has learned from all training scans of the set."""
+    part, values = part_of(reference)
+    begin = time.process_time()
+    spacing_mm, scans = reference.prepared.grid.spacing_mm[0], {}
+    for case in find_cases([reference.data / "imagesTr"]):
+        name = case.case_id
+        read = partial(lambda one: load(reference.data, "Tr", one, spacing_mm).prepared, name)
+        scans[name] = ScanToRead(partial(str, name), read)
+    with TemporaryDirectory() as folder:
+        outcome = adapt(part, [reference.case_id], scans, Path(folder), AdaptationConfig())
+    assert outcome.part.cohort is not None, "what was just learned"
+    facts, spent = outcome.part.cohort.facts, time.process_time() - begin
+    print(f"{reference.case_id}: adapted in {spent:.0f} CPU-s; {facts.aligned} {facts.learned}")
+    return outcome.part, values
+
+
 def world(points: Tensor, image: sitk.Image) -> NDArray[np.float64]:
     """Voxels (d, h, w, 3) of a scan as places in the world, in mm."""
     to_world = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
@@ -256,6 +285,7 @@ METHODS: Final[dict[str, Method]] = {
     "demons": demons,
     "deformable": deformable,
     "task": task,
+    "adapted": adapted,
 }
 
 

@@ -60,6 +60,7 @@ def test_floors_are_measured_once_and_told_in_a_table(
 ) -> None:
     data = write_phantom_cohort(tmp_path / "phantoms", cases=2, test_cases=2, seed=0)
     words = [str(data), "-o", str(tmp_path / "out"), "--references", "1", "--spacing", "4"]
+    words += ["--methods", *METHODS]
     monkeypatch.setattr(sys, "argv", ["floors.py", *words])
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads(), torch.get_num_threads()
     try:

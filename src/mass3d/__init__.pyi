@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from mass3d.apps.adapt import AdaptReport
 from mass3d.apps.check import CheckReport
 from mass3d.apps.demo import DemoReport
 from mass3d.apps.evaluate import EvaluateReport
@@ -32,6 +33,7 @@ from mass3d.io.read import volume_of as _read
 from mass3d.masks.settings import MaskConfig
 from mass3d.store.reader import Store as Store
 from mass3d.training.config import FitConfig
+from mass3d.transfer.adaptation.settings import AdaptationConfig
 from mass3d.transfer.finetuned.learn import FinetuneFitConfig
 from mass3d.transfer.finetuned.segmenter import load_segmenter as _load
 from mass3d.transfer.tuning.settings import TuningConfig
@@ -53,6 +55,7 @@ __all__ = [
     "Store",
     "StoreError",
     "Volume",
+    "adapt",
     "check",
     "demo",
     "evaluate",
@@ -124,6 +127,23 @@ def task(
     device: str = ...,
 ) -> TaskReport:
     """Encode the references. Raises `DataError` when a structure is in none of them."""
+
+def adapt(
+    *,
+    inputs: Sequence[str | Path],
+    task: str | Path,
+    output: str | Path,
+    model: str | Path | None = ...,
+    adaptation: AdaptationConfig | Mapping[str, object] = ...,
+    label_maps: bool = ...,
+    device: str = ...,
+) -> AdaptReport:
+    """Adapt a task; a structure for which it does not pay is found as before.
+
+    A run that was stopped goes on with the next scan and ends with the same bytes. Raises
+    `DataError` where the scan of a reference is missing, or there is too little to learn from,
+    `ModelError` when task and model do not fit.
+    """
 
 def finetune(
     *,

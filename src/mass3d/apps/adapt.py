@@ -8,18 +8,17 @@ from pathlib import Path
 
 from pydantic import Field
 
-from mass3d.config import Config, Device, Scans
+from mass3d.config import Config, Device, LabelMaps, Scans
 from mass3d.errors import OutputError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_file, require_own_folder
-from mass3d.execution.progress import progress
 from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import only_writer
 from mass3d.io.datasets.cohort import find_cohort
 from mass3d.transfer.adaptation.learned import CohortFacts
 from mass3d.transfer.adaptation.settings import AdaptationConfig
-from mass3d.transfer.adaptation.verb import adapt_task, work_of
+from mass3d.transfer.adaptation.verb import adapt_task
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import find_run, load_task, save_task
 
@@ -36,6 +35,7 @@ class AdaptConfig(Config):
     """Run folder; by default where it was when the task was made."""
     adaptation: AdaptationConfig = AdaptationConfig()
     """What is learned from unlabelled scans."""
+    label_maps: LabelMaps = False
     device: Device = "auto"
 
 
@@ -51,10 +51,10 @@ class AdaptReport(Report):
     def summary(self) -> str:
         """One paragraph for people, and a line for each structure."""
         scans = f"{len(self.cohort.trusted)} scans trusted, {len(self.cohort.left_out)} left out"
-        lines = [f"Adapted task in {self.path}: {scans}. Dice of the references' true labels, "]
-        lines[0] += (
-            "redrawn from the answers on trusted scans by alignments, and by what they taught:"
-        )
+        lines = [
+            f"Adapted task in {self.path}: {scans}. How well these scans redraw the labels of the "
+            "references, in Dice, by alignment and by what was learned from them:"
+        ]
         rows = zip(self.structures.items(), self.cohort.aligned, self.cohort.learned, strict=True)
         for (name, used), *both in rows:
             told = "  ".join("  -  " if one is None else f"{one:.3f}" for one in both)
@@ -81,10 +81,14 @@ def run(config: AdaptConfig) -> AdaptReport:
     folder.mkdir(parents=True, exist_ok=True)
     with only_writer(folder, OutputError):
         write_provenance(folder, "adapt", config)
-        with progress("adapt", work_of(config.adaptation, len(cases), task)) as advance:
-            found = adapt_task(
-                segmenter, task, cases, folder / "answers", config.adaptation, advance=advance
-            )
+        found = adapt_task(
+            segmenter,
+            task,
+            cases,
+            folder / "answers",
+            config.adaptation,
+            label_maps=config.label_maps,
+        )
         save_task(config.output, replace(task, oneshot=found.part), run=run_folder)
         assert found.part.cohort is not None, "what was just learned"
         facts, used = found.part.cohort.facts, found.part.cohort.used.tolist()

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
-from rich.console import Console
-from rich.progress import track
 
 from mass3d.config import Config, Device, LabelMaps, Scans
 from mass3d.errors import ConfigError
 from mass3d.execution.allocator import keep_freed_memory
-from mass3d.execution.faults import Fault, Stop, attempt
+from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.ownership import require_own_folder
+from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import write_json, write_text
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.read import read_volume
-from mass3d.transfer.oneshot.corners import Location, location
+from mass3d.transfer.oneshot.locations import Found, as_csv, as_json, location
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, find_run, load_task, require_model
 from mass3d.volume.doubts import require_scan
@@ -43,9 +38,6 @@ class LocateConfig(Config):
     """Run folder; by default where it was when the task was made."""
     label_maps: LabelMaps = False
     device: Device = "auto"
-
-
-Found = Mapping[str, Location | None]  # by structure; None: not in the scan
 
 
 @dataclass(frozen=True)
@@ -77,19 +69,12 @@ def run(config: LocateConfig) -> LocateReport:
     require_model(config.task, task, segmenter.trained)
     cases = find_cohort(config.inputs, exclude=config.output).cases
     write_provenance(config.output, "locate", config, task=task.fingerprint)
-    faults: list[Fault] = []
-    found: dict[str, Found] = {}
-    console = Console(stderr=True)
-    for case in track(cases, "locate", console=console, disable=not console.is_terminal):
-        ended = attempt(partial(_locate, config, segmenter, task), case.case_id, case)
-        if isinstance(ended, Stop):
-            raise ended
-        if isinstance(ended, Fault):
-            faults.append(ended)
-        else:
-            found[case.case_id] = ended
-    _write(config.output, task, found)
-    return LocateReport(config.output, found, tuple(faults))
+    jobs = {case.case_id: case for case in cases}
+    outcomes = run_cases(partial(_locate, config, segmenter, task), jobs, workers=1, title="locate")
+    found = {case: one for case, one in outcomes.items() if not isinstance(one, Fault)}
+    write_json(config.output / FILE, {"task": task.fingerprint, "cases": as_json(found)})
+    write_text(config.output / TABLE, as_csv(found))
+    return LocateReport(config.output, found, faults_of(outcomes))
 
 
 def _locate(config: LocateConfig, segmenter: Segmenter, task: Task, case: CaseFile) -> Found:
@@ -110,28 +95,3 @@ def _require_scans(config: LocateConfig, task: Task) -> None:
             expected="one that holds what aligns its references to a scan",
             fix="Make the task again.",
         )
-
-
-def _write(output: Path, task: Task, found: Mapping[str, Found]) -> None:
-    told: dict[str, Any] = {
-        case: {name: None if one is None else one._asdict() for name, one in places.items()}
-        for case, places in found.items()
-    }
-    write_json(output / FILE, {"task": task.fingerprint, "cases": told})
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(_rows(found))
-    write_text(output / TABLE, text.getvalue())
-
-
-def _rows(found: Mapping[str, Found]) -> Iterator[list[object]]:
-    """A head, and a row for each case and structure; empty cells where it is not in the scan."""
-    names = [f"{end}_{axis}_mm" for end in ("min", "max") for axis in "xyz"]
-    voxels = [f"{end}_{axis}_vox" for end in ("first", "stop") for axis in "ijk"]
-    yield ["case", "structure", "confidence", *names, *voxels]
-    for case, places in found.items():
-        for name, one in places.items():
-            if one is None:
-                yield [case, name, *[""] * 13]
-            else:
-                (low, high), (first, stop) = one.box_mm, one.box_vox
-                yield [case, name, one.confidence, *low, *high, *first, *stop]

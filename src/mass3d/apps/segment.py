@@ -14,9 +14,9 @@ from pydantic import Field
 from mass3d.config import Config, Device, LabelMaps, Scans
 from mass3d.errors import ConfigError, DataError, OutputError
 from mass3d.execution.allocator import keep_freed_memory
-from mass3d.execution.faults import Fault, Stop, attempt
+from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.ownership import require_own_folder
-from mass3d.execution.progress import progress
+from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import file_hash, only_writer, read_json, write_json
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
@@ -184,16 +184,8 @@ class _Work:
 
 
 def _segment_all(cases: Sequence[CaseFile], work: _Work) -> tuple[Fault, ...]:
-    faults = []
-    with progress("segment", len(cases)) as advance:
-        for number, case in enumerate(cases, 1):
-            ended = attempt(partial(_segment_one, work), case.case_id, case)
-            if isinstance(ended, Stop):
-                raise ended
-            if isinstance(ended, Fault):
-                faults.append(ended)
-            advance(number)
-    return tuple(faults)
+    jobs = {case.case_id: case for case in cases}
+    return faults_of(run_cases(partial(_segment_one, work), jobs, workers=1, title="segment"))
 
 
 def _segment_one(work: _Work, case: CaseFile) -> None:

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from mass3d.alignment.features import scan_features
 from mass3d.errors import DataError
-from mass3d.execution.faults import Fault, Stop, attempt
+from mass3d.execution.faults import Fault, faults_of
+from mass3d.execution.pool import run_cases
+from mass3d.execution.progress import Advance, progress
 from mass3d.transfer.adaptation.answers import Answers, Facts, label_of, true_answer
 from mass3d.transfer.adaptation.learn import Answered, Lesson, learn, new_network
 from mass3d.transfer.adaptation.learned import Cohort, CohortFacts, Dice, LeftOut, Trusted
@@ -24,6 +26,7 @@ from mass3d.transfer.oneshot.part import OneShotPart
 from mass3d.transfer.oneshot.reference import LabelledScan, labelled_scan
 from mass3d.transfer.tuning.tune import overlaps
 from mass3d.transfer.tuning.voxels import Encoder
+from mass3d.volume.box import Box
 from mass3d.volume.preparation import Prepared
 
 ALIKE = 0.02  # mean difference of features, from which on a scan is another one than it should be
@@ -34,7 +37,7 @@ FEWEST = 3  # trusted scans, of which something can be learned
 class ScanToRead:
     """An unlabelled scan, or that of a reference."""
 
-    source: str  # SHA-256 of its files
+    source: Callable[[], str]  # SHA-256 of its files
     read: Callable[[], Prepared]
 
 
@@ -63,65 +66,62 @@ def adapt(
     config: AdaptationConfig,
     *,
     encoder: Encoder | None = None,
-    advance: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
     """The part of a task, adapted to scans by name.
 
-    Those that are called as the `references` must be the same scans: no part of a task shows
-    intensities, and the truth about them decides. The folder keeps answers, so that a run that was
+    Those that are called as the `references` must be the same scans: a task holds no intensities,
+    and the truth about its references decides. The folder keeps answers, so that a run that was
     stopped goes on. Raises `DataError` where a reference, or enough scans to learn from, are
-    missing. `advance`: work done, of `work(config, scans)`.
+    missing.
     """
     part = replace(part, cohort=None)
-    truths = _truths(part, references, scans)
     answers = Answers(folder, part, encoder)
+    job = _Job(_truths(part, references, scans), answers, scans, config)
     rest = _drawn([name for name in sorted(scans) if name not in references], config)
-    facts, faults = [], []
-    for number, name in enumerate(rest, 1):
-        ended = attempt(
-            lambda one: answers.ask(one, scans[one].source, scans[one].read), name, name
-        )
-        if isinstance(ended, Stop):
-            raise ended
-        (faults if isinstance(ended, Fault) else facts).append(ended)  # type: ignore[arg-type]
-        advance(number)
+    facts, faults = _asked(job, rest)
     trusted, left_out = _trusted(facts, part, config)
     if len(trusted) < FEWEST:
         raise _too_few(trusted, left_out, faults)
-    done = len(rest)
-    cohort = _taught(
-        truths, answers, (trusted, left_out), scans, config, lambda step: advance(done + step)
-    )
-    return Outcome(replace(part, cohort=cohort), tuple(faults))
+    with progress("learn", config.steps + config.further_steps) as advance:
+        cohort = _taught(job, trusted, advance)
+    cohort = replace(cohort, facts=cohort.facts.model_copy(update={"left_out": left_out}))
+    return Outcome(replace(part, cohort=cohort), faults)
 
 
-def work(config: AdaptationConfig, scans: int) -> int:
-    """Steps of all work on a number of unlabelled scans, for `advance`."""
-    return min(scans, config.max_scans) + config.steps + config.further_steps
+@dataclass(frozen=True)
+class _Job:
+    """What all stages of an adaptation need."""
+
+    truths: Sequence[_Truth]
+    answers: Answers
+    scans: Mapping[str, ScanToRead]
+    config: AdaptationConfig
 
 
-def _taught(
-    truths: Sequence[_Truth],
-    answers: Answers,
-    chosen: tuple[Sequence[Facts], tuple[LeftOut, ...]],
-    scans: Mapping[str, ScanToRead],
-    config: AdaptationConfig,
-    advance: Callable[[int], None],
-) -> Cohort:
+def _asked(job: _Job, names: Sequence[str]) -> tuple[list[Facts], tuple[Fault, ...]]:
+    """What the task answers for scans; one that cannot be answered is a fault."""
+
+    def ask(name: str) -> Facts:
+        scan = job.scans[name]
+        return job.answers.ask(name, scan.source(), scan.read)
+
+    outcomes = run_cases(ask, {name: name for name in names}, workers=1, title="answer")
+    facts = [one for one in outcomes.values() if not isinstance(one, Fault)]
+    return facts, faults_of(outcomes)
+
+
+def _taught(job: _Job, trusted: Sequence[Facts], advance: Advance) -> Cohort:
     """A network that learned trusted scans, judged before it was shown the references."""
-    trusted, left_out = chosen
+    answers, config = job.answers, job.config
     lessons = [answers.load(one.name) for one in trusted]
-    part = answers.part
-    structures = part.scans[0].structures
-    net = new_network(structures, config)
+    net = new_network(answers.part.scans[0].structures, config)
     net = learn(net, Lesson(lessons, config.steps), config, advance)
-    judges = [_judge(one, answers, scans, part) for one in trusted[: config.judges]]
-    aligned, learned = _verdict(truths, judges, net, answers, config)
+    aligned, learned = _verdict(job, trusted[: config.judges], net)
     used = [
         a is not None and b is not None and b > a for a, b in zip(aligned, learned, strict=True)
     ]
     if any(used):
-        shown = [_shown(one, answers) for one in truths]
+        shown = [_shown(one, answers) for one in job.truths]
         further = Lesson(lessons, config.further_steps, shown, config.shown)
         net = learn(net, further, config, lambda step: advance(config.steps + step))
     facts = CohortFacts(
@@ -129,7 +129,6 @@ def _taught(
         window_vox=config.window_vox,
         modalities=tuple(sorted({one.modality for one in trusted})),
         trusted=tuple(Trusted(name=one.name, similarity=one.similarity) for one in trusted),
-        left_out=left_out,
         aligned=aligned,
         learned=learned,
     )
@@ -163,44 +162,40 @@ def _doubt(one: Facts, kinds: set[str]) -> str:
     return "" if one.believed else f"no alignment is believed: {one.similarity:.2f}"
 
 
-def _judge(
-    one: Facts, answers: Answers, scans: Mapping[str, ScanToRead], part: OneShotPart
-) -> LabelledScan:
+def _judge(job: _Job, one: Facts) -> LabelledScan:
     """A trusted scan with its answer as a reference without a head."""
-    image = torch.from_numpy(scans[one.name].read().image)
-    label = torch.from_numpy(label_of(answers.load(one.name), one))
+    part = job.answers.part
+    image = torch.from_numpy(job.scans[one.name].read().image)
+    label = torch.from_numpy(label_of(job.answers.load(one.name), one))
     return labelled_scan(image, label, part.scans[0].structures, part.config, modality=one.modality)
 
 
-def _verdict(
-    truths: Sequence[_Truth],
-    judges: Sequence[LabelledScan],
-    net: CohortNetwork,
-    answers: Answers,
-    config: AdaptationConfig,
-) -> tuple[Dice, Dice]:
+def _verdict(job: _Job, judges: Sequence[Facts], net: CohortNetwork) -> tuple[Dice, Dice]:
     """Dice of true labels as trusted scans redraw them by alignments, and by what they taught.
 
     Both know the answers of trusted scans and nothing else; heads, which were tuned on the very
     references, have no part in it.
     """
-    rows: tuple[list[Dice], list[Dice]] = ([], [])
-    for one in truths:
+    part, encoder = job.answers.part, job.answers.encoder
+    kept = [_judge(job, one) for one in judges]
+    aligned: list[Dice] = []
+    learned: list[Dice] = []
+    for one in job.truths:
         modality = one.kept.modality
-        found = find(judges, one.image, answers.part.config, answers.encoder, modality=modality)
-        own = answers.part.find(one.image, answers.encoder, modality=modality).box
-        seen = seen_by(net, one.image[own].contiguous(), config.window_vox)
-        for row, (votes, box) in zip(
-            rows, ((found.probabilities, found.box), (seen, own)), strict=True
-        ):
-            whole = torch.zeros(len(votes), *one.image.shape)
-            whole[(slice(None), *box)] = votes
-            row.append(_shown_only(overlaps(whole, one.label), one.kept.present))
-    return _means(rows[0]), _means(rows[1])
+        redrawn = find(kept, one.image, part.config, encoder, modality=modality)
+        box = part.find(one.image, encoder, modality=modality).box
+        seen = seen_by(net, one.image[box].contiguous(), job.config.window_vox)
+        aligned.append(_scored(redrawn.probabilities, redrawn.box, one))
+        learned.append(_scored(seen, box, one))
+    return _means(aligned), _means(learned)
 
 
-def _shown_only(dice: Sequence[float], present: Tensor) -> Dice:
-    return tuple(d if seen else None for d, seen in zip(dice, present.tolist(), strict=True))
+def _scored(votes: Tensor, box: Box, truth: _Truth) -> Dice:
+    """Dice of votes (S, d, h, w) in a box of the scan; None for what the truth does not show."""
+    whole = torch.zeros(len(votes), *truth.image.shape)
+    whole[(slice(None), *box)] = votes
+    shown = zip(overlaps(whole, truth.label), truth.kept.present.tolist(), strict=True)
+    return tuple(dice if seen else None for dice, seen in shown)
 
 
 def _means(rows: Sequence[Dice]) -> Dice:

@@ -5,6 +5,7 @@ It does not see what is carried over, so that it cannot copy the errors of singl
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -22,7 +23,7 @@ class CohortNetwork(nn.Module):
     def __init__(self, structures: int, channels: Sequence[int]) -> None:
         super().__init__()
         self.structures, self.stride = structures, 2 ** (len(channels) - 1)
-        pairs = list(zip(channels[:-1], channels[1:], strict=True))
+        pairs = list(itertools.pairwise(channels))
         self.down = nn.ModuleList([_block(1, channels[0]), *(_block(a, b) for a, b in pairs)])
         self.up = nn.ModuleList(_block(a + b, a) for a, b in reversed(pairs))
         self.out = nn.Conv3d(channels[0], 1 + structures, 1)

@@ -22,13 +22,13 @@ class AdaptationConfig(Config):
     """Share of the aligned scans that is not trusted: those least like the references."""
     judges: PositiveInt = 8
     """Trusted scans whose answers are carried back to the references, whose truth is known."""
-    channels: Widths = (8, 16, 32)
+    channels: Widths = (16, 32, 64)
     """Widths of the network at strides 1, 2, 4, ..."""
     window_vox: int = Field(default=40, ge=16, le=256, multiple_of=8)
     """Edge of the windows that it sees."""
-    steps: PositiveInt = 500
+    steps: PositiveInt = 400
     """Updates on trusted scans alone, of one window each; then the references' truth decides."""
-    further_steps: PositiveInt = 700
+    further_steps: PositiveInt = 300
     """Updates after that, in which the references are shown, too."""
     shown: float = Field(default=0.2, ge=0, le=1)
     """Share of the windows of these that show a reference and its true label."""

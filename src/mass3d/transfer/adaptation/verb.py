@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,10 +10,11 @@ from mass3d.errors import ModelError
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.source import source_hash
 from mass3d.io.read import read_volume
-from mass3d.transfer.adaptation.adapt import Outcome, ScanToRead, adapt, work
+from mass3d.transfer.adaptation.adapt import Outcome, ScanToRead, adapt
 from mass3d.transfer.adaptation.settings import AdaptationConfig
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, require_model
+from mass3d.volume.doubts import require_scan
 from mass3d.volume.preparation import Prepared, prepare_volume
 
 
@@ -24,7 +25,7 @@ def adapt_task(
     folder: Path,
     config: AdaptationConfig,
     *,
-    advance: Callable[[int], None] = lambda _: None,
+    label_maps: bool = False,
 ) -> Outcome:
     """The part of a task, adapted to cases; see `adapt`. Answers of other tasks are not used.
 
@@ -39,20 +40,17 @@ def adapt_task(
             fix="Make the task again.",
         )
     scans = {
-        case.case_id: ScanToRead(source_hash(case), partial(_read, segmenter, case))
+        case.case_id: ScanToRead(
+            partial(source_hash, case), partial(_read, segmenter, case, label_maps=label_maps)
+        )
         for case in cases
     }
     place = folder / task.fingerprint[:16]
     encoder = segmenter.encoder_of(task.oneshot)
-    return adapt(
-        task.oneshot, task.reference_names, scans, place, config, encoder=encoder, advance=advance
-    )
+    return adapt(task.oneshot, task.reference_names, scans, place, config, encoder=encoder)
 
 
-def work_of(config: AdaptationConfig, cases: int, task: Task) -> int:
-    """Steps of all work, for `advance`."""
-    return work(config, max(0, cases - len(task.references)))
-
-
-def _read(segmenter: Segmenter, case: CaseFile) -> Prepared:
-    return prepare_volume(read_volume(case.scan), segmenter.trained.preparation)
+def _read(segmenter: Segmenter, case: CaseFile, *, label_maps: bool) -> Prepared:
+    volume = read_volume(case.scan)
+    require_scan(volume, label_maps=label_maps)
+    return prepare_volume(volume, segmenter.trained.preparation)

@@ -1,8 +1,11 @@
-"""Places of structures in the world and in the voxels of a file."""
+"""Places of structures in the world and in the voxels of a file, and tables of them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +23,9 @@ class Location(NamedTuple):
     box_mm: tuple[Corner, Corner]  # RAS+ (x, y, z)
     box_vox: tuple[Corner, Corner]  # in the axis order of the file, half-open
     confidence: float  # in [0, 1]: how alike scan and references are around it
+
+
+Found = Mapping[str, Location | None]  # by structure; None: not in the scan
 
 
 def location(place: Place, scan: Prepared) -> Location:
@@ -48,3 +54,31 @@ def _in_file(box: Box, grid: Grid, source: SourceGrid) -> tuple[Corner, Corner]:
         start, stop = int(side.start * scale), min(n, int(np.ceil(side.stop * scale)))
         first[at], last[at] = (n - stop, n - start) if source.flips[axis] else (start, stop)
     return tuple(first), tuple(last)
+
+
+def as_json(found: Mapping[str, Found]) -> dict[str, Any]:
+    """What was found in each case, for a JSON file."""
+    return {
+        case: {name: None if one is None else one._asdict() for name, one in places.items()}
+        for case, places in found.items()
+    }
+
+
+def as_csv(found: Mapping[str, Found]) -> str:
+    """A head, and a row for each case and structure; empty cells where it is not in the scan."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(_rows(found))
+    return text.getvalue()
+
+
+def _rows(found: Mapping[str, Found]) -> Iterator[list[object]]:
+    names = [f"{end}_{axis}_mm" for end in ("min", "max") for axis in "xyz"]
+    voxels = [f"{end}_{axis}_vox" for end in ("first", "stop") for axis in "ijk"]
+    yield ["case", "structure", "confidence", *names, *voxels]
+    for case, places in found.items():
+        for name, one in places.items():
+            if one is None:
+                yield [case, name, *[""] * 13]
+            else:
+                (low, high), (first, stop) = one.box_mm, one.box_vox
+                yield [case, name, one.confidence, *low, *high, *first, *stop]
