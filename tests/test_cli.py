@@ -26,6 +26,7 @@ VERBS = [
     "prepare",
     "pretrain",
     "task",
+    "adapt",
     "finetune",
     "segment",
     "locate",

@@ -24,6 +24,7 @@ FUNCTIONS = {
     "prepare": "prepare",
     "pretrain": "pretrain",
     "task": "task",
+    "adapt": "adapt",
     "finetune": "finetune",
     "segment": "segment",
     "locate": "locate",
