@@ -26,12 +26,12 @@ from mass3d.pages.demo_idea import idea_pictures
 from mass3d.pages.pictures import structure_colours
 from mass3d.phantom import write_phantom_cohort
 from mass3d.store.reader import Store
-from mass3d.training.fit import METRICS, FitConfig
+from mass3d.training.fit import METRICS
 from mass3d.transfer.cohort import Cohort, choose_cohort
 from mass3d.transfer.oneshot.floor import AffineFloor
 
 R = TypeVar("R", bound=Report)
-PHANTOM_MM: Final = 4.7  # a few minutes of pretraining on two cores see the whole torso many times
+ALIGNMENTS: Final = 48  # of pairs of scans, before pretraining
 # How the structures are found: ours, then what it is to be compared with. Keys name folders.
 METHODS: Final = {
     "run": Method("mass3d", "task and segment, as they are by default."),
@@ -59,10 +59,10 @@ class DemoConfig(Config):
     """Phantoms to learn from."""
     test_cases: int = Field(default=10, ge=1)
     """Scans to segment and score; the most that are taken from `data`."""
-    steps: int = Field(default=500, ge=1)
+    steps: int = Field(default=100, ge=1)
     """Steps of pretraining."""
     spacing_mm: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
-    """Voxel edge of the prepared scans; `auto` suits the scans, and is coarse for phantoms."""
+    """Voxel edge of the prepared scans; `auto` suits the scans."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,7 @@ def _prepare(config: DemoConfig, cohort: Cohort, tell: Narrator) -> prepare.Prep
     settings = prepare.PrepareConfig(
         inputs=tuple(case.path for case in cohort.training),
         output=config.output / "store",
-        spacing_mm=PHANTOM_MM
-        if config.data is None and config.spacing_mm == "auto"
-        else config.spacing_mm,
+        spacing_mm=config.spacing_mm,
     )
     return tell.result(prepare.run(settings))
 
@@ -170,11 +168,14 @@ def _pretrain(config: DemoConfig, tell: Narrator) -> None:
         "Showing a region in one view of a scan and asking for it in another view that is moved, "
         "bent and differently lit. No label is read.",
     )
-    settings = pretrain.PretrainConfig(
-        store=(config.output / "store",),
-        output=config.output / "run",
-        seed=config.seed,
-        fit=FitConfig(steps=config.steps),
+    settings = pretrain.PretrainConfig.model_validate(
+        {
+            "store": (config.output / "store",),
+            "output": config.output / "run",
+            "seed": config.seed,
+            "fit": {"steps": config.steps},
+            "views": {"alignments": ALIGNMENTS},
+        }
     )
     tell.result(pretrain.run(settings))
 
