@@ -151,7 +151,7 @@ def spacing_of(data: Path) -> float:
     return SPACING_MM.get(data.name) or automatic_spacing_mm(grids)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=256)
 def load(data: Path, part: str, case_id: str, spacing_mm: float) -> Scan:
     """A scan of a dataset (part Tr or Ts) with its label."""
     cases = find_cases([data / f"images{part}"])
