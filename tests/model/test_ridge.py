@@ -1,5 +1,7 @@
 import numpy as np
+import pytest
 import torch
+import torch.nn.functional as F
 
 from mass3d.model import ridge
 
@@ -45,3 +47,13 @@ def test_a_blurred_prior_keeps_its_place_and_loses_its_border() -> None:
 
 def test_maps_smaller_than_the_blur_are_blurred_as_far_as_they_go() -> None:
     assert ridge.far_blurred(torch.ones(1, 1, 2, 4, 3)).shape == (1, 1, 2, 4, 3)
+
+
+@pytest.mark.parametrize("shape", [(9, 12, 10), (2, 4, 3), (1, 5, 2)])
+def test_blurs_are_means_over_cubes_with_zeros_around(shape: tuple[int, int, int]) -> None:
+    prior = torch.rand(1, 2, *shape, generator=torch.Generator().manual_seed(0))
+    expected = prior
+    for size in (3, 3, 5, 5):
+        sizes = [min(size, n if n % 2 else n - 1) for n in shape]
+        expected = F.avg_pool3d(expected, sizes, 1, [n // 2 for n in sizes])
+    torch.testing.assert_close(ridge.far_blurred(prior), expected)

@@ -36,7 +36,7 @@ def test_windows_are_counted_once() -> None:
 @pytest.mark.parametrize("shape", [(20, 16, 33), (5, 40, 16), (16, 16, 16)])
 def test_sliding_the_identity_gives_the_image_back(shape: tuple[int, int, int]) -> None:
     image = torch.randn(shape)
-    out = slide(image, lambda w: w[0], window=(16,) * 3, channels=1, overlap=0.5, outside=-1.0)
+    out = slide(image, lambda w: w, window=(16,) * 3, channels=1, overlap=0.5, outside=-1.0)
     torch.testing.assert_close(out[0], image)
 
 
@@ -53,8 +53,8 @@ def test_slabs_follow_each_other_and_are_the_whole(shape: tuple[int, int, int]) 
     image = torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
     def predict(window: torch.Tensor) -> torch.Tensor:
-        shifted = window[0].roll(1, dims=1)  # what a window says depends on where it lies
-        return torch.cat([window[0], shifted])
+        shifted = window.roll(1, dims=3)  # what a window says depends on where it lies
+        return torch.cat([window, shifted], 1)
 
     # as one would write it down: all windows into one volume
     padded, before = pad_to_window(image, (16,) * 3, outside=0.5)
@@ -62,7 +62,7 @@ def test_slabs_follow_each_other_and_are_the_whole(shape: tuple[int, int, int]) 
     total, norm = torch.zeros(2, *padded.shape), torch.zeros(padded.shape)
     d, h, w = padded.shape
     for box in windows((d, h, w), (16,) * 3, overlap=0.4):
-        total[(slice(None), *box)] += predict(padded[box][None, None]) * weight
+        total[(slice(None), *box)] += predict(padded[box][None, None])[0] * weight
         norm[box] += weight
     inner = tuple(slice(b, b + n) for b, n in zip(before, shape, strict=True))
     expected = (total / norm)[(slice(None), *inner)]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mass3d.model.protocol import TaskTensors
 from mass3d.transfer.sliding import pad_to_window, slide, window_starts
 from mass3d.transfer.task_file import Reference, Task
 from mass3d.transfer.trained import TrainedModel
@@ -92,7 +93,7 @@ def predict_votes(trained: TrainedModel, scan: Prepared, task: Task, *, overlap:
     all references and structures.
     """
     R, S = task.present.shape
-    votes = _slide(trained, scan, task, R * S, lambda one: one.flatten(0, 1), overlap=overlap)
+    votes = _slide(trained, scan, task, R * S, lambda votes: votes.flatten(1, 2), overlap=overlap)
     return votes.view(R, S, *votes.shape[1:]) * task.present.view(R, S, 1, 1, 1)
 
 
@@ -106,7 +107,7 @@ def predict(trained: TrainedModel, scan: Prepared, task: Task, *, overlap: float
     votes = task.present.to(trained.device, torch.float32)
     votes = (votes / votes.sum(0, keepdim=True)).view(*votes.shape, 1, 1, 1)
     S = len(task.structures)
-    return _slide(trained, scan, task, S, lambda one: (one * votes).sum(0), overlap=overlap)
+    return _slide(trained, scan, task, S, lambda one: (one * votes).sum(1), overlap=overlap)
 
 
 def _slide(
@@ -118,14 +119,13 @@ def _slide(
     *,
     overlap: float,
 ) -> Tensor:
-    """Blend `combine` of the votes of a window, (R, S, d, h, w) -> (channels, d, h, w)."""
+    """Blend `combine` of the votes in B windows, (B, R, S, d, h, w) -> (B, channels, d, h, w)."""
     references = [reference.to(trained.device) for reference in task.references]
 
-    def window(image: Tensor) -> Tensor:
-        maps = trained.net.encode(image)
-        return combine(
-            torch.stack([trained.net.decode(maps, one)[0].float().sigmoid() for one in references])
-        )
+    def window(images: Tensor) -> Tensor:
+        maps = trained.net.encode(images)
+        logits = [trained.net.decode(maps, repeated(one, len(images))) for one in references]
+        return combine(torch.stack(logits, 1).float().sigmoid())
 
     return slide(
         torch.from_numpy(scan.image).to(trained.device),
@@ -135,6 +135,11 @@ def _slide(
         overlap=overlap,
         outside=scan.intensity.outside,
     )
+
+
+def repeated(task: TaskTensors, count: int) -> TaskTensors:
+    """One task for each of `count` images."""
+    return {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in task.items()}
 
 
 def to_labels(

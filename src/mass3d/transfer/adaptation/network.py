@@ -63,7 +63,7 @@ def seen_by(net: CohortNetwork, image: Tensor, window_vox: int) -> Tensor:
     """Probabilities (S, D, H, W) of the structures in an image (D, H, W); memory of a window."""
     return slide(
         image,
-        lambda part: net(part).float().softmax(1)[0, 1:],
+        lambda parts: net(parts).float().softmax(1)[:, 1:],
         window=(window_vox,) * 3,
         channels=net.structures,
         overlap=OVERLAP,

@@ -110,7 +110,7 @@ class FinetunedSegmenter(Segmenter):
         image = torch.from_numpy(scan.image).to(self.trained.device)
         slabs = slide_down(
             image,
-            self._window,
+            self._windows,
             window=self._window_of(image.shape),
             channels=len(self.structures),
             overlap=overlap,
@@ -120,9 +120,9 @@ class FinetunedSegmenter(Segmenter):
         values = list(self.structures.values())
         return Answer(labels_of_slabs(volume.grid, found, scan.grid, values), "finetuned")
 
-    def _window(self, image: Tensor) -> Tensor:
-        """Probabilities (S, d, h, w) of the structures in a window (1, 1, d, h, w)."""
-        return cast("Tensor", self.net(image)).float().softmax(1)[0, 1:]
+    def _windows(self, images: Tensor) -> Tensor:
+        """Probabilities (B, S, d, h, w) of the structures in windows (B, 1, d, h, w)."""
+        return cast("Tensor", self.net(images)).float().softmax(1)[:, 1:]
 
     def _window_of(self, shape: torch.Size) -> tuple[int, int, int]:
         """A window that shows the whole scan, but is at most twice a view along each axis."""
