@@ -8,9 +8,10 @@ STAMP := .venv/.installed
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/'
 
+# Modules are compiled when they are first imported, which few of them ever are.
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -r requirements.lock
+	$(BIN)/pip install --no-compile -r requirements.lock
 	$(BIN)/pip install --no-deps -e .
 	touch $@
 

@@ -24,7 +24,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
@@ -72,16 +72,16 @@ DEMONS_STEPS: Final = 100
 DEMONS_SMOOTHING_VOX: Final = 1.5
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Scan:
-    """A scan with its label."""
+    """A scan with its label; its name stands for it, so that a task is made once for a reference."""
 
     data: Path
     case_id: str
-    image: sitk.Image  # prepared: cubic voxels, normalised intensities
-    label: sitk.Image  # on the scan's own grid
-    prepared: Prepared
-    labelled: Volume
+    image: sitk.Image = field(compare=False)  # prepared: cubic voxels, normalised intensities
+    label: sitk.Image = field(compare=False)  # on the scan's own grid
+    prepared: Prepared = field(compare=False)
+    labelled: Volume = field(compare=False)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from mass3d.transfer.cohort import Cohort, choose_cohort
 from mass3d.transfer.oneshot.floor import AffineFloor
 
 R = TypeVar("R", bound=Report)
-ALIGNMENTS: Final = 48  # of pairs of scans, before pretraining
+ALIGNMENTS: Final = 24  # of pairs of scans, before pretraining
 # How the structures are found: ours, then what it is to be compared with. Keys name folders.
 METHODS: Final = {
     "run": Method("mass3d", "task and segment, as they are by default."),
@@ -59,7 +59,7 @@ class DemoConfig(Config):
     """Phantoms to learn from."""
     test_cases: int = Field(default=10, ge=1)
     """Scans to segment and score; the most that are taken from `data`."""
-    steps: int = Field(default=100, ge=1)
+    steps: int = Field(default=40, ge=1)
     """Steps of pretraining."""
     spacing_mm: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """Voxel edge of the prepared scans; `auto` suits the scans."""
