@@ -74,7 +74,7 @@ DEMONS_SMOOTHING_VOX: Final = 1.5
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan with its label; its name stands for it, so that a task is made once for a reference."""
+    """A scan with its label. Its name stands for it: a task is made once for a reference."""
 
     data: Path
     case_id: str
