@@ -250,10 +250,10 @@ def test_several_small_batches_are_one_large_batch(parts: int, tmp_path: Path) -
 
 
 def test_prefetching_changes_no_byte(tmp_path: Path) -> None:
-    for ahead in (0, 3):
-        settings = CONFIG.model_copy(update={"prefetch": ahead})
-        fit(network(), batches, step, settings, run=tmp_path / str(ahead), facts=FACTS)
-    assert content(tmp_path / "0") == content(tmp_path / "3")
+    for makers, ahead in enumerate((0, 3, 3)):
+        settings = CONFIG.model_copy(update={"prefetch": ahead, "makers": makers or "auto"})
+        fit(network(), batches, step, settings, run=tmp_path / str(makers), facts=FACTS)
+    assert content(tmp_path / "0") == content(tmp_path / "1") == content(tmp_path / "2")
 
 
 def test_hooks_get_the_averaged_model_and_the_figures_of_the_row(tmp_path: Path) -> None:

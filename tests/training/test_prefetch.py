@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
+import torch
 
-from mass3d.training.prefetch import prefetched
+from mass3d.training.prefetch import makers_for, prefetched
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "prefetch"]
+    return [one.name for one in threading.enumerate() if one.name.startswith("prefetch")]
 
 
-@pytest.mark.parametrize("ahead", [0, 1, 3, 50])
-def test_batches_come_in_turn(ahead: int) -> None:
+@pytest.mark.parametrize(("ahead", "makers"), [(0, 1), (1, 1), (3, 1), (3, 3), (50, 8)])
+def test_batches_come_in_turn(ahead: int, makers: int) -> None:
     numbers = [7, 3, 3, 11, 0, 5, 2]
-    with prefetched(lambda number: number**2, numbers, ahead=ahead) as batches:
+
+    def make(number: int) -> int:
+        time.sleep(number / 1000)  # the later ones of several threads are often ready first
+        return number**2
+
+    with prefetched(make, numbers, ahead=ahead, makers=makers) as batches:
         assert list(batches) == [49, 9, 9, 121, 0, 25, 4]
     assert not threads()
 
@@ -79,6 +87,23 @@ def test_an_error_of_who_takes_them_ends_the_thread() -> None:
         next(batches)
         raise KeyError
     assert not threads()
+
+
+def test_several_makers_work_at_the_same_time() -> None:
+    together = threading.Barrier(3, timeout=60)
+
+    def make(number: int) -> int:
+        together.wait()  # of three threads, or never
+        return number
+
+    with prefetched(make, range(6), ahead=3, makers=3) as batches:
+        assert list(batches) == list(range(6))
+
+
+def test_a_gpu_gets_several_makers_and_a_cpu_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(12))
+    assert makers_for(torch.device("cpu")) == 1
+    assert [makers_for(torch.device("cuda"), n) for n in (1, 2, 4, 64)] == [8, 6, 3, 1]
 
 
 def test_leaving_at_once_ends_the_thread() -> None:

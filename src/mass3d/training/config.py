@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -32,9 +32,11 @@ class FitConfig(Recipe):
     precision: Literal["32-true", "bf16-mixed", "auto"] = "auto"
     """`auto`: 16 bits (bfloat16) where the device has them and a first try comes out right."""
     prefetch: int = Field(default=2, ge=0)
-    """Batches made ahead of their step by a thread of its own; 0 for none."""
+    """Batches made ahead of their step by threads of their own; 0 for none."""
+    makers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Threads that make batches; `auto`: one on a CPU, and up to eight for a GPU."""
 
     def decisive(self) -> dict[str, Any]:
         """The settings that decide what a run delivers; the others may change on the way."""
-        ways = {"save_every", "save_minutes", "prefetch"}
+        ways = {"save_every", "save_minutes", "prefetch", "makers"}
         return self.model_dump(mode="json", exclude=ways)

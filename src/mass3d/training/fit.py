@@ -21,7 +21,7 @@ from mass3d.training.job import FitState, Job
 from mass3d.training.log import append_row, cut_rows
 from mass3d.training.optimizers import ALL_ALIKE, make_optimizer
 from mass3d.training.precision import choose_precision
-from mass3d.training.prefetch import prefetched
+from mass3d.training.prefetch import makers_for, prefetched
 from mass3d.training.resume import (
     RESUME,
     WEIGHTS,
@@ -130,8 +130,14 @@ def _train(job: Job[Batch], state: FitState, stop: StopSignal) -> None:
     since, clock = state.step, saved
     numbers = range(state.step * config.accumulate, config.steps * config.accumulate)
     mine = (number * fabric.world_size + fabric.global_rank for number in numbers)
+    makers = config.makers
+    if makers == "auto":
+        makers = makers_for(fabric.device, fabric.world_size)
     with prefetched(
-        lambda number: (number, job.batches(number, fabric.device)), mine, ahead=config.prefetch
+        lambda number: (number, job.batches(number, fabric.device)),
+        mine,
+        ahead=config.prefetch and max(config.prefetch, makers),
+        makers=makers,
     ) as batches:
         while state.step < config.steps:
             update(job, state, batches)
