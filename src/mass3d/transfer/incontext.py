@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mass3d.model.protocol import TaskTensors
-from mass3d.transfer.sliding import pad_to_window, slide, window_starts
+from mass3d.transfer.sliding import pad_to_window, slide, together, window_starts
 from mass3d.transfer.task_file import Reference, Task
 from mass3d.transfer.trained import TrainedModel
 from mass3d.volume.box import Box, box_at
@@ -39,13 +39,16 @@ def encode_reference(
     labels, _ = pad_to_window(torch.from_numpy(label.astype(np.int32)), crop, outside=0)
     masks = torch.stack([labels == value for value in values])
     shown = windows_of(masks, crop)
-    parts = [
-        trained.net.encode_task(
-            trained.net.encode(image[box][None, None].to(trained.device)),
-            masks[(slice(None), *box)][None].float().to(trained.device),
-        )
-        for box in (box_at(start, crop) for start in shown)
-    ]
+    boxes = [box_at(start, crop) for start in shown]
+    parts: list[TaskTensors] = []
+    for some in together(boxes, crop):
+        images = torch.stack([image[box] for box in some])[:, None].to(trained.device)
+        seen = torch.stack([masks[(slice(None), *box)] for box in some]).float().to(trained.device)
+        tasks = trained.net.encode_task(trained.net.encode(images), seen)
+        parts += [
+            {name: tensor[number : number + 1] for name, tensor in tasks.items()}
+            for number in range(len(some))
+        ]
     weights = torch.tensor(list(shown.values()), dtype=torch.float32, device=trained.device)
     task = parts[0] if len(parts) == 1 else trained.net.join_tasks(parts, weights)
     tensors = {key: tensor.half().cpu() for key, tensor in task.items()}

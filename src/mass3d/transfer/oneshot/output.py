@@ -66,26 +66,53 @@ def _write(
     others: tuple[Part, Part],
     values: Sequence[int],
 ) -> None:
-    """Fill rows of labels (rows, H, W) from probabilities (S, d, h, w), slab by slab."""
+    """Fill rows of labels (rows, H, W) from probabilities (S, d, h, w), slab by slab.
+
+    Each structure is interpolated in the box where it is likely at all, and the best so far kept.
+    """
     h, w = others
-    table = np.array([0, *values], np.uint16)
+    boxes = [_box_of(one) for one in probabilities]
     area = (h[1].stop - h[1].start) * (w[1].stop - w[1].start)
-    thickness = max(1, SLAB_VALUES // max(1, area * (len(values) + 1)))
+    thickness = max(1, SLAB_VALUES // max(1, 3 * area))
     for start in range(0, rows.shape[0], thickness):
         part = rows[start : start + thickness]
-        slab = _along(_along(_along(probabilities, part, 1), h[0], 2), w[0], 3)
-        best = slab.argmax(0)
-        highest = np.take_along_axis(slab, best[None], 0)[0]
-        inside = highest > 1 - slab.sum(0)
-        target = (slice(start, start + part.shape[0]), h[1], w[1])
-        labels[target] = np.where(inside, table[best + 1], 0)
+        inner = (part.shape[0], h[1].stop - h[1].start, w[1].stop - w[1].start)
+        best, total = np.zeros(inner, np.float32), np.zeros(inner, np.float32)
+        named = np.zeros(inner, np.uint16)
+        for one, box, value in zip(probabilities, boxes, values, strict=True):
+            if box is None:
+                continue
+            parts = [_part(*axis) for axis in zip(box, (part, h[0], w[0]), strict=True)]
+            reached = tuple(rows for _, rows in parts)
+            fine = one[box]
+            for axis, (weights, _) in enumerate(parts):
+                fine = _along(fine, weights, axis)
+            total[reached] += fine
+            higher = fine > best[reached]
+            best[reached][higher] = fine[higher]
+            named[reached][higher] = value
+        named[best <= 1 - total] = 0
+        labels[start : start + part.shape[0], h[1], w[1]] = named
+
+
+def _box_of(probability: NDArray[np.float32]) -> Box | None:
+    """The box of (d, h, w) in which a structure is likely at all; None where nowhere."""
+    found = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        shown = np.flatnonzero(probability.any(axis=others))
+        if not len(shown):
+            return None
+        found.append(slice(int(shown[0]), int(shown[-1]) + 1))
+    d, h, w = found
+    return d, h, w
 
 
 def _part(axis: slice, weights: sparse.csr_array) -> Part:
     """Weights (new, old) of one axis from a box to the new voxels that it reaches."""
     part = weights[:, axis.start : axis.stop].tocsr()
     reached = np.flatnonzero(np.diff(part.indptr))
-    rows = slice(int(reached[0]), int(reached[-1]) + 1)
+    rows = slice(int(reached[0]), int(reached[-1]) + 1) if len(reached) else slice(0, 0)
     return part[rows.start : rows.stop], rows
 
 
