@@ -14,6 +14,7 @@ from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
 from mass3d.phantom import draw_phantom
 from mass3d.transfer.segmenter import Segmenter
+from mass3d.transfer.task_file import Task
 from mass3d.transfer.trained import TrainedModel
 from mass3d.volume.geometry import SourceGrid
 from mass3d.volume.preparation import PreparationConfig
@@ -41,6 +42,8 @@ def measure(small: bool) -> Sequence[Row]:
         )
     )
     values = np.unique(marked.voxels[marked.voxels > 0]).tolist()
+    tasks: list[Task] = []
+    answers: list[NDArray[np.uint16]] = []
     made = cost(lambda: tasks.append(segmenter.task([reference], [marked], names(values))))
     found = cost(lambda: answers.append(segmenter.segment(scan, tasks[0])))
     shape = "x".join(map(str, reversed(scan.grid.shape)))
@@ -55,10 +58,6 @@ def measure(small: bool) -> Sequence[Row]:
     ]
 
 
-tasks: list = []
-answers: list = []
-
-
 def adult(index: int, edges_mm: tuple[float, float, float]) -> tuple[Volume, Volume]:
     """A phantom and its label map, stretched to the size of an adult, with fresh noise."""
     phantom = draw_phantom(seed=1, index=index)
@@ -67,11 +66,16 @@ def adult(index: int, edges_mm: tuple[float, float, float]) -> tuple[Volume, Vol
     shape = [round(size / edge) for size, edge in zip(SIZE_MM, edges_mm, strict=True)]
     d, h, w = (n * e / m for n, e, m in zip(old.shape, old.spacing_mm, shape, strict=True))
     new = old.resampled((d, h, w))
-    image, label = (np.ascontiguousarray(source.to_canonical(x)) for x in (phantom.image, phantom.label))
+    image, label = (
+        np.ascontiguousarray(source.to_canonical(x)) for x in (phantom.image, phantom.label)
+    )
     fine = resample_image(image, old, new)
     fine += 15 * np.random.default_rng(index).standard_normal(fine.shape, np.float32)
-    cut = resample_label(in_slabs(label), old, new)
-    return tuple(Volume.from_array(x, spacing_mm=edges_mm) for x in (fine, cut))
+    cut = resample_label(in_slabs(np.ascontiguousarray(label)), old, new)
+    return (
+        Volume.from_array(fine, spacing_mm=edges_mm),
+        Volume.from_array(cut, spacing_mm=edges_mm),
+    )
 
 
 def in_slabs(label: NDArray[np.uint8]) -> NDArray[np.uint8]:

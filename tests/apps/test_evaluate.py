@@ -197,7 +197,7 @@ def test_a_structure_that_no_label_shows_has_no_score(cohort: Folders) -> None:
 
 def test_one_case_has_a_mean_and_no_interval(folders: Folders) -> None:
     folders.add("a", truth="11", found="10")
-    assert "Mean Dice 0.667 over 1 structures in 1 cases" in folders.run().summary()
+    assert "Mean Dice 0.667 over 1 structure in 1 case" in folders.run().summary()
     assert folders.metrics()["mean"] == {"dice": 0.666667, "ci95": None, "n": 1}
 
 
@@ -246,7 +246,7 @@ def test_labels_without_a_prediction_are_listed_and_are_no_fault(cohort: Folders
     assert report.ok
     assert report.labels_without_prediction == ("d", "z")
     assert cohort.metrics()["labels_without_prediction"] == {"n": 2, "cases": ["d", "z"]}
-    assert "2 labels have no prediction." in report.summary()
+    assert "2 labels without a prediction." in report.summary()
 
 
 def test_a_prediction_without_a_label_is_a_fault_and_the_others_go_on(cohort: Folders) -> None:
@@ -256,7 +256,7 @@ def test_a_prediction_without_a_label_is_a_fault_and_the_others_go_on(cohort: Fo
     assert "without a label" in report.faults[0].message
     assert list(report.dice) == ["a", "b", "c"]
     assert cohort.metrics()["faults"][0]["where"] == "d"
-    assert "1 predictions could not be scored." in report.summary()
+    assert "1 prediction could not be scored." in report.summary()
 
 
 def test_a_prediction_on_another_grid_is_a_fault_that_names_both(cohort: Folders) -> None:

@@ -71,7 +71,7 @@ def test_dicom_is_told_by_its_tags_and_what_is_left_out_is_listed(tmp_path: Path
     report = inspect(tmp_path / "in", output=tmp_path / "out")
     facts = report.cases["ct"]
     assert (facts.modality, facts.modality_from, facts.file) == ("ct", "tags", "ct")
-    assert "Left out 1 files: 1 x a single slice (001)." in report.summary()
+    assert "Left out 1 file: 1 x a single slice (001)." in report.summary()
     (entry,) = read_json(tmp_path / "out" / "inspect.json")["left_out"]
     assert entry["reason"] == "a single slice"
 
@@ -202,7 +202,7 @@ def test_people_see_a_table_a_summary_the_faults_and_the_warnings(scans: Path) -
     assert "8 x 10 x 9" in text
     assert "Read 2 scans (1 ct, 1 mr), 0 with a label; 1 fault, 2 warnings." in text
     assert "  c: " in text
-    assert "Mended 1 scans (b_mr: replaced 1 NaN" in text
+    assert "Mended 1 scan (b_mr: replaced 1 NaN" in text
 
 
 def test_a_file_or_pipe_gets_one_line_for_each_thing(dataset: Path) -> None:

@@ -129,7 +129,7 @@ def test_masks_are_compared_with_labels_when_asked(store: Path, external: Path) 
     assert dice["cube"]["external"] == dice["cube"]["together"] == 1
     assert 0 < dice["cube"]["hierarchy"] < 1
     assert report.cases["b"].best_dice is None
-    told = "Against labels of 1 cases: mean best Dice 1.000 over 2 structures."
+    told = "Against labels of 1 case: mean best Dice 1.000 over 2 structures."
     assert told in report.summary()
     assert read_json(store / "masks/quality.json")["best_dice"]["cube"]["external"] == 1
     assert "cube" in (store / "masks/masks.html").read_text()
@@ -244,7 +244,7 @@ def test_a_case_without_external_masks_is_a_fault_or_a_note(
     report = run(store, masks=from_outside(partly), add=True)
     assert report.ok
     assert report.notes == {"b": ("no external masks of this case",)}
-    assert "Masks to look at in 1 cases (b: no external masks of this case)" in report.summary()
+    assert "Masks to look at in 1 case (b: no external masks of this case)" in report.summary()
     assert engines_of(store, "b") == ["hierarchy"]
     assert run(store).notes == report.notes  # also when they are only looked at
     report = run(store, masks=from_outside(partly))

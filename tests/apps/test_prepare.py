@@ -136,7 +136,7 @@ def test_files_that_are_no_scans_are_listed(tmp_path: Path) -> None:
     report = prepare(tmp_path / "in", tmp_path / "store")
     reason = "no image by name and content"
     assert report.left_out == (LeftOut(tmp_path / "in/readme.txt", reason),)
-    assert f"Left out 1 files: 1 x {reason} (readme.txt)" in report.summary()
+    assert f"Left out 1 file: 1 x {reason} (readme.txt)" in report.summary()
     assert read_json(tmp_path / "store/record.json")["left_out"] == [
         {"path": str(tmp_path / "in/readme.txt"), "reason": reason, "files": 1}
     ]
@@ -188,7 +188,7 @@ def test_dicom_and_nifti_of_one_folder_are_prepared_together(tmp_path: Path) -> 
     assert "a slice without PixelSpacing" in report.faults[0].message
     assert [entry.reason for entry in report.left_out] == ["a single slice"]
     told = "interpolated 1 missing of 20 slices (number 8)"
-    assert f"Mended 1 scans (p1_scan: {told})" in report.summary()
+    assert f"Mended 1 scan (p1_scan: {told})" in report.summary()
     store = Store.open(tmp_path / "store")
     assert store.case_ids == ("p1_scan", "p3")
     record = read_json(tmp_path / "store/cases/p1_scan/case.json")

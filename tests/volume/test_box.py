@@ -1,12 +1,17 @@
 """Boxes against index arithmetic on small arrays."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mass3d.volume.box import (
     Box,
+    box_around,
     box_at,
     box_shape,
     hull,
@@ -14,6 +19,7 @@ from mass3d.volume.box import (
     relative_to,
     shifted,
     whole_box,
+    widened,
 )
 
 EDGES = st.integers(0, 7)
@@ -66,3 +72,13 @@ def test_a_shift_needs_a_step_for_every_axis() -> None:
     assert shifted(box_at((1, 2, 3), (1, 1, 1)), (1, 0, -3)) == box_at((2, 2, 0), (1, 1, 1))
     with pytest.raises(ValueError, match="argument"):
         shifted(whole_box((1, 1, 1)), (1, 2))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_boxes_around_what_is_shown_stay_within_the_volume(kind: Callable[..., Any]) -> None:
+    mask = kind(np.zeros((9, 8, 7), bool))
+    assert box_around(mask) is None
+    mask[2:4, 5, 6] = True
+    assert box_around(mask) == (slice(2, 4), slice(5, 6), slice(6, 7))
+    assert box_around(mask, 3) == (slice(0, 7), slice(2, 8), slice(3, 7))
+    assert widened((slice(1, 2),) * 3, 100, (5, 6, 7)) == (slice(0, 5), slice(0, 6), slice(0, 7))

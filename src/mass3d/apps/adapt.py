@@ -13,7 +13,7 @@ from mass3d.errors import OutputError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_file, require_own_folder
-from mass3d.execution.summary import Report, write_provenance
+from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import only_writer
 from mass3d.io.datasets.cohort import find_cohort
 from mass3d.transfer.adaptation.learned import CohortFacts
@@ -50,7 +50,8 @@ class AdaptReport(Report):
 
     def summary(self) -> str:
         """One paragraph for people, and a line for each structure."""
-        scans = f"{len(self.cohort.trusted)} scans trusted, {len(self.cohort.left_out)} left out"
+        trusted, left_out = len(self.cohort.trusted), len(self.cohort.left_out)
+        scans = f"{counted(trusted, 'scan')} trusted, {left_out} left out"
         lines = [
             f"Adapted task in {self.path}: {scans}. How well these scans redraw the labels of the "
             "references, in Dice, by alignment and by what was learned from them:"

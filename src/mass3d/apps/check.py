@@ -12,7 +12,7 @@ from mass3d.errors import StoreError
 from mass3d.execution.faults import Fault
 from mass3d.execution.memory import case_bytes
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import Report
+from mass3d.execution.summary import Report, counted
 from mass3d.store.check import check_case, unlisted_cases
 from mass3d.store.reader import Store, readable_grids
 from mass3d.store.schema import case_folder
@@ -47,12 +47,14 @@ class CheckReport(Report):
     def summary(self) -> str:
         """One line for every store that could be opened."""
         lines = [
-            f"{path}: {held.cases} sound cases with {held.masks} masks, "
+            f"{path}: {counted(held.cases, 'sound case')} with {counted(held.masks, 'mask')}, "
             f"{held.bytes / 1e6:.3g} MB, fingerprint {held.fingerprint[:12]}."
             for path, held in self.stores.items()
         ]
         verdict = (
-            f"{len(self.faults)} faults:" if self.faults else "Everything is as it was written."
+            f"{counted(len(self.faults), 'fault')}:"
+            if self.faults
+            else "Everything is as it was written."
         )
         return "\n".join([*lines, verdict])
 

@@ -24,7 +24,7 @@ from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import comparing_bytes
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import Report, write_provenance
+from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import real, write_json, write_text
 from mass3d.io.datasets.cohort import find_label, label_maps
 from mass3d.io.datasets.dataset_json import read_ignored, read_structures
@@ -129,11 +129,16 @@ class EvaluateReport(Report):
         missing = len(self.labels_without_prediction)
         unnamed = ", ".join(str(value) for value in self.unnamed)
         return (
-            f"Mean Dice {_told(self.mean)} over {structures} structures in {scored} cases, "
+            f"Mean Dice {_told(self.mean)} over {counted(structures, 'structure')} "
+            f"in {counted(scored, 'case')}, "
             f"in {self.output}."
-            + (f" {missing} labels have no prediction." if missing else "")
+            + (f" {counted(missing, 'label')} without a prediction." if missing else "")
             + (f" Label values without a name were not scored: {unnamed}." if unnamed else "")
-            + (f" {len(self.faults)} predictions could not be scored." if self.faults else "")
+            + (
+                f" {counted(len(self.faults), 'prediction')} could not be scored."
+                if self.faults
+                else ""
+            )
         )
 
     def show(self, console: Console) -> None:
@@ -397,12 +402,12 @@ def _case_rows(report: EvaluateReport, cases: _Cases) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for case, counted in cases.items():
+    for case, scored in cases.items():
         for name, found in report.structures.items():
-            overlap = counted.overlaps.get(found.value, NOTHING)
+            overlap = scored.overlaps.get(found.value, NOTHING)
             voxels = (overlap.truth, overlap.predicted)
             score = _rounded(report.dice[case].get(name, math.nan))
-            millilitres = (round(count * counted.voxel_ml, 4) for count in voxels)
+            millilitres = (round(count * scored.voxel_ml, 4) for count in voxels)
             writer.writerow((case, name, score, *voxels, *millilitres))
     return text.getvalue()
 

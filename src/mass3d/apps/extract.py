@@ -18,7 +18,7 @@ from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import case_bytes
 from mass3d.execution.ownership import earlier_record, require_own_folder
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import Report, write_provenance
+from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import write_text
 from mass3d.io.write import write_image, write_label
 from mass3d.masks.layers import MaskSet
@@ -59,8 +59,8 @@ class ExtractReport(Report):
         ranges = sorted(set(self.clipped.values()))
         told = f" Intensities were clipped to {_in_words(ranges)} when they were prepared."
         return (
-            f"Extracted {len(self.files)} cases as {count} files, each on the grid of its scan, "
-            f"into {self.output}.{told if ranges else ''}"
+            f"Extracted {counted(len(self.files), 'case')} as {counted(count, 'file')}, each on "
+            f"the grid of its scan, into {self.output}.{told if ranges else ''}"
         )
 
 

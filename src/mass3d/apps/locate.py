@@ -14,7 +14,7 @@ from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import Report, write_provenance
+from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import write_json, write_text
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.read import read_volume
@@ -50,7 +50,8 @@ class LocateReport(Report):
 
     def summary(self) -> str:
         """One paragraph for people."""
-        return f"Located structures in {len(self.locations)} scans; see {self.output / TABLE}."
+        scans = counted(len(self.locations), "scan")
+        return f"Located structures in {scans}; see {self.output / TABLE}."
 
 
 def run(config: LocateConfig) -> LocateReport:

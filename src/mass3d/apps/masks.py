@@ -23,7 +23,7 @@ from mass3d.execution.proposals import (
     renew_masks,
     require_usable,
 )
-from mass3d.execution.summary import Report, write_provenance
+from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import write_json
 from mass3d.inspection.masks import (
     TOGETHER,
@@ -87,11 +87,13 @@ class MasksReport(Report):
     def summary(self) -> str:
         """One paragraph for people."""
         counts = [case.quality.num_masks for case in self.cases.values()]
-        new = f"Proposed new masks for {len(self.changed)} cases. " if self.changed else ""
+        new = (
+            f"Proposed new masks for {counted(len(self.changed), 'case')}. " if self.changed else ""
+        )
         odd = ", ".join(list(self.outliers)[:SHOWN]) + (", ..." * (len(self.outliers) > SHOWN))
         stand_out = f" {len(self.outliers)} stand out ({odd})." if self.outliers else ""
         return (
-            f"{new}{len(self.cases)} cases with {min(counts, default=0)} to "
+            f"{new}{counted(len(self.cases), 'case')} with {min(counts, default=0)} to "
             f"{max(counts, default=0)} masks (median {np.median(counts or [0]):.0f}) "
             f"in {self.store}.{stand_out}{self._dice_sentence()}{notes_sentence(self.notes)}"
         )
@@ -107,8 +109,12 @@ class MasksReport(Report):
             return ""
         labelled = sum(case.best_dice is not None for case in self.cases.values())
         dice = [values[TOGETHER] for values in mean_best_dice(self.cases).values()]
-        mean = f"mean best Dice {np.mean(dice):.3f} over {len(dice)} structures" if dice else "none"
-        return f" Against labels of {labelled} cases: {mean}."
+        mean = (
+            f"mean best Dice {np.mean(dice):.3f} over {counted(len(dice), 'structure')}"
+            if dice
+            else "none"
+        )
+        return f" Against labels of {counted(labelled, 'case')}: {mean}."
 
 
 @dataclass(frozen=True)

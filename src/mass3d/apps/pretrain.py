@@ -15,7 +15,7 @@ from mass3d.errors import ModelError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.progress import progress
-from mass3d.execution.summary import Report, write_provenance
+from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import only_writer
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, PresetName
@@ -83,7 +83,7 @@ class PretrainReport(Report):
         """One paragraph for people."""
         crop = " x ".join(str(n) for n in self.crop_vox)
         return (
-            f"Pretrained {self.step} steps on crops of {crop} voxels; "
+            f"Pretrained {counted(self.step, 'step')} on crops of {crop} voxels; "
             f"weights {self.fingerprint[:12]} in {self.run / WEIGHTS}."
         )
 

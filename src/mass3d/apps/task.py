@@ -15,7 +15,7 @@ from mass3d.errors import ConfigError, DataError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_file, require_own_folder
-from mass3d.execution.summary import Report, write_provenance
+from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.io.datasets.dataset_json import read_ignored, read_structures
 from mass3d.io.names import case_id_of
 from mass3d.io.read import read_label, read_volume
@@ -75,9 +75,10 @@ class TaskReport(Report):
 
     def summary(self) -> str:
         """One paragraph for people, and a line for each structure."""
+        structures = counted(len(self.structures), "structure")
         first = (
-            f"Task of {len(self.structures)} structures ({', '.join(self.structures)}) from "
-            f"{len(self.references)} references in {self.path}."
+            f"Task of {structures} ({', '.join(self.structures)}) from "
+            f"{counted(len(self.references), 'reference')} in {self.path}."
         )
         values = ", ".join(map(str, self.unnamed))
         unnamed = f" Label values without a name are background: {values}." if values else ""

@@ -138,7 +138,7 @@ def mask_notes(record: CaseRecord) -> tuple[str, ...]:
 
 def notes_sentence(notes: Mapping[str, tuple[str, ...]]) -> str:
     """In how many cases masks could not be taken, and the first of them in words; or nothing."""
-    return cases_sentence("Masks to look at in {} cases", notes)
+    return cases_sentence("Masks to look at in {}", "case", notes)
 
 
 def _no_mask(

@@ -62,19 +62,23 @@ def left_out_sentence(left_out: Iterable[LeftOut]) -> str:
         counts[entry.reason] += entry.files
         example.setdefault(entry.reason, entry.path.name)
     told = ", ".join(f"{n} x {reason} ({example[reason]})" for reason, n in counts.most_common())
-    return f" Left out {counts.total()} files: {told}." if counts else ""
+    return f" Left out {counted(counts.total(), 'file')}: {told}." if counts else ""
 
 
 def mended_sentence(mended: Mapping[str, Sequence[str]]) -> str:
     """How many cases were mended on the way in, and the first of them in words; or nothing."""
-    return cases_sentence("Mended {} scans", mended)
+    return cases_sentence("Mended {}", "scan", mended)
 
 
-def cases_sentence(what: str, sentences: Mapping[str, Sequence[str]]) -> str:
-    """What was found, with the number of cases for {}, and the first of them; or nothing."""
+def cases_sentence(what: str, thing: str, sentences: Mapping[str, Sequence[str]]) -> str:
+    """What was found, {} being how many things, and the first of them in words; or nothing."""
     told = [f"{name}: {'; '.join(found)}" for name, found in sentences.items() if found]
     more = " ..." if len(told) > SHOWN else ""
-    return f" {what.format(len(told))} ({'. '.join(told[:SHOWN])}{more})." if told else ""
+    return (
+        f" {what.format(counted(len(told), thing))} ({'. '.join(told[:SHOWN])}{more})."
+        if told
+        else ""
+    )
 
 
 def write_provenance(folder: Path, verb: str, config: Config, **facts: object) -> None:

@@ -18,13 +18,13 @@ from mass3d.transfer.oneshot.carrying import correct
 from mass3d.transfer.oneshot.location import Place, locate
 from mass3d.transfer.oneshot.output import labels_on
 from mass3d.transfer.oneshot.part import OneShotPart, make_part
-from mass3d.transfer.oneshot.reference import box_around
 from mass3d.transfer.references import require_references, require_shown
 from mass3d.transfer.task_file import Task, require_model
 from mass3d.transfer.trained import TrainedModel, load_trained
 from mass3d.transfer.tuning.settings import DEFAULT as TUNING
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.transfer.tuning.voxels import Encoder
+from mass3d.volume.box import box_around
 from mass3d.volume.preparation import Prepared, prepare_label, prepare_volume
 from mass3d.volume.resample import resample_image
 from mass3d.volume.volume import Volume

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from mass3d.volume.geometry import Shape
 
@@ -52,3 +55,22 @@ def hull(boxes: Sequence[Box]) -> Box:
         for axes in zip(*boxes, strict=True)
     )
     return d, h, w
+
+
+def widened(box: Box, margin: int, shape: Sequence[int]) -> Box:
+    """The box and a margin around it, within a volume."""
+    larger = box_at([axis.start - margin for axis in box], [n + 2 * margin for n in box_shape(box)])
+    return intersection(larger, whole_box(shape))
+
+
+def box_around(shown: Any, margin: int = 0) -> Box | None:
+    """The box of what is not 0 or False, and a margin within the volume; None where all is.
+
+    shown (D, H, W): an array, or a tensor on the CPU.
+    """
+    plane, last = shown.any(2), shown.any(0).any(0)
+    axes = [np.flatnonzero(np.asarray(seen)) for seen in (plane.any(1), plane.any(0), last)]
+    if any(len(places) == 0 for places in axes):
+        return None
+    d, h, w = (slice(int(places[0]), int(places[-1]) + 1) for places in axes)
+    return widened((d, h, w), margin, shown.shape)

@@ -11,13 +11,12 @@ from mass3d.alignment.geometry import sampled
 from mass3d.transfer.oneshot.carrying import Found, find
 from mass3d.transfer.oneshot.reference import (
     LabelledScan,
-    box_around,
     labelled_scan,
     tuned_head,
-    widened,
 )
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.transfer.tuning.tune import labels_of, overlaps
+from mass3d.volume.box import box_around
 
 FEW = TuningConfig(views=4, held_out=2, voxels_per_view=2000, steps=60, batch=1024)
 
@@ -100,12 +99,3 @@ def test_a_label_of_nothing_finds_nothing() -> None:
 def test_a_scan_that_shows_little_is_searched_all_the_same(shape: tuple[int, int, int]) -> None:
     query = head()[: shape[0], : shape[1], : shape[2]]
     assert find([labelled_scan(*labelled_head(), 2)], query).votes.isfinite().all()
-
-
-def test_boxes_stay_within_the_volume() -> None:
-    mask = torch.zeros(9, 8, 7, dtype=torch.bool)
-    assert box_around(mask) is None
-    mask[2:4, 5, 6] = True
-    assert box_around(mask) == (slice(2, 4), slice(5, 6), slice(6, 7))
-    assert box_around(mask, 3) == (slice(0, 7), slice(2, 8), slice(3, 7))
-    assert widened((slice(1, 2),) * 3, 100, (5, 6, 7)) == (slice(0, 5), slice(0, 6), slice(0, 7))

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import torch
 
-from mass3d.transfer.tuning.voxels import AROUND_VOX, Encoder, gather, planes_of, smoothed
+from mass3d.transfer.tuning.voxels import (
+    AROUND_VOX,
+    FLOOR,
+    NEAR,
+    Encoder,
+    gather,
+    planes_of,
+    smoothed,
+)
 
 SHAPE = (10, 12, 8)
 
@@ -51,3 +59,25 @@ def test_smoothing_keeps_constants_and_sums() -> None:
     x[0, 4, 4, 4] = 27
     torch.testing.assert_close(smoothed(x)[0, 3:6, 3:6, 3:6], torch.ones(3, 3, 3))
     torch.testing.assert_close(smoothed(torch.ones(2, 3, 1, 2), 2), torch.ones(2, 3, 1, 2))
+
+
+def test_structures_are_smoothed_as_if_all_were_in_the_whole_volume() -> None:
+    prior = torch.zeros(4, 30, 26, 9)
+    prior[0, 3:9, 10:14, 2:5], prior[1, 25:, 20:, 5:] = 0.5, 0.8
+    prior[2, 14, 13, 0] = 1  # and the last is nowhere
+    planes = planes_of(torch.zeros(30, 26, 9), prior)
+    fine = smoothed(torch.cat([(1 - prior.sum(0, keepdim=True)).clamp_min(0), prior]))
+    middle = smoothed(smoothed(fine))
+    coarse = smoothed(smoothed(middle, 2), 2)
+    assert torch.equal(planes.log_prior, torch.log(torch.cat([fine, middle, coarse]) + FLOOR))
+    assert torch.equal(planes.near, coarse[1:].sum(0) > NEAR)
+
+
+def test_a_mean_along_short_axes_repeats_their_edges() -> None:
+    x = torch.rand(1, 2, 1, 3, generator=torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(x[None], (2,) * 6, mode="replicate")[0]
+    for axis in (1, 2, 3):
+        n = padded.shape[axis] - 4
+        parts = [padded.narrow(axis, first, n) for first in (0, 2, 4)]
+        padded = torch.stack(parts).mean(0)
+    torch.testing.assert_close(smoothed(x, 2), padded)

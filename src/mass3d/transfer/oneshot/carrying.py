@@ -11,11 +11,11 @@ from torch import Tensor
 from mass3d.alignment.alignment import Alignment, align, places, refine
 from mass3d.alignment.features import ScanFeatures, scan_features, with_fine
 from mass3d.alignment.geometry import sampled
-from mass3d.transfer.oneshot.reference import LabelledScan, box_around, widened
+from mass3d.transfer.oneshot.reference import LabelledScan
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
 from mass3d.transfer.tuning.tune import corrected
 from mass3d.transfer.tuning.voxels import Encoder
-from mass3d.volume.box import Box, box_shape, hull, whole_box
+from mass3d.volume.box import Box, box_around, box_shape, hull, whole_box, widened
 
 PRESENT = 0.05  # least share of a cell, carried over, that makes it part of the search
 STRIDE = 4  # of the coarse search

@@ -11,9 +11,9 @@ from torch import Tensor
 from mass3d.alignment.alignment import similarity
 from mass3d.alignment.features import ScanFeatures
 from mass3d.transfer.oneshot.carrying import carried, coarse_search, mean_of_votes
-from mass3d.transfer.oneshot.reference import LabelledScan, box_around, widened
+from mass3d.transfer.oneshot.reference import LabelledScan
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
-from mass3d.volume.box import Box, shifted
+from mass3d.volume.box import Box, box_around, shifted, widened
 
 LEAST_SHARE = 0.5  # of the largest share of the references, for a voxel to belong to a box
 AROUND_VOX = 8  # of a structure, where scans are compared for the confidence

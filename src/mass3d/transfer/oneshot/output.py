@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mass3d.volume.box import Box, whole_box
+from mass3d.volume.box import Box, box_around, whole_box
 from mass3d.volume.geometry import Grid
 from mass3d.volume.resample import linear_weights
 
@@ -71,7 +71,7 @@ def _write(
     Each structure is interpolated in the box where it is likely at all, and the best so far kept.
     """
     h, w = others
-    boxes = [_box_of(one) for one in probabilities]
+    boxes = [box_around(one) for one in probabilities]
     area = (h[1].stop - h[1].start) * (w[1].stop - w[1].start)
     thickness = max(1, SLAB_VALUES // max(1, 3 * area))
     for start in range(0, rows.shape[0], thickness):
@@ -93,19 +93,6 @@ def _write(
             named[reached][higher] = value
         named[best <= 1 - total] = 0
         labels[start : start + part.shape[0], h[1], w[1]] = named
-
-
-def _box_of(probability: NDArray[np.float32]) -> Box | None:
-    """The box of (d, h, w) in which a structure is likely at all; None where nowhere."""
-    found = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        shown = np.flatnonzero(probability.any(axis=others))
-        if not len(shown):
-            return None
-        found.append(slice(int(shown[0]), int(shown[-1]) + 1))
-    d, h, w = found
-    return d, h, w
 
 
 def _part(axis: slice, weights: sparse.csr_array) -> Part:

@@ -13,7 +13,7 @@ from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.transfer.tuning.tune import TunedHead, tune
 from mass3d.transfer.tuning.voxels import Encoder
-from mass3d.volume.box import Box, box_at, box_shape, intersection, whole_box
+from mass3d.volume.box import box_around, whole_box, widened
 
 RIM_VOX = 2  # of background around the structures of a label
 
@@ -72,22 +72,3 @@ def tuned_head(
     return tune(
         image[box].contiguous(), label[box].long().contiguous(), structures, config, encoder
     )
-
-
-def box_around(mask: Tensor, margin: int = 0) -> Box | None:
-    """The box of a mask (D, H, W) bool and a margin within the volume; None where it is empty."""
-    axes = []
-    for axis in range(3):
-        others = [other for other in range(3) if other != axis]
-        seen = mask.any(dim=others[1]).any(dim=others[0]).nonzero().flatten()
-        if len(seen) == 0:
-            return None
-        axes.append(slice(int(seen[0]), int(seen[-1]) + 1))
-    d, h, w = axes
-    return widened((d, h, w), margin, mask.shape)
-
-
-def widened(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
-    """The box and a margin around it, within a volume."""
-    larger = box_at([axis.start - margin for axis in box], [n + 2 * margin for n in box_shape(box)])
-    return intersection(larger, whole_box(shape))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mass3d.alignment.filters import gradient
+from mass3d.volume.box import box_around
 
 FLOOR = 0.01  # least probability whose logarithm is shown
 NEAR = 0.003  # smoothed prior from which on a voxel may belong to a structure
@@ -78,10 +79,23 @@ def _image_planes(image: Tensor) -> Tensor:
 
 
 def _prior_planes(prior: Tensor) -> tuple[Tensor, Tensor]:
-    background = (1 - prior.sum(0, keepdim=True)).clamp_min(0)
-    scales = _three_scales(torch.cat([background, prior]))
-    near = scales[-1][1:].sum(0) > NEAR
-    return torch.log(torch.cat(scales) + FLOOR), near
+    """Log priors at three scales, (3 (S + 1), D, H, W), and where a structure may be.
+
+    Each structure is smoothed in its own box and as far around it as smoothing reaches: beyond,
+    its prior is 0.
+    """
+    background = (1 - prior.sum(0)).clamp_min(0)
+    logs = torch.full((3, len(prior) + 1, *background.shape), FLOOR).log_()
+    near = torch.zeros_like(background)
+    for number, one in enumerate([background, *prior]):
+        box = box_around(one, AROUND_VOX)
+        if box is None:
+            continue
+        scales = torch.cat(_three_scales(one[box][None]))
+        logs[(slice(None), number, *box)] = torch.log(scales + FLOOR)
+        if number:
+            near[box] += scales[-1]
+    return logs.flatten(0, 1), near > NEAR
 
 
 def _three_scales(x: Tensor) -> list[Tensor]:
@@ -95,8 +109,13 @@ def smoothed(x: Tensor, step: int = 1) -> Tensor:
     """Mean over {-step, 0, step} along each axis of (C, D, H, W); edges repeat."""
     for axis in (1, 2, 3):
         n = x.shape[axis]
+        shift = min(step, n)
         first, last = x.narrow(axis, 0, 1), x.narrow(axis, n - 1, 1)
-        padded = torch.cat([first] * step + [x] + [last] * step, axis)
-        x = padded.narrow(axis, 0, n) + padded.narrow(axis, step, n)
-        x = x.add_(padded.narrow(axis, 2 * step, n)).mul_(1 / 3)
+        total = torch.empty_like(x)
+        total.narrow(axis, 0, shift).copy_(first)
+        total.narrow(axis, shift, n - shift).copy_(x.narrow(axis, 0, n - shift))
+        total += x
+        total.narrow(axis, 0, n - shift).add_(x.narrow(axis, shift, n - shift))
+        total.narrow(axis, n - shift, shift).add_(last)
+        x = total.mul_(1 / 3)
     return x
