@@ -1,0 +1,111 @@
+"""Task files: what is written is read, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mass3d.errors import ModelError
+from mass3d.model.build import build_network
+from mass3d.model.presets import PRESETS
+from mass3d.training import checkpoint
+from mass3d.transfer.task_file import (
+    KIND,
+    Reference,
+    Task,
+    find_run,
+    load_task,
+    require_model,
+    save_task,
+)
+from mass3d.transfer.trained import TrainedModel
+from mass3d.volume.preparation import PreparationConfig
+
+MODEL = "ab" * 32
+
+
+def task() -> Task:
+    """Two references and three structures; every structure is in one of them at least."""
+    present = torch.tensor([[True, False, True], [True, True, False]])
+    references = tuple(
+        Reference(name, {"keys": torch.full((1, 3, 4), number, dtype=torch.float16)}, shown)
+        for number, (name, shown) in enumerate(zip(("a", "ünü/b"), present, strict=True))
+    )
+    return Task(references, {"liver": 7, "left kidney": 2, "aorta": 65535}, MODEL)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Path, Task]:
+    (tmp_path / "run").mkdir()
+    path = tmp_path / "tasks" / "x.task"
+    path.parent.mkdir()
+    return path, save_task(path, task(), run=tmp_path / "run")
+
+
+def test_what_is_written_is_read(saved: tuple[Path, Task]) -> None:
+    path, told = saved
+    found, wanted = load_task(path), task()
+    assert dict(found.structures) == dict(wanted.structures)
+    assert list(found.structures) == list(wanted.structures)  # their order is that of the tensors
+    assert found.reference_names == wanted.reference_names
+    assert torch.equal(found.present, wanted.present)
+    for one, other in zip(found.references, wanted.references, strict=True):
+        assert torch.equal(one.tensors["keys"], other.tensors["keys"])
+    assert (found.model, found.fingerprint, found.run) == (MODEL, told.fingerprint, "../run")
+    assert find_run(path, found) == path.parents[1].resolve() / "run"
+
+
+def test_the_same_task_is_the_same_file(saved: tuple[Path, Task], tmp_path: Path) -> None:
+    path, told = saved
+    again = path.with_name("y.task")
+    assert save_task(again, task(), run=tmp_path / "run").fingerprint == told.fingerprint
+    assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"2.keys": torch.zeros(1)}, "a tensor '2.keys'"),
+        ({"x": torch.zeros(1)}, "a tensor 'x'"),
+        ({"0.keys": torch.zeros(1, dtype=torch.int64)}, "a tensor '0.keys' of torch.int64"),
+        ({"0.more": torch.zeros(1)}, "references that do not show all structures"),
+        ({"present": torch.zeros(2, 3, dtype=torch.bool)}, "references that do not show all"),
+        ({"present": torch.ones(2, 3)}, "another table of"),
+        ({"present": torch.ones(3, 2, dtype=torch.bool)}, "another table of"),
+    ],
+)
+def test_a_file_with_other_tensors_is_refused(
+    saved: tuple[Path, Task], change: dict[str, torch.Tensor], told: str
+) -> None:
+    path, _ = saved
+    tensors, facts, _ = checkpoint.load(path, kind=KIND)
+    checkpoint.save(path, {**tensors, **change}, kind=KIND, facts=facts)
+    with pytest.raises(ModelError, match=told):
+        load_task(path)
+
+
+@pytest.mark.parametrize(
+    "structures", [[], [["a", 1], ["a", 2]], [["a", 1], ["b", 1]], [["a", 0]], [["", 1]]]
+)
+def test_structures_are_named_once_and_not_0(
+    saved: tuple[Path, Task], structures: list[list[object]]
+) -> None:
+    path, _ = saved
+    tensors, facts, _ = checkpoint.load(path, kind=KIND)
+    checkpoint.save(path, tensors, kind=KIND, facts={**facts, "structures": structures})
+    with pytest.raises(ModelError, match=r"x\.task"):
+        load_task(path)
+
+
+def test_a_task_of_another_model_is_refused() -> None:
+    trained = TrainedModel(
+        build_network(PRESETS["tiny"], seed=0),
+        (16, 16, 16),
+        PreparationConfig(spacing_mm=2.0),
+        "cd" * 32,
+        torch.device("cpu"),
+    )
+    with pytest.raises(ModelError, match=r"mine: found a task made by the model abab"):
+        require_model("mine", task(), trained)
