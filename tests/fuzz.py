@@ -1,4 +1,6 @@
-"""Throw mutated scan files at the readers: `python tests/fuzz.py --count 200000 --seed 1`.
+"""Throw mutated files at the readers: `python tests/fuzz.py --count 200000 --seed 1`.
+
+Scans are mutated here, and what mass3d itself writes in `fuzz_records.py`.
 
 Every mutant is a function of (seed, index). Child processes read them with little memory and a
 limit of time, so that a crash or a hang of a C library is caught, named and kept as a file.
@@ -16,6 +18,7 @@ import os
 import random
 import re
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -37,6 +40,7 @@ import pydicom
 import SimpleITK as sitk
 
 import dicoms
+import fuzz_records
 import scans
 from mass3d.errors import DataError
 from mass3d.io.datasets.cohort import find_cohort
@@ -80,9 +84,9 @@ TAG = re.compile(rb"[\x08\x10\x18\x20\x28\x54]\0..[A-Z]{2}", re.DOTALL)  # a gro
 
 @dataclass(frozen=True)
 class Seed:
-    """A sound scan whose `target` is mutated; the other files stay as they are."""
+    """Sound files of which the `target` is mutated; the others stay as they are."""
 
-    kind: str  # nifti, nrrd, mha, dicom or zip
+    kind: str  # nifti, nrrd, mha, dicom, zip, or a kind of record
     files: dict[str, bytes]
     target: str
 
@@ -102,8 +106,9 @@ class Finding:
 
 
 def sound(folder: Path) -> list[Seed]:
-    """One small scan of every kind, made in an empty folder."""
-    return [*_niftis(), *_itk_files(folder / "itk"), *_dicoms(folder / "dicom")]
+    """One small file of every kind, made in an empty folder."""
+    records = (Seed(*one) for one in fuzz_records.sound(folder / "records"))
+    return [*_niftis(), *_itk_files(folder / "itk"), *_dicoms(folder / "dicom"), *records]
 
 
 def _niftis() -> list[Seed]:
@@ -187,6 +192,7 @@ def mutate(rng: random.Random, seed: Seed, others: list[Seed]) -> bytes:
     if inner:
         content = gzip.decompress(content)
     aware = {"nifti": _nifti_field, "nrrd": _text_line, "mha": _text_line, "dicom": _element}
+    aware |= fuzz_records.MUTATIONS
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         blind: list[Callable[[random.Random, bytes], bytes]] = [_flip, _overwrite, _cut, _repeat]
         if seed.kind in aware and rng.random() < 0.6:
@@ -336,6 +342,8 @@ def read_all(seed: Seed, target: Path) -> str:
     """Read a mutant in every way; what came of it. Raises whatever is not a `DataError`."""
     if seed.kind in {"dicom", "zip"}:
         return _read_dicom(target.parent)
+    if seed.kind in fuzz_records.READERS:
+        return fuzz_records.read_record(seed.kind, target, seed.target)
     outcome = "read"
     try:
         grid = read_grid(target).grid
@@ -509,10 +517,9 @@ def mutant(seed: int, index: int, seeds: list[Seed]) -> tuple[Seed, bytes]:
 
 def _write(folder: Path, seed: Seed, content: bytes) -> Path:
     if folder.is_dir():
-        for old in folder.iterdir():
-            old.unlink()
-    folder.mkdir(exist_ok=True)
+        shutil.rmtree(folder)
     for name, sound_content in seed.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content if name == seed.target else sound_content)
     return folder / seed.target
 

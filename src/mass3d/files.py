@@ -145,9 +145,9 @@ def _finite(value: object) -> object:
 def read_json(path: Path) -> Any:
     """Read JSON of a regular file. Raises `OSError` or `ValueError`; callers name the fault."""
     with open_regular(path) as stream:
-        content = stream.read(MAX_JSON + 1)
-    if len(content) > MAX_JSON:
-        raise ValueError(f"more than {MAX_JSON} bytes")
+        if os.fstat(stream.fileno()).st_size > MAX_JSON:  # `read` would set aside all it may need
+            raise ValueError(f"more than {MAX_JSON} bytes")
+        content = stream.readall()
     try:
         return json.loads(content)  # bytes: a mark before UTF-8 is taken off
     except RecursionError as error:

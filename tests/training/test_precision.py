@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+import platform
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mass3d.training.precision import Trial, choose_precision, compare, try_step
+from mass3d.errors import ConfigError
+from mass3d.training.precision import (
+    Trial,
+    choose_precision,
+    compare,
+    require_usable,
+    try_step,
+)
 from mass3d.training.step import StepOutcome
 
 CPU = torch.device("cpu")
@@ -141,3 +150,19 @@ def test_a_processor_without_them_tries_nothing(monkeypatch: pytest.MonkeyPatch)
 def test_a_gpu_says_what_it_has(has: bool, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has)
     assert choose_precision(Network(wrong=False), run, torch.device("cuda")) == chosen
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("has", [True, False])
+def test_16_bits_that_must_be_imitated_are_refused(
+    machine: str, has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knows_16_bits(monkeypatch, has)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    require_usable("32-true", CPU, Path("run"))
+    require_usable("bf16-mixed", torch.device("meta"), Path("run"))
+    if has or machine == "aarch64":  # whose processors are not asked
+        require_usable("bf16-mixed", CPU, Path("run"))
+    else:
+        with pytest.raises(ConfigError, match=r"run: .*AVX512-BF16"):
+            require_usable("bf16-mixed", CPU, Path("run"))

@@ -138,3 +138,14 @@ def test_a_state_without_some_tensor_is_an_error_of_ours(unfinished: Path, cut: 
 def test_a_state_of_another_network_is_an_error_of_ours(unfinished: Path) -> None:
     with pytest.raises(ModelError, match=r"resume\.safetensors"):
         fit(nn.Linear(5, 1), batches, step, config(), run=unfinished, facts=FACTS)
+
+
+def test_too_little_memory_is_not_told_as_another_network(
+    unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: nn.Module, state: object) -> None:
+        raise RuntimeError("can't allocate memory")
+
+    monkeypatch.setattr(nn.Sequential, "load_state_dict", full)
+    with pytest.raises(RuntimeError, match="allocate"):
+        fit(network(), batches, step, config(), run=unfinished, facts=FACTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 from pydantic import Field
 from rich.console import Console
@@ -29,6 +29,7 @@ from mass3d.store.reader import Store
 from mass3d.training.fit import METRICS
 from mass3d.transfer.cohort import Cohort, choose_cohort
 from mass3d.transfer.oneshot.floor import AffineFloor
+from mass3d.volume.preparation import SpacingMm
 
 R = TypeVar("R", bound=Report)
 ALIGNMENTS: Final = 24  # of pairs of scans, before pretraining
@@ -61,7 +62,7 @@ class DemoConfig(Config):
     """Scans to segment and score; the most that are taken from `data`."""
     steps: int = Field(default=40, ge=1)
     """Steps of pretraining."""
-    spacing_mm: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    spacing_mm: SpacingMm | Literal["auto"] = "auto"
     """Voxel edge of the prepared scans; `auto` suits the scans."""
 
 

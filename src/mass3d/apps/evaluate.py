@@ -129,7 +129,7 @@ class EvaluateReport(Report):
         missing = len(self.labels_without_prediction)
         unnamed = ", ".join(str(value) for value in self.unnamed)
         return (
-            f"Mean Dice {_told(self.mean)} over {counted(structures, 'structure')} "
+            f"Mean Dice {self.mean.in_words()} over {counted(structures, 'structure')} "
             f"in {counted(scored, 'case')}, "
             f"in {self.output}."
             + (f" {counted(missing, 'label')} without a prediction." if missing else "")
@@ -146,7 +146,7 @@ class EvaluateReport(Report):
         table = Table("structure", "Dice", "scored", "labelled", "predicted", "missed", "extra")
         for name, found in self.structures.items():
             counts = (found.n, *asdict(found.seen).values())
-            table.add_row(Text(name), Text(_told(found.dice)), *map(str, counts))
+            table.add_row(Text(name), Text(found.dice.in_words()), *map(str, counts))
         console.print(table)
         super().show(console)
 
@@ -287,8 +287,8 @@ def _count(job: _Job) -> _Counted:
         )
     truth = read_label(job.label)
     prediction = read_label(job.prediction, like=truth)
-    voxel_ml = math.prod(truth.spacing_mm) / 1000
-    return _Counted(label_overlaps(prediction.voxels, truth.voxels, ignored=job.ignored), voxel_ml)
+    overlaps = label_overlaps(prediction.voxels, truth.voxels, ignored=job.ignored)
+    return _Counted(overlaps, truth.grid.voxel_ml)
 
 
 # --- scores ---------------------------------------------------------------------------------
@@ -410,12 +410,3 @@ def _case_rows(report: EvaluateReport, cases: _Cases) -> str:
             millilitres = (round(count * scored.voxel_ml, 4) for count in voxels)
             writer.writerow((case, name, score, *voxels, *millilitres))
     return text.getvalue()
-
-
-def _told(interval: Interval) -> str:
-    """A mean with its interval, where there is one."""
-    if math.isnan(interval.mean):
-        return "–"
-    if math.isnan(interval.low):
-        return f"{interval.mean:.3f}"
-    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

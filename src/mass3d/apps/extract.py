@@ -163,7 +163,7 @@ def _extract(job: _Job) -> _Done:
         write_label(place(f"layer{number}.nii.gz"), ranks, case.source)
     for row in job.config.mask:
         write_label(place(f"mask{row}.nii.gz"), _mask(masks, row), case.source)
-    write_text(place("masks.csv"), _csv(masks, voxel_ml=_voxel_ml(case)))
+    write_text(place("masks.csv"), _csv(masks, voxel_ml=case.source.grid.voxel_ml))
     return _Done(tuple(files), (case.intensity.low, case.intensity.high))
 
 
@@ -201,10 +201,6 @@ def _csv(masks: MaskSet, *, voxel_ml: float) -> str:
         broken = [f"{voxels[row] * voxel_ml:.6g}", f"{table.score[row]:.6g}"]
         rows.writerow([*whole, *broken, table.engine[row]])
     return stream.getvalue()
-
-
-def _voxel_ml(case: StoredCase) -> float:
-    return float(np.prod(case.source.grid.spacing_mm)) / 1000
 
 
 def _in_words(ranges: Sequence[tuple[float, float]]) -> str:

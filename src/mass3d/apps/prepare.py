@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import Field, FiniteFloat
+from pydantic import Field
 
 from mass3d.config import Config, LabelMaps, Scans, Scheduler, Workers
 from mass3d.execution.faults import Fault, faults_of
@@ -55,7 +55,13 @@ from mass3d.store.writer import (
 )
 from mass3d.volume.doubts import doubts, require_scan
 from mass3d.volume.geometry import Grid
-from mass3d.volume.preparation import Percentiles, PreparationConfig, Range, prepare_volume
+from mass3d.volume.preparation import (
+    Percentiles,
+    PreparationConfig,
+    Range,
+    SpacingMm,
+    prepare_volume,
+)
 from mass3d.volume.spacing import MIN_VOX, automatic_spacing_mm, is_too_small
 from mass3d.volume.volume import Modality
 
@@ -66,7 +72,7 @@ class PrepareConfig(Config):
     inputs: Scans
     output: Path = Field(examples=["store"])
     """Store to write, or to go on with."""
-    spacing_mm: Annotated[FiniteFloat, Field(gt=0)] | Literal["auto"] = "auto"
+    spacing_mm: SpacingMm | Literal["auto"] = "auto"
     """Edge of the cubic voxels in mm; `auto` keeps that of an existing store, else takes the
     geometric mean of the median voxel edges, every scan counted by its voxels, at least 1 mm."""
     modality: Modality | Literal["auto"] = "auto"

@@ -250,9 +250,8 @@ def segment_case(
         volume, known.task, overlap=config.overlap, alignment=config.alignment, prior=given
     )
     write_label(target, answer.labels, volume.source)
-    voxel_mm3 = float(np.prod(volume.spacing_mm))
     return {
-        "volumes_ml": _volumes_ml(answer.labels, known.structures, voxel_mm3),
+        "volumes_ml": _volumes_ml(answer.labels, known.structures, volume.grid.voxel_ml),
         "method": answer.method,
         "similarity": tuple(round(one, 4) for one in answer.similarity),
         "doubts": tuple(doubts(volume, modality, known.modalities)),
@@ -288,23 +287,17 @@ def _require_one_prior(config: SegmentConfig, cases: Sequence[CaseFile]) -> None
 
 
 def _volumes_ml(
-    labels: np.ndarray[Any, Any], structures: Mapping[str, int], voxel_mm3: float
+    labels: np.ndarray[Any, Any], structures: Mapping[str, int], voxel_ml: float
 ) -> dict[str, float]:
     counts = np.bincount(labels.ravel(), minlength=max(structures.values()) + 1)
-    return {
-        name: round(float(counts[value]) * voxel_mm3 / 1000, 4)
-        for name, value in structures.items()
-    }
+    return {name: round(float(counts[value]) * voxel_ml, 4) for name, value in structures.items()}
 
 
-def _begin(config: SegmentConfig, known: Knowledge) -> Index:
-    """The results that the folder holds. Raises `ConfigError` for those of other settings."""
-    wanted = Index(task=known.fingerprint, overlap=config.overlap, alignment=config.alignment)
-    file = config.output / CASES
-    if not file.exists():
-        return wanted
+def read_results(folder: Path) -> Index:
+    """The list of results in a folder. Raises `DataError` for a damaged one."""
+    file = folder / CASES
     try:
-        found = Index.model_validate(read_json(file))
+        return Index.model_validate(read_json(file))
     except (OSError, ValueError, RecursionError) as error:  # pydantic's errors are ValueErrors
         raise DataError(
             file,
@@ -312,6 +305,14 @@ def _begin(config: SegmentConfig, known: Knowledge) -> Index:
             expected="the list that mass3d segment wrote",
             fix="Remove this file and the label maps, or choose another output.",
         ) from error
+
+
+def _begin(config: SegmentConfig, known: Knowledge) -> Index:
+    """The results that the folder holds. Raises `ConfigError` for those of other settings."""
+    wanted = Index(task=known.fingerprint, overlap=config.overlap, alignment=config.alignment)
+    if not (config.output / CASES).exists():
+        return wanted
+    found = read_results(config.output)
     if found.task != wanted.task:
         raise _other_results(config, "results of another task or model", "this one")
     for name in ("overlap", "alignment"):

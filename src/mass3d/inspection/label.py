@@ -121,8 +121,7 @@ def _facts(
     overlap_vox: int = 0,
     ignored_vox: int = 0,
 ) -> LabelFacts:
-    voxel_ml = float(np.prod(scan.spacing_mm)) / 1000
-    ml = {name: float(f"{count * voxel_ml:.4g}") for name, count in voxels.items()}
+    ml = {name: float(f"{count * scan.grid.voxel_ml:.4g}") for name, count in voxels.items()}
     return LabelFacts(voxels, ml, overlap_vox, ignored_vox, tuple(repairs))
 
 

@@ -23,6 +23,14 @@ class Interval:
     low: float
     high: float
 
+    def in_words(self) -> str:
+        """`0.812 [0.790, 0.831]`, or as much of it as is known."""
+        if math.isnan(self.mean):
+            return "–"
+        if math.isnan(self.low):
+            return f"{self.mean:.3f}"
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
 
 def bootstrap_mean(
     values: Reals, *, seed: int, level: float = 0.95, resamples: int = RESAMPLES

@@ -18,7 +18,8 @@ def norm(channels: int) -> nn.GroupNorm:
     Instance norm would erase a mask's size and fails on one-voxel maps, which the deepest stage
     of a small crop is; groups of a few channels keep both.
     """
-    return nn.GroupNorm(max(1, channels // CHANNELS_PER_GROUP), channels)
+    most = max(1, channels // CHANNELS_PER_GROUP)
+    return nn.GroupNorm(next(n for n in range(most, 0, -1) if channels % n == 0), channels)
 
 
 class ResidualBlock(nn.Module):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mass3d.config import Config
 
@@ -50,6 +50,18 @@ class InContextPreset(Config):
     """Largest crop that is chosen by itself."""
     recipe: Recipe = Recipe(steps=3000, lr=1.5e-3)
     """How it is trained."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        """Raise `ValueError` for sizes that make no network."""
+        if len(self.channels) != len(self.blocks) + 1:
+            raise ValueError("one width for full resolution and one for each stage are wanted")
+        if self.fusions > len(self.blocks):
+            raise ValueError("more stages with tokens than there are stages")
+        widths = (self.dim, *self.channels[-self.fusions :])
+        if any(width % self.heads for width in widths):
+            raise ValueError(f"{self.heads} heads do not divide the widths {widths}")
+        return self
 
 
 class CorrespondencePreset(Config):

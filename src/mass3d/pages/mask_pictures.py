@@ -39,7 +39,7 @@ def proposal_pictures(
         return draw(pixels, pixel_mm=edges, grey=(low, high), overlays=overlays, **size)
 
     pictures = [Picture(slices(), "A scan without labels", case.case_id)]
-    voxel_ml = float(np.prod(case.grid.spacing_mm)) / 1000
+    voxel_ml = case.grid.voxel_ml
     for name, smallest, largest in size_groups(masks, voxel_ml):
         volume = masks.table.voxels * voxel_ml
         rows = np.flatnonzero((volume >= smallest) & (volume < largest))

@@ -176,7 +176,8 @@ def read_index(root: Path) -> IndexRecord:
                 expected="plain folder names",
                 fix="Do not use this store; prepare it anew.",
             )
-    if index.fingerprint != content_fingerprint(index.settings, index.cases):
+    told = content_fingerprint(index.settings, index.cases), index.settings.preparation.spacing_mm
+    if (index.fingerprint, index.spacing_mm) != told:
         raise StoreError(
             path,
             found="a fingerprint that does not fit the content",

@@ -10,13 +10,16 @@ decides nothing: the same machine chooses the same numbers however busy it is.
 from __future__ import annotations
 
 import logging
+import platform
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mass3d.errors import ConfigError
 from mass3d.training.config import Precision
 from mass3d.training.fabric import make_fabric, wrap
 from mass3d.training.step import StepOutcome
@@ -24,6 +27,7 @@ from mass3d.training.step import StepOutcome
 MAX_LOSS_ERROR = 0.05  # of the loss in 32 bits
 MAX_ERROR = 0.5  # relative, of any kernel's gradient; the wrong ones are off by 0.9 or not finite
 MAX_TOTAL_ERROR = 0.2  # relative, of all gradients of kernels together
+X86: Final = ("x86_64", "AMD64")
 TRIES = 2  # the first of them also prepares the kernels; the faster one counts
 
 Run = Callable[[nn.Module], StepOutcome]
@@ -60,7 +64,7 @@ def choose_precision(model: nn.Module, run: Run, device: torch.device) -> Precis
     """The precision that `auto` means for this model and step on a device."""
     if device.type == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    if device.type != "cpu" or not torch.cpu._is_avx512_bf16_supported():
+    if device.type != "cpu" or not _has_16_bits():
         return "32-true"
     found = compare(
         try_step(model, run, device, "32-true"), try_step(model, run, device, "bf16-mixed")
@@ -68,6 +72,27 @@ def choose_precision(model: nn.Module, run: Run, device: torch.device) -> Precis
     chosen: Precision = "bf16-mixed" if found.passes else "32-true"
     logging.getLogger(__name__).info("%s: %s", chosen, found)
     return chosen
+
+
+def require_usable(precision: Precision, device: torch.device, run: Path) -> None:
+    """Raise `ConfigError` for 16 bits on an x86 CPU that must imitate them: steps take hours there.
+
+    `run`: the folder of the run, which may have begun on another machine.
+    """
+    if precision == "32-true" or device.type != "cpu" or platform.machine() not in X86:
+        return
+    if not _has_16_bits():
+        raise ConfigError(
+            run,
+            found="a processor without instructions for 16 bits (AVX512-BF16)",
+            expected=f"one that has them, for the precision {precision}",
+            fix="Go on with a run of 16 bits where it began; begin a new one with 32-true or auto.",
+            setting="fit.precision",
+        )
+
+
+def _has_16_bits() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def try_step(model: nn.Module, run: Run, device: torch.device, precision: Precision) -> Trial:

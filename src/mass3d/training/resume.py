@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mass3d.config import Config
@@ -128,7 +129,7 @@ def restore(state: FitState, run: Path, record: ResumeRecord) -> None:
     tensors, _, _ = checkpoint.load(run / RESUME, kind="resume")
     try:
         _fill(state, tensors, record)
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, ValueError) as error:  # too little memory is a RuntimeError
         raise ModelError(
             run / RESUME,
             found="tensors of another network or optimiser",
@@ -142,12 +143,18 @@ def _fill(state: FitState, tensors: Mapping[str, Tensor], record: ResumeRecord) 
     for name, tensor in tensors.items():
         kind, _, key = name.partition(".")
         groups[kind][key] = tensor
-    state.model.load_state_dict(groups["model"])
-    state.ema.model.load_state_dict(groups["ema"])
+    for model, kept in ((state.model, groups["model"]), (state.ema.model, groups["ema"])):
+        if _shapes(model.state_dict()) != _shapes(kept):
+            raise ValueError("tensors of another network")
+        model.load_state_dict(kept)
     restore_state(state.optimizer, groups["optimizer"], record.optimizer)
     on_device = {key: values.to(state.fabric.device) for key, values in groups["log"].items()}
     state.log.restore(record.step, on_device)
     state.step = record.step
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Iterable[tuple[str, Tensor]]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mass3d.config import Config
 from mass3d.errors import ModelError
 from mass3d.model.build import build_network
-from mass3d.model.presets import Preset
+from mass3d.model.presets import PRESETS, Preset
 from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
 from mass3d.training import checkpoint
 from mass3d.training.device import choose_device
@@ -62,7 +62,7 @@ def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
     """Load a run folder or a weights file. Raises `ModelError` when it cannot be trusted."""
     target, path = choose_device(device), weights_file(run)
     record, tensors, fingerprint = read_run(run)
-    net = build_network(record.preset, seed=0)
+    net = unfilled_network(path, record.preset, tensors)
     fill_weights(path, net, tensors)
     if any(edge % net.stride for edge in record.crop_vox):
         raise ModelError(
@@ -110,6 +110,22 @@ def require_features(where: Path | str, net: nn.Module) -> FeatureNetworkModule:
     return cast("FeatureNetworkModule", net)
 
 
+def unfilled_network(path: Path, preset: Preset, tensors: Mapping[str, Tensor]) -> NetworkModule:
+    """The network of a preset, to be given its tensors.
+
+    A size that a file tells is believed once its tensors bear it out: until then it takes no
+    memory. Raises `ModelError` where they do not.
+    """
+    if preset not in PRESETS.values():
+        with torch.device("meta"):
+            wanted = build_network(preset, seed=0).state_dict()
+        for name, tensor in wanted.items():
+            found = tensors[name].shape if name in tensors else None
+            if found != tensor.shape:
+                raise _misfit(path, f"{name} of shape {found}, not {tensor.shape}")
+    return build_network(preset, seed=0)
+
+
 def fill_weights(path: Path, net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Give a network its tensors. Raises `ModelError` unless they are exactly those it has."""
     try:
@@ -117,9 +133,13 @@ def fill_weights(path: Path, net: nn.Module, tensors: Mapping[str, Tensor]) -> N
         if not all(tensor.is_floating_point() for tensor in tensors.values()):
             raise RuntimeError("tensors of whole numbers")
     except RuntimeError as error:
-        raise ModelError(
-            path,
-            found=str(error).splitlines()[-1].strip(),
-            expected="exactly the tensors of the preset it names",
-            fix="The file was made by another version: pretrain again.",
-        ) from error
+        raise _misfit(path, str(error).splitlines()[-1].strip()) from error
+
+
+def _misfit(path: Path, found: str) -> ModelError:
+    return ModelError(
+        path,
+        found=found,
+        expected="exactly the tensors of the preset it names",
+        fix="The file was made by another version: pretrain again.",
+    )

@@ -8,7 +8,9 @@ header has a little off perpendicular are made perpendicular in the canonical gr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
+MAX_MM = 1e9  # from the origin of the world
+MIN_EDGE_MM, MAX_EDGE_MM = 1e-5, 1e4  # of a voxel in a record; files may have fewer still
 FLOAT32_COSINE = 1e-6  # between axes that are perpendicular but for the rounding of a header
 
 
@@ -36,6 +40,11 @@ class Grid:
         """Voxel edge along (D, H, W)."""
         d, h, w = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(d), float(h), float(w)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel, in millilitres."""
+        return math.prod(self.spacing_mm) / 1000
 
     @classmethod
     def make(cls, shape: Shape, affine: NDArray[np.float64]) -> Grid:
@@ -64,9 +73,8 @@ class Grid:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Grid:
-        """The inverse of `plain`."""
-        d, h, w = plain["shape"]
-        return cls((d, h, w), tuple(tuple(row) for row in plain["index_to_world"]))
+        """The inverse of `plain`. Raises `KeyError`, `TypeError` or `ValueError`."""
+        return cls.make(_shape(plain["shape"]), _affine(plain["index_to_world"]))
 
 
 @dataclass(frozen=True)
@@ -140,13 +148,35 @@ class SourceGrid:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> SourceGrid:
-        """The inverse of `plain`."""
-        return cls(
-            tuple(plain["shape"]),
-            tuple(tuple(row) for row in plain["affine"]),
-            tuple(plain["permutation"]),
-            tuple(plain["flips"]),
-        )
+        """The inverse of `plain`. Raises `KeyError`, `TypeError` or `ValueError`."""
+        affine = _affine(plain["affine"])
+        d, h, w = plain["permutation"]
+        along_d, along_h, along_w = plain["flips"]
+        flips = (along_d, along_h, along_w)
+        if sorted((d, h, w)) != [0, 1, 2] or any(type(flip) is not bool for flip in flips):
+            raise ValueError("axes that are not swapped and flipped")
+        rows = tuple(tuple(float(x) for x in row) for row in affine)
+        return cls(_shape(plain["shape"]), rows, (int(d), int(h), int(w)), flips)
+
+
+def _shape(values: Any) -> Shape:
+    d, h, w = (index(value) for value in values)
+    if min(d, h, w) < 1:
+        raise ValueError(f"a grid of {d} x {h} x {w} voxels")
+    return d, h, w
+
+
+def _affine(rows: Any) -> NDArray[np.float64]:
+    """Rows of numbers as an affine map whose voxels have a size that can be."""
+    affine = np.array(rows, np.float64)
+    if affine.shape != (4, 4) or affine[3].tolist() != [0, 0, 0, 1]:
+        raise ValueError("no affine map")
+    if not np.isfinite(affine).all() or np.abs(affine).max() > MAX_MM:
+        raise ValueError("a grid that lies nowhere")
+    edges_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    if not ((edges_mm >= MIN_EDGE_MM) & (edges_mm <= MAX_EDGE_MM)).all():
+        raise ValueError(f"voxel edges of {edges_mm} mm")
+    return affine
 
 
 def perpendicular(shape: Shape, affine: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -30,6 +30,7 @@ def _rising(pair: tuple[float, float]) -> tuple[float, float]:
 
 
 Percent = Annotated[float, Field(ge=0, le=100)]
+SpacingMm = Annotated[float, Field(ge=1e-3, le=1e3)]
 Range = Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_rising)]
 Percentiles = Annotated[tuple[Percent, Percent], AfterValidator(_rising)]
 
@@ -37,7 +38,7 @@ Percentiles = Annotated[tuple[Percent, Percent], AfterValidator(_rising)]
 class PreparationConfig(Config):
     """How a scan is brought to the network's grid and scale."""
 
-    spacing_mm: float = Field(gt=0, allow_inf_nan=False)
+    spacing_mm: SpacingMm
     """Edge of the cubic voxels."""
     modality: Modality | Literal["auto"] = "auto"
     """Kind of scan; auto goes by DICOM tags, else by the file's name and histogram."""

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from mass3d.config import Config
 from mass3d.errors import ConfigError, ModelError
-from mass3d.model.build import build_network
 from mass3d.model.presets import Preset
 from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
 from mass3d.model.segmentation import SegmentationNetwork
@@ -23,7 +22,13 @@ from mass3d.transfer.oneshot.output import labels_of_slabs
 from mass3d.transfer.segmenter import Answer, Segmenter
 from mass3d.transfer.sliding import slide_down
 from mass3d.transfer.task_file import Name, Task, Value
-from mass3d.transfer.trained import STRUCTURES, TrainedModel, fill_weights, weights_file
+from mass3d.transfer.trained import (
+    STRUCTURES,
+    TrainedModel,
+    fill_weights,
+    unfilled_network,
+    weights_file,
+)
 from mass3d.volume.preparation import PreparationConfig
 from mass3d.volume.volume import Volume
 
@@ -161,7 +166,8 @@ def load_finetuned(run: Path, *, device: str = "auto") -> FinetunedSegmenter:
         )
     tensors, facts, fingerprint = checkpoint.load(path, kind="weights")
     record = checkpoint.validated(FinetunedRecord, facts, path)
-    trunk = build_network(record.preset, seed=0)
+    named = {name.removeprefix("trunk."): tensor for name, tensor in tensors.items()}
+    trunk = unfilled_network(path, record.preset, named)
     net = SegmentationNetwork(cast("FeatureNetworkModule", trunk), len(record.structures))
     fill_weights(path, net, tensors)
     net = net.eval().requires_grad_(False).to(target)

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt
 from torch import Tensor
 
 from mass3d.alignment.features import Level, ScanFeatures
@@ -39,8 +39,8 @@ class LevelFacts(Config):
 class HeadFacts(Config):
     """A tuned head."""
 
-    features: PositiveInt
-    hidden: PositiveInt
+    features: Count
+    hidden: Count
     carried_dice: tuple[float, ...]
     tuned_dice: tuple[float, ...]
     network: bool = False
@@ -143,6 +143,10 @@ def _level(tensors: Mapping[str, Tensor], facts: LevelFacts) -> Level:
 
 
 def _head(tensors: Mapping[str, Tensor], structures: int, facts: HeadFacts) -> TunedHead:
+    # a size that a file tells is believed once its tensors bear it out
+    for name, size in (("head.mean", facts.features), ("head.net.0.bias", facts.hidden)):
+        if _take(tensors, name).shape != (size,):
+            raise ValueError("a head of another shape")
     head = VoxelHead(facts.features, structures, facts.hidden)
     wanted = head.state_dict()
     state = {name: _take(tensors, f"head.{name}").float() for name in wanted}

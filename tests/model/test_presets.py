@@ -1,0 +1,63 @@
+"""Sizes of networks: those of a file are checked like all others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from mass3d.model.blocks import norm
+from mass3d.model.build import build_network
+from mass3d.model.presets import PRESETS, InContextPreset
+
+SMALL: dict[str, Any] = {
+    "channels": (4, 6, 8),
+    "blocks": (1, 1),
+    "dim": 6,
+    "tokens": 1,
+    "fusions": 1,
+    "heads": 2,
+    "hidden": 4,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"blocks": (1,)}, "one for each stage"),
+        ({"blocks": (1, 1, 1)}, "one for each stage"),
+        ({"fusions": 3}, "more stages with tokens"),
+        ({"heads": 4}, "heads do not divide"),
+        ({"heads": 3}, "heads do not divide"),
+        ({"channels": (4, 6, 9)}, "heads do not divide"),
+    ],
+)
+def test_sizes_that_make_no_network_are_refused(change: dict[str, Any], told: str) -> None:
+    InContextPreset.model_validate(SMALL)
+    with pytest.raises(ValidationError, match=told):
+        InContextPreset.model_validate(SMALL | change)
+
+
+def test_a_stage_that_meets_no_tokens_may_have_any_width() -> None:
+    build_network(InContextPreset.model_validate(SMALL | {"channels": (3, 7, 8)}), seed=0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_first_weights_depend_on_the_seed_alone(name: str) -> None:
+    torch.manual_seed(1)
+    first = build_network(PRESETS[name], seed=3).state_dict()
+    drawn = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), drawn)  # nobody else's random numbers were drawn
+    second, other = (build_network(PRESETS[name], seed=seed).state_dict() for seed in (3, 4))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize("channels", [1, 7, 8, 12, 16, 24, 97, 98, 128])
+def test_groups_of_channels_divide_them(channels: int) -> None:
+    made = norm(channels)
+    assert channels % made.num_groups == 0
+    assert channels % 8 or made.num_groups == channels // 8
