@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from mass3d.model.blocks import norm
 from mass3d.model.build import build_network
-from mass3d.model.presets import PRESETS, InContextPreset
+from mass3d.model.presets import PRESETS, InContextPreset, PresetName
 
 SMALL: dict[str, Any] = {
     "channels": (4, 6, 8),
@@ -45,7 +45,7 @@ def test_a_stage_that_meets_no_tokens_may_have_any_width() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_first_weights_depend_on_the_seed_alone(name: str) -> None:
+def test_first_weights_depend_on_the_seed_alone(name: PresetName) -> None:
     torch.manual_seed(1)
     first = build_network(PRESETS[name], seed=3).state_dict()
     drawn = torch.rand(1)
