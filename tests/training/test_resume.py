@@ -147,5 +147,5 @@ def test_too_little_memory_is_not_told_as_another_network(
         raise RuntimeError("can't allocate memory")
 
     monkeypatch.setattr(nn.Sequential, "load_state_dict", full)
-    with pytest.raises(RuntimeError, match="allocate"):
+    with pytest.raises(ConfigError, match="not enough memory"):
         fit(network(), batches, step, config(), run=unfinished, facts=FACTS)

@@ -38,11 +38,24 @@ def attempt(function: Callable[[J], R], name: str, job: J) -> R | Fault | Stop:
         return error
     except (Mass3dError, OSError) as error:
         return Fault(name, str(error))
-    except MemoryError as error:
-        told = f" ({error})" if str(error) else ""
-        return Fault(name, f"not enough memory{told}; free some, or take a larger spacing_mm")
     except Exception as error:  # a fault of ours must not cost the cases after it
+        if is_lack_of_memory(error):
+            told = f" ({first_line(error)})" if str(error) else ""
+            return Fault(name, f"not enough memory{told}; free some, or take a larger spacing_mm")
         return Fault(name, f"unexpected {type(error).__name__}: {error}")
+
+
+def is_lack_of_memory(error: Exception) -> bool:
+    """Whether Python, numpy or torch, on any device, could not get the memory that it asked for."""
+    asked = ("can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in asked)
+    )
+
+
+def first_line(error: Exception) -> str:
+    """Of its text: torch adds where in its own code."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def faults_of(outcomes: Mapping[Any, object]) -> tuple[Fault, ...]:

@@ -15,9 +15,9 @@ OptimizerName = Literal["adamw", "lamb", "muon"]
 class Recipe(Config):
     """How a network is trained unless the settings say otherwise."""
 
-    steps: int = Field(default=700, ge=1)
+    steps: int = Field(default=700, ge=1, le=10**9)
     """Optimiser updates of the whole run; the schedule is stretched over them."""
-    batch_size: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=4, ge=1, le=10**4)
     """Samples per batch."""
     optimizer: OptimizerName = "adamw"
     """Rule of the updates: `adamw`, `lamb` or `muon`."""

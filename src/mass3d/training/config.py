@@ -15,7 +15,7 @@ Precision = Literal["32-true", "bf16-mixed"]
 class FitConfig(Recipe):
     """How a network is trained; a preset brings its own recipe for the first of these."""
 
-    accumulate: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1, le=10**4)
     """Batches per step, whose gradients are averaged."""
     clip: float = Field(default=1.0, gt=0)
     """Largest gradient norm."""
@@ -31,9 +31,9 @@ class FitConfig(Recipe):
     """Longest time without a resume state, in minutes."""
     precision: Literal["32-true", "bf16-mixed", "auto"] = "auto"
     """`auto`: 16 bits (bfloat16) where the device has them and a first try comes out right."""
-    prefetch: int = Field(default=2, ge=0)
+    prefetch: int = Field(default=2, ge=0, le=100)
     """Batches made ahead of their step by threads of their own; 0 for none."""
-    makers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    makers: Annotated[int, Field(ge=1, le=100)] | Literal["auto"] = "auto"
     """Threads that make batches; `auto`: one on a CPU, and up to eight for a GPU."""
 
     def decisive(self) -> dict[str, Any]:

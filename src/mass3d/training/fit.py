@@ -19,6 +19,7 @@ from mass3d.training.ema import Ema
 from mass3d.training.fabric import largest_of_processes, make_fabric, mean_of_processes, wrap
 from mass3d.training.job import FitState, Job
 from mass3d.training.log import append_row, cut_rows
+from mass3d.training.memory import lack_of_memory_told
 from mass3d.training.optimizers import ALL_ALIKE, make_optimizer
 from mass3d.training.precision import choose_precision, require_usable
 from mass3d.training.prefetch import makers_for, prefetched
@@ -72,9 +73,10 @@ def fit(
     of the learning rate, by the beginning of the names of parameters. `probe` takes the place of
     the model in the first try of 16 bits, where the model's first weights hide gradients.
 
-    Raises `ConfigError` on the resume state of another run and for 16 bits that the processor has
-    not, `ModelError` on a loss or weights that are not finite, naming the cases of the step,
-    `Interrupted` when a signal asked for the end; what is good is saved first.
+    Raises `ConfigError` on the resume state of another run, for 16 bits that the processor has not
+    and for steps that do not fit into memory, `ModelError` on a loss or weights that are not
+    finite, naming the cases of the step, `Interrupted` when a signal asked for the end; what is
+    good is saved first.
     """
     job = Job(batches, step, config, run, facts, seed, hooks, rates)
     record = read_record(run)
@@ -83,16 +85,17 @@ def fit(
     device = fabric.device if fabric else device or torch.device("cpu")
     # a tenth faster with oneDNN; torch's stubs do not know the argument
     model = model.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    precision = record.precision if record else _precision(job, probe or model, device)
-    require_usable(precision, device, run)
-    state = _begin(job, model, fabric or make_fabric(device, precision), precision)
-    if record is not None:
-        restore(state, run, record)
-    run.mkdir(parents=True, exist_ok=True)
-    if state.fabric.is_global_zero:
-        cut_rows(run / METRICS, state.step)
-    with stop_signals() as stop:
-        _train(job, state, stop)
+    with lack_of_memory_told(run):
+        precision = record.precision if record else _precision(job, probe or model, device)
+        require_usable(precision, device, run)
+        state = _begin(job, model, fabric or make_fabric(device, precision), precision)
+        if record is not None:
+            restore(state, run, record)
+        run.mkdir(parents=True, exist_ok=True)
+        if state.fabric.is_global_zero:
+            cut_rows(run / METRICS, state.step)
+        with stop_signals() as stop:
+            _train(job, state, stop)
     if not state.is_finite():
         refuse(job, state, "weights that are not finite after the last update")
     if state.fabric.is_global_zero:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
+from pydantic import Field
 
 from mass3d.errors import ConfigError
 from mass3d.volume.geometry import Shape
+
+Edge = Annotated[int, Field(le=2048)]
+CropVox = tuple[Edge, Edge, Edge]  # along (D, H, W)
 
 
 def choose_crop(

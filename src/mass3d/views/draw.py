@@ -15,6 +15,7 @@ from pydantic import Field
 
 from mass3d.config import Config
 from mass3d.masks.table import MaskTable
+from mass3d.views.crop import CropVox
 
 Vector = NDArray[np.float64]
 
@@ -86,9 +87,9 @@ class StrongIntensityConfig(IntensityConfig):
 class ViewConfig(Config):
     """The pair of views and its masks."""
 
-    crop_vox: tuple[int, int, int] | None = Field(default=None, examples=[[48, 64, 64]])
+    crop_vox: CropVox | None = Field(default=None, examples=[[48, 64, 64]])
     """Edge of a view along (D, H, W), multiples of 8 or 16; None takes it from store and preset."""
-    num_masks: int = Field(default=13, ge=1)
+    num_masks: int = Field(default=13, ge=1, le=1000)
     """Masks per pair."""
     min_overlap: float = Field(default=0.67, gt=0, le=1)
     """Shared fraction of the two crops, per axis, before they are warped."""
@@ -96,11 +97,11 @@ class ViewConfig(Config):
     """Share of pairs whose query crop is anywhere in the scan: they teach absence."""
     negative_share: float = Field(default=0.1, ge=0, le=1)
     """Largest share of a pair's masks that may be absent from the query."""
-    min_visible_vox: int = Field(default=16, ge=1)
+    min_visible_vox: int = Field(default=16, ge=1, le=10**9)
     """A mask counts as visible in a view from this many voxels on."""
     across_share: float = Field(default=0.6, ge=0, le=1)
     """Share of pairs whose reference is another scan, aligned to the query's; matching only."""
-    alignments: int = Field(default=200, ge=0)
+    alignments: int = Field(default=200, ge=0, le=10**6)
     """Pairs of scans that are aligned for it before training, each in a second or so."""
     prior_error_vox: float = Field(default=0.6, ge=0)
     """How wrong the first guess of a mask's place is, in voxels; matching only."""

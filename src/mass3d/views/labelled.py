@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mass3d.config import Config
+from mass3d.views.crop import CropVox
 from mass3d.views.draw import Intensity, Vector, Warp, case_order, rotation, stream
 from mass3d.views.render import render_view
 from mass3d.views.warp import Crop
@@ -31,7 +32,7 @@ LEAST_INSIDE: Final = 0.4  # of the crop's edge, from its middle to the end of t
 class LabelledViewConfig(Config):
     """Crops of labelled scans and how they are changed."""
 
-    crop_vox: tuple[int, int, int] | None = Field(default=None, examples=[[48, 64, 64]])
+    crop_vox: CropVox | None = Field(default=None, examples=[[48, 64, 64]])
     """Edge of a crop along (D, H, W), multiples of the network's stride; None takes that of the
     pretrained model."""
     jitter_vox: float = Field(default=6.0, ge=0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from mass3d.config import Config, Seed
+
+Views = Annotated[int, Field(ge=1, le=10**4)]
 
 
 class SimulationConfig(Config):
@@ -56,9 +58,9 @@ class SimulationConfig(Config):
 class TuningConfig(Config):
     """How a head is tuned on the views of one reference. Nothing depends on a clock."""
 
-    views: PositiveInt = 24
+    views: Views = 24
     """Made-up views to learn from."""
-    held_out: PositiveInt = 4
+    held_out: Views = 4
     """Further views that decide for which structures the head is used."""
     held_out_error: PositiveFloat = 3.0
     """How many times more wrong the priors of these are: as wrong as real alignments."""
