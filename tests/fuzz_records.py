@@ -68,7 +68,7 @@ def sound(folder: Path) -> list[tuple[str, Files, str]]:
     store = _files(folder / "store")
     names = [name for name in store if name.endswith((".json", ".npz"))]
     return [
-        *(("store", store, name) for name in names if "record" not in name),
+        *(("store", store, name) for name in names),
         ("dataset", {"dataset.json": _DATASET.encode()}, "dataset.json"),
         ("results", {CASES: _RESULTS.encode()}, CASES),
         *_weights_and_task(folder, scan, label),
@@ -135,11 +135,13 @@ def _weights_and_task(
     yield "task", {WEIGHTS: weights, "a.task": (folder / "a.task").read_bytes()}, "a.task"
 
 
-def _files(folder: Path) -> Files:
+def _files(store: Path) -> Files:
+    """What a store is read from; the record of how it was made names another place each time."""
+    made_by = {".lock", "config.toml", "record.json"}
     return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".lock"
+        str(path.relative_to(store)): path.read_bytes()
+        for path in sorted(store.rglob("*"))
+        if path.is_file() and path.name not in made_by
     }
 
 

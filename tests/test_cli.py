@@ -260,7 +260,10 @@ def test_a_missing_setting_is_told_in_a_sentence_and_ends_with_2(
     ("words", "told"),
     [
         ("--spacing wide", "setting 'spacing_mm': found 'wide'; expected a valid number or 'auto'"),
-        ("--spacing -1", "setting 'spacing_mm': found '-1'; expected greater than 0 or 'auto'"),
+        (
+            "--spacing -1",
+            "setting 'spacing_mm': found '-1'; expected greater than or equal to 0.001 or 'auto'",
+        ),
         ("--modality xray", "setting 'modality': found 'xray'; expected 'ct', 'mr' or 'pet' or"),
         ("--workers 0", "setting 'workers': found '0'; expected greater than or equal to 1"),
         ("--set workers=two", "setting 'workers': found 'two'; expected a valid integer"),
