@@ -195,3 +195,13 @@ def test_leftovers_of_a_killed_process_are_cleared(store_path: Path) -> None:
     with open_for_writing(store_path):
         pass
     assert contents(store_path) == before
+
+
+def test_what_stopped_workers_leave_is_cleared_when_the_writing_ends_with_an_error(
+    store_path: Path,
+) -> None:
+    half = store_path / "cases/.partial-99-c"
+    with pytest.raises(OutputError, match="full"), open_for_writing(store_path):
+        half.mkdir()  # by a worker that the error stopped
+        raise OutputError(store_path, found="full", expected="space", fix="Make space.")
+    assert not half.exists()

@@ -68,8 +68,10 @@ def open_for_writing(root: Path) -> Iterator[None]:
     (root / CASES).mkdir(parents=True, exist_ok=True)
     with only_writer(root, StoreError):
         _clear_leftovers(root)
-        yield
-        _clear_leftovers(root)  # of worker processes that died
+        try:
+            yield
+        finally:
+            _clear_leftovers(root)  # of worker processes that died, or were stopped for an error
 
 
 def _clear_leftovers(root: Path) -> None:
