@@ -20,7 +20,6 @@ from safetensors.torch import load as tensors_of
 
 import scans
 from mass3d.apps import prepare
-from mass3d.apps.segment import CASES, read_results
 from mass3d.errors import Mass3dError
 from mass3d.files import file_hash
 from mass3d.io.datasets.dataset_json import read_channels, read_ignored, read_structures
@@ -32,6 +31,7 @@ from mass3d.store.reader import Store
 from mass3d.store.schema import INDEX, RECORD, IndexRecord, case_folder, content_fingerprint
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
+from mass3d.transfer.results import CASES, read_results
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import load_task, require_model, save_task
 from mass3d.transfer.trained import load_trained

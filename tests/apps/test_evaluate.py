@@ -206,6 +206,22 @@ def test_without_names_structures_are_called_by_the_values_of_the_labels(folders
     assert list(folders.run().structures) == ["1", "5"]
 
 
+def test_the_names_of_the_segmentation_serve_where_the_dataset_has_none(folders: Folders) -> None:
+    folders.add("a", truth="0120", found="0122")
+    named = {"[red] cyst": 2, "liver": 1}
+    write_json(folders.predictions / "record.json", {"verb": "segment", "structures": named})
+    assert list(folders.run().structures) == ["liver", "[red] cyst"]  # by value
+    write_json(folders.labels.parent / "dataset.json", {"labels": {"organ": 1, "other": 2}})
+    assert list(folders.run().structures) == ["organ", "other"]
+
+
+@pytest.mark.parametrize("said", ["[]", "{}", '{"structures": {"liver": 0}}', "no json"])
+def test_a_record_that_names_nothing_leaves_the_values(folders: Folders, said: str) -> None:
+    folders.add("a", truth="0120", found="0122")
+    (folders.predictions / "record.json").write_text(said)
+    assert list(folders.run().structures) == ["1", "2"]
+
+
 def test_chosen_structures_go_before_those_of_the_dataset(cohort: Folders) -> None:
     report = cohort.run(structures={"lesion": 2})
     assert report.dice == {"a": {"lesion": 1.0}, "b": {}, "c": {"lesion": 0.0}}

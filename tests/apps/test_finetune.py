@@ -310,6 +310,25 @@ def test_segment_needs_no_task_and_writes_on_the_grid_of_each_scan(
     assert content(tmp_path / "out", f"{name}.nii.gz") == before
 
 
+def test_a_scan_unlike_all_that_was_learned_from_is_told(
+    cohort: Path, tuned: Path, tmp_path: Path
+) -> None:
+    image = nib.load(next((cohort / "imagesTs").iterdir()))
+    affine = image.affine @ np.diag([9, 9, 9, 1])
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), tmp_path / "large.nii.gz")
+    config = segment.SegmentConfig(
+        inputs=(tmp_path / "large.nii.gz",), model=tuned, output=tmp_path / "out", device="cpu"
+    )
+    told = segment.run(config).warnings
+    assert any("mm from foot to head, and the model was made on" in warning for warning in told)
+    (tmp_path / "bare").mkdir()
+    shutil.copy(tuned / WEIGHTS, tmp_path / "bare")  # without the record beside it
+    alone = config.model_copy(
+        update={"model": tmp_path / "bare" / WEIGHTS, "output": tmp_path / "out2"}
+    )
+    assert not any("was made on" in warning for warning in segment.run(alone).warnings)
+
+
 def test_in_python_the_same_comes_out_without_files(
     cohort: Path, tuned: Path, tmp_path: Path
 ) -> None:

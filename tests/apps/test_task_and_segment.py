@@ -1,3 +1,4 @@
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from mass3d.execution.summary import write_provenance
 from mass3d.files import only_writer
 from mass3d.io.read import read_grid, read_label
 from mass3d.training.fit import WEIGHTS
+from mass3d.transfer.results import CASES, VOLUMES, read_results
 from mass3d.transfer.task_file import load_task
 from mass3d.volume.volume import Volume
 
@@ -127,7 +129,50 @@ def test_a_ct_to_a_task_made_on_mr_and_a_ct_not_in_hu_are_told(
     assert report.warnings[:2] == told
     assert f"Warning: {told[1]}." in report.summary()
     entry = json.loads((tmp_path / "out/cases.json").read_text())["cases"]["ct_x"]
-    assert len(entry["doubts"]) == 2
+    assert entry["doubts"] == ["CT that looks shifted: HU plus 1024, with air at 0", told[1][6:]]
+
+
+def test_a_scan_and_volumes_far_from_the_references_are_told(
+    cohort: Path, task_file: Path, tmp_path: Path
+) -> None:
+    image = nib.load(next((cohort / "imagesTs").glob("ct*.nii.gz")))
+    affine = image.affine @ np.diag([4, 4, 4, 1])  # four times as large
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), tmp_path / "ct_long.nii.gz")
+    config = segment_config(cohort, task_file, tmp_path / "out")
+    report = segment.run(config.model_copy(update={"inputs": (tmp_path / "ct_long.nii.gz",)}))
+    entry = read_results(tmp_path / "out").cases["ct_long"]
+    assert any("mm from foot to head, and the task was made on" in one for one in entry.doubts)
+    ranges = load_task(task_file).ranges
+    assert ranges is not None
+    assert set(entry.odd_volumes) == set(ranges.odd_volumes(entry.volumes_ml))
+    assert entry.odd_volumes
+    for doubt in entry.doubts:
+        assert f"ct_long: {doubt}" in report.warnings
+
+
+def test_a_task_knows_what_its_references_are_like(cohort: Path, task_file: Path) -> None:
+    task = load_task(task_file)
+    assert task.ranges is not None
+    assert task.ranges.modalities == ("ct", "mr")
+    labels = [read_label(cohort / "labelsTr" / f"{name}.nii.gz") for name in NAMES]
+    for name, value in task.structures.items():
+        shown = [float((one.voxels == value).sum() * one.grid.voxel_ml) for one in labels]
+        low, high = task.ranges.volumes_ml[name]
+        assert (low, high) == pytest.approx((min(filter(None, shown)), max(shown)), abs=1e-3)
+
+
+def test_the_volumes_are_a_table_too_and_the_record_names_the_structures(
+    cohort: Path, task_file: Path, tmp_path: Path
+) -> None:
+    report = segment.run(segment_config(cohort, task_file, tmp_path))
+    with (tmp_path / VOLUMES).open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    found = {(row["case"], row["structure"]): float(row["ml"]) for row in rows}
+    assert found == {
+        (case, name): ml for case, ml_of in report.volumes_ml.items() for name, ml in ml_of.items()
+    }
+    named = json.loads((tmp_path / "record.json").read_text())["structures"]
+    assert named == dict(load_task(task_file).structures)
 
 
 def test_a_structure_in_no_reference_is_refused(
@@ -318,9 +363,9 @@ def test_a_scan_that_has_changed_is_segmented_again(
     image = nib.load(scan)
     flipped = nib.Nifti1Image(np.asarray(image.dataobj)[::-1], image.affine)
     nib.save(flipped, tmp_path / "in" / "ct_a.nii.gz")
-    before = (tmp_path / "out" / segment.CASES).read_bytes()
+    before = (tmp_path / "out" / CASES).read_bytes()
     assert segment.run(config).ok
-    assert (tmp_path / "out" / segment.CASES).read_bytes() != before
+    assert (tmp_path / "out" / CASES).read_bytes() != before
 
 
 @pytest.mark.parametrize(
@@ -330,7 +375,7 @@ def test_a_damaged_list_of_results_is_told(
     cohort: Path, task_file: Path, tmp_path: Path, damage: str
 ) -> None:
     write_provenance(tmp_path, "segment", segment_config(cohort, task_file, tmp_path))
-    (tmp_path / segment.CASES).write_text(damage)
+    (tmp_path / CASES).write_text(damage)
     with pytest.raises(DataError, match="a damaged list of results"):
         segment.run(segment_config(cohort, task_file, tmp_path))
 
@@ -455,7 +500,7 @@ def test_maps_of_the_network_can_be_shown_to_heads(
 
 def test_a_case_says_how_it_was_segmented(cohort: Path, task_file: Path, tmp_path: Path) -> None:
     report = segment.run(segment_config(cohort, task_file, tmp_path))
-    cases = json.loads((tmp_path / segment.CASES).read_text())["cases"]
+    cases = json.loads((tmp_path / CASES).read_text())["cases"]
     assert {case["method"] for case in cases.values()} == {"alignment"}
     assert all(len(case["similarity"]) == 2 for case in cases.values())
     assert not report.not_aligned
@@ -468,7 +513,7 @@ def test_the_network_answers_alone_where_it_is_asked_to_or_nothing_is_alike(
     report = segment.run(config.model_copy(update={"alignment": False}))
     assert report.ok
     assert not report.not_aligned
-    cases = json.loads((tmp_path / "a" / segment.CASES).read_text())["cases"]
+    cases = json.loads((tmp_path / "a" / CASES).read_text())["cases"]
     assert {case["method"] for case in cases.values()} == {"network"}
     noise = np.random.default_rng(0).normal(size=(60, 50, 40)).astype(np.float32) * 100
     (tmp_path / "in").mkdir()

@@ -24,8 +24,8 @@ from mass3d.inspection.case import (
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.write import write_image, write_label
-from mass3d.volume.doubts import SAMPLED
 from mass3d.volume.geometry import SourceGrid
+from mass3d.volume.sample import SAMPLED
 from mass3d.volume.volume import Volume
 
 EDGES = (2.0, 1.0, 0.5)

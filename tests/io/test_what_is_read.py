@@ -15,7 +15,7 @@ SOURCES = [
     *(ROOT / "src" / "mass3d" / "io" / f"{name}.py" for name in READERS),
     *sorted((ROOT / "src" / "mass3d" / "io" / "formats").glob("*.py")),
     *sorted((ROOT / "src" / "mass3d" / "io" / "dicom").glob("*.py")),
-    ROOT / "src" / "mass3d" / "volume" / "doubts.py",
+    *(ROOT / "src" / "mass3d" / "volume" / f"{name}.py" for name in ("doubts", "ranges")),
 ]
 GAP = "\0"  # for what differs from file to file
 

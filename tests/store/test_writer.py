@@ -201,7 +201,12 @@ def test_what_stopped_workers_leave_is_cleared_when_the_writing_ends_with_an_err
     store_path: Path,
 ) -> None:
     half = store_path / "cases/.partial-99-c"
-    with pytest.raises(OutputError, match="full"), open_for_writing(store_path):
-        half.mkdir()  # by a worker that the error stopped
-        raise OutputError(store_path, found="full", expected="space", fix="Make space.")
+
+    def write_and_fail() -> None:
+        with open_for_writing(store_path):
+            half.mkdir()  # by a worker that the error stopped
+            raise OutputError(store_path, found="full", expected="space", fix="Make space.")
+
+    with pytest.raises(OutputError, match="full"):
+        write_and_fail()
     assert not half.exists()

@@ -7,13 +7,13 @@ import io
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,7 +22,7 @@ from mass3d.config import Config, Scheduler, Seed, Structures, Workers
 from mass3d.errors import ConfigError, DataError, Mass3dError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import comparing_bytes
-from mass3d.execution.ownership import require_own_folder
+from mass3d.execution.ownership import earlier_record, require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import real, write_json, write_text
@@ -47,6 +47,7 @@ COLUMNS: Final = (
 NOTHING: Final = Overlap(0, 0, 0)
 # The first axis of every table of scores: another metric of overlap is one more line here.
 SCORES: Final[dict[str, Callable[[Overlap], float]]] = {"dice": attrgetter("dice")}
+NAMED: Final[TypeAdapter[dict[str, int] | None]] = TypeAdapter(Structures)
 DIGITS = 6  # of a Dice in files
 POOL_VOXELS = 3e8  # fewer voxels are counted here before a second process would have started
 
@@ -177,7 +178,9 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     """
     _require_folders(config)
     require_own_folder(config.output, "evaluate", inputs=(config.predictions, config.labels))
-    named = config.structures or read_structures(config.labels)
+    named = (
+        config.structures or read_structures(config.labels) or _named_by_segment(config.predictions)
+    )
     jobs = _jobs(config)
     outcomes = _count_all(config, jobs)
     cases = {name: found for name, found in outcomes.items() if isinstance(found, _Counted)}
@@ -226,6 +229,15 @@ def _require_folders(config: EvaluateConfig) -> None:
             expected="true label maps in a folder of their own",
             fix="Check the paths.",
         )
+
+
+def _named_by_segment(folder: Path) -> dict[str, int] | None:
+    """The structures that `segment` looked for, by value; None where it wrote nothing here."""
+    try:
+        named = NAMED.validate_python(earlier_record(folder).get("structures"))
+    except ValidationError:
+        return None
+    return dict(sorted(named.items(), key=itemgetter(1))) if named else None
 
 
 def _jobs(config: EvaluateConfig) -> dict[str, _Job]:

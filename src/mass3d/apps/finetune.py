@@ -121,13 +121,12 @@ def run(config: FinetuneConfig) -> FinetuneReport:
     facts = _facts(config, parts.training, structures)
     warnings: tuple[str, ...] = ()
     if not is_finished(config.output, facts, steps=config.fit.steps, must_resume=config.resume):
-        cases, warnings = _read(config, parts.training, structures)
+        cases, warnings, ranges = _read(config, parts.training, structures)
         config.output.mkdir(parents=True, exist_ok=True)
         with only_writer(config.output, ModelError):
             require_same_run(config.output, facts)  # before its settings are written over
-            write_provenance(
-                config.output, "finetune", config, structures=structures, **parts.ids()
-            )
+            told = {"structures": structures, "ranges": ranges.plain(), **parts.ids()}
+            write_provenance(config.output, "finetune", config, **told)
             with progress("finetune", config.fit.steps) as advance:
                 learn(
                     config.output,

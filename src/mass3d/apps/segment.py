@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from mass3d.config import Config, Device, LabelMaps, Scans
@@ -17,17 +16,17 @@ from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import Report, counted, write_provenance
-from mass3d.files import file_hash, only_writer, read_json, write_json
+from mass3d.execution.summary import Report, counted, in_short, write_provenance
+from mass3d.files import file_hash, only_writer
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
 from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
 from mass3d.transfer.knowledge import Knowledge, load_knowledge
+from mass3d.transfer.references import volumes_ml
+from mass3d.transfer.results import CASES, Entry, Index, ResultsFolder, read_results
 from mass3d.volume.doubts import doubts, require_scan
 from mass3d.volume.preparation import prepared_modality
-
-CASES = "cases.json"
 
 
 class SegmentConfig(Config):
@@ -51,35 +50,6 @@ class SegmentConfig(Config):
     """Share of a window that its neighbours see too; more is smoother and slower."""
     label_maps: LabelMaps = False
     device: Device = "auto"
-
-
-class Entry(Config):
-    """What is known of one segmented scan."""
-
-    source: str
-    """SHA-256 of the scan."""
-    result: str = ""
-    """SHA-256 of the label map; empty while it is being written."""
-    prior: str = ""
-    """SHA-256 of the label map that was given for it, if any."""
-    volumes_ml: dict[str, float] = Field(default_factory=dict)
-    """Structure -> millilitres."""
-    method: str = ""
-    """How it was segmented: `network`, `alignment`, `prior` or `finetuned`."""
-    similarity: tuple[float, ...] = ()
-    """Of each aligned reference."""
-    doubts: tuple[str, ...] = ()
-    """What cannot be right about the scan."""
-
-
-class Index(Config):
-    """cases.json: what the label maps in a folder were made with, and from."""
-
-    task: str
-    """Fingerprint of the task, which names the model, too; or of the finetuned model."""
-    overlap: float
-    alignment: bool
-    cases: dict[str, Entry] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,17 +89,18 @@ def run(config: SegmentConfig) -> SegmentReport:
     _require_one_prior(config, cases)
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
-        folder = _Folder(config.output, _begin(config, known))
-        write_provenance(config.output, "segment", config, task=known.fingerprint)
+        folder = ResultsFolder(config.output, _begin(config, known))
+        names = dict(known.structures)
+        write_provenance(config.output, "segment", config, task=known.fingerprint, structures=names)
         faults = _segment_all(cases, _Work(known, config, folder))
-        folder.save()
+        folder.finish()
     return _report(config, known, folder, cases, faults)
 
 
 def _report(
     config: SegmentConfig,
     known: Knowledge,
-    folder: _Folder,
+    folder: ResultsFolder,
     cases: Sequence[CaseFile],
     faults: tuple[Fault, ...],
 ) -> SegmentReport:
@@ -139,48 +110,21 @@ def _report(
     part = known.task.oneshot if known.task else None
     hoped = config.alignment and config.prior is None and part is not None
     alone = [name for name in sorted(entries) if entries[name].method == "network"]
-    doubted = [f"{name}: {doubt}" for name, entry in entries.items() for doubt in entry.doubts]
+    notes = {name: [*entry.doubts, *_unusual(entry)] for name, entry in entries.items()}
     return SegmentReport(
         config.output,
         volumes,
-        (*doubted, *_never_found(known.structures, volumes)),
+        (*in_short(notes), *_never_found(known.structures, volumes)),
         faults,
         tuple(alone) if hoped else (),
     )
 
 
 @dataclass(frozen=True)
-class _Folder:
-    """The results in a folder, and the file that lists them."""
-
-    path: Path
-    index: Index
-    entries: dict[str, Entry] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.entries.update(self.index.cases)
-
-    @property
-    def done(self) -> dict[str, Entry]:
-        """The finished ones."""
-        return {name: entry for name, entry in self.entries.items() if entry.result}
-
-    def put(self, case_id: str, entry: Entry) -> None:
-        """Note what is known of a case now."""
-        self.entries[case_id] = entry
-        self.save()
-
-    def save(self) -> None:
-        """Write the list of results."""
-        index = self.index.model_copy(update={"cases": self.entries})
-        write_json(self.path / CASES, index.plain())
-
-
-@dataclass(frozen=True)
 class _Work:
     known: Knowledge
     config: SegmentConfig
-    folder: _Folder
+    folder: ResultsFolder
 
 
 def _segment_all(cases: Sequence[CaseFile], work: _Work) -> tuple[Fault, ...]:
@@ -190,38 +134,21 @@ def _segment_all(cases: Sequence[CaseFile], work: _Work) -> tuple[Fault, ...]:
 
 def _segment_one(work: _Work, case: CaseFile) -> None:
     """Segment a scan, unless exactly that was done before."""
-    target = work.folder.path / f"{case.case_id}.nii.gz"
     prior = _prior_of(work.config, case)
     begun = Entry(source=source_hash(case), prior=image_hash(prior) if prior else "")
-    old = work.folder.entries.get(case.case_id)
-    if target.exists() and _is_kept(target, begun, old):
+    if work.folder.keeps(case.case_id, begun):
         return
+    target = work.folder.label_map(case.case_id)
     work.folder.put(case.case_id, begun)
     found = segment_case(work.known, case, target, config=work.config, prior=prior)
     work.folder.put(case.case_id, begun.model_copy(update=found | {"result": file_hash(target)}))
 
 
-def _is_kept(target: Path, begun: Entry, old: Entry | None) -> bool:
-    """Whether the label map is the finished one of this scan and prior.
-
-    One that is being written, damaged, or of the scan as it was before is made again. Raises
-    `DataError` for a file of somebody else, such as a label map corrected by hand.
-    """
-    if old is not None and not old.result:
-        return False
-    if old is not None and file_hash(target) == old.result:
-        return (old.source, old.prior) == (begun.source, begun.prior)
-    try:
-        read_label(target)
-    except DataError:
-        if old is not None:
-            return False
-    raise DataError(
-        target,
-        found="a file that is not as mass3d wrote it",
-        expected="no file, or the label map that was written here",
-        fix="Move it elsewhere to have the scan segmented again.",
-    )
+def _unusual(entry: Entry) -> Iterator[str]:
+    """A sentence for every structure of an odd volume; what was not found is told elsewhere."""
+    for name in entry.odd_volumes:
+        if entry.volumes_ml[name]:
+            yield f"the volume of {name} is far from that in all references"
 
 
 def _never_found(
@@ -250,11 +177,13 @@ def segment_case(
         volume, known.task, overlap=config.overlap, alignment=config.alignment, prior=given
     )
     write_label(target, answer.labels, volume.source)
+    volumes = volumes_ml(answer.labels, known.structures, volume.grid.voxel_ml)
     return {
-        "volumes_ml": _volumes_ml(answer.labels, known.structures, volume.grid.voxel_ml),
+        "volumes_ml": volumes,
         "method": answer.method,
         "similarity": tuple(round(one, 4) for one in answer.similarity),
-        "doubts": tuple(doubts(volume, modality, known.modalities)),
+        "doubts": (*doubts(volume, modality), *known.doubts(volume, modality)),
+        "odd_volumes": known.ranges.odd_volumes(volumes) if known.ranges else (),
     }
 
 
@@ -284,27 +213,6 @@ def _require_one_prior(config: SegmentConfig, cases: Sequence[CaseFile]) -> None
             fix="Give a folder, or one scan.",
             setting="prior",
         )
-
-
-def _volumes_ml(
-    labels: np.ndarray[Any, Any], structures: Mapping[str, int], voxel_ml: float
-) -> dict[str, float]:
-    counts = np.bincount(labels.ravel(), minlength=max(structures.values()) + 1)
-    return {name: round(float(counts[value]) * voxel_ml, 4) for name, value in structures.items()}
-
-
-def read_results(folder: Path) -> Index:
-    """The list of results in a folder. Raises `DataError` for a damaged one."""
-    file = folder / CASES
-    try:
-        return Index.model_validate(read_json(file))
-    except (OSError, ValueError, RecursionError) as error:  # pydantic's errors are ValueErrors
-        raise DataError(
-            file,
-            found="a damaged list of results",
-            expected="the list that mass3d segment wrote",
-            fix="Remove this file and the label maps, or choose another output.",
-        ) from error
 
 
 def _begin(config: SegmentConfig, known: Knowledge) -> Index:

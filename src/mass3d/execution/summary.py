@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ConfigDict
@@ -16,6 +16,7 @@ from mass3d.execution.faults import Fault
 from mass3d.files import run_record, write_json, write_text
 from mass3d.io.left_out import LeftOut
 
+MOST = 10  # sentences of one kind in a summary
 SHOWN = 3  # cases that a summary tells in words; case.json has all
 PLACES = ("output", "workers", "scheduler")  # where and how fast results come, not what they are
 
@@ -52,6 +53,21 @@ def counted(number: int, thing: str) -> str:
 def first_of(names: Sequence[str]) -> str:
     """The first of the cases, and whether there are more: a, b, c, ..."""
     return ", ".join([*names[:SHOWN], *["..."][: len(names) > SHOWN]])
+
+
+def in_short(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """What was noted of cases, each sentence once with the first of its cases; few sentences.
+
+    notes: case -> sentences.
+    """
+    cases: dict[str, list[str]] = {}
+    for name, sentences in notes.items():
+        for sentence in sentences:
+            cases.setdefault(sentence, []).append(name)
+    told = [f"{first_of(names)}: {sentence}" for sentence, names in cases.items()]
+    yield from told[:MOST]
+    if len(told) > MOST:
+        yield f"and {counted(len(told) - MOST, 'sentence')} of this kind more in the record"
 
 
 def left_out_sentence(left_out: Iterable[LeftOut]) -> str:

@@ -16,10 +16,10 @@ from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.read import read_volume
 from mass3d.volume.body import body_mask
 from mass3d.volume.box import Box
-from mass3d.volume.doubts import sample_steps
 from mass3d.volume.geometry import Shape, SourceGrid
 from mass3d.volume.intensity import modality_of
 from mass3d.volume.preparation import PreparationConfig, preparation_fault
+from mass3d.volume.sample import sample, sample_steps
 from mass3d.volume.volume import Modality, Volume
 
 LETTERS = ("SI", "AP", "RL")  # of the canonical axes (D, H, W), each way
@@ -175,9 +175,8 @@ def _label_of(job: InspectionJob, scan: Volume) -> tuple[CountedLabel | None, tu
 
 def sampled(image: NDArray[np.float32], modality: Modality) -> Sample:
     """At most 2^18 evenly spread voxels."""
-    d, h, w = sample_steps(image.shape)
-    voxels = np.ascontiguousarray(image[::d, ::h, ::w])
-    return Sample(voxels, body_mask(voxels, modality), (d, h, w))
+    voxels = np.ascontiguousarray(sample(image))
+    return Sample(voxels, body_mask(voxels, modality), sample_steps(image.shape))
 
 
 def intensities(image: NDArray[np.float32], sample: Sample) -> Intensities:

@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from mass3d.errors import ConfigError
+from mass3d.execution.ownership import earlier_record
 from mass3d.transfer.finetuned.segmenter import load_finetuned
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, find_run, load_task, require_model
+from mass3d.volume.ranges import Measures, Ranges
+from mass3d.volume.volume import Modality, Volume
 
 
 @dataclass(frozen=True)
@@ -20,13 +25,14 @@ class Knowledge:
     task: Task | None  # None: the model knows its structures by itself
     structures: Mapping[str, int]  # name -> label value
     fingerprint: str  # of all that decides a result, but for settings
+    ranges: Ranges | None = None  # what the labelled scans are like, where it is known
 
-    @property
-    def modalities(self) -> frozenset[str]:
-        """Of the scans that the task was made of; empty where nothing tells."""
-        part = self.task.oneshot if self.task else None
-        scans = part.scans if part else ()
-        return frozenset(one.modality for one in scans if one.modality)
+    def doubts(self, volume: Volume, modality: Modality) -> list[str]:
+        """What of a scan is far outside of what was learned from, one sentence each."""
+        if self.ranges is None:
+            return []
+        made = "task" if self.task is not None else "model"
+        return self.ranges.doubts(Measures.of(volume, modality), made=made)
 
 
 def load_knowledge(
@@ -41,7 +47,7 @@ def load_knowledge(
         found = load_task(task)
         segmenter = Segmenter.load(model or find_run(task, found), device=device)
         require_model(task, found, segmenter.trained)
-        return Knowledge(segmenter, found, found.structures, found.fingerprint)
+        return Knowledge(segmenter, found, found.structures, found.fingerprint, found.ranges)
     if model is None:
         raise ConfigError(
             "task",
@@ -59,4 +65,16 @@ def load_knowledge(
             setting="prior",
         )
     tuned = load_finetuned(model, device=device)
-    return Knowledge(tuned, None, tuned.structures, tuned.trained.fingerprint)
+    ranges = _ranges_beside(model)
+    return Knowledge(tuned, None, tuned.structures, tuned.trained.fingerprint, ranges)
+
+
+def _ranges_beside(run: Path) -> Ranges | None:
+    """What the record of a finetuning run says of its labelled scans; None where it says nothing.
+
+    It decides no result, so it is no part of the model.
+    """
+    try:
+        return Ranges.model_validate(earlier_record(run).get("ranges"))
+    except ValidationError:
+        return None

@@ -1,4 +1,4 @@
-"""What must hold of labelled scans before and after a task is made of them."""
+"""What must hold of labelled scans that a task is made of, and what they are like."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from mass3d.config import Structures
 from mass3d.errors import ConfigError, DataError
 from mass3d.io.read import label_of
-from mass3d.volume.volume import Volume
+from mass3d.volume.ranges import Measures, Ranges
+from mass3d.volume.volume import Modality, Volume
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +61,25 @@ def require_shown(present: Tensor, structures: Mapping[str, int], names: Sequenc
             fix="Choose references that show them, or name those that are wanted.",
             setting="structures",
         )
+
+
+def ranges_of(
+    images: Sequence[Volume],
+    labels: Sequence[Volume],
+    structures: Mapping[str, int],
+    modalities: Sequence[Modality],
+) -> Ranges:
+    """What labelled scans are like, by which others will be judged."""
+    volumes = [volumes_ml(label.voxels, structures, label.grid.voxel_ml) for label in labels]
+    return Ranges.of(list(map(Measures.of, images, modalities)), volumes)
+
+
+def volumes_ml(
+    label: NDArray[np.integer], structures: Mapping[str, int], voxel_ml: float
+) -> dict[str, float]:
+    """The volume of every structure in a label map (D, H, W)."""
+    counts = np.bincount(label.ravel(), minlength=max(structures.values()) + 1)
+    return {name: round(float(counts[value]) * voxel_ml, 4) for name, value in structures.items()}
 
 
 def _require_values(structures: Mapping[str, int]) -> None:

@@ -18,7 +18,7 @@ from mass3d.transfer.oneshot.carrying import correct
 from mass3d.transfer.oneshot.location import Place, locate
 from mass3d.transfer.oneshot.output import labels_on
 from mass3d.transfer.oneshot.part import OneShotPart, make_part
-from mass3d.transfer.references import require_references, require_shown
+from mass3d.transfer.references import ranges_of, require_references, require_shown
 from mass3d.transfer.task_file import Task, require_model
 from mass3d.transfer.trained import TrainedModel, load_trained
 from mass3d.transfer.tuning.settings import DEFAULT as TUNING
@@ -86,6 +86,7 @@ class Segmenter:
             structures,
             model=self.trained.fingerprint,
             oneshot=make_part(scans, shown, values, tuning, encoder=wanted),
+            ranges=ranges_of(images, labels, structures, [scan.modality for scan in scans]),
         )
 
     def segment(

@@ -24,6 +24,7 @@ from mass3d.model.protocol import TaskTensors
 from mass3d.training import checkpoint
 from mass3d.transfer.oneshot.part import PREFIX, OneShotPart, PartFacts, pack_part, unpack_part
 from mass3d.transfer.trained import TrainedModel
+from mass3d.volume.ranges import Ranges
 
 KIND = "task"
 PRESENT = "present"
@@ -47,6 +48,8 @@ class TaskRecord(Config):
     """Where that model was, relative to the file."""
     oneshot: dict[str, Any] | None = None
     """What it says of the part for alignments."""
+    ranges: Ranges | None = None
+    """What the scans that it was made of are like."""
 
     @field_validator("structures")
     @classmethod
@@ -79,6 +82,7 @@ class Task:
     run: str = ""  # where that model was, relative to the task file; a hint only
     fingerprint: str = ""  # SHA-256 over all of this, known once the task is on disk
     oneshot: OneShotPart | None = None  # for alignments
+    ranges: Ranges | None = None  # what the labelled scans are like
 
     @property
     def reference_names(self) -> tuple[str, ...]:
@@ -101,6 +105,7 @@ def save_task(path: Path, task: Task, *, run: Path) -> Task:
         model=task.model,
         run=hint,
         oneshot=said.plain() if said is not None else None,
+        ranges=task.ranges,
     )
     tensors = {
         f"{number}.{name}": tensor
@@ -126,6 +131,7 @@ def load_task(path: Path) -> Task:
         record.run,
         fingerprint,
         _oneshot(path, part, record),
+        record.ranges,
     )
 
 

@@ -5,28 +5,18 @@ The rules of thumb that `inspect` tells of and that the other verbs act by.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mass3d.errors import DataError
+from mass3d.volume.sample import sample
 from mass3d.volume.volume import Modality, Volume
 
-SAMPLED: Final = 2**18  # voxels, evenly spread, that rules and statistics go by
 FEW_LEVELS: Final = 16
 OFFSET: Final = 1024.0  # of CT numbers that scanners store without a sign
 NO_AIR_HU: Final = -200.0  # a CT that stops above has been clipped, or cropped to tissue
 SHIFTED: Final = "CT that looks shifted: HU plus 1024, with air at 0"
-
-
-def sample_steps(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Steps along (D, H, W) at which at most `SAMPLED` voxels lie."""
-    steps = np.ones(3, int)
-    while np.prod(np.ceil(np.array(shape) / steps)) > SAMPLED:
-        steps[np.argmax(np.array(shape) / steps)] *= 2
-    d, h, w = (int(step) for step in steps)
-    return d, h, w
 
 
 def may_be_label_map(levels: int, *, whole: bool) -> bool:
@@ -43,7 +33,7 @@ def require_scan(volume: Volume, *, label_maps: bool = False) -> None:
     """Raise `DataError` for a volume that rather is a label map, unless these are wanted."""
     if label_maps:
         return
-    values = np.unique(_sample(volume.voxels))
+    values = np.unique(sample(volume.voxels))
     if may_be_label_map(len(values), whole=bool((values == np.rint(values)).all())):
         raise DataError(
             volume.path or "scan",
@@ -54,21 +44,10 @@ def require_scan(volume: Volume, *, label_maps: bool = False) -> None:
         )
 
 
-def doubts(volume: Volume, modality: Modality, known: frozenset[str] = frozenset()) -> list[str]:
-    """What cannot be right about a scan taken for this modality, one sentence each.
-
-    known: the modalities of the scans that a task was made of; empty where nothing tells.
-    """
+def doubts(volume: Volume, modality: Modality) -> list[str]:
+    """What cannot be right about a scan taken for this modality, one sentence each."""
     found = []
-    sample = _sample(volume.voxels)
-    if modality == "ct" and may_be_shifted(float(sample.min()), float(np.percentile(sample, 99))):
+    voxels = sample(volume.voxels)
+    if modality == "ct" and may_be_shifted(float(voxels.min()), float(np.percentile(voxels, 99))):
         found.append(SHIFTED)
-    if known and modality not in known:
-        kinds = " and ".join(sorted(one.upper() for one in known))
-        found.append(f"it looks like {modality.upper()}, and the task was made on {kinds}")
     return found
-
-
-def _sample(image: NDArray[Any]) -> NDArray[Any]:
-    d, h, w = sample_steps(image.shape)
-    return image[::d, ::h, ::w]

@@ -19,8 +19,15 @@ from mass3d.io.datasets.dataset_json import read_ignored
 from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.read import read_label, read_volume
+from mass3d.transfer.references import volumes_ml
 from mass3d.views.labelled import MAX_STRUCTURES, UNKNOWN, LabelledCase
-from mass3d.volume.preparation import PreparationConfig, prepare_label, prepare_volume
+from mass3d.volume.preparation import (
+    PreparationConfig,
+    prepare_label,
+    prepare_volume,
+    prepared_modality,
+)
+from mass3d.volume.ranges import Measures, Ranges
 from mass3d.volume.volume import Volume
 
 
@@ -182,6 +189,7 @@ class Material(NamedTuple):
 
     cases: tuple[LabelledCase, ...]
     odd: tuple[str, ...]  # sentences about scans and labels
+    ranges: Ranges  # what they are like
 
 
 def gather(
@@ -199,12 +207,16 @@ def gather(
     be background. Raises as `read_labelled` does.
     """
     cases, odd, shown, edges = [], [], np.zeros(len(structures), bool), []
+    measures, volumes = [], []
+    numbers = {name: number for number, name in enumerate(structures, start=1)}
     for done, file in enumerate(files, start=1):
         scan = read_labelled(file, structures)
         cases.append(prepared(scan, preparation, partial=partial))
         odd += [] if chosen else [f"{scan.case_id}: {sentence}" for sentence in scan.odd]
         shown |= scan.shown
         edges.append(float(np.prod(scan.volume.spacing_mm)) ** (1 / 3))
+        measures.append(Measures.of(scan.volume, prepared_modality(scan.volume, preparation)))
+        volumes.append(volumes_ml(scan.numbers, numbers, scan.volume.grid.voxel_ml))
         advance(done)
     odd += _not_to_be_found(structures, shown.tolist(), cases, preparation.spacing_mm)
     if np.median(edges) < preparation.spacing_mm / MUCH_FINER:
@@ -212,7 +224,7 @@ def gather(
             f"voxels of the scans have edges of about {np.median(edges):.2g} mm, but the model "
             f"works with {preparation.spacing_mm:g} mm: what is smaller is lost"
         )
-    return Material(tuple(cases), tuple(odd))
+    return Material(tuple(cases), tuple(odd), Ranges.of(measures, volumes))
 
 
 def _not_to_be_found(

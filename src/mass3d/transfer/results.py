@@ -1,0 +1,134 @@
+"""The list of results in a folder of label maps: what each was made of, and what was found."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+
+from mass3d.config import Config
+from mass3d.errors import DataError
+from mass3d.files import file_hash, read_json, write_json, write_text
+from mass3d.io.read import read_label
+
+CASES: Final = "cases.json"
+VOLUMES: Final = "volumes.csv"
+
+
+class Entry(Config):
+    """What is known of one segmented scan."""
+
+    source: str
+    """SHA-256 of the scan."""
+    result: str = ""
+    """SHA-256 of the label map; empty while it is being written."""
+    prior: str = ""
+    """SHA-256 of the label map that was given for it, if any."""
+    volumes_ml: dict[str, float] = Field(default_factory=dict)
+    """Structure -> millilitres."""
+    method: str = ""
+    """How it was segmented: `network`, `alignment`, `prior` or `finetuned`."""
+    similarity: tuple[float, ...] = ()
+    """Of each aligned reference."""
+    doubts: tuple[str, ...] = ()
+    """What cannot be right about the scan."""
+    odd_volumes: tuple[str, ...] = ()
+    """Structures whose volume is far from that in all references."""
+
+
+class Index(Config):
+    """cases.json: what the label maps in a folder were made with, and from."""
+
+    task: str
+    """Fingerprint of the task, which names the model, too; or of the finetuned model."""
+    overlap: float
+    alignment: bool
+    cases: dict[str, Entry] = Field(default_factory=dict)
+
+
+def read_results(folder: Path) -> Index:
+    """The list of results in a folder. Raises `DataError` for a damaged one."""
+    file = folder / CASES
+    try:
+        return Index.model_validate(read_json(file))
+    except (OSError, ValueError, RecursionError) as error:  # pydantic's errors are ValueErrors
+        raise DataError(
+            file,
+            found="a damaged list of results",
+            expected="the list that mass3d segment wrote",
+            fix="Remove this file and the label maps, or choose another output.",
+        ) from error
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """The results in a folder, and the file that lists them."""
+
+    path: Path
+    index: Index
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.entries.update(self.index.cases)
+
+    @property
+    def done(self) -> dict[str, Entry]:
+        """The finished ones."""
+        return {name: entry for name, entry in self.entries.items() if entry.result}
+
+    def label_map(self, case_id: str) -> Path:
+        """Where the label map of a case is."""
+        return self.path / f"{case_id}.nii.gz"
+
+    def put(self, case_id: str, entry: Entry) -> None:
+        """Note what is known of a case now."""
+        self.entries[case_id] = entry
+        self.save()
+
+    def save(self) -> None:
+        """Write the list of results."""
+        index = self.index.model_copy(update={"cases": self.entries})
+        write_json(self.path / CASES, index.plain())
+
+    def finish(self) -> None:
+        """Write the list, and the volumes of all structures in all finished cases as CSV."""
+        self.save()
+        write_text(self.path / VOLUMES, _rows(self.done))
+
+    def keeps(self, case_id: str, begun: Entry) -> bool:
+        """Whether the label map of a case is the finished one of this scan and prior.
+
+        One that is being written, damaged, or of the scan as it was before is made again. Raises
+        `DataError` for a file of somebody else, such as a label map corrected by hand.
+        """
+        target, old = self.label_map(case_id), self.entries.get(case_id)
+        if not target.exists() or (old is not None and not old.result):
+            return False
+        if old is not None and file_hash(target) == old.result:
+            return (old.source, old.prior) == (begun.source, begun.prior)
+        try:
+            read_label(target)
+        except DataError:
+            if old is not None:
+                return False
+        raise DataError(
+            target,
+            found="a file that is not as mass3d wrote it",
+            expected="no file, or the label map that was written here",
+            fix="Move it elsewhere to have the scan segmented again.",
+        )
+
+
+def _rows(entries: Mapping[str, Entry]) -> str:
+    """One row per case and structure."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("case", "structure", "ml"))
+    for case, entry in sorted(entries.items()):
+        writer.writerows((case, name, ml) for name, ml in entry.volumes_ml.items())
+    return text.getvalue()

@@ -1,0 +1,78 @@
+"""The list of results: what is kept, what is made again, and what belongs to somebody else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mass3d.errors import DataError
+from mass3d.files import file_hash
+from mass3d.io.write import write_label
+from mass3d.transfer.results import VOLUMES, Entry, Index, ResultsFolder, read_results
+from mass3d.volume.volume import Volume
+
+INDEX = Index(task="t" * 64, overlap=0.5, alignment=True)
+BEGUN = Entry(source="s", prior="p")
+
+
+def label(path: Path, value: int = 1) -> Path:
+    voxels = np.full((2, 3, 4), value, np.uint8)
+    write_label(path, voxels, Volume.from_array(voxels).source)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ResultsFolder:
+    """A folder with one finished case."""
+    results = ResultsFolder(tmp_path, INDEX)
+    file = label(results.label_map("a"))
+    done = {"result": file_hash(file), "volumes_ml": {"liver": 1.5, "a, b": 0.0}}
+    results.put("a", BEGUN.model_copy(update=done))
+    return results
+
+
+def test_a_finished_case_of_the_same_scan_and_prior_is_kept(folder: ResultsFolder) -> None:
+    assert folder.keeps("a", BEGUN)
+    again = ResultsFolder(folder.path, read_results(folder.path))
+    assert again.keeps("a", BEGUN)
+
+
+@pytest.mark.parametrize("change", [{"source": "another"}, {"prior": ""}])
+def test_a_case_of_another_scan_or_prior_is_made_again(
+    folder: ResultsFolder, change: dict[str, str]
+) -> None:
+    assert not folder.keeps("a", BEGUN.model_copy(update=change))
+
+
+def test_a_missing_an_unfinished_and_a_damaged_one_is_made_again(folder: ResultsFolder) -> None:
+    assert not folder.keeps("b", BEGUN)
+    folder.label_map("a").write_bytes(b"")
+    assert not folder.keeps("a", BEGUN)
+    label(folder.label_map("c"))
+    folder.put("c", BEGUN)
+    assert list(folder.done) == ["a"]
+    assert not folder.keeps("c", BEGUN)
+
+
+def test_a_label_map_of_somebody_else_is_refused(folder: ResultsFolder) -> None:
+    label(folder.label_map("a"), value=2)
+    label(folder.label_map("b"))
+    folder.label_map("c").write_bytes(b"no label map, and not ours")
+    for name in "abc":
+        with pytest.raises(DataError, match="not as mass3d wrote it"):
+            folder.keeps(name, BEGUN)
+
+
+def test_the_volumes_of_finished_cases_become_a_table(folder: ResultsFolder) -> None:
+    folder.put("b", BEGUN)
+    folder.finish()
+    rows = (folder.path / VOLUMES).read_text().splitlines()
+    assert rows == ["case,structure,ml", "a,liver,1.5", 'a,"a, b",0.0']
+
+
+def test_a_damaged_list_is_told(folder: ResultsFolder) -> None:
+    (folder.path / "cases.json").write_text('{"cases": 3}')
+    with pytest.raises(DataError, match="a damaged list of results"):
+        read_results(folder.path)
