@@ -28,12 +28,16 @@ class _Reader(HTMLParser):
         assert self.open.pop() == tag
 
 
-def require_whole(page: str) -> list[str]:
-    """Assert balanced tags and no way to the network; returns what the page loads."""
+def require_whole(page: str, *, beside: str = "") -> list[str]:
+    """Assert balanced tags and no way to the network; returns what the page loads.
+
+    beside: where the files lie that a page may load.
+    """
     assert page.startswith("<!doctype html>")
     assert not re.search(r"https?://|@import|url\(|<link", page)
     reader = _Reader()
     reader.feed(page)
     assert not reader.open
-    assert all(address.startswith(("data:", "#")) for address in reader.loads)
+    allowed = ("data:", "#", *([beside] if beside else []))
+    assert all(address.startswith(allowed) for address in reader.loads)
     return reader.loads

@@ -378,7 +378,8 @@ def test_equal_inputs_give_equal_bytes_wherever_and_with_any_number_of_workers(
     other = cohort.run(workers=2, output=tmp_path / "other")
     assert other.dice == first.dice
     written = contents(cohort.output)
-    assert set(written) == {"metrics.json", "cases.csv", "config.toml", "record.json"}
+    files = {"metrics.json", "cases.csv", "evaluate.html", "config.toml", "record.json"}
+    assert set(written) == files
     assert contents(tmp_path / "other") == written
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from mass3d.config import Config, Scheduler, Seed, Structures, Workers
@@ -32,6 +32,9 @@ from mass3d.io.names import SUFFIXES, case_id_of
 from mass3d.io.read import read_grid, read_label
 from mass3d.metrics.overlap import Overlap, label_overlaps
 from mass3d.metrics.statistics import Interval, bootstrap_mean, bootstrap_mean_of_means
+from mass3d.pages.evaluate import PAGE, StructureRow, write_evaluate_page
+from mass3d.pages.pictures import jpeg_uri, value_colours
+from mass3d.pages.result_pictures import compared_picture
 
 METRICS = "metrics.json"
 CASES = "cases.csv"
@@ -62,7 +65,7 @@ class EvaluateConfig(Config):
     labels: Path = Field(examples=["labels"])
     """Folder of true label maps, named like the predictions; it may hold more cases."""
     output: Path = Field(examples=["scores"])
-    """Folder for metrics.json and cases.csv."""
+    """Folder for metrics.json, cases.csv and evaluate.html."""
     seed: Seed = 0
     structures: Structures = None
     """Name and label value of what to score; by default those of dataset.json beside the labels,
@@ -125,14 +128,17 @@ class EvaluateReport(Report):
 
     def summary(self) -> str:
         """One paragraph for people."""
+        return f"{self.told(f', in {self.output}')} Look at {self.output / PAGE}."
+
+    def told(self, place: str = "") -> str:
+        """What came of it; nothing of where, but for the words of `place`."""
         scored = sum(map(bool, self.dice.values()))
         structures = sum(found.n > 0 for found in self.structures.values())
         missing = len(self.labels_without_prediction)
         unnamed = ", ".join(str(value) for value in self.unnamed)
         return (
             f"Mean Dice {self.mean.in_words()} over {counted(structures, 'structure')} "
-            f"in {counted(scored, 'case')}, "
-            f"in {self.output}."
+            f"in {counted(scored, 'case')}{place}."
             + (f" {counted(missing, 'label')} without a prediction." if missing else "")
             + (f" Label values without a name were not scored: {unnamed}." if unnamed else "")
             + (
@@ -144,7 +150,8 @@ class EvaluateReport(Report):
 
     def show(self, console: Console) -> None:
         """The table of structures, the summary and every fault."""
-        table = Table("structure", "Dice", "scored", "labelled", "predicted", "missed", "extra")
+        first = Column("structure", overflow="fold"), Column("Dice", no_wrap=True)
+        table = Table(*first, "scored", "labelled", "predicted", "missed", "extra")
         for name, found in self.structures.items():
             counts = (found.n, *asdict(found.seen).values())
             table.add_row(Text(name), Text(found.dice.in_words()), *map(str, counts))
@@ -164,6 +171,7 @@ class _Job:
 class _Counted:
     overlaps: dict[int, Overlap]
     voxel_ml: float
+    picture: str  # `data:` address
 
 
 _Cases = Mapping[str, _Counted]
@@ -300,7 +308,14 @@ def _count(job: _Job) -> _Counted:
     truth = read_label(job.label)
     prediction = read_label(job.prediction, like=truth)
     overlaps = label_overlaps(prediction.voxels, truth.voxels, ignored=job.ignored)
-    return _Counted(overlaps, truth.grid.voxel_ml)
+    picture = compared_picture(
+        prediction.voxels,
+        truth.voxels,
+        truth.spacing_mm,
+        value_colours(overlaps),
+        ignored=job.ignored,
+    )
+    return _Counted(overlaps, truth.grid.voxel_ml, jpeg_uri(picture))
 
 
 # --- scores ---------------------------------------------------------------------------------
@@ -370,6 +385,19 @@ def _write(config: EvaluateConfig, report: EvaluateReport, cases: _Cases) -> Non
     write_provenance(config.output, "evaluate", config, structures=names)
     write_text(config.output / CASES, _case_rows(report, cases))
     write_json(config.output / METRICS, _metrics(config, report))
+    write_evaluate_page(
+        config.output / PAGE,
+        mean=report.mean,
+        structures=[
+            StructureRow(name, found.value, found.dice, found.n, *asdict(found.seen).values())
+            for name, found in report.structures.items()
+        ],
+        dice=report.dice,
+        pictures={name: case.picture for name, case in cases.items()},
+        summary=report.told(),
+        without_prediction=report.labels_without_prediction,
+        faults=report.faults,
+    )
 
 
 def _metrics(config: EvaluateConfig, report: EvaluateReport) -> dict[str, Any]:

@@ -16,12 +16,15 @@ from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import Report, counted, in_short, write_provenance
+from mass3d.execution.summary import Report, counted, few, first_of, in_short, write_provenance
 from mass3d.files import file_hash, only_writer
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
 from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
+from mass3d.pages.pictures import value_colours, write_jpeg
+from mass3d.pages.result_pictures import found_picture
+from mass3d.pages.segment import PAGE, write_segment_page
 from mass3d.transfer.knowledge import Knowledge, load_knowledge
 from mass3d.transfer.references import volumes_ml
 from mass3d.transfer.results import CASES, Entry, Index, ResultsFolder, read_results
@@ -64,12 +67,16 @@ class SegmentReport(Report):
 
     def summary(self) -> str:
         """One paragraph for people."""
-        told = "".join(f" Warning: {warning}." for warning in self.warnings)
-        first = f"Segmented {counted(len(self.volumes_ml), 'scan')} into {self.output}.{told}"
+        return f"{self.told(f' into {self.output}')} Look at {self.output / PAGE}."
+
+    def told(self, place: str = "") -> str:
+        """What was done, and what is odd; nothing of where, but for the words of `place`."""
+        warnings = "".join(f" Warning: {warning}." for warning in self.warnings)
+        first = f"Segmented {counted(len(self.volumes_ml), 'scan')}{place}.{warnings}"
         if not self.not_aligned:
             return first
         return (
-            f"{first} No reference could be aligned to {', '.join(self.not_aligned)}: what the "
+            f"{first} No reference could be aligned to {first_of(self.not_aligned)}: what the "
             "network says alone is less certain there."
         )
 
@@ -94,7 +101,16 @@ def run(config: SegmentConfig) -> SegmentReport:
         write_provenance(config.output, "segment", config, task=known.fingerprint, structures=names)
         faults = _segment_all(cases, _Work(known, config, folder))
         folder.finish()
-    return _report(config, known, folder, cases, faults)
+        report = _report(config, known, folder, cases, faults)
+        write_segment_page(
+            folder,
+            known.structures,
+            known.ranges,
+            summary=report.told(),
+            alone=report.not_aligned,
+            faults=faults,
+        )
+    return report
 
 
 def _report(
@@ -114,7 +130,7 @@ def _report(
     return SegmentReport(
         config.output,
         volumes,
-        (*in_short(notes), *_never_found(known.structures, volumes)),
+        (*in_short(notes), *few(_never_found(known.structures, volumes))),
         faults,
         tuple(alone) if hoped else (),
     )
@@ -138,10 +154,10 @@ def _segment_one(work: _Work, case: CaseFile) -> None:
     begun = Entry(source=source_hash(case), prior=image_hash(prior) if prior else "")
     if work.folder.keeps(case.case_id, begun):
         return
-    target = work.folder.label_map(case.case_id)
     work.folder.put(case.case_id, begun)
-    found = segment_case(work.known, case, target, config=work.config, prior=prior)
-    work.folder.put(case.case_id, begun.model_copy(update=found | {"result": file_hash(target)}))
+    found = segment_case(work.known, case, work.folder, config=work.config, prior=prior)
+    result = file_hash(work.folder.label_map(case.case_id))
+    work.folder.put(case.case_id, begun.model_copy(update=found | {"result": result}))
 
 
 def _unusual(entry: Entry) -> Iterator[str]:
@@ -163,12 +179,12 @@ def _never_found(
 def segment_case(
     known: Knowledge,
     case: CaseFile,
-    target: Path,
+    folder: ResultsFolder,
     *,
     config: SegmentConfig,
     prior: Path | None = None,
 ) -> dict[str, Any]:
-    """Segment one scan into `target`; returns how, and the volume of every structure in ml."""
+    """Segment one scan into the folder; returns how, and the volume of every structure in ml."""
     volume = read_volume(case.scan)
     require_scan(volume, label_maps=config.label_maps)
     given = None if prior is None else read_label(prior, like=volume)
@@ -176,7 +192,9 @@ def segment_case(
     answer = known.segmenter.answer(
         volume, known.task, overlap=config.overlap, alignment=config.alignment, prior=given
     )
-    write_label(target, answer.labels, volume.source)
+    write_label(folder.label_map(case.case_id), answer.labels, volume.source)
+    colours = value_colours(known.structures.values())
+    write_jpeg(folder.picture(case.case_id), found_picture(volume, answer.labels, colours))
     volumes = volumes_ml(answer.labels, known.structures, volume.grid.voxel_ml)
     return {
         "volumes_ml": volumes,

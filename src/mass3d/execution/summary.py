@@ -64,7 +64,12 @@ def in_short(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
     for name, sentences in notes.items():
         for sentence in sentences:
             cases.setdefault(sentence, []).append(name)
-    told = [f"{first_of(names)}: {sentence}" for sentence, names in cases.items()]
+    return few(f"{first_of(names)}: {sentence}" for sentence, names in cases.items())
+
+
+def few(sentences: Iterable[str]) -> Iterator[str]:
+    """The first of some sentences, and how many more there are."""
+    told = list(sentences)
     yield from told[:MOST]
     if len(told) > MOST:
         yield f"and {counted(len(told) - MOST, 'sentence')} of this kind more in the record"

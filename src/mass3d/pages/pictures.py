@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import colorsys
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from mass3d.files import write_bytes
 from mass3d.masks.layers import MaskSet
 
 Rgb = NDArray[np.uint8]  # (rows, columns, 3)
@@ -25,6 +27,9 @@ Colour = tuple[int, int, int]
 VISIBLE = 0.2  # of its largest area, that a structure shows in a slice for an eye to find it
 UNEVEN = 1.5  # longest edge of a voxel by its shortest, from which on slices are shown as acquired
 MAX_PLANES = 3
+FILL = 0.35  # opacity of a structure,
+LINE = 0.95  # of the line around it,
+FILL_ALONE = 0.6  # and of one without a line
 JPEG_QUALITY = 72  # grey slices with outlines still look clean
 # Told apart by colour-blind readers and on grey slices; used in this order for named structures.
 PALETTE: Final[tuple[Colour, ...]] = (
@@ -74,8 +79,8 @@ class Overlay:
 
     region: NDArray[np.bool_]  # (rows, columns), as `Plane.cut` gives it
     colour: Colour
-    fill: float = 0.35  # opacity inside; 0 leaves only the line
-    line: float = 0.95  # opacity of the outline
+    fill: float = FILL  # opacity inside; 0 leaves only the line
+    line: float = LINE  # opacity of the outline
 
 
 def best_plane(label: NDArray[np.integer[Any]], spacing_mm: Sequence[float]) -> Plane:
@@ -195,12 +200,14 @@ def three_views(
     spacing_mm: Sequence[float],
     grey: tuple[float, float],
     label: NDArray[np.integer[Any]] | None = None,
+    outlined: NDArray[np.integer[Any]] | None = None,
     colours: Mapping[int, Colour] | None = None,
     size: int = 160,
 ) -> Rgb:
     """Axial, coronal and sagittal slices of (D, H, W) side by side: (size, 3 * size, 3).
 
-    Each fills a black square, with the structures of the label that have a colour over it.
+    Each fills a black square, with the structures of the label that have a colour over it. Beside a
+    second label, which is drawn as lines, the first is filled alone.
     """
     views = np.zeros((size, 3, size, 3), np.uint8)
     for axis, index in enumerate(slices):
@@ -208,10 +215,15 @@ def three_views(
         pixels, (down, across) = plane.cut(image), plane.pixel_mm(spacing_mm)
         height_mm, width_mm = pixels.shape[0] * down, pixels.shape[1] * across
         overlays: list[Overlay] = []
-        if label is not None:
-            section = plane.cut(label)
-            shown = {v: colour for v, colour in (colours or {}).items() if (section == v).any()}
-            overlays = label_overlays(section, shown)
+        alone = outlined is None
+        for shown, fill, line in (
+            (label, FILL if alone else FILL_ALONE, LINE if alone else 0.0),
+            (outlined, 0.0, LINE),
+        ):
+            if shown is not None:
+                section = plane.cut(shown)
+                there = {v: c for v, c in (colours or {}).items() if (section == v).any()}
+                overlays += label_overlays(section, there, fill=fill, line=line)
         width = max(1, round(size * min(1.0, width_mm / height_mm)))
         view = draw(pixels, pixel_mm=(down, across), grey=grey, overlays=overlays, width=width)
         view = view[:size]
@@ -239,15 +251,24 @@ def _outline(soft: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def label_overlays(
-    label: NDArray[np.integer[Any]], colours: dict[int, Colour], *, fill: float = 0.35
+    label: NDArray[np.integer[Any]],
+    colours: dict[int, Colour],
+    *,
+    fill: float = FILL,
+    line: float = LINE,
 ) -> list[Overlay]:
     """One overlay per structure of a label slice."""
-    return [Overlay(label == value, colour, fill) for value, colour in colours.items()]
+    return [Overlay(label == value, colour, fill, line) for value, colour in colours.items()]
 
 
 def structure_colours(structures: dict[str, int]) -> dict[int, Colour]:
     """Label value -> colour, in the order of the structures."""
     return {v: PALETTE[i % len(PALETTE)] for i, v in enumerate(structures.values())}
+
+
+def value_colours(values: Iterable[int]) -> dict[int, Colour]:
+    """Label value -> colour, the same for a value whichever others there are."""
+    return {value: PALETTE[(value - 1) % len(PALETTE)] for value in values}
 
 
 def mask_overlays(masks: MaskSet, rows: Sequence[int], plane: Plane) -> list[Overlay]:
@@ -284,9 +305,19 @@ def jpeg_uri(picture: Rgb) -> str:
 
 
 def _data_uri(picture: Rgb, kind: str, **options: int) -> str:
+    coded = base64.b64encode(_coded(picture, kind, **options)).decode()
+    return f"data:image/{kind};base64,{coded}"
+
+
+def write_jpeg(path: Path, picture: Rgb) -> None:
+    """The picture as a file beside a page, written whole or not at all."""
+    write_bytes(path, _coded(picture, "jpeg", quality=JPEG_QUALITY))
+
+
+def _coded(picture: Rgb, kind: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format=kind, **options)
-    return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
 
 
 def css(colour: Colour) -> str:

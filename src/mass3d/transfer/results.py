@@ -85,6 +85,10 @@ class ResultsFolder:
         """Where the label map of a case is."""
         return self.path / f"{case_id}.nii.gz"
 
+    def picture(self, case_id: str) -> Path:
+        """Where a picture of a case is."""
+        return self.path / "pictures" / f"{case_id}.jpg"
+
     def put(self, case_id: str, entry: Entry) -> None:
         """Note what is known of a case now."""
         self.entries[case_id] = entry

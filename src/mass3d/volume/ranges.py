@@ -94,15 +94,15 @@ class Ranges(Config):
             )
         for axis, length, usual in zip(AXES, scan.extent_mm, self.extent_mm, strict=True):
             if _is_far(length, usual):
-                yield f"it is {length:.0f} mm {axis}, and {others} {_in_words(usual)} mm"
+                yield f"it is {length:.0f} mm {axis}, and {others} {in_words(usual)} mm"
         if scan.level is None or self.level is None or len(self.modalities) > 1:
             return
         low, high = self.level
         if scan.modality == "ct" and not low - FAR_HU <= scan.level <= high + FAR_HU:
-            span = _in_words(self.level)
+            span = in_words(self.level)
             yield f"half of its body is above {scan.level:.0f} HU, and {others} {span} HU"
         if scan.modality == "pet" and not low / FAR_SUV <= scan.level <= high * FAR_SUV:
-            span = _in_words(self.level)
+            span = in_words(self.level)
             yield f"its brightest voxels are {scan.level:.3g}, and {others} {span}"
 
     def odd_volumes(self, volumes_ml: Mapping[str, float]) -> tuple[str, ...]:
@@ -119,6 +119,7 @@ def _is_far(value: float, span: Span) -> bool:
     return not span[0] / FAR <= value <= span[1] * FAR
 
 
-def _in_words(span: Span) -> str:
-    low, high = (f"{edge:.0f}" if abs(edge) >= 10 else f"{edge:.2g}" for edge in span)
+def in_words(span: Span) -> str:
+    """One number, or from one to another."""
+    low, high = (f"{edge:.3g}" if abs(edge) < 1000 else f"{edge:.0f}" for edge in span)
     return low if low == high else f"{low} to {high}"

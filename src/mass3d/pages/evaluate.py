@@ -1,0 +1,91 @@
+"""The page of `mass3d evaluate`: scores of structures, and the cases to look at, worst first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mass3d.execution.faults import Fault
+from mass3d.metrics.statistics import Interval
+from mass3d.pages.html import write_page
+from mass3d.pages.pictures import value_colours
+
+PAGE: Final = "evaluate.html"
+MAX_ROWS: Final = 2000  # beyond, a browser waits
+MAX_PICTURES: Final = 60  # of the worst cases
+WORST: Final = 4  # structures of a case that are told unasked
+
+
+@dataclass(frozen=True)
+class StructureRow:
+    """One structure: its Dice, and in how many cases it was where."""
+
+    name: str
+    value: int
+    dice: Interval
+    scored: int
+    labelled: int
+    predicted: int
+    missed: int
+    extra: int
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """One case: its mean, and its structures from the worst on."""
+
+    name: str
+    picture: str | None
+    mean: float  # NaN where nothing was scored
+    scores: tuple[tuple[str, float], ...]
+
+
+def write_evaluate_page(
+    path: Path,
+    *,
+    mean: Interval,
+    structures: Sequence[StructureRow],
+    dice: Mapping[str, Mapping[str, float]],
+    pictures: Mapping[str, str],
+    summary: str,
+    without_prediction: Sequence[str],
+    faults: Sequence[Fault],
+) -> Path:
+    """Write the page; it needs no other file and no network.
+
+    dice: case -> structure -> Dice. pictures: case -> `data:` address.
+    """
+    rows = sorted(map(_row, dice, dice.values()), key=_worst_first)
+    pictured = [
+        CaseRow(row.name, pictures.get(row.name), row.mean, row.scores)
+        for row in rows[:MAX_PICTURES]
+    ]
+    colours = value_colours(one.value for one in structures)
+    return write_page(
+        path,
+        "evaluate.html",
+        summary=summary,
+        mean=mean,
+        structures=[(one, colours[one.value]) for one in structures],
+        rows=[*pictured, *rows[MAX_PICTURES:MAX_ROWS]],
+        cases=len(rows),
+        pictured=len(pictured),
+        worst=WORST,
+        without_prediction=without_prediction,
+        faults=faults,
+    )
+
+
+def _row(case: str, scores: Mapping[str, float]) -> CaseRow:
+    mean = math.fsum(scores.values()) / len(scores) if scores else math.nan
+    ordered = sorted(scores.items(), key=lambda item: (item[1], item[0]))
+    return CaseRow(case, None, mean, tuple(ordered))
+
+
+def _worst_first(row: CaseRow) -> tuple[bool, float, str]:
+    """Cases in which nothing was scored come last."""
+    unscored = math.isnan(row.mean)
+    return unscored, 0.0 if unscored else row.mean, row.name
