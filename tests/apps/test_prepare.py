@@ -220,6 +220,19 @@ def test_a_scan_that_has_become_unreadable_stays_as_it_was_prepared(tmp_path: Pa
     assert second.fingerprint == first.fingerprint
 
 
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_a_case_id_longer_than_a_name_may_be_is_a_fault_and_the_others_go_on(
+    tmp_path: Path, letter: str
+) -> None:
+    deep = tmp_path / "in" / (90 * letter) / (90 * letter)
+    write_scan(deep / f"0{90 * letter}.nii", seed=0)
+    write_scan(tmp_path / "in" / "short.nii", seed=1)
+    report = prepare([tmp_path / "in"], tmp_path / "store")
+    assert [fault.where[:3] for fault in report.faults] == [3 * letter]
+    assert "name" in report.faults[0].message
+    assert Store.open(tmp_path / "store").case_ids == ("short",)
+
+
 def test_a_broken_case_of_a_scan_that_cannot_be_read_leaves_the_store(tmp_path: Path) -> None:
     scans = [write_scan(tmp_path / f"{name}.nii", seed=0) for name in "ab"]
     prepare(scans, tmp_path / "store")

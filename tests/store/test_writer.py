@@ -102,7 +102,7 @@ def test_a_discarded_case_is_gone_and_an_unknown_one_harmless(
     store_path: Path, settings: StoreSettings
 ) -> None:
     with open_for_writing(store_path):
-        for case_id in ("a", "c", "../cases", ""):
+        for case_id in ("a", "c", "../cases", "", "x" * 300):
             discard_case(store_path, case_id)
         write_index(store_path, collect_index(store_path, settings))
     assert Store.open(store_path).case_ids == ("b",)
