@@ -428,7 +428,7 @@ def test_people_see_a_table_a_summary_and_the_faults(cohort: Folders) -> None:
     cohort.run().show(console)
     text = console.export_text()
     row = next(line for line in text.splitlines() if "[red] cyst" in line)
-    assert [cell.strip() for cell in row.strip("│").split("│")][2:] == ["2", "2", "1", "1", "0"]
+    assert row.split()[-5:] == ["2", "2", "1", "1", "0"]
     assert "Mean Dice 0.676 [" in text
     assert "over 2 structures in 3 cases" in text
     assert "  d: " in text

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -151,7 +152,8 @@ class EvaluateReport(Report):
     def show(self, console: Console) -> None:
         """The table of structures, the summary and every fault."""
         first = Column("structure", overflow="fold"), Column("Dice", no_wrap=True)
-        table = Table(*first, "scored", "labelled", "predicted", "missed", "extra")
+        counted_in = ("scored", "labelled", "predicted", "missed", "extra")
+        table = Table(*first, *counted_in, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for name, found in self.structures.items():
             counts = (found.n, *asdict(found.seen).values())
             table.add_row(Text(name), Text(found.dice.in_words()), *map(str, counts))
