@@ -107,7 +107,7 @@ def run(config: SegmentConfig) -> SegmentReport:
             known.structures,
             known.ranges,
             summary=report.told(),
-            alone=report.not_aligned,
+            alone=frozenset(report.not_aligned),
             faults=faults,
         )
     return report

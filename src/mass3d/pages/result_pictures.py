@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.pages.pictures import Colour, Rgb, best_slices, grey_range, three_views
-from mass3d.volume.box import Box, box_around, box_shape, whole_box
+from mass3d.volume.box import Box, box_around, box_shape, whole_box, widened
 from mass3d.volume.sample import sample
 from mass3d.volume.volume import Volume
 
@@ -76,12 +76,9 @@ def _view(
         round(max(MIN_MARGIN_MM / edge, MARGIN * n))
         for n, edge in zip(box_shape(box), spacing_mm, strict=True)
     ]
-    d, h, w = (
-        slice(max(0, axis.start - m), min(n, axis.stop + m))
-        for axis, m, n in zip(box, margins, shown.shape, strict=True)
-    )
-    a, b, c = (max(1, (axis.stop - axis.start) // SIZE) for axis in (d, h, w))
-    return (d, h, w), (a, b, c)
+    box = widened(box, margins, shown.shape)
+    d, h, w = (max(1, n // SIZE) for n in box_shape(box))
+    return box, (d, h, w)
 
 
 def _cut(volume: NDArray[Any], box: Box, steps: tuple[int, int, int]) -> NDArray[Any]:

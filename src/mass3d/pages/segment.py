@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -63,7 +63,7 @@ def write_segment_page(
     ranges: Ranges | None,
     *,
     summary: str,
-    alone: Sequence[str],
+    alone: Collection[str],
     faults: Sequence[Fault],
 ) -> Path:
     """Write the page beside the results it shows; returns where it is.

@@ -57,10 +57,11 @@ def hull(boxes: Sequence[Box]) -> Box:
     return d, h, w
 
 
-def widened(box: Box, margin: int, shape: Sequence[int]) -> Box:
-    """The box and a margin around it, within a volume."""
-    larger = box_at([axis.start - margin for axis in box], [n + 2 * margin for n in box_shape(box)])
-    return intersection(larger, whole_box(shape))
+def widened(box: Box, margin: int | Sequence[int], shape: Sequence[int]) -> Box:
+    """The box and a margin around it, of all axes or of each, within a volume."""
+    margins = (margin,) * len(box) if isinstance(margin, int) else margin
+    d, h, w = (slice(a.start - m, a.stop + m) for a, m in zip(box, margins, strict=True))
+    return intersection((d, h, w), whole_box(shape))
 
 
 def box_around(shown: Any, margin: int = 0) -> Box | None:
