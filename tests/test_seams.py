@@ -187,7 +187,7 @@ def test_a_plain_network_is_pretrained_and_segments(
     reference = encode_reference(model, prepared, label, values, name="one")
     names = {str(value): value for value in values}
     task = Task((reference,), names, model=fingerprint)
-    found = predict(model, prepared, task, overlap=0.5)
+    found = torch.cat([slab for _, slab in predict(model, prepared, task, overlap=0.5)], 1)
     assert found.shape == (len(values), *prepared.image.shape)
     # it was shown this scan: what is like a structure is likelier inside than outside of it
     inside = [

@@ -132,6 +132,19 @@ def test_a_ct_to_a_task_made_on_mr_and_a_ct_not_in_hu_are_told(
     assert entry["doubts"] == ["CT that looks shifted: HU plus 1024, with air at 0", told[1][6:]]
 
 
+def test_what_is_odd_is_told_once_and_before_the_work(
+    cohort: Path, task_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = segment_config(cohort, task_file, tmp_path / "out")
+    scans = tuple(sorted(cohort.glob("images*/mr*.nii.gz")))[:2]
+    segment.run(config.model_copy(update={"inputs": scans}))
+    lines = capsys.readouterr().err.splitlines()
+    odd = [line for line in lines if "it looks like MR, and the task was made on CT" in line]
+    assert odd == [lines[0]]
+    assert lines[0].startswith(scans[0].name.split("_0000")[0])
+    assert any(line.startswith("segment 1/2") for line in lines)
+
+
 def test_a_scan_and_volumes_far_from_the_references_are_told(
     cohort: Path, task_file: Path, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mass3d.execution.progress import MAX_LINES, Clock, duration, progress
+from mass3d.execution.progress import MAX_LINES, MAX_SENTENCES, Clock, TellOnce, duration, progress
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,15 @@ def test_work_goes_on_when_nobody_listens_any_more(
             advance(step)
             done.append(step)
     assert done == [1, 2, 3]
+
+
+def test_each_sentence_about_cases_is_told_once_and_few_of_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = TellOnce()
+    told("a", ["too small", "too dark"])
+    told("b", ["too small"])
+    told("c", [f"of {number} mm" for number in range(MAX_SENTENCES)])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == ["a: too small", "a: too dark", "c: of 0 mm"]
+    assert len(lines) == MAX_SENTENCES

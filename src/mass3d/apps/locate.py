@@ -14,13 +14,13 @@ from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import Report, counted, write_provenance
+from mass3d.execution.progress import TellOnce
+from mass3d.execution.summary import Report, counted, in_short, write_provenance
 from mass3d.files import write_json, write_text
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.read import read_volume
+from mass3d.transfer.knowledge import Knowledge, load_knowledge
 from mass3d.transfer.oneshot.locations import Found, as_csv, as_json, location
-from mass3d.transfer.segmenter import Segmenter
-from mass3d.transfer.task_file import Task, find_run, load_task, require_model
 from mass3d.volume.doubts import require_scan
 
 FILE, TABLE = "locations.json", "locations.csv"
@@ -46,12 +46,20 @@ class LocateReport(Report):
 
     output: Path
     locations: dict[str, Found]  # by case
+    warnings: tuple[str, ...] = ()  # sentences about what is odd, but no fault
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
         """One paragraph for people."""
         scans = counted(len(self.locations), "scan")
-        return f"Located structures in {scans}; see {self.output / TABLE}."
+        warnings = "".join(f" Warning: {warning}." for warning in self.warnings)
+        return f"Located structures in {scans}; see {self.output / TABLE}.{warnings}"
+
+
+@dataclass(frozen=True)
+class _Located:
+    structures: Found
+    doubts: tuple[str, ...]
 
 
 def run(config: LocateConfig) -> LocateReport:
@@ -64,32 +72,38 @@ def run(config: LocateConfig) -> LocateReport:
     given = (*config.inputs, config.task, config.model)
     require_own_folder(config.output, "locate", inputs=given)
     keep_freed_memory()
-    task = load_task(config.task)
-    _require_scans(config, task)
-    segmenter = Segmenter.load(config.model or find_run(config.task, task), device=config.device)
-    require_model(config.task, task, segmenter.trained)
+    known = load_knowledge(config.task, config.model, device=config.device)
+    _require_scans(config, known)
     cases = find_cohort(config.inputs, exclude=config.output).cases
-    write_provenance(config.output, "locate", config, task=task.fingerprint)
+    write_provenance(config.output, "locate", config, task=known.fingerprint)
     jobs = {case.case_id: case for case in cases}
-    outcomes = run_cases(partial(_locate, config, segmenter, task), jobs, workers=1, title="locate")
-    found = {case: one for case, one in outcomes.items() if not isinstance(one, Fault)}
-    write_json(config.output / FILE, {"task": task.fingerprint, "cases": as_json(found)})
+    work = partial(_locate, config, known, TellOnce())
+    outcomes = run_cases(work, jobs, workers=1, title="locate")
+    located = {case: one for case, one in outcomes.items() if not isinstance(one, Fault)}
+    found = {case: one.structures for case, one in located.items()}
+    doubts = {case: one.doubts for case, one in located.items() if one.doubts}
+    facts = {"task": known.fingerprint, "cases": as_json(found), "doubts": doubts}
+    write_json(config.output / FILE, facts)
     write_text(config.output / TABLE, as_csv(found))
-    return LocateReport(config.output, found, faults_of(outcomes))
+    return LocateReport(config.output, found, tuple(in_short(doubts)), faults_of(outcomes))
 
 
-def _locate(config: LocateConfig, segmenter: Segmenter, task: Task, case: CaseFile) -> Found:
+def _locate(config: LocateConfig, known: Knowledge, warn: TellOnce, case: CaseFile) -> _Located:
     volume = read_volume(case.scan)
     require_scan(volume, label_maps=config.label_maps)
-    scan, places = segmenter.locate(volume, task)
-    return {
+    doubts = known.doubts(volume)
+    warn(case.case_id, doubts)
+    assert known.task is not None, "what was just loaded"
+    scan, places = known.segmenter.locate(volume, known.task)
+    found = {
         name: None if place is None else location(place, scan)
-        for name, place in zip(task.structures, places, strict=True)
+        for name, place in zip(known.structures, places, strict=True)
     }
+    return _Located(found, doubts)
 
 
-def _require_scans(config: LocateConfig, task: Task) -> None:
-    if task.oneshot is None:
+def _require_scans(config: LocateConfig, known: Knowledge) -> None:
+    if known.task is None or known.task.oneshot is None:
         raise ConfigError(
             config.task,
             found="a task without labelled scans, as older versions made them",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
+from mass3d.execution.progress import TellOnce
 from mass3d.execution.summary import Report, counted, few, first_of, in_short, write_provenance
 from mass3d.files import file_hash, only_writer
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
@@ -28,8 +29,7 @@ from mass3d.pages.segment import PAGE, write_segment_page
 from mass3d.transfer.knowledge import Knowledge, load_knowledge
 from mass3d.transfer.references import volumes_ml
 from mass3d.transfer.results import CASES, Entry, Index, ResultsFolder, read_results
-from mass3d.volume.doubts import doubts, require_scan
-from mass3d.volume.preparation import prepared_modality
+from mass3d.volume.doubts import require_scan
 
 
 class SegmentConfig(Config):
@@ -141,6 +141,7 @@ class _Work:
     known: Knowledge
     config: SegmentConfig
     folder: ResultsFolder
+    warn: TellOnce = field(default_factory=TellOnce)
 
 
 def _segment_all(cases: Sequence[CaseFile], work: _Work) -> tuple[Fault, ...]:
@@ -155,7 +156,7 @@ def _segment_one(work: _Work, case: CaseFile) -> None:
     if work.folder.keeps(case.case_id, begun):
         return
     work.folder.put(case.case_id, begun)
-    found = segment_case(work.known, case, work.folder, config=work.config, prior=prior)
+    found = _segment_scan(work, case, prior)
     result = file_hash(work.folder.label_map(case.case_id))
     work.folder.put(case.case_id, begun.model_copy(update=found | {"result": result}))
 
@@ -176,19 +177,14 @@ def _never_found(
             yield f"{name} was found in none of {counted(len(volumes), 'scan')}"
 
 
-def segment_case(
-    known: Knowledge,
-    case: CaseFile,
-    folder: ResultsFolder,
-    *,
-    config: SegmentConfig,
-    prior: Path | None = None,
-) -> dict[str, Any]:
-    """Segment one scan into the folder; returns how, and the volume of every structure in ml."""
+def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, Any]:
+    """Segment one scan into the folder; returns what is said of it in `Entry`."""
+    known, config, folder = work.known, work.config, work.folder
     volume = read_volume(case.scan)
     require_scan(volume, label_maps=config.label_maps)
     given = None if prior is None else read_label(prior, like=volume)
-    modality = prepared_modality(volume, known.segmenter.trained.preparation)
+    doubted = known.doubts(volume)
+    work.warn(case.case_id, doubted)  # before the minutes of work
     answer = known.segmenter.answer(
         volume, known.task, overlap=config.overlap, alignment=config.alignment, prior=given
     )
@@ -200,7 +196,7 @@ def segment_case(
         "volumes_ml": volumes,
         "method": answer.method,
         "similarity": tuple(round(one, 4) for one in answer.similarity),
-        "doubts": (*doubts(volume, modality), *known.doubts(volume, modality)),
+        "doubts": doubted,
         "odd_volumes": known.ranges.odd_volumes(volumes) if known.ranges else (),
     }
 

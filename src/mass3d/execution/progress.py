@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any, Protocol, cast
 
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mass3d.errors import printable
 
 MAX_LINES = 20  # rows that a whole run leaves in a log file
+MAX_SENTENCES = 10  # told of cases while they are worked on; a report has all
 
 
 class Advance(Protocol):
@@ -26,6 +27,23 @@ class Advance(Protocol):
 def tell(sentence: str) -> None:
     """A line on stderr."""
     _console().print(printable(sentence), highlight=False, markup=False, soft_wrap=True)
+
+
+class TellOnce:
+    """Tells what is noted of a case as soon as it is known, and each sentence only once.
+
+    A run of hours on scans of the wrong kind can then be stopped at the first of them.
+    """
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, case: str, sentences: Iterable[str]) -> None:
+        """Tell the sentences that are new, while they are few."""
+        for sentence in sentences:
+            if sentence not in self._told and len(self._told) < MAX_SENTENCES:
+                self._told.add(sentence)
+                tell(f"{case}: {sentence}")
 
 
 def _console() -> Console:

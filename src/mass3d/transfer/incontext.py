@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mass3d.model.protocol import TaskTensors
-from mass3d.transfer.sliding import pad_to_window, slide, together, window_starts
+from mass3d.transfer.sliding import pad_to_window, slide, slide_down, together, window_starts
 from mass3d.transfer.task_file import Reference, Task
 from mass3d.transfer.trained import TrainedModel
 from mass3d.volume.box import Box, box_at
@@ -88,7 +88,27 @@ def covering_windows(mask: Tensor, window: tuple[int, int, int]) -> list[Box]:
     return [box_at(start, window) for start in product(*choices)]
 
 
-@torch.no_grad()
+def predict(
+    trained: TrainedModel, scan: Prepared, task: Task, *, overlap: float
+) -> Iterator[tuple[int, Tensor]]:
+    """Probability of every structure at every voxel of the prepared scan, from slice to slice.
+
+    Yields the number of the first slice and (S, slices, H, W) on CPU. The references that show a
+    structure vote with equal weight. As the mean of `predict_votes`, in the memory of one reference
+    and of one window's depth.
+    """
+    votes = task.present.to(trained.device, torch.float32)
+    votes = (votes / votes.sum(0, keepdim=True)).view(*votes.shape, 1, 1, 1)
+    return slide_down(
+        _image(trained, scan),
+        _votes_of_windows(trained, task, lambda one: (one * votes).sum(1)),
+        window=trained.crop,
+        channels=len(task.structures),
+        overlap=overlap,
+        outside=scan.intensity.outside,
+    )
+
+
 def predict_votes(trained: TrainedModel, scan: Prepared, task: Task, *, overlap: float) -> Tensor:
     """Probability that each reference gives to each structure: (R, S, D, H, W) on CPU.
 
@@ -96,66 +116,35 @@ def predict_votes(trained: TrainedModel, scan: Prepared, task: Task, *, overlap:
     all references and structures.
     """
     R, S = task.present.shape
-    votes = _slide(trained, scan, task, R * S, lambda votes: votes.flatten(1, 2), overlap=overlap)
+    votes = slide(
+        _image(trained, scan),
+        _votes_of_windows(trained, task, lambda votes: votes.flatten(1, 2)),
+        window=trained.crop,
+        channels=R * S,
+        overlap=overlap,
+        outside=scan.intensity.outside,
+    )
     return votes.view(R, S, *votes.shape[1:]) * task.present.view(R, S, 1, 1, 1)
 
 
-@torch.no_grad()
-def predict(trained: TrainedModel, scan: Prepared, task: Task, *, overlap: float) -> Tensor:
-    """Probability of every structure at every voxel of the prepared scan: (S, D, H, W) on CPU.
-
-    The references that show a structure vote with equal weight. As the mean of `predict_votes`,
-    in the memory of one reference.
-    """
-    votes = task.present.to(trained.device, torch.float32)
-    votes = (votes / votes.sum(0, keepdim=True)).view(*votes.shape, 1, 1, 1)
-    S = len(task.structures)
-    return _slide(trained, scan, task, S, lambda one: (one * votes).sum(1), overlap=overlap)
+def _image(trained: TrainedModel, scan: Prepared) -> Tensor:
+    return torch.from_numpy(scan.image).to(trained.device)
 
 
-def _slide(
-    trained: TrainedModel,
-    scan: Prepared,
-    task: Task,
-    channels: int,
-    combine: Callable[[Tensor], Tensor],
-    *,
-    overlap: float,
-) -> Tensor:
-    """Blend `combine` of the votes in B windows, (B, R, S, d, h, w) -> (B, channels, d, h, w)."""
+def _votes_of_windows(
+    trained: TrainedModel, task: Task, combine: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """Windows (B, 1, d, h, w) to `combine` of the votes (B, R, S, d, h, w) in them."""
     references = [reference.to(trained.device) for reference in task.references]
 
-    def window(images: Tensor) -> Tensor:
+    def votes_of(images: Tensor) -> Tensor:
         maps = trained.net.encode(images)
         logits = [trained.net.decode(maps, repeated(one, len(images))) for one in references]
         return combine(torch.stack(logits, 1).float().sigmoid())
 
-    return slide(
-        torch.from_numpy(scan.image).to(trained.device),
-        window,
-        window=trained.crop,
-        channels=channels,
-        overlap=overlap,
-        outside=scan.intensity.outside,
-    )
+    return votes_of
 
 
 def repeated(task: TaskTensors, count: int) -> TaskTensors:
     """One task for each of `count` images."""
     return {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in task.items()}
-
-
-def to_labels(
-    probabilities: Iterable[NDArray[np.floating]], values: Sequence[int], *, shape: tuple[int, ...]
-) -> NDArray[np.uint16]:
-    """The most probable structure of each voxel, 0 where none reaches one half.
-
-    probabilities: S arrays of `shape`, taken one after the other -> label values of `shape`.
-    """
-    best = np.full(shape, 0.5, np.float32)
-    labels = np.zeros(shape, np.uint16)
-    for probability, value in zip(probabilities, values, strict=True):
-        higher = probability > best
-        labels[higher] = value
-        best[higher] = probability[higher]
-    return labels

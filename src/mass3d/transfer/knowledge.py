@@ -13,8 +13,10 @@ from mass3d.execution.ownership import earlier_record
 from mass3d.transfer.finetuned.segmenter import load_finetuned
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, find_run, load_task, require_model
+from mass3d.volume.doubts import doubts
+from mass3d.volume.preparation import prepared_modality
 from mass3d.volume.ranges import Measures, Ranges
-from mass3d.volume.volume import Modality, Volume
+from mass3d.volume.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ class Knowledge:
     fingerprint: str  # of all that decides a result, but for settings
     ranges: Ranges | None = None  # what the labelled scans are like, where it is known
 
-    def doubts(self, volume: Volume, modality: Modality) -> list[str]:
-        """What of a scan is far outside of what was learned from, one sentence each."""
-        if self.ranges is None:
-            return []
-        made = "task" if self.task is not None else "model"
-        return self.ranges.doubts(Measures.of(volume, modality), made=made)
+    def doubts(self, volume: Volume) -> tuple[str, ...]:
+        """What cannot be right about a scan, or is far from what was learned, a sentence each."""
+        modality = prepared_modality(volume, self.segmenter.trained.preparation)
+        found = doubts(volume, modality)
+        if self.ranges is not None:
+            made = "task" if self.task is not None else "model"
+            found += self.ranges.doubts(Measures.of(volume, modality), made=made)
+        return tuple(found)
 
 
 def load_knowledge(

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mass3d.errors import ConfigError
-from mass3d.transfer.incontext import encode_reference, predict, to_labels
+from mass3d.transfer.incontext import encode_reference, predict
 from mass3d.transfer.network_maps import network_encoder
 from mass3d.transfer.oneshot.carrying import correct
 from mass3d.transfer.oneshot.location import Place, locate
-from mass3d.transfer.oneshot.output import labels_on
+from mass3d.transfer.oneshot.output import labels_of_slabs, labels_on
 from mass3d.transfer.oneshot.part import OneShotPart, make_part
 from mass3d.transfer.references import ranges_of, require_references, require_shown
 from mass3d.transfer.task_file import Task, require_model
@@ -26,7 +26,6 @@ from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.transfer.tuning.voxels import Encoder
 from mass3d.volume.box import box_around
 from mass3d.volume.preparation import Prepared, prepare_label, prepare_volume
-from mass3d.volume.resample import resample_image
 from mass3d.volume.volume import Volume
 
 PRIOR_MARGIN_VOX = 10  # around structures that a user has marked
@@ -169,10 +168,10 @@ class Segmenter:
     def _by_network(
         self, volume: Volume, scan: Prepared, task: Task, overlap: float
     ) -> NDArray[np.uint16]:
-        probabilities = predict(self.trained, scan, task, overlap=overlap).numpy()
-        # one structure at a time, so that the memory does not grow with their number
-        fine = (resample_image(channel, scan.grid, volume.grid) for channel in probabilities)
-        return to_labels(fine, list(task.structures.values()), shape=volume.grid.shape)
+        slabs = predict(self.trained, scan, task, overlap=overlap)
+        found = ((first, slab.numpy()) for first, slab in slabs)
+        values = list(task.structures.values())
+        return labels_of_slabs(volume.grid, found, scan.grid, values, above=0.5)
 
     def _encoder(self) -> Encoder:
         return network_encoder(self.trained)

@@ -55,3 +55,22 @@ def test_labels_from_slice_to_slice_are_those_of_the_whole(spacing: float, cuts:
     found = labels_of_slabs(SOURCE, slabs, grid, [7, 300])
     expected = labels_on(SOURCE, whole, whole_box(grid.shape), grid, [7, 300])
     np.testing.assert_array_equal(found, expected)
+
+
+def test_structures_asked_for_one_by_one_are_labelled_above_a_level() -> None:
+    grid = Grid.make((1, 2, 3), np.eye(4))
+    votes = np.array([[0.4, 0.6, 0.9, 0.5, 0, 1], [0.3, 0.7, 0.8, 0.2, 0, 1]], np.float32)
+    slabs = [(0, votes.reshape(2, 1, 2, 3))]
+    found = labels_of_slabs(grid, slabs, grid, [3, 9], above=0.5)
+    assert found.ravel().tolist() == [0, 9, 3, 0, 0, 3]  # of equal ones the first
+
+
+@pytest.mark.parametrize("spacing", [0.45, 3.5])
+def test_slabs_of_structures_asked_for_one_by_one_are_those_of_the_whole(spacing: float) -> None:
+    grid = SOURCE.resampled((spacing, spacing, spacing))
+    votes = np.random.default_rng(2).random((2, *grid.shape), np.float32)
+    fine = np.stack([np.full(SOURCE.shape, 0.6), *(resample_image(v, grid, SOURCE) for v in votes)])
+    slabs = [(a, votes[:, a : a + 3]) for a in range(0, grid.shape[0], 3)]
+    found = labels_of_slabs(SOURCE, slabs, grid, [7, 300], above=0.6)
+    assert (found != np.array([0, 7, 300])[fine.argmax(0)]).mean() < 1e-4  # ties
+    assert set(np.unique(found)) == {0, 7, 300}

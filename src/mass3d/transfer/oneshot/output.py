@@ -34,12 +34,19 @@ def labels_on(
 
 
 def labels_of_slabs(
-    grid: Grid, slabs: Iterable[tuple[int, NDArray[np.float32]]], old: Grid, values: Sequence[int]
+    grid: Grid,
+    slabs: Iterable[tuple[int, NDArray[np.float32]]],
+    old: Grid,
+    values: Sequence[int],
+    *,
+    above: float | None = None,
 ) -> NDArray[np.uint16]:
     """As `labels_on` of the whole prepared grid, whose probabilities come from slice to slice.
 
-    slabs: number of the first slice and (S, slices, H, W), in order. Memory is that of the labels
-    and of a slab with the few slices before it that interpolation still needs.
+    slabs: number of the first slice and (S, slices, H, W), in order. above: what the probability
+    of a structure has to exceed, where each was asked for by itself; by default they and the
+    background share 1. Memory is that of the labels and of a slab with the few slices before it
+    that interpolation still needs.
     """
     labels = np.zeros(grid.shape, np.uint16)
     sizes = zip(whole_box(old.shape), old.shape, grid.shape, strict=True)
@@ -53,7 +60,7 @@ def labels_of_slabs(
         stop = at + slab.shape[1]
         ready = int(np.searchsorted(last, stop))
         rows = d[0][written:ready, start:stop].tocsr()
-        _write(labels[written:ready], kept, rows, (h, w), values)
+        _write(labels[written:ready], kept, rows, (h, w), values, above=above)
         needed = min(int(first[ready]), stop) if ready < len(first) else stop
         kept, start, written = kept[:, needed - start :], needed, ready
     return labels
@@ -65,6 +72,8 @@ def _write(
     rows: sparse.csr_array,
     others: tuple[Part, Part],
     values: Sequence[int],
+    *,
+    above: float | None = None,
 ) -> None:
     """Fill rows of labels (rows, H, W) from probabilities (S, d, h, w), slab by slab.
 
@@ -91,7 +100,7 @@ def _write(
             higher = fine > best[reached]
             best[reached][higher] = fine[higher]
             named[reached][higher] = value
-        named[best <= 1 - total] = 0
+        named[best <= (1 - total if above is None else above)] = 0
         labels[start : start + part.shape[0], h[1], w[1]] = named
 
 
