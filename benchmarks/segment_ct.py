@@ -43,12 +43,12 @@ def measure(small: bool) -> Sequence[Row]:
     )
     values = np.unique(marked.voxels[marked.voxels > 0]).tolist()
     tasks: list[Task] = []
-    answers: list[NDArray[np.uint16]] = []
+    answers: list[Volume] = []
     made = cost(lambda: tasks.append(segmenter.task([reference], [marked], names(values))))
     found = cost(lambda: answers.append(segmenter.segment(scan, tasks[0])))
     shape = "x".join(map(str, reversed(scan.grid.shape)))
     what = f"segment a CT of {shape} voxels, {len(values)} structures at {spacing_mm:g} mm"
-    dice = [one.dice for one in label_overlaps(answers[0], truth.voxels).values()]
+    dice = [one.dice for one in label_overlaps(answers[0].voxels, truth.voxels).values()]
     return [
         Row(f"make a task of {len(values)} structures", made.cpu_s, "CPU-s", budget="<= 30 CPU-s"),
         Row(what, found.cpu_s, "CPU-s"),

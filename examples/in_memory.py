@@ -12,8 +12,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 import mass3d
@@ -22,7 +20,7 @@ from mass3d.phantom import STRUCTURES, draw_phantom
 from mass3d.volume.volume import Volume
 
 
-def main(run: Path) -> NDArray[np.uint16]:
+def main(run: Path) -> Volume:
     """Show one phantom, segment another, print the Dice of every structure."""
     model = mass3d.load(run)
     example, new = (draw_phantom(seed=7, index=index) for index in (0, 2))
@@ -34,7 +32,7 @@ def main(run: Path) -> NDArray[np.uint16]:
     found = model.segment(Volume.from_file_order(new.image, new.affine), task)
     truth = Volume.from_file_order(new.label, new.affine).voxels
     for name, value in STRUCTURES.items():
-        Console().print(f"{name}: Dice {dice(found == value, truth == value):.3f}")
+        Console().print(f"{name}: Dice {dice(found.voxels == value, truth == value):.3f}")
     return found
 
 

@@ -131,7 +131,7 @@ def segment(
     for case in cases:
         scan = read_volume(case.scan)
         begin = time.perf_counter()
-        found = model.segment(scan)
+        found = model.segment(scan).voxels
         seconds = round(time.perf_counter() - begin, 2)
         path = find_label(asked.data / "labelsTs", case.case_id)
         if path is None:

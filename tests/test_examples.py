@@ -44,8 +44,7 @@ def test_one_shot_segments_the_new_scans(out: Path) -> None:
 
 def test_in_memory_segments_an_array(out: Path) -> None:
     found = script("in_memory").main(out / "run")
-    assert found.ndim == 3
-    assert set(np.unique(found)) <= {0, 1, 2, 3, 4}
+    assert set(np.unique(found.voxels)) <= {0, 1, 2, 3, 4}
 
 
 def test_a_label_curve_tells_dice_from_both_starts(

@@ -104,12 +104,17 @@ def test_label_maps_are_no_scans_unless_that_is_asked_for(
     assert "different values, all whole numbers" in places.faults[0].message
 
 
+def mr_task(cohort: Path, trained: Path, output: Path) -> None:
+    """A task of a single reference, without tuning."""
+    one = {"images": [cohort / f"imagesTr/{NAMES[1]}_0000.nii.gz"]}
+    one["labels"] = [cohort / f"labelsTr/{NAMES[1]}.nii.gz"]
+    task.run(task_config(cohort, trained, output, tune=False, **one))
+
+
 def test_a_ct_to_a_task_made_on_mr_and_a_ct_not_in_hu_are_told(
     cohort: Path, trained: Path, tmp_path: Path
 ) -> None:
-    mr = {"images": [cohort / f"imagesTr/{NAMES[1]}_0000.nii.gz"]}
-    mr["labels"] = [cohort / f"labelsTr/{NAMES[1]}.nii.gz"]
-    task.run(task_config(cohort, trained, tmp_path / "mr.task", tune=False, **mr))
+    mr_task(cohort, trained, tmp_path / "mr.task")
     image = nib.load(cohort / f"imagesTr/{NAMES[0]}_0000.nii.gz")
     shifted = nib.Nifti1Image((image.get_fdata() + 1024).astype(np.int16), image.affine)
     nib.save(shifted, tmp_path / "ct_x.nii.gz")
@@ -133,16 +138,26 @@ def test_a_ct_to_a_task_made_on_mr_and_a_ct_not_in_hu_are_told(
 
 
 def test_what_is_odd_is_told_once_and_before_the_work(
-    cohort: Path, task_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cohort: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = segment_config(cohort, task_file, tmp_path / "out")
-    scans = tuple(sorted(cohort.glob("images*/mr*.nii.gz")))[:2]
-    segment.run(config.model_copy(update={"inputs": scans}))
-    lines = capsys.readouterr().err.splitlines()
-    odd = [line for line in lines if "it looks like MR, and the task was made on CT" in line]
-    assert odd == [lines[0]]
-    assert lines[0].startswith(scans[0].name.split("_0000")[0])
-    assert any(line.startswith("segment 1/2") for line in lines)
+    path = tmp_path / "mr.task"
+    mr_task(cohort, trained, path)
+    scans = tuple(sorted(cohort.glob("images*/ct*.nii.gz")))[:2]
+    first = scans[0].name.split("_0000")[0]
+    sentence = "it looks like CT, and the task was made on MR"
+    for verb, work in (("segment", segment), ("locate", locate)):
+        capsys.readouterr()
+        config = getattr(work, f"{verb.title()}Config")(
+            inputs=scans, task=path, model=trained, output=tmp_path / verb, device="cpu"
+        )
+        report = work.run(config)
+        lines = capsys.readouterr().err.splitlines()
+        assert [line for line in lines if sentence in line] == [f"{first}: {sentence}"]
+        assert lines[0] == f"{first}: {sentence}"
+        assert any(line.startswith(f"{verb} 1/2") for line in lines)
+        assert sentence in report.summary()
+    told = json.loads((tmp_path / "locate" / locate.FILE).read_text())["doubts"]
+    assert told == {scan.name.split("_0000")[0]: [sentence] for scan in scans}
 
 
 def test_a_scan_and_volumes_far_from_the_references_are_told(
@@ -232,7 +247,7 @@ def test_volumes_in_memory_give_what_files_give(
         load_task(task_file),
     )
     written = read_label(tmp_path / source.name.replace("_0000", ""))
-    np.testing.assert_array_equal(found, written.voxels)
+    np.testing.assert_array_equal(found.voxels, written.voxels)
 
 
 def test_results_do_not_depend_on_the_axis_order_of_the_file(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mass3d.config import Structures
 from mass3d.errors import ConfigError, DataError
-from mass3d.io.read import label_of
+from mass3d.io.read import label_of, volume_of
 from mass3d.volume.ranges import Measures, Ranges
 from mass3d.volume.volume import Modality, Volume
 
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 
 def require_references(
-    images: Sequence[Volume], labels: Sequence[Volume], structures: Mapping[str, int]
-) -> list[Volume]:
-    """The labels (D, H, W), each on exactly the grid of its image.
+    images: Sequence[Any], labels: Sequence[Any], structures: Mapping[str, int]
+) -> tuple[list[Volume], list[Volume]]:
+    """Images and labels (D, H, W), each label on exactly the grid of its image.
 
+    They are given as `volume_of` takes them.
     Raises `ConfigError` unless there are as many labels as images, and structures with a value of
     1 to 65535 each, none twice; `DataError` for a label on another grid, or of other values than
     whole numbers.
@@ -39,9 +40,10 @@ def require_references(
             setting="labels",
         )
     _require_values(structures)
-    return [
-        label_of(_named(label, number), like=image)
-        for number, (image, label) in enumerate(zip(images, labels, strict=True))
+    volumes = [volume_of(image) for image in images]
+    return volumes, [
+        label_of(_named(label, number), like=volume)
+        for number, (volume, label) in enumerate(zip(volumes, labels, strict=True))
     ]
 
 
@@ -95,6 +97,7 @@ def _require_values(structures: Mapping[str, int]) -> None:
         ) from error
 
 
-def _named(label: Volume, number: int) -> Volume:
-    """The label with a name for messages, where it is of no file."""
-    return label if label.path is not None else replace(label, path=Path(f"label {number}"))
+def _named(label: Any, number: int) -> Any:
+    """The label with a name for messages, where it is a volume of no file."""
+    nameless = isinstance(label, Volume) and label.path is None
+    return replace(label, path=Path(f"label {number}")) if nameless else label

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mass3d.errors import ConfigError
+from mass3d.io.read import volume_of
 from mass3d.transfer.incontext import encode_reference, predict
 from mass3d.transfer.network_maps import network_encoder
 from mass3d.transfer.oneshot.carrying import correct
@@ -28,6 +30,7 @@ from mass3d.volume.box import box_around
 from mass3d.volume.preparation import Prepared, prepare_label, prepare_volume
 from mass3d.volume.volume import Volume
 
+Scan = Volume | Path | str | Any  # any: an image of nibabel or SimpleITK
 PRIOR_MARGIN_VOX = 10  # around structures that a user has marked
 
 
@@ -53,8 +56,8 @@ class Segmenter:
 
     def task(
         self,
-        images: Sequence[Volume],
-        labels: Sequence[Volume],
+        images: Sequence[Scan],
+        labels: Sequence[Scan],
         structures: dict[str, int],
         *,
         references: Sequence[str] = (),
@@ -64,11 +67,11 @@ class Segmenter:
 
         Every label lies on the grid of its image. `references` name the scans. `tuning`: how a
         head is tuned on each of them, some seconds; None for none. Raises `DataError` for a scan
-        that cannot be prepared, a label on another grid, and a structure that is in none of the
-        scans; `ConfigError` for wrong values of structures. A structure may be absent from some
-        scans; `Task.present` tells from which.
+        that cannot be read or prepared, a label on another grid, and a structure that is in none
+        of the scans; `ConfigError` for wrong values of structures. A structure may be absent from
+        some scans; `Task.present` tells from which.
         """
-        labels = require_references(images, labels, structures)
+        images, labels = require_references(images, labels, structures)
         values = list(structures.values())
         names = tuple(references) or tuple(f"reference {i}" for i in range(len(images)))
         scans = [self._prepare(image) for image in images]
@@ -88,16 +91,15 @@ class Segmenter:
             ranges=ranges_of(images, labels, structures, [scan.modality for scan in scans]),
         )
 
-    def segment(
-        self, volume: Volume, task: Task | None = None, *, overlap: float = 0.5
-    ) -> NDArray[np.uint16]:
-        """Label map (D, H, W) of the structures of `task`, on the grid of `volume`.
+    def segment(self, scan: Scan, task: Task | None = None, *, overlap: float = 0.5) -> Volume:
+        """Label map of the structures of `task`, on the grid of the scan: uint16 (D, H, W).
 
-        A finetuned model knows its structures and takes no task.
-
-        See `answer`, which also says how they were found.
+        Its `save` and `to_nibabel` give it in the axis order of the scan's file. A finetuned model
+        knows its structures and takes no task. Raises as `answer` does, which also says how they
+        were found; `DataError` for a scan that cannot be read.
         """
-        return self.answer(volume, task, overlap=overlap).labels
+        volume = volume_of(scan)
+        return volume.with_voxels(self.answer(volume, task, overlap=overlap).labels)
 
     def answer(
         self,

@@ -58,7 +58,7 @@ def volume(shape: tuple[int, int, int]) -> Volume:
 
 def test_values_of_structures_are_where_the_network_says() -> None:
     scan = volume((14, 14, 13))
-    found = segmenter(ByValue()).segment(scan)
+    found = segmenter(ByValue()).segment(scan).voxels
     assert found.dtype == np.uint16
     np.testing.assert_array_equal(found == 7, scan.voxels > 300)
     np.testing.assert_array_equal(found == 300, scan.voxels < -300)

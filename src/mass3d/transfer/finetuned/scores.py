@@ -85,7 +85,7 @@ def _dice(segmenter: FinetunedSegmenter, case: CaseFile) -> dict[str, float]:
     scan = read_labelled(case, segmenter.structures)
     values = np.zeros(UNKNOWN + 1, np.uint16)
     values[1 : 1 + len(segmenter.structures)] = list(segmenter.structures.values())
-    found = segmenter.segment(scan.volume)
+    found = segmenter.segment(scan.volume).voxels
     counted = scan.numbers != UNKNOWN
     overlaps = label_overlaps(found[counted], values[scan.numbers[counted]])
     shown = zip(segmenter.structures.items(), scan.shown, strict=True)
