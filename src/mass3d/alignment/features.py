@@ -19,6 +19,8 @@ HISTOGRAM_BINS = 128
 MAX_SAMPLED = 200_000  # voxels that quantiles look at
 FEWEST_SLICES = 8  # a body thinner than this is a threshold gone wrong: the whole axis is kept
 THIN = 0.02  # share of a slice, of the fullest one's, that makes it part of the body
+SLAB_CELLS = 2**22  # a larger map is made in slabs of about so many cells
+REACH = 4  # cells around one that its features depend on
 CUT = 0.3  # a first or last slice so full means that the field of view ends within the body
 
 
@@ -127,12 +129,14 @@ def _body_range(inside: Tensor, axis: int, margin: int) -> slice:
 
 def normalised(image: Tensor, body: Tensor) -> Tensor:
     """Zero mean and unit deviation in the body, which is clipped to its percentiles 1 to 99."""
-    voxels = image[body] if body.sum() > 64 else image.flatten()
+    # numpy picks voxels without a list of their places, which is six times as large as they are
+    inside = torch.from_numpy(image.numpy()[body.numpy()])
+    voxels = inside if len(inside) > 64 else image.flatten()
     voxels = voxels[:: max(1, voxels.numel() // 50_000)]
     low, high = torch.quantile(voxels, torch.tensor([0.01, 0.99])).tolist()
     voxels = voxels.clamp(low, high)
     clipped = image.clamp(low - 0.5 * (high - low), high)
-    return (clipped - voxels.mean()) / voxels.std(correction=0).clamp_min(1e-6)
+    return clipped.sub_(voxels.mean()).div_(voxels.std(correction=0).clamp_min(1e-6))
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ def _pyramid(
         if stride >= finest:
             wide = (5, 2) if stride == 2 else (3, 1)
             known = F.max_pool3d((share > 0.3).float(), wide[0], 1, wide[1])[0]
-            levels[stride] = Level(stride, scan.origin, halve(_features(fine, config)), known)
+            levels[stride] = Level(stride, scan.origin, _halved_features(fine, config), known)
         fine = halve(fine)
         stride *= 2
     if finest == 1 and any(stage == 1 for stage, _ in config.stages):
@@ -186,12 +190,32 @@ def _finest(image: Tensor, above: Level) -> Level:
     return Level(1, above.origin, torch.cat([0.5 * image, local_contrast(image)]), known)
 
 
-def _features(image: Tensor, config: AlignmentConfig) -> Tensor:
+def _halved_features(image: Tensor, config: AlignmentConfig) -> Tensor:
+    """`halve` of the features of (1, d, h, w), twelve times as large, in the memory of a slab."""
+    depth = image.shape[1]
+    thickness = max(2 * REACH, SLAB_CELLS * depth // image.numel() // 2 * 2)
+    if depth <= thickness:
+        return halve(_features(image, config))
+    starts = range(0, depth, thickness)
+    slabs = [image[:, max(0, a - REACH) : a + thickness + REACH] for a in starts]
+    inner = [slice(min(a, REACH), min(a, REACH) + thickness) for a in starts]
+    noise = sum(
+        float(_noise(_distances(slab[0]))[:, rows].sum(dtype=torch.float64))
+        for slab, rows in zip(slabs, inner, strict=True)
+    )
+    parts = [
+        halve(_features(slab, config, noise=noise / image.numel())[:, rows])
+        for slab, rows in zip(slabs, inner, strict=True)
+    ]
+    return torch.cat(parts, 1)
+
+
+def _features(image: Tensor, config: AlignmentConfig, *, noise: float | None = None) -> Tensor:
     """(1, d, h, w) -> (C, d, h, w): self-similarity, intensity, and relative intensity.
 
-    What has no weight is no channel.
+    What has no weight is no channel. noise: as for `self_similarity`.
     """
-    found = [self_similarity(image[0], config.noise_floor)]
+    found = [self_similarity(image[0], config.noise_floor, noise=noise)]
     if config.intensity_weight > 0:
         found.append(config.intensity_weight * image)
     if config.local_weight > 0:
@@ -199,17 +223,28 @@ def _features(image: Tensor, config: AlignmentConfig) -> Tensor:
     return torch.cat(found)
 
 
-def self_similarity(image: Tensor, floor: float) -> Tensor:
+def self_similarity(image: Tensor, floor: float, *, noise: float | None = None) -> Tensor:
     """MIND-SSC (Heinrich, MICCAI 2013) of (D, H, W), in [0, 1]: (12, D, H, W).
 
     Each channel compares patches of 3^3 voxels around two of the six neighbours at two voxels.
+    noise: its mean over the whole scan, where the image is a part of it.
     """
+    distance = _distances(image)
+    here = _noise(distance)
+    mean = here.mean() if noise is None else noise
+    return torch.exp(-distance / here.clamp_min(floor * mean + 1e-6))
+
+
+def _noise(distance: Tensor) -> Tensor:
+    return distance.mean(0, keepdim=True)
+
+
+def _distances(image: Tensor) -> Tensor:
+    """How much the patches around a voxel differ, less the least: (12, D, H, W)."""
     padded = F.pad(image[None, None], (2,) * 6, mode="replicate")[0, 0]
     d, h, w = image.shape
     six = [(0, 2, 2), (4, 2, 2), (2, 0, 2), (2, 4, 2), (2, 2, 0), (2, 2, 4)]
     views = [padded[a : a + d, b : b + h, c : c + w] for a, b, c in six]
     pairs = [(i, j) for i in range(6) for j in range(i + 1, 6) if i // 2 != j // 2]
     distance = box_mean(torch.stack([(views[i] - views[j]) ** 2 for i, j in pairs]))
-    distance = distance - distance.amin(0, keepdim=True)
-    noise = distance.mean(0, keepdim=True)
-    return torch.exp(-distance / noise.clamp_min(floor * noise.mean() + 1e-6))
+    return distance - distance.amin(0, keepdim=True)
