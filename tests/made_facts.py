@@ -19,6 +19,7 @@ def values(lowest: float, highest: float, **changes: Any) -> Intensities:
         highest=highest,
         percentiles={str(q): lowest + q * step for q in PERCENTILES},
         air_share=0.5,
+        tissue_share=0.1,
         levels=1000,
         whole=True,
     )

@@ -56,7 +56,7 @@ VERBS: Final = {
         },
     ),
     "task": Verb(
-        "Make a task from labelled examples: what to segment, as a model sees it.",
+        "Make a task from labelled examples: what to segment.",
         "-i a.nii.gz -l a_label.nii.gz -m run/ -o liver.task",
         {
             "images": "-i --images SCAN...",
@@ -68,7 +68,7 @@ VERBS: Final = {
         },
     ),
     "adapt": Verb(
-        "Adapt a task to unlabelled scans; where that does not pay, it stays as it is.",
+        "Adapt a task to unlabelled scans, where that pays.",
         "scans/ --task liver.task -o adapted.task",
         {
             "inputs": "SCANS...",
@@ -79,7 +79,7 @@ VERBS: Final = {
         },
     ),
     "finetune": Verb(
-        "Train a pretrained network on with labels; it then segments without a task.",
+        "Train a pretrained network further, with labels.",
         "-i dataset/ -m run/ -o tuned/ --labels 5",
         {
             "images": "-i --images SCANS...",
@@ -134,7 +134,7 @@ VERBS: Final = {
         {"inputs": "SCANS...", "output": "-o --output FOLDER", **MODALITY, **PARALLEL},
     ),
     "masks": Verb(
-        "Measure the masks of a store; with engines named, propose new ones first.",
+        "Measure the masks of a store, or propose new ones.",
         "store/ --engine hierarchy",
         {
             "store": "STORE",

@@ -16,6 +16,7 @@ from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.read import read_volume
 from mass3d.volume.body import body_mask
 from mass3d.volume.box import Box
+from mass3d.volume.doubts import tissue_share
 from mass3d.volume.geometry import Shape, SourceGrid
 from mass3d.volume.intensity import modality_of
 from mass3d.volume.preparation import PreparationConfig, preparation_fault
@@ -44,6 +45,7 @@ class Intensities:
     air_share: float  # of the voxels: outside of what `prepare` takes for the body
     levels: int  # different values
     whole: bool  # whether all are whole numbers
+    tissue_share: float  # of what is above air, in the range of soft tissue of a shifted CT
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ def intensities(image: NDArray[np.float32], sample: Sample) -> Intensities:
         air_share=round(1 - float(sample.body.mean()), 4),
         levels=1 + int(np.count_nonzero(np.diff(ordered))),
         whole=bool((ordered == np.rint(ordered)).all()),
+        tissue_share=round(tissue_share(ordered), 4),
     )
 
 

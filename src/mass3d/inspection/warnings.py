@@ -19,7 +19,14 @@ from mass3d.execution.faults import Fault
 from mass3d.inspection.case import SPLITS, CaseFacts
 from mass3d.inspection.cohort import datasets
 from mass3d.inspection.outliers import FAR, deviations
-from mass3d.volume.doubts import NO_AIR_HU, SHIFTED, may_be_label_map, may_be_shifted
+from mass3d.volume.doubts import (
+    LIKE_SHIFTED,
+    NO_AIR_HU,
+    SHIFTED,
+    may_be_label_map,
+    may_be_shifted,
+    may_be_shifted_ct,
+)
 from mass3d.volume.intensity import AIR_HU
 from mass3d.volume.spacing import MIN_VOX, is_too_small, voxels_at
 from mass3d.volume.volume import Modality
@@ -122,7 +129,9 @@ def _ct(facts: CaseFacts) -> Iterator[str]:
 
 def _mr(facts: CaseFacts) -> Iterator[str]:
     values = facts.intensity
-    if values.percentiles["1"] <= AIR_HU:
+    if may_be_shifted_ct(values.lowest, values.tissue_share):
+        yield LIKE_SHIFTED
+    elif values.percentiles["1"] <= AIR_HU:
         yield f"{facts.modality.upper()} with values like those of air in CT"
     elif values.whole and values.lowest >= 0 and values.highest == 255:
         yield "MR of 8 bits, as if exported as a picture"
