@@ -60,7 +60,6 @@ def test_few_whole_numbers_are_a_label_map_unless_that_is_wanted() -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize(
-    ("name", "is_ct"),
     "name",
     ["hippocampus", "brain_t1", "sarcoma_mr", "headneck_ct", "sarcoma_ct"],
 )
