@@ -19,6 +19,7 @@ LINE = (
     "volume",
     "io",
     "phantom",
+    "device",
     "alignment",
     "masks",
     "store",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mass3d.alignment.affine import LEAST_OVERLAP, shift_costs
+from mass3d.alignment.affine import MIN_OVERLAP, shift_costs
 
 
 def test_the_cost_of_every_shift_is_that_of_a_plain_loop() -> None:
@@ -29,9 +29,9 @@ def test_the_cost_of_every_shift_is_that_of_a_plain_loop() -> None:
             apart = moving[(slice(None), *cell)] - fixed[(slice(None), *there)]
             total += both * float((apart**2).sum())
             cells += both
-        if cells / smaller < LEAST_OVERLAP - 1e-4:
+        if cells / smaller < MIN_OVERLAP - 1e-4:
             assert found[index] == 1e9
-        elif cells / smaller > LEAST_OVERLAP + 1e-4:
+        elif cells / smaller > MIN_OVERLAP + 1e-4:
             counted += 1
             expected = total / cells / np.sqrt(np.clip(cells / smaller, 0.05, 1))
             np.testing.assert_allclose(found[index], expected, rtol=1e-3)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from mass3d.config import Config, resolve
 from mass3d.execution.faults import Fault
-from mass3d.execution.summary import MOST, Report, in_short, write_provenance
+from mass3d.execution.summary import MAX_SENTENCES, Report, in_short, write_provenance
 from mass3d.files import read_json
 
 
@@ -60,7 +60,7 @@ def test_a_report_must_say_something() -> None:
 def test_a_note_of_many_cases_is_told_once_and_few_are_told() -> None:
     same = {f"case{number:02}": ["it looks like CT"] for number in range(25)}
     assert list(in_short(same)) == ["case00, case01, case02, ...: it looks like CT"]
-    others = {f"case{number:02}": [f"it is {number} mm"] for number in range(MOST + 3)}
+    others = {f"case{number:02}": [f"it is {number} mm"] for number in range(MAX_SENTENCES + 3)}
     told = list(in_short(others | {"a": []}))
     assert told[0] == "case00: it is 0 mm"
-    assert told[MOST:] == ["and 3 sentences of this kind more in the record"]
+    assert told[MAX_SENTENCES:] == ["and 3 sentences of this kind more in the record"]

@@ -10,8 +10,8 @@ import pytest
 from mass3d.errors import DataError
 from mass3d.io.read import read_volume
 from mass3d.volume.doubts import (
-    LEAST_TISSUE,
     LIKE_SHIFTED,
+    MIN_TISSUE,
     SHIFTED,
     doubts,
     require_scan,
@@ -68,4 +68,4 @@ def test_real_ct_and_mr_are_told_apart(data_dir: Path, name: str) -> None:
     for path in sorted((data_dir / name / "imagesTs").iterdir())[:8]:
         voxels = read_volume(path).voxels
         share = tissue_share(np.maximum(voxels + 1024, 0) if is_ct else voxels)
-        assert (share > LEAST_TISSUE) is is_ct, path
+        assert (share > MIN_TISSUE) is is_ct, path

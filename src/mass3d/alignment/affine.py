@@ -13,7 +13,7 @@ from mass3d.alignment.filters import gradient
 from mass3d.alignment.geometry import apply_affine, composed, sampled, within
 from mass3d.alignment.settings import AlignmentConfig
 
-LEAST_OVERLAP = 0.4  # of the smaller scan's cells; a shift that shares less is not considered
+MIN_OVERLAP = 0.4  # of the smaller scan's cells; a shift that shares less is not considered
 CONVERGED_CELLS = 0.05  # an update that moves no cell further is the last one
 MAX_MOVE_CELLS = 2.0  # of one update
 
@@ -75,7 +75,7 @@ def shift_costs(moving: Tensor, moving_known: Tensor, fixed: Tensor, fixed_known
     difference, overlap = torch.fft.irfftn(products, s=full, dim=(-3, -2, -1))
     share = overlap / max(min(float(moving_known.sum()), float(fixed_known.sum())), 1.0)
     cost = difference / overlap.clamp_min(1) / share.clamp(0.05, 1) ** 0.5
-    costs: Tensor = cost.masked_fill(share < LEAST_OVERLAP, 1e9)
+    costs: Tensor = cost.masked_fill(share < MIN_OVERLAP, 1e9)
     return costs
 
 

@@ -28,7 +28,7 @@ class CheckConfig(Config):
 
 
 @dataclass(frozen=True)
-class Holding:
+class StoreContent:
     """What a store holds, as far as it is sound."""
 
     cases: int
@@ -41,7 +41,7 @@ class Holding:
 class CheckReport(Report):
     """What the stores hold, and everything that is wrong with them."""
 
-    stores: dict[Path, Holding]  # without those that cannot be opened
+    stores: dict[Path, StoreContent]  # without those that cannot be opened
     faults: tuple[Fault, ...] = field(default=())
 
     def summary(self) -> str:
@@ -78,7 +78,7 @@ def run(config: CheckConfig) -> CheckReport:
     All faults are told at once, each with what to do about it. A store that cannot be opened is
     one fault; nothing is changed or written.
     """
-    stores: dict[Path, Holding] = {}
+    stores: dict[Path, StoreContent] = {}
     faults: list[Fault] = []
     for path in config.store:
         try:
@@ -91,7 +91,7 @@ def run(config: CheckConfig) -> CheckReport:
     return CheckReport(stores, tuple(faults))
 
 
-def _check(store: Store, config: CheckConfig) -> tuple[Holding, list[Fault]]:
+def _check(store: Store, config: CheckConfig) -> tuple[StoreContent, list[Fault]]:
     outcomes = run_cases(
         _check_one,
         {case_id: _Job(_only(store, case_id), case_id) for case_id in store.case_ids},
@@ -110,7 +110,7 @@ def _check(store: Store, config: CheckConfig) -> tuple[Holding, list[Fault]]:
             sound.append(outcome)
     faults += [_fault(error) for error in unlisted_cases(store)]
     masks, size = sum(case.masks for case in sound), sum(case.bytes for case in sound)
-    return Holding(len(sound), masks, size, store.fingerprint), faults
+    return StoreContent(len(sound), masks, size, store.fingerprint), faults
 
 
 def _only(store: Store, case_id: str) -> Store:

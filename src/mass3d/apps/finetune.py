@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from mass3d.config import Config, Device, Seed, Structures
+from mass3d.device import choose_device
 from mass3d.errors import ModelError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
@@ -19,7 +20,6 @@ from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import only_writer
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.labelled import find_labelled
-from mass3d.training.device import choose_device
 from mass3d.training.resume import is_finished, require_same_run
 from mass3d.transfer.finetuned.learn import FinetuneFitConfig, learn
 from mass3d.transfer.finetuned.scans import (

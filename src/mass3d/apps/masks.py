@@ -118,7 +118,7 @@ class MasksReport(Report):
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Case:
     root: Path
     case_id: str
     labels: Path | None
@@ -148,7 +148,7 @@ def run(config: MasksConfig) -> MasksReport:
     memory = case_bytes(readable_grids(config.store, store.index))
     outcomes = run_cases(
         _measure,
-        {name: _Look(config.store, name, config.labels) for name in store.case_ids},
+        {name: _Case(config.store, name, config.labels) for name in store.case_ids},
         workers=config.workers,
         scheduler=config.scheduler,
         title="measure",
@@ -161,7 +161,7 @@ def run(config: MasksConfig) -> MasksReport:
     )
     pictures = run_cases(
         _draw,
-        {name: _Look(config.store, name, None) for name in pictured_cases(cases, far)},
+        {name: _Case(config.store, name, None) for name in pictured_cases(cases, far)},
         workers=config.workers,
         scheduler=config.scheduler,
         title="draw",
@@ -285,9 +285,9 @@ def _propose(job: _Job) -> bool:
     return True
 
 
-def _measure(job: _Look) -> CaseMasks:
+def _measure(job: _Case) -> CaseMasks:
     return case_masks(Store.open(job.root).case(job.case_id), labels=job.labels)
 
 
-def _draw(job: _Look) -> tuple[Picture, ...]:
+def _draw(job: _Case) -> tuple[Picture, ...]:
     return proposal_pictures(Store.open(job.root).case(job.case_id))

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from mass3d.config import Config, Device, Paths, Seed, Workers
+from mass3d.device import choose_device
 from mass3d.errors import ModelError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_folder
@@ -24,7 +25,6 @@ from mass3d.pretext.seen import look
 from mass3d.pretext.task import TASKS, Cohort
 from mass3d.store.several import Stores
 from mass3d.training import checkpoint
-from mass3d.training.device import choose_device
 from mass3d.training.fit import WEIGHTS, FitConfig, Progress, fit
 from mass3d.training.resume import is_finished, require_same_run
 from mass3d.transfer.trained import RunRecord

@@ -13,10 +13,10 @@ from rich.text import Text
 from mass3d.config import Config, to_toml
 from mass3d.errors import printable
 from mass3d.execution.faults import Fault
+from mass3d.execution.progress import MAX_SENTENCES
 from mass3d.files import run_record, write_json, write_text
 from mass3d.io.left_out import LeftOut
 
-MOST = 10  # sentences of one kind in a summary
 SHOWN = 3  # cases that a summary tells in words; case.json has all
 PLACES = ("output", "workers", "scheduler")  # where and how fast results come, not what they are
 
@@ -70,9 +70,10 @@ def in_short(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
 def few(sentences: Iterable[str]) -> Iterator[str]:
     """The first of some sentences, and how many more there are."""
     told = list(sentences)
-    yield from told[:MOST]
-    if len(told) > MOST:
-        yield f"and {counted(len(told) - MOST, 'sentence')} of this kind more in the record"
+    yield from told[:MAX_SENTENCES]
+    if len(told) > MAX_SENTENCES:
+        more = counted(len(told) - MAX_SENTENCES, "sentence")
+        yield f"and {more} of this kind more in the record"
 
 
 def left_out_sentence(left_out: Iterable[LeftOut]) -> str:

@@ -19,8 +19,8 @@ from mass3d.views.pair import PairMaker
 
 PAIRS = 9  # looked at, of which a typical one is shown
 SHOWN = 5  # masks of the pair
-LEAST = 0.002  # share of a view that a mask fills, for an eye to find it
-MOST = 0.15
+MIN_SHARE = 0.002  # share of a view that a mask fills, for an eye to find it
+MAX_SHARE = 0.15
 
 Masks = NDArray[np.bool_]  # (K, D, H, W)
 
@@ -95,7 +95,7 @@ def _visible(shown: Masks, true: Masks) -> list[int]:
     rows: list[int] = []
     for row in np.argsort(-share).tolist():
         apart = not any(_overlap(shown[row], shown[other]) for other in rows)
-        if LEAST <= share[row] <= MOST and apart and len(rows) < SHOWN:
+        if MIN_SHARE <= share[row] <= MAX_SHARE and apart and len(rows) < SHOWN:
             rows.append(row)
     return rows
 

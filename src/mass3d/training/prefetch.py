@@ -14,7 +14,7 @@ import torch
 
 Batch = TypeVar("Batch")
 
-MOST_MAKERS: Final = 8  # beyond, they wait for each other's Python
+MAX_MAKERS: Final = 8  # beyond, they wait for each other's Python
 
 
 @contextmanager
@@ -80,4 +80,4 @@ def makers_for(device: torch.device, processes: int = 1) -> int:
     """
     if device.type == "cpu":
         return 1
-    return max(1, min(MOST_MAKERS, len(os.sched_getaffinity(0)) // processes))
+    return max(1, min(MAX_MAKERS, len(os.sched_getaffinity(0)) // processes))

@@ -12,12 +12,12 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from mass3d.config import Config
+from mass3d.device import choose_device
 from mass3d.errors import ModelError
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, Preset
 from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
 from mass3d.training import checkpoint
-from mass3d.training.device import choose_device
 from mass3d.training.fit import WEIGHTS
 from mass3d.volume.preparation import PreparationConfig
 

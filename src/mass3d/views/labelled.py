@@ -26,7 +26,7 @@ MAX_PLACES: Final = 10_000  # voxels of a structure that crops are drawn around
 PURPOSE: Final = 5  # of the random stream
 MIDDLE_STD_VOX: Final = 3.0  # of the crop's place along an axis on which it shows the whole scan
 FITS: Final = 1.1  # edges of the crop, up to which an axis counts as shown as a whole
-LEAST_INSIDE: Final = 0.4  # of the crop's edge, from its middle to the end of the scan
+MIN_INSIDE: Final = 0.4  # of the crop's edge, from its middle to the end of the scan
 
 
 class LabelledViewConfig(Config):
@@ -152,7 +152,7 @@ def draw_centre(
     else:
         near = rng.uniform(0, size - 1)
     middle = (size - 1) / 2 + rng.normal(0, MIDDLE_STD_VOX, 3)
-    lowest = np.minimum(LEAST_INSIDE * edge, (size - 1) / 2)
+    lowest = np.minimum(MIN_INSIDE * edge, (size - 1) / 2)
     return np.where(size <= FITS * edge, middle, np.clip(near, lowest, size - 1 - lowest))
 
 

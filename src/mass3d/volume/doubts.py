@@ -21,7 +21,7 @@ SHIFTED: Final = "CT that looks shifted: HU plus 1024, with air at 0"
 LIKE_SHIFTED: Final = "MR with values like those of a CT shifted to HU plus 1024"
 TISSUE: Final = (OFFSET - 124, OFFSET + 126)  # soft tissue in a CT that is shifted
 # Of the values above air and lung: at least 0.64 in 65 CT of three datasets, at most 0.44 in 144 MR
-LEAST_TISSUE: Final = 0.55
+MIN_TISSUE: Final = 0.55
 
 
 def may_be_label_map(levels: int, *, whole: bool) -> bool:
@@ -43,7 +43,7 @@ def tissue_share(voxels: NDArray[np.float32]) -> float:
 
 def may_be_shifted_ct(lowest: float, tissue: float) -> bool:
     """Whether what is taken for MR, by its values, is rather a CT stored as HU plus 1024."""
-    return abs(lowest) < OFFSET / 10 and tissue > LEAST_TISSUE
+    return abs(lowest) < OFFSET / 10 and tissue > MIN_TISSUE
 
 
 def require_scan(volume: Volume, *, label_maps: bool = False) -> None:

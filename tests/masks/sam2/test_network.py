@@ -13,7 +13,7 @@ from transformers import Sam2Model
 
 from mass3d.errors import ConfigError, ModelError
 from mass3d.masks.sam2.crops import point_grid
-from mass3d.masks.sam2.network import Network, choose_device, load
+from mass3d.masks.sam2.network import Network, load
 from sam2_models import SIZE
 
 CPU = torch.device("cpu")
@@ -116,24 +116,3 @@ def test_an_edgetam_with_its_own_backbone_asks_for_timm(edgetam: Path, tmp_path:
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match="pip install timm"):
         network(folder)
-
-
-def test_auto_takes_a_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto") == CPU
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device("auto") == torch.device("cuda")
-
-
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert choose_device("cuda") == torch.device("cuda")
-    assert choose_device("cuda:0") == torch.device("cuda:0")
-    with pytest.raises(ConfigError, match="'cuda:1', and 1 CUDA devices"):
-        choose_device("cuda:1")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(ConfigError, match="'cuda', and 0 CUDA devices"):
-        choose_device("cuda")
-    for name in ("gpu", "mps", "cuda:x", ""):
-        with pytest.raises(ConfigError, match="auto, cpu, cuda or cuda:N"):
-            choose_device(name)

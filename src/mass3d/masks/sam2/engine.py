@@ -67,10 +67,11 @@ def propose(
 
 
 def _network(config: Sam2Config) -> Network:
-    from mass3d.masks.sam2.network import choose_device, load  # noqa: PLC0415 - torch
+    from mass3d.device import choose_device  # noqa: PLC0415 - torch
+    from mass3d.masks.sam2.network import load  # noqa: PLC0415 - torch
 
-    folder = locate(config)
-    return load(folder, device=choose_device(config.device), identity=weights_id(config))
+    device = choose_device(config.device, setting="masks.sam2.device")
+    return load(locate(config), device=device, identity=weights_id(config))
 
 
 def _key(image: NDArray[np.float32], facts: dict[str, Any], config: Sam2Config) -> str:

@@ -7,7 +7,6 @@ are made into tensors here instead.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -91,28 +90,6 @@ class Decoded:
 
     logits: Tensor  # (P, M, h, w), above 0 inside
     quality: Tensor  # (P, M), IoU that the model predicts for its mask
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a setting. Raises `ConfigError` where it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ConfigError(
-            "setting 'device' of sam2",
-            found=repr(name),
-            expected="auto, cpu, cuda or cuda:N",
-            fix="Correct the value.",
-        )
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            "setting 'device' of sam2",
-            found=f"{name!r}, and {torch.cuda.device_count()} CUDA devices",
-            expected="a device that this machine and this build of torch have",
-            fix="Take device = auto, or install a torch with CUDA.",
-        )
-    return device
 
 
 @lru_cache(maxsize=1)  # a cohort's cases share it

@@ -12,12 +12,12 @@ from pydantic import Field, PositiveInt, StringConstraints
 from torch import Tensor
 
 from mass3d.config import Config
+from mass3d.device import choose_device
 from mass3d.errors import ConfigError, ModelError
 from mass3d.model.presets import Preset
 from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
 from mass3d.model.segmentation import SegmentationNetwork
 from mass3d.training import checkpoint
-from mass3d.training.device import choose_device
 from mass3d.transfer.oneshot.output import labels_of_slabs
 from mass3d.transfer.segmenter import Answer, Segmenter
 from mass3d.transfer.sliding import slide_down

@@ -15,7 +15,7 @@ from mass3d.transfer.oneshot.reference import LabelledScan
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
 from mass3d.volume.box import Box, box_around, shifted, widened
 
-LEAST_SHARE = 0.5  # of the largest share of the references, for a voxel to belong to a box
+MIN_SHARE = 0.5  # of the largest share of the references, for a voxel to belong to a box
 AROUND_VOX = 8  # of a structure, where scans are compared for the confidence
 
 
@@ -40,7 +40,7 @@ def locate(
     start = [axis.start for axis in search.box]
     found: list[Place | None] = []
     for number, share in enumerate(shares):
-        inner = box_around(share > LEAST_SHARE * share.max().clamp_min(1e-3))
+        inner = box_around(share > MIN_SHARE * share.max().clamp_min(1e-3))
         if inner is None:
             found.append(None)
             continue

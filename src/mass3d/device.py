@@ -7,10 +7,10 @@ import torch
 from mass3d.errors import ConfigError
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, *, setting: str = "device") -> torch.device:
     """The named device; `auto` takes a GPU where there is one.
 
-    Raises `ConfigError` where torch has no such device here.
+    setting: where the name was given. Raises `ConfigError` where torch has no such device here.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -19,9 +19,10 @@ def choose_device(name: str) -> torch.device:
         torch.zeros(1, device=device).tolist()  # `meta` makes tensors that hold nothing
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(
-            "device",
+            setting,
             found=repr(name),
             expected="auto, cpu, or a device that torch has on this machine",
             fix="Leave it out to take what is there.",
+            setting=setting,
         ) from error
     return device

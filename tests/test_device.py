@@ -5,13 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mass3d.device import choose_device
 from mass3d.errors import ConfigError
-from mass3d.training.device import choose_device
 
 
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
+
+
+def test_the_setting_that_names_a_device_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"masks\.sam2\.device: found 'cuda:77'") as caught:
+        choose_device("cuda:77", setting="masks.sam2.device")
+    assert caught.value.setting == "masks.sam2.device"
 
 
 @pytest.mark.parametrize("name", ["cuda:77", "meta", "gpu", "", "cpu:x", "xla"])
