@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from heads import SHAPE, bent, head
+from mass3d.alignment.alignment import Alignment, places
 from mass3d.alignment.geometry import sampled
-from mass3d.transfer.oneshot.carrying import Found, find
+from mass3d.transfer.oneshot.carrying import Found, carried, find
 from mass3d.transfer.oneshot.reference import (
     LabelledScan,
     labelled_scan,
@@ -16,7 +19,7 @@ from mass3d.transfer.oneshot.reference import (
 )
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.transfer.tuning.tune import labels_of, overlaps
-from mass3d.volume.box import box_around
+from mass3d.volume.box import box_around, box_at
 
 FEW = TuningConfig(views=4, held_out=2, voxels_per_view=2000, steps=60, batch=1024)
 
@@ -58,6 +61,24 @@ def test_structures_are_found_in_a_bent_head() -> None:
     box = box_around(label > 0)
     assert box
     assert all(a.start <= b.start < b.stop <= a.stop for a, b in zip(found.box, box, strict=True))
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.3, 0.6])
+def test_each_structure_is_carried_as_the_whole_label_is(turn: float) -> None:
+    image, label = labelled_head()
+    label[30:33, 50:52, 10:13] = 3
+    reference = labelled_scan(image, label, 4)  # the fourth is nowhere
+    affine = torch.tensor([[1.05, 0, 0, 2], [0, 0.9, 0, -3], [0, 0, 1, 4.5]])
+    cos, sin = math.cos(turn), math.sin(turn)
+    affine[1:, 1:3] = affine[1:, 1:3] @ torch.tensor([[cos, -sin], [sin, cos]])
+    box = box_at((3, 0, 5), (45, 60, 40))
+    way = Alignment(affine, None, box, SHAPE)
+    found = carried(reference, way, box)
+    numbers = torch.arange(1, 5).view(4, 1, 1, 1)
+    masks = (reference.label == numbers).float()
+    expected = sampled(masks, places(way, box), 1, reference.origin)
+    assert torch.equal(found, expected)
+    assert found[:2].sum() > 100
 
 
 def test_a_reference_finds_itself() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from mass3d.transfer.tuning import tune as tuning
 from mass3d.transfer.tuning.settings import SimulationConfig, TuningConfig
 from mass3d.transfer.tuning.simulate import simulate_view
-from mass3d.transfer.tuning.tune import corrected, labels_of, overlaps, tune
+from mass3d.transfer.tuning.tune import corrected, dice_of, labels_of, overlaps, tune
 
 SHAPE = (24, 28, 26)
 QUICK = TuningConfig(
@@ -36,6 +36,18 @@ def dice_on_new_views(head: tuning.VoxelHead) -> tuple[float, float]:
         before += overlaps(view.prior, view.label)
         after += overlaps(corrected(head, view.image, view.prior), view.label)
     return float(np.mean(before)), float(np.mean(after))
+
+
+def test_dice_of_numbers_is_that_of_masks() -> None:
+    draw = torch.Generator().manual_seed(0)
+    found, label = torch.randint(0, 5, (2, 8, 9, 7), generator=draw)
+    label[label == 2], found[found == 4], label[label == 4] = 0, 0, 0
+    expected = []
+    for number in range(1, 5):
+        one, other = found == number, label == number
+        expected.append(2 * int((one & other).sum()) / max(1, int(one.sum() + other.sum())))
+    assert dice_of(found, label.to(torch.uint8), 4) == expected
+    assert expected[1] == expected[3] == 0 < expected[0]
 
 
 def test_a_tuned_head_is_better_than_what_is_carried_over() -> None:

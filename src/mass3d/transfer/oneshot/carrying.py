@@ -15,7 +15,7 @@ from mass3d.transfer.oneshot.reference import LabelledScan
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
 from mass3d.transfer.tuning.tune import corrected
 from mass3d.transfer.tuning.voxels import Encoder
-from mass3d.volume.box import Box, box_around, box_shape, hull, whole_box, widened
+from mass3d.volume.box import Box, box_around, box_shape, hull, shifted, whole_box, widened
 
 PRESENT = 0.05  # least share of a cell, carried over, that makes it part of the search
 STRIDE = 4  # of the coarse search
@@ -130,12 +130,36 @@ def correct(
 def carried(reference: LabelledScan, way: Alignment, box: Box) -> Tensor:
     """Structures of a reference on a box of the query, in [0, 1]: (S, d, h, w)."""
     points = places(way, box)
+    spans = _spans(points)
     out = torch.zeros(reference.structures, *box_shape(box))
-    for number, shown in enumerate(reference.present.tolist(), 1):
-        if shown:
-            mask = (reference.label == number).float()[None]
-            out[number - 1] = sampled(mask, points, 1, reference.origin)[0]
+    for number in range(1, reference.structures + 1):
+        mask = reference.label == number
+        inner = box_around(mask)
+        part = None if inner is None else _reaching(spans, shifted(inner, reference.origin))
+        if part is not None:
+            values = sampled(mask.float()[None], points[part], 1, reference.origin)[0]
+            out[(number - 1, *part)] = values
     return out
+
+
+def _spans(points: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """For each axis of a box, where the points (d, h, w, 3) of its slices lie: two of (n, 3)."""
+    others = ((1, 2), (0, 2), (0, 1))
+    return [(points.amin(axes), points.amax(axes)) for axes in others]
+
+
+def _reaching(spans: Sequence[tuple[Tensor, Tensor]], target: Box) -> Box | None:
+    """The slices that may reach a box of the reference, or the voxel around it, if any do."""
+    low = torch.tensor([axis.start - 1.0 for axis in target])
+    high = torch.tensor([float(axis.stop) for axis in target])
+    part = []
+    for lowest, highest in spans:
+        hit = ((highest >= low) & (lowest <= high)).all(1).nonzero().flatten().tolist()
+        if not hit:
+            return None
+        part.append(slice(hit[0], hit[-1] + 1))
+    d, h, w = part
+    return d, h, w
 
 
 def _search_box(reference: LabelledScan, way: Alignment, config: OneShotConfig) -> Box:

@@ -18,7 +18,7 @@ from mass3d.transfer.oneshot.carrying import Found, find, mean_of_votes
 from mass3d.transfer.oneshot.floor import carried_by_affine
 from mass3d.transfer.oneshot.reference import LabelledScan
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
-from mass3d.transfer.tuning.tune import labels_of, overlaps
+from mass3d.transfer.tuning.tune import dice_of, labels_of
 from mass3d.transfer.tuning.voxels import Encoder
 
 
@@ -121,9 +121,8 @@ def _affine(references: Sequence[Example], query: Example) -> Tensor:
 
 def _scored(found: Tensor, truth: Example, asked: Tensor) -> list[float | None]:
     """Dice of each structure; None for those not asked for (S,) or that the truth does not show."""
-    masks = torch.stack([found == s for s in range(1, truth.kept.structures + 1)]).float()
     shown = (truth.kept.present & asked).tolist()
-    dice = overlaps(masks, truth.label)
+    dice = dice_of(found, truth.label, truth.kept.structures)
     return [one if seen else None for one, seen in zip(dice, shown, strict=True)]
 
 

@@ -198,9 +198,14 @@ def labels_of(probabilities: Tensor) -> Tensor:
 
 def overlaps(probabilities: Tensor, label: Tensor) -> list[float]:
     """Dice of each structure (S, D, H, W) with a label (D, H, W); 0 where both are empty."""
-    found = labels_of(probabilities)
-    dice = []
-    for number in range(1, len(probabilities) + 1):
-        one, other = found == number, label == number
-        dice.append(2 * float((one & other).sum()) / max(1.0, float(one.sum() + other.sum())))
+    return dice_of(labels_of(probabilities), label, len(probabilities))
+
+
+def dice_of(found: Tensor, label: Tensor, structures: int) -> list[float]:
+    """Dice of the numbers 1 to `structures` in two label maps (D, H, W); 0 where both are empty."""
+    count = structures + 1
+    pairs = torch.bincount((found.long() * count + label.long()).flatten(), minlength=count**2)
+    table = pairs.view(count, count).double()
+    total = (table.sum(0) + table.sum(1)).clamp_min(1)
+    dice: list[float] = (2 * table.diagonal() / total)[1:].tolist()
     return dice
