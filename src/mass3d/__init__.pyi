@@ -213,6 +213,8 @@ def evaluate(
     seed: int = ...,
     structures: Mapping[str, int] | None = ...,
     absent: Literal["skip", "score"] = ...,
+    surface: bool = ...,
+    tolerance_mm: float = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
 ) -> EvaluateReport:

@@ -12,12 +12,13 @@ import SimpleITK as sitk
 from rich.console import Console
 
 from mass3d.apps import evaluate
-from mass3d.apps.evaluate import EvaluateConfig, EvaluateReport, Seen
+from mass3d.apps.evaluate import EvaluateConfig, EvaluateReport
 from mass3d.cli import main
 from mass3d.config import build, resolve
 from mass3d.errors import ConfigError, DataError
 from mass3d.files import read_json, write_json
 from mass3d.io.write import write_label
+from mass3d.metrics.scores import Seen
 from mass3d.metrics.statistics import bootstrap_mean, bootstrap_mean_of_means
 from mass3d.volume.volume import Volume
 
@@ -113,7 +114,12 @@ def test_metrics_hold_means_intervals_and_counts(cohort: Folders) -> None:
     assert expected["mean"].mean == pytest.approx((expected["liver"].mean + 0.5) / 2)
     ends = {name: [round(i.low, 6), round(i.high, 6)] for name, i in expected.items()}
     means = {name: round(interval.mean, 6) for name, interval in expected.items()}
-    assert cohort.metrics() == {
+    found = cohort.metrics()
+    assert found.pop("metrics")["dice"] == {"mean": means["mean"], "ci95": ends["mean"]}
+    for structure in found["structures"].values():
+        assert structure.pop("volume_error_ml")["mean"] >= 0
+        assert structure.pop("iou")["mean"] <= structure["dice"]["mean"]
+    assert found == {
         "mean": {"dice": means["mean"], "ci95": ends["mean"], "n": 3},
         "structures": {
             "liver": {
@@ -134,6 +140,7 @@ def test_metrics_hold_means_intervals_and_counts(cohort: Folders) -> None:
             },
         },
         "absent": "skip",
+        "tolerance_mm": None,
         "labels_without_prediction": {"n": 0, "cases": []},
         "unnamed_values": {},
         "faults": [],
@@ -151,6 +158,8 @@ def test_the_table_of_cases_holds_voxels_and_millilitres(cohort: Folders) -> Non
         "case": "a",
         "structure": "liver",
         "dice": "0.666667",
+        "iou": "0.5",
+        "volume_error_ml": "0.0",
         "truth_voxels": "3",
         "prediction_voxels": "3",
         "truth_ml": "0.003",  # voxels of 2 x 1 x 0.5 mm
@@ -162,6 +171,35 @@ def test_the_table_of_cases_holds_voxels_and_millilitres(cohort: Folders) -> Non
         "3",
         "0.0",
     )
+
+
+def test_surfaces_are_scored_where_that_is_asked_for(
+    folders: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders.name_structures()
+    write_json(folders.labels.parent / "dataset.json", {"labels": NAMES | {"ignore": 9}})
+    folders.add("a", truth="11110009", found="01111001")
+    folders.add("b", truth="11110000", found="00000000")
+    folders.add("c", truth="00002200", found="00022200")
+    words = [str(folders.predictions), str(folders.labels), "-o", str(folders.output)]
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", *words, "--surface", "--tolerance", "0.6"])
+    assert ended.value.code == 0
+    assert "HD95, mm" in capsys.readouterr().out
+    metrics = folders.metrics()
+    assert metrics["tolerance_mm"] == 0.6
+    rows = {(row["case"], row["structure"]): row for row in folders.rows()}
+    liver = rows["a", "liver"]
+    assert (liver["nsd"], liver["hd95_mm"]) == ("1.0", "0.5")  # of voxels of 0.5 mm, shifted by one
+    assert 0 < float(liver["asd_mm"]) < 0.5
+    missed = rows["b", "liver"]
+    diagonal = round(math.hypot(2.0, 1.0, 8 * 0.5), 6)
+    assert (missed["nsd"], missed["hd95_mm"]) == ("0.0", str(diagonal))
+    assert rows["a", "[red] cyst"]["nsd"] == rows["b", "[red] cyst"]["nsd"] == ""
+    assert metrics["structures"]["liver"]["hd95_mm"]["mean"] == round((0.5 + diagonal) / 2, 6)
+    assert metrics["metrics"]["nsd"]["mean"] == 0.75
+    page = (folders.output / "evaluate.html").read_text()
+    assert "<th>HD95, mm</th>" in page
 
 
 # --- what is scored -------------------------------------------------------------------------

@@ -10,15 +10,18 @@ import pytest
 
 import pages
 from mass3d.execution.faults import Fault
+from mass3d.metrics.scores import METRICS, Seen
 from mass3d.metrics.statistics import Interval
 from mass3d.pages import evaluate as evaluate_page
 from mass3d.pages.evaluate import StructureRow, write_evaluate_page
 
 PICTURE = "data:image/jpeg;base64,AAAA"
 MEAN = Interval(0.7, 0.6, 0.8)
+NOTHING = Interval(math.nan, math.nan, math.nan)
+OTHERS = ((METRICS["hd95_mm"], 2.345),)
 ROWS = (
-    StructureRow("liver", 1, MEAN, 2, 2, 3, 0, 1),
-    StructureRow("<b>cyst</b>", 2, Interval(math.nan, math.nan, math.nan), 0, 0, 0, 0, 0),
+    StructureRow("liver", 1, MEAN, 2, Seen(2, 3, 0, 1), OTHERS),
+    StructureRow("<b>cyst</b>", 2, NOTHING, 0, Seen(0, 0, 0, 0), OTHERS),
 )
 
 
@@ -61,6 +64,8 @@ def test_structures_have_their_interval_and_counts(tmp_path: Path) -> None:
     assert "0.700 [0.600, 0.800]" in text
     assert "<td>2</td><td>2</td><td>3</td><td>0</td><td>1</td>" in text
     assert "&lt;b&gt;cyst" in text
+    assert "<th>HD95, mm</th>" in text
+    assert ">2.35</td>" in text or ">2.34</td>" in text
 
 
 def test_only_the_worst_cases_have_pictures(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, PositiveFloat, TypeAdapter, ValidationError
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
@@ -32,27 +32,19 @@ from mass3d.io.datasets.dataset_json import read_ignored, read_structures
 from mass3d.io.names import SUFFIXES, case_id_of
 from mass3d.io.read import read_grid, read_label
 from mass3d.metrics.overlap import Overlap, label_overlaps
-from mass3d.metrics.statistics import Interval, bootstrap_mean, bootstrap_mean_of_means
+from mass3d.metrics.scores import METRICS, UNSCORED, Score, Seen, metrics_of
+from mass3d.metrics.statistics import Interval, bootstrap_mean, bootstrap_mean_of_means, rounded
+from mass3d.metrics.surface import SurfaceScores, surface_scores
 from mass3d.pages.evaluate import PAGE, StructureRow, write_evaluate_page
 from mass3d.pages.pictures import jpeg_uri, value_colours
 from mass3d.pages.result_pictures import compared_picture
+from mass3d.volume.volume import Volume
 
-METRICS = "metrics.json"
+FILE = "metrics.json"
 CASES = "cases.csv"
-COLUMNS: Final = (
-    "case",
-    "structure",
-    "dice",
-    "truth_voxels",
-    "prediction_voxels",
-    "truth_ml",
-    "prediction_ml",
-)
+SIZES: Final = ("truth_voxels", "prediction_voxels", "truth_ml", "prediction_ml")  # of cases.csv
 NOTHING: Final = Overlap(0, 0, 0)
-# The first axis of every table of scores: another metric of overlap is one more line here.
-SCORES: Final[dict[str, Callable[[Overlap], float]]] = {"dice": attrgetter("dice")}
 NAMED: Final[TypeAdapter[dict[str, int] | None]] = TypeAdapter(Structures)
-DIGITS = 6  # of a Dice in files
 POOL_VOXELS = 3e8  # fewer voxels are counted here before a second process would have started
 
 Absent = Literal["skip", "score"]
@@ -74,29 +66,12 @@ class EvaluateConfig(Config):
     absent: Absent = "skip"
     """A structure that the label of a case lacks: `skip` does not score it there, for it may not
     have been contoured; `score` gives Dice 0 to whatever is predicted there."""
+    surface: bool = False
+    """Score surfaces, too: NSD, HD95 and ASD, which takes about a second for a large structure."""
+    tolerance_mm: PositiveFloat = Field(default=2.0, examples=[1.0])
+    """For NSD: how far from the true surface a predicted one may lie."""
     workers: Workers = None
     scheduler: Scheduler = None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """In how many cases a label value was where."""
-
-    n_labelled: int  # in the label
-    n_predicted: int  # in the prediction
-    n_missed: int  # in the label, not in the prediction
-    n_extra: int  # in the prediction, not in the label
-
-    @classmethod
-    def of(cls, overlaps: Iterable[Overlap]) -> Seen:
-        """Counts over the cases of one value."""
-        cases = [(overlap.truth > 0, overlap.predicted > 0) for overlap in overlaps]
-        return cls(
-            n_labelled=sum(truth for truth, _ in cases),
-            n_predicted=sum(predicted for _, predicted in cases),
-            n_missed=cases.count((True, False)),
-            n_extra=cases.count((False, True)),
-        )
 
 
 @dataclass(frozen=True)
@@ -107,6 +82,7 @@ class StructureDice:
     dice: Interval
     n: int  # scored cases
     seen: Seen
+    others: dict[str, Interval]  # the further metrics, by name
 
 
 @dataclass(frozen=True)
@@ -116,7 +92,8 @@ class EvaluateReport(Report):
     output: Path
     scores: dict[str, dict[str, dict[str, float]]]
     """metric -> case -> structure -> score; unscored ones left out"""
-    mean: Interval  # mean over structures of their means over cases
+    mean: Interval  # of Dice: mean over structures of their means over cases
+    means: dict[str, Interval]  # likewise of every metric
     structures: dict[str, StructureDice]
     labels_without_prediction: tuple[str, ...]  # cases
     unnamed: dict[int, Seen]  # label values that no structure names, hence not scored
@@ -158,7 +135,19 @@ class EvaluateReport(Report):
             counts = (found.n, *asdict(found.seen).values())
             table.add_row(Text(name), Text(found.dice.in_words()), *map(str, counts))
         console.print(table)
+        if "nsd" in self.scores:
+            console.print(self._surfaces())
         super().show(console)
+
+    def _surfaces(self) -> Table:
+        """A row for each structure."""
+        names = [name for name, metric in METRICS.items() if metric.surface]
+        first = Column("structure", overflow="fold")
+        table = Table(first, *(METRICS[name].label for name in names), box=SIMPLE_HEAD)
+        for name, found in self.structures.items():
+            means = [(found.others[one].mean, METRICS[one].digits) for one in names]
+            table.add_row(Text(name), *(f"{mean:.{digits}f}" for mean, digits in means))
+        return table
 
 
 @dataclass(frozen=True)
@@ -167,13 +156,20 @@ class _Job:
     label: Path | None
     labels: Path  # the folder in which the label was looked for
     ignored: int | None  # the value of voxels that nobody has annotated
+    tolerance_mm: float | None  # None: surfaces are not scored
 
 
 @dataclass(frozen=True)
 class _Counted:
     overlaps: dict[int, Overlap]
+    surfaces: dict[int, SurfaceScores]
     voxel_ml: float
     picture: str  # `data:` address
+
+    def score(self, value: int) -> Score:
+        """What is known of a label value."""
+        overlap, surface = self.overlaps.get(value, NOTHING), self.surfaces.get(value, UNSCORED)
+        return Score(overlap, self.voxel_ml, surface)
 
 
 _Cases = Mapping[str, _Counted]
@@ -196,21 +192,17 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     cases = {name: found for name, found in outcomes.items() if isinstance(found, _Counted)}
     faults = faults_of(outcomes)
     structures = named or _labelled_values(cases)
-    tables = _score_tables(cases, structures, absent=config.absent)
-    table = tables["dice"]
-    _require_scored(config, table, faults)
+    tables = _score_tables(cases, structures, config)
+    _require_scored(config, tables["dice"], faults)
+    means = {name: bootstrap_mean_of_means(one, seed=config.seed) for name, one in tables.items()}
     report = EvaluateReport(
         output=config.output,
         scores={metric: _by_case(found, cases, structures) for metric, found in tables.items()},
-        mean=bootstrap_mean_of_means(table, seed=config.seed),
+        mean=means["dice"],
+        means=means,
         structures={
-            name: StructureDice(
-                value,
-                bootstrap_mean(scores, seed=config.seed),
-                int(np.isfinite(scores).sum()),
-                _seen(cases, value),
-            )
-            for (name, value), scores in zip(structures.items(), table.T, strict=True)
+            name: _structure(config, cases, value, {m: t[:, number] for m, t in tables.items()})
+            for number, (name, value) in enumerate(structures.items())
         },
         labels_without_prediction=_labels_without_prediction(config.labels, jobs),
         unnamed=_unnamed(cases, structures),
@@ -259,6 +251,7 @@ def _jobs(config: EvaluateConfig) -> dict[str, _Job]:
             find_label(config.labels, name) or find_label(config.labels, f"{name}_0000"),
             config.labels,
             ignored,
+            config.tolerance_mm if config.surface else None,
         )
         for name, prediction in label_maps(config.predictions).items()
     }
@@ -285,7 +278,7 @@ def _count_all(config: EvaluateConfig, jobs: Mapping[str, _Job]) -> dict[str, _C
         workers=config.workers or here,
         scheduler=config.scheduler,
         title="evaluate",
-        bytes_each=comparing_bytes(sizes),
+        bytes_each=comparing_bytes(sizes, surfaces=config.surface),
     )
 
 
@@ -317,7 +310,25 @@ def _count(job: _Job) -> _Counted:
         value_colours(overlaps),
         ignored=job.ignored,
     )
-    return _Counted(overlaps, truth.grid.voxel_ml, jpeg_uri(picture))
+    surfaces = {} if job.tolerance_mm is None else _surfaces(prediction, truth, overlaps, job)
+    return _Counted(overlaps, surfaces, truth.grid.voxel_ml, jpeg_uri(picture))
+
+
+def _surfaces(
+    prediction: Volume, truth: Volume, values: Iterable[int], job: _Job
+) -> dict[int, SurfaceScores]:
+    """Scores of surfaces of every value; voxels that nobody has annotated belong to none."""
+    assert job.tolerance_mm is not None
+    annotated = np.True_ if job.ignored is None else truth.voxels != job.ignored
+    return {
+        value: surface_scores(
+            (prediction.voxels == value) & annotated,
+            (truth.voxels == value) & annotated,
+            truth.spacing_mm,
+            tolerance_mm=job.tolerance_mm,
+        )
+        for value in values
+    }
 
 
 # --- scores ---------------------------------------------------------------------------------
@@ -330,17 +341,31 @@ def _labelled_values(cases: _Cases) -> dict[str, int]:
 
 
 def _score_tables(
-    cases: _Cases, structures: Mapping[str, int], *, absent: Absent
+    cases: _Cases, structures: Mapping[str, int], config: EvaluateConfig
 ) -> dict[str, NDArray[np.float64]]:
     """Metric -> (cases, structures): NaN where a structure is not scored in a case."""
-    tables = {metric: np.full((len(cases), len(structures)), math.nan) for metric in SCORES}
+    metrics = metrics_of(surface=config.surface)
+    tables = {name: np.full((len(cases), len(structures)), math.nan) for name in metrics}
     for row, case in enumerate(cases.values()):
         for column, value in enumerate(structures.values()):
-            overlap = case.overlaps.get(value, NOTHING)
-            if overlap.truth or absent == "score":
-                for metric, score in SCORES.items():
-                    tables[metric][row, column] = score(overlap)
+            score = case.score(value)
+            both = score.overlap.truth + score.overlap.predicted
+            if score.overlap.truth or (both and config.absent == "score"):
+                for name, metric in metrics.items():
+                    tables[name][row, column] = metric.of(score)
     return tables
+
+
+def _structure(
+    config: EvaluateConfig,
+    cases: _Cases,
+    value: int,
+    scores: Mapping[str, NDArray[np.float64]],  # metric -> (cases,)
+) -> StructureDice:
+    found = {name: bootstrap_mean(column, seed=config.seed) for name, column in scores.items()}
+    dice = found.pop("dice")
+    n = int(np.isfinite(scores["dice"]).sum())
+    return StructureDice(value, dice, n, _seen(cases, value), found)
 
 
 def _require_scored(
@@ -386,12 +411,19 @@ def _write(config: EvaluateConfig, report: EvaluateReport, cases: _Cases) -> Non
     names = {name: found.value for name, found in report.structures.items()}
     write_provenance(config.output, "evaluate", config, structures=names)
     write_text(config.output / CASES, _case_rows(report, cases))
-    write_json(config.output / METRICS, _metrics(config, report))
+    write_json(config.output / FILE, _metrics(config, report))
     write_evaluate_page(
         config.output / PAGE,
         mean=report.mean,
         structures=[
-            StructureRow(name, found.value, found.dice, found.n, *asdict(found.seen).values())
+            StructureRow(
+                name,
+                found.value,
+                found.dice,
+                found.n,
+                found.seen,
+                tuple((METRICS[one], mean.mean) for one, mean in found.others.items()),
+            )
             for name, found in report.structures.items()
         ],
         dice=report.dice,
@@ -406,49 +438,37 @@ def _metrics(config: EvaluateConfig, report: EvaluateReport) -> dict[str, Any]:
     missing = report.labels_without_prediction
     return {
         "mean": {
-            "dice": _rounded(report.mean.mean),
-            "ci95": _ends(report.mean),
+            **report.mean.plain("dice"),
             "n": sum(map(bool, report.dice.values())),
         },
+        "metrics": {name: mean.plain() for name, mean in report.means.items()},
         "structures": {
             name: {
                 "value": found.value,
-                "dice": {
-                    "mean": _rounded(found.dice.mean),
-                    "ci95": _ends(found.dice),
-                    "n": found.n,
-                },
+                "dice": {**found.dice.plain(), "n": found.n},
+                **{name: interval.plain() for name, interval in found.others.items()},
                 **asdict(found.seen),
             }
             for name, found in report.structures.items()
         },
         "absent": config.absent,
+        "tolerance_mm": config.tolerance_mm if config.surface else None,
         "labels_without_prediction": {"n": len(missing), "cases": list(missing)},
         "unnamed_values": {str(value): asdict(seen) for value, seen in report.unnamed.items()},
         "faults": [asdict(fault) for fault in report.faults],
     }
 
 
-def _ends(interval: Interval) -> list[float | None] | None:
-    """[low, high], or None where too few cases were scored."""
-    return None if math.isnan(interval.low) else [_rounded(interval.low), _rounded(interval.high)]
-
-
-def _rounded(value: float) -> float | None:
-    """As it is written: JSON has no NaN, and sums may differ in their last bits."""
-    return None if math.isnan(value) else round(value, DIGITS)
-
-
 def _case_rows(report: EvaluateReport, cases: _Cases) -> str:
-    """One row per case and structure, as CSV; an empty Dice was not scored."""
+    """One row per case and structure, as CSV; an empty score was not scored."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(("case", "structure", *report.scores, *SIZES))
     for case, scored in cases.items():
         for name, found in report.structures.items():
             overlap = scored.overlaps.get(found.value, NOTHING)
             voxels = (overlap.truth, overlap.predicted)
-            score = _rounded(report.dice[case].get(name, math.nan))
+            scores = (rounded(one[case].get(name, math.nan)) for one in report.scores.values())
             millilitres = (round(count * scored.voxel_ml, 4) for count in voxels)
-            writer.writerow((case, name, score, *voxels, *millilitres))
+            writer.writerow((case, name, *scores, *voxels, *millilitres))
     return text.getvalue()

@@ -124,6 +124,8 @@ VERBS: Final = {
             "predictions": "PREDICTIONS",
             "labels": "LABELS",
             "output": "-o --output FOLDER",
+            "surface": "--surface",
+            "tolerance_mm": "--tolerance MM",
             **SEED,
             **PARALLEL,
         },

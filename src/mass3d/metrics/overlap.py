@@ -27,6 +27,12 @@ class Overlap:
         both = self.truth + self.predicted
         return 2 * self.shared / both if both else math.nan
 
+    @property
+    def iou(self) -> float:
+        """The shared voxels over those of either; 0 and NaN as for Dice."""
+        either = self.truth + self.predicted - self.shared
+        return self.shared / either if either else math.nan
+
 
 def dice(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """Dice of two masks of one shape, in [0, 1]; NaN when both are empty, 0 when one is."""

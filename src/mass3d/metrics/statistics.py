@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES: Final = 5000  # another seed then moves the ends by about a hundredth of the width
+DIGITS: Final = 6  # of a score in files
 BLOCK: Final = 2_000_000  # numbers drawn at once, 16 MB
 
 Reals = NDArray[np.floating[Any]]
@@ -30,6 +31,16 @@ class Interval:
         if math.isnan(self.low):
             return f"{self.mean:.3f}"
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def plain(self, mean: str = "mean") -> dict[str, float | list[float | None] | None]:
+        """As files have it: what is not known is null. mean: what the mean is called."""
+        ends = None if math.isnan(self.low) else [rounded(self.low), rounded(self.high)]
+        return {mean: rounded(self.mean), "ci95": ends}
+
+
+def rounded(value: float) -> float | None:
+    """A score as it is written: JSON has no NaN, and sums may differ in their last bits."""
+    return None if math.isnan(value) else round(value, DIGITS)
 
 
 def bootstrap_mean(

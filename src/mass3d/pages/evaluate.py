@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from mass3d.execution.faults import Fault
+from mass3d.metrics.scores import Metric, Seen
 from mass3d.metrics.statistics import Interval
 from mass3d.pages.html import write_page
 from mass3d.pages.pictures import value_colours
@@ -27,10 +28,8 @@ class StructureRow:
     value: int
     dice: Interval
     scored: int
-    labelled: int
-    predicted: int
-    missed: int
-    extra: int
+    seen: Seen
+    others: tuple[tuple[Metric, float], ...] = ()  # means of the further metrics
 
 
 @dataclass(frozen=True)
