@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from mass3d.store.reader import Store, StoredCase
+from mass3d.store.reader import StoredCase
 from mass3d.views.carried import Shown, carry_masks, displace, snap
 from mass3d.views.matched import cell_centres
-
-
-@pytest.fixture(scope="module")
-def cases(store: Path) -> list[StoredCase]:
-    opened = Store.open(store)
-    return [opened.case(case_id) for case_id in opened.case_ids]
 
 
 def test_masks_carried_to_the_scan_itself_are_its_own(cases: list[StoredCase]) -> None:

@@ -1,13 +1,11 @@
 """Matched pairs: what is known of two views must be so."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from mass3d.store.reader import Store, StoredCase
+from mass3d.store.reader import StoredCase
 from mass3d.views.draw import ViewConfig
 from mass3d.views.matched import MatchedMaker, cell_centres
 from mass3d.views.mates import Pair, Way, draw_mates, find_ways
@@ -29,12 +27,6 @@ STILL = ViewConfig.model_validate(
 MOVED = STILL.model_copy(
     update={"strong": STILL.strong.model_copy(update={"p": 1.0, "bend_p": 1.0, "max_degrees": 15})}
 )
-
-
-@pytest.fixture(scope="module")
-def cases(store: Path) -> list[StoredCase]:
-    opened = Store.open(store)
-    return [opened.case(case_id) for case_id in opened.case_ids]
 
 
 @pytest.fixture(scope="module")

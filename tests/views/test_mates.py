@@ -4,15 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mass3d.store.reader import Store, StoredCase
+from mass3d.store.reader import StoredCase
 from mass3d.views import mates
 from mass3d.views.mates import Way, align_cases, draw_mates, find_ways
-
-
-@pytest.fixture(scope="module")
-def cases(store: Path) -> list[StoredCase]:
-    opened = Store.open(store)
-    return [opened.case(case_id) for case_id in opened.case_ids]
 
 
 def test_every_scan_gets_mates_before_any_gets_more() -> None:

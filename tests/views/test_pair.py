@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from itertools import product
-from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from mass3d.store.reader import Store, StoredCase
+from mass3d.store.reader import StoredCase
 from mass3d.views.draw import ViewConfig
 from mass3d.views.pair import PairMaker, ViewPair
 
@@ -29,12 +27,6 @@ STILL = ViewConfig.model_validate(
         "far_share": 0.0,
     }
 )
-
-
-@pytest.fixture(scope="module")
-def cases(store: Path) -> list[StoredCase]:
-    opened = Store.open(store)
-    return [opened.case(case_id) for case_id in opened.case_ids]
 
 
 def pairs(cases: list[StoredCase], config: ViewConfig, step: int = 0) -> ViewPair:

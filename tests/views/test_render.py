@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from mass3d.store.reader import Store, StoredCase
+from mass3d.store.reader import StoredCase
 from mass3d.views.draw import Intensity, ViewConfig, Warp, draw_intensity, draw_warp
 from mass3d.views.render import count_visible, render_masks, render_view
 
@@ -16,10 +14,9 @@ CPU = torch.device("cpu")
 CROP = (16, 24, 16)
 
 
-@pytest.fixture(scope="module")
-def cases(store: Path) -> list[StoredCase]:
-    opened = Store.open(store)
-    return [opened.case(case_id) for case_id in opened.case_ids][:3]
+@pytest.fixture(name="cases", scope="module")
+def three_cases(cases: list[StoredCase]) -> list[StoredCase]:
+    return cases[:3]
 
 
 def draws(cases: list[StoredCase]) -> tuple[list[Warp], list[Intensity]]:

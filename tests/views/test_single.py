@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
 import torch
 
-from mass3d.store.reader import Store, StoredCase
+from mass3d.store.reader import StoredCase
 from mass3d.views.draw import IntensityConfig, WarpConfig
 from mass3d.views.single import SingleMaker
 
 CPU = torch.device("cpu")
 CROP = (16, 24, 32)
-
-
-@pytest.fixture(scope="module")
-def cases(store: Path) -> list[StoredCase]:
-    opened = Store.open(store)
-    return [opened.case(case_id) for case_id in opened.case_ids]
 
 
 def maker(cases: list[StoredCase], *, seed: int = 0, batch_size: int = 3) -> SingleMaker:
