@@ -95,6 +95,7 @@ _RESULTS: Final = json.dumps(
                 "volumes_ml": {"liver": 1.5},
                 "method": "alignment",
                 "similarity": [0.5, 0.25],
+                "agreement": {"liver": 0.75},
                 "doubts": ["small"],
             }
         },

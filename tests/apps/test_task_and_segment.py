@@ -189,6 +189,25 @@ def test_a_task_knows_what_its_references_are_like(cohort: Path, task_file: Path
         assert (low, high) == pytest.approx((min(filter(None, shown)), max(shown)), abs=1e-3)
 
 
+def test_agreement_of_two_references_is_told_by_structure(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    names = ("ct_000", "ct_002")
+    two = {"images": [cohort / f"imagesTr/{name}_0000.nii.gz" for name in names]}
+    two["labels"] = [cohort / f"labelsTr/{name}.nii.gz" for name in names]
+    path = tmp_path / "two.task"
+    task.run(task_config(cohort, trained, path, tune=False, **two))
+    config = segment_config(cohort, path, tmp_path / "out")
+    scan = next((cohort / "imagesTs").glob("ct*.nii.gz"))
+    segment.run(config.model_copy(update={"inputs": (scan,), "model": trained}))
+    (entry,) = read_results(tmp_path / "out").cases.values()
+    assert 0.3 < entry.agreement["liver"] < 1
+    assert entry.agreement.keys() <= set(load_task(path).structures)
+    with (tmp_path / "out" / VOLUMES).open(newline="", encoding="utf-8") as stream:
+        rows = {row["structure"]: row["agreement"] for row in csv.DictReader(stream)}
+    assert rows["liver"] == str(entry.agreement["liver"])
+
+
 def test_the_volumes_are_a_table_too_and_the_record_names_the_structures(
     cohort: Path, task_file: Path, tmp_path: Path
 ) -> None:

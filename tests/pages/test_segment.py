@@ -60,13 +60,22 @@ def test_the_worst_come_first(tmp_path: Path) -> None:
         "d": entry(method="network", similarity=()),
         "e": entry(doubts=("it looks like CT",)),
         "f": entry(result=""),  # not finished
+        "h": entry(agreement={"liver": 0.9, "<i>aorta</i>": 0.4}, similarity=(0.9,)),
     }
     text = page(tmp_path, entries, alone=("d",), faults=(Fault("g", "cannot be read"),))
-    places = [text.index(f'<td class="name">{name}</td>') for name in "edcba"]
+    places = [text.index(f'<td class="name">{name}</td>') for name in "edchba"]
     assert places == sorted(places)
     assert '<td class="name">f</td>' not in text
     assert text.index("cannot be read") < places[0]
     assert "network alone" in text
+
+
+def test_agreement_is_told_least_first_and_only_where_there_is_some(tmp_path: Path) -> None:
+    agreed = entry(agreement={"liver": 0.9, "<i>aorta</i>": 0.4})
+    text = page(tmp_path, {"a": agreed, "b": entry()})
+    assert "&lt;i&gt;aorta&lt;/i&gt;&nbsp;0.40, liver&nbsp;0.90" in text
+    assert "agreement</th>" in text
+    assert "agreement" not in page(tmp_path, {"b": entry()})
 
 
 def test_volumes_stand_beside_those_of_the_labelled_scans(tmp_path: Path) -> None:

@@ -28,7 +28,11 @@ def folder(tmp_path: Path) -> ResultsFolder:
     """A folder with one finished case."""
     results = ResultsFolder(tmp_path, INDEX)
     file = label(results.label_map("a"))
-    done = {"result": file_hash(file), "volumes_ml": {"liver": 1.5, "a, b": 0.0}}
+    done = {
+        "result": file_hash(file),
+        "volumes_ml": {"liver": 1.5, "a, b": 0.0},
+        "agreement": {"liver": 0.75},
+    }
     results.put("a", BEGUN.model_copy(update=done))
     return results
 
@@ -69,7 +73,7 @@ def test_the_volumes_of_finished_cases_become_a_table(folder: ResultsFolder) -> 
     folder.put("b", BEGUN)
     folder.finish()
     rows = (folder.path / VOLUMES).read_text().splitlines()
-    assert rows == ["case,structure,ml", "a,liver,1.5", 'a,"a, b",0.0']
+    assert rows == ["case,structure,ml,agreement", "a,liver,1.5,0.75", 'a,"a, b",0.0,']
 
 
 def test_a_damaged_list_is_told(folder: ResultsFolder) -> None:

@@ -196,6 +196,7 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, 
         "volumes_ml": volumes,
         "method": answer.method,
         "similarity": tuple(round(one, 4) for one in answer.similarity),
+        "agreement": {name: round(one, 4) for name, one in answer.agreement.items()},
         "doubts": doubted,
         "odd_volumes": known.ranges.odd_volumes(volumes) if known.ranges else (),
     }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
+from statistics import fmean
 from typing import Final
 
 from mass3d.execution.faults import Fault
@@ -43,6 +45,7 @@ class Row:
     method: str
     alone: bool  # the network answered though references were there
     similarity: float | None  # of the nearest reference
+    agreement: tuple[tuple[str, float], ...]  # between references, least first
     notes: tuple[str, ...]
     found: tuple[Found, ...]  # odd ones first
 
@@ -89,6 +92,7 @@ def write_segment_page(
         odd=sum(any(one.odd for one in row.found) for row in rows),
         legend=_legend(structures, usual, folder.done),
         open_structures=OPEN_STRUCTURES,
+        agreed=any(row.agreement for row in rows),
     )
 
 
@@ -106,15 +110,17 @@ def _row(
         method=METHODS.get(entry.method, entry.method),
         alone=alone,
         similarity=max(entry.similarity, default=None),
+        agreement=tuple(sorted(entry.agreement.items(), key=itemgetter(1))),
         notes=entry.doubts,
         found=tuple(sorted(found, key=lambda one: not one.odd)),
     )
 
 
-def _worst_first(row: Row) -> tuple[bool, bool, int, float, str]:
+def _worst_first(row: Row) -> tuple[bool, bool, int, float, float, str]:
     odd = sum(one.odd for one in row.found)
+    agreed = fmean(dice for _, dice in row.agreement) if row.agreement else 1.0
     alike = row.similarity if row.similarity is not None else 1.0
-    return not row.notes, not row.alone, -odd, alike, row.name
+    return not row.notes, not row.alone, -odd, agreed, alike, row.name
 
 
 def _legend(

@@ -35,6 +35,8 @@ class Entry(Config):
     """How it was segmented: `network`, `alignment`, `prior` or `finetuned`."""
     similarity: tuple[float, ...] = ()
     """Of each aligned reference."""
+    agreement: dict[str, float] = Field(default_factory=dict)
+    """Structure -> mean Dice between what any two references say; only where two vote."""
     doubts: tuple[str, ...] = ()
     """What cannot be right about the scan."""
     odd_volumes: tuple[str, ...] = ()
@@ -132,7 +134,10 @@ def _rows(entries: Mapping[str, Entry]) -> str:
     """One row per case and structure."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("case", "structure", "ml"))
+    writer.writerow(("case", "structure", "ml", "agreement"))
     for case, entry in sorted(entries.items()):
-        writer.writerows((case, name, ml) for name, ml in entry.volumes_ml.items())
+        agreed = entry.agreement
+        writer.writerows(
+            (case, name, ml, agreed.get(name)) for name, ml in entry.volumes_ml.items()
+        )
     return text.getvalue()

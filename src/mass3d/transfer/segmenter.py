@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Answer:
     labels: NDArray[np.uint16]  # (D, H, W) on the grid of the scan
     method: str  # "alignment", "network" or "prior"
     similarity: tuple[float, ...] = ()  # of the scan to each reference, if it was aligned
+    agreement: Mapping[str, float] = field(default_factory=dict)  # between references, in Dice
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,9 @@ class Segmenter:
                 values = list(task.structures.values())
                 votes = found.probabilities.numpy()
                 labels = labels_on(volume.grid, votes, found.box, scan.grid, values)
-                return Answer(labels, "alignment", found.similarity)
+                pairs = zip(task.structures, found.agreement, strict=True)
+                agreement = {name: one for name, one in pairs if one is not None}
+                return Answer(labels, "alignment", found.similarity, agreement)
         return Answer(self._by_network(volume, scan, task, overlap), "network")
 
     def locate(self, volume: Volume, task: Task) -> tuple[Prepared, list[Place | None]]:

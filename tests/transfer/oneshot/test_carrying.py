@@ -81,6 +81,17 @@ def test_each_structure_is_carried_as_the_whole_label_is(turn: float) -> None:
     assert found[:2].sum() > 100
 
 
+def test_references_agree_as_far_as_their_votes_overlap() -> None:
+    votes = torch.zeros(3, 4, 1, 2, 4)  # three references, four structures
+    votes[0, 0, 0, 0] = votes[1, 0, 0, :, :2] = 0.9  # four voxels each, two of them shared
+    votes[2, 0] = 0.4  # nothing
+    votes[0, 1] = votes[1, 1] = 0.8  # the third does not vote
+    votes[0, 2] = 0.7  # nobody else votes
+    voting = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 1], [1, 0, 0, 1]], dtype=torch.bool)
+    found = Found(box_at((0, 0, 0), (1, 2, 4)), votes, votes, (1.0, 1.0, 1.0), voting)
+    assert found.agreement == [pytest.approx((0.5 + 0 + 0) / 3), 1.0, None, None]
+
+
 def test_a_reference_finds_itself() -> None:
     image, label = labelled_head()
     assert min(overlaps(whole(find([labelled_scan(image, label, 2)], image)), label)) > 0.95

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -36,6 +37,24 @@ class Found:
     def probabilities(self) -> Tensor:
         """Mean of the votes that count, or what a cohort has made of it: (S, d, h, w)."""
         return mean_of_votes(self.votes, self.voting) if self.adapted is None else self.adapted
+
+    @property
+    def agreement(self) -> list[float | None]:
+        """Of each structure, the mean Dice between what any two references say; None below two.
+
+        Two that find nothing say nothing about each other.
+        """
+        return [
+            _agreement(votes[voting] > 0.5)
+            for votes, voting in zip(self.votes.unbind(1), self.voting.unbind(1), strict=True)
+        ]
+
+
+def _agreement(masks: Tensor) -> float | None:
+    """Mean Dice of all pairs of masks (R, d, h, w)."""
+    pairs = [(one, other, int(one.sum() + other.sum())) for one, other in combinations(masks, 2)]
+    dice = [2 * int((one & other).sum()) / both for one, other, both in pairs if both]
+    return sum(dice) / len(dice) if dice else None
 
 
 @torch.no_grad()
