@@ -123,3 +123,16 @@ def test_finetuning_is_measured_once_from_both_starts(
         ("scratch", "ct_test_000"),
     ]
     assert all(0 <= dice <= 1 for row in rows for dice in row["dice"].values())
+
+
+def test_agreement_is_correlated_with_dice(
+    script: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    agreed, dice = ["case,structure,ml,agreement"], ["case,structure,dice"]
+    for number in range(8):
+        agreed += [f"c{number},liver,1.0,{number / 10}", f"c{number},rare,1.0,"]
+        dice += [f"c{number},liver,{(number / 10) ** 2}", f"c{number},rare,0.5"]
+    (tmp_path / "volumes.csv").write_text("\n".join(agreed))
+    (tmp_path / "cases.csv").write_text("\n".join(dice))
+    told = script("agreement").main(tmp_path, tmp_path)
+    assert told == {"": pytest.approx(1), "liver": pytest.approx(1)}
