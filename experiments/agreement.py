@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from scipy.stats import spearmanr
 
@@ -52,7 +53,8 @@ def table(file: Path, column: str) -> dict[tuple[str, str], float]:
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:
     """Of agreement and Dice."""
-    return float(spearmanr(*zip(*pairs, strict=True)).statistic)
+    columns = np.array(pairs)
+    return float(spearmanr(columns[:, 0], columns[:, 1]).statistic)
 
 
 if __name__ == "__main__":
