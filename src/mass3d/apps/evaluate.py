@@ -69,7 +69,7 @@ class EvaluateConfig(Config):
     surface: bool = False
     """Score surfaces, too: NSD, HD95 and ASD, which takes about a second for a large structure."""
     tolerance_mm: PositiveFloat = Field(default=2.0, examples=[1.0])
-    """For NSD: how far from the true surface a predicted one may lie."""
+    """For NSD, with `surface`: how far from the true surface a predicted one may lie."""
     workers: Workers = None
     scheduler: Scheduler = None
 
