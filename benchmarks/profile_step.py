@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from support.measure import Row, main
-from support.synthetic import Shape, image, nested, write_store
+from support.synthetic import Shape
+from support.training import train
 from torch.profiler import ProfilerActivity, profile
 
-from mass3d.model.build import build_network
-from mass3d.model.presets import PRESETS
-from mass3d.pretext.task import TASKS, Cohort
 from mass3d.training.config import FitConfig
-from mass3d.training.fit import fit
-from mass3d.views.draw import ViewConfig
 
 KINDS = {
     "convolutions": ("convolution", "conv3d", "mkldnn_conv"),
@@ -41,18 +35,9 @@ def measure(small: bool) -> Sequence[Row]:
 
 def shares(crop: Shape, precision: str, *, steps: int) -> list[tuple[str, float]]:
     """Per cent of the CPU time of some updates, the largest first."""
-    d, h, w = crop
-    shape: Shape = 2 * d, 2 * h, 2 * w
-    task = TASKS[PRESETS["tiny"].kind]
-    with tempfile.TemporaryDirectory() as place:
-        store = write_store(Path(place) / "store", image(shape), nested(shape, cell_vox=8))
-        run = Path(place) / "run"
-        cohort = Cohort([store.case("case")], crop, FitConfig().batch_size, 0, run, 1)
-        views = ViewConfig.model_validate({**task.views, "across_share": 0})
-        config = FitConfig.model_validate({"steps": steps, "log_every": 1, "precision": precision})
-        net = build_network(PRESETS["tiny"], seed=0)
-        with profile(activities=[ProfilerActivity.CPU]) as found:
-            fit(net, task.batches(cohort, views), task.step, config, run=run, facts={})
+    config = FitConfig.model_validate({"steps": steps, "log_every": 1, "precision": precision})
+    found = profile(activities=[ProfilerActivity.CPU])
+    train("tiny", crop, config, within=found)
     spent: Counter[str] = Counter()
     for event in found.key_averages():
         spent[kind_of(event.key)] += event.self_cpu_time_total

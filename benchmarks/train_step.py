@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from support.measure import Row, main, side_by_side
-from support.synthetic import Shape, image, nested, write_store
+from support.synthetic import Shape
+from support.training import train
 from torch import Tensor
 
-from mass3d.model.build import build_network
 from mass3d.model.incontext import InContextNet
-from mass3d.model.presets import PRESETS, TOKENS, PresetName
+from mass3d.model.presets import TOKENS, PresetName
 from mass3d.model.task_encoder import masked_mean
-from mass3d.pretext.task import TASKS, Cohort
-from mass3d.training.fit import FitConfig, fit
-from mass3d.views.draw import ViewConfig
+from mass3d.training.config import FitConfig
 
 K = 13
 
@@ -82,22 +78,12 @@ def training(crop: Shape, *, steps: int) -> list[Row]:
 
 def updates(preset: PresetName, crop: Shape, steps: int) -> tuple[float, float]:
     """CPU and clock seconds of an update, all pairs being of one scan."""
-    d, h, w = crop
-    shape: Shape = 2 * d, 2 * h, 2 * w
-    task = TASKS[PRESETS[preset].kind]
     marks: list[tuple[float, float]] = []
 
     def note(*_: object) -> None:
         marks.append((time.process_time(), time.perf_counter()))
 
-    with tempfile.TemporaryDirectory() as place:
-        store = write_store(Path(place) / "store", image(shape), nested(shape, cell_vox=8))
-        run = Path(place) / "run"
-        cohort = Cohort([store.case("case")], crop, FitConfig().batch_size, 0, run, 1)
-        views = ViewConfig.model_validate({**task.views, "across_share": 0})
-        config = FitConfig(steps=steps + 1, log_every=1)
-        net = build_network(PRESETS[preset], seed=0)
-        fit(net, task.batches(cohort, views), task.step, config, run=run, facts={}, hooks=(note,))
+    train(preset, crop, FitConfig(steps=steps + 1, log_every=1), hooks=(note,))
     # the first step builds what the others reuse
     cpu, wall = ((last - first) / steps for first, last in zip(marks[0], marks[-1], strict=True))
     return cpu, wall

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from mass3d.metrics.overlap import Overlap
-from mass3d.metrics.scores import METRICS, UNSCORED, Score, Seen, metrics_of
-from mass3d.metrics.surface import SurfaceScores
+from mass3d.metrics.scores import METRICS, Score, Seen, metrics_of
+from mass3d.metrics.surface import UNSCORED, SurfaceScores
 
 
 def test_a_score_has_every_metric() -> None:

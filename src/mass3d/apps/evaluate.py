@@ -32,9 +32,9 @@ from mass3d.io.datasets.dataset_json import read_ignored, read_structures
 from mass3d.io.names import SUFFIXES, case_id_of
 from mass3d.io.read import read_grid, read_label
 from mass3d.metrics.overlap import Overlap, label_overlaps
-from mass3d.metrics.scores import METRICS, UNSCORED, Score, Seen, metrics_of
+from mass3d.metrics.scores import METRICS, Score, Seen, metrics_of
 from mass3d.metrics.statistics import Interval, bootstrap_mean, bootstrap_mean_of_means, rounded
-from mass3d.metrics.surface import SurfaceScores, surface_scores
+from mass3d.metrics.surface import UNSCORED, SurfaceScores, surface_scores
 from mass3d.pages.evaluate import PAGE, StructureRow, write_evaluate_page
 from mass3d.pages.pictures import jpeg_uri, value_colours
 from mass3d.pages.result_pictures import compared_picture

@@ -15,7 +15,7 @@ from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.progress import TellOnce
-from mass3d.execution.summary import Report, counted, in_short, write_provenance
+from mass3d.execution.summary import Report, counted, in_short, warnings_told, write_provenance
 from mass3d.files import write_json, write_text
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.read import read_volume
@@ -52,8 +52,8 @@ class LocateReport(Report):
     def summary(self) -> str:
         """One paragraph for people."""
         scans = counted(len(self.locations), "scan")
-        warnings = "".join(f" Warning: {warning}." for warning in self.warnings)
-        return f"Located structures in {scans}; see {self.output / TABLE}.{warnings}"
+        told = warnings_told(self.warnings)
+        return f"Located structures in {scans}; see {self.output / TABLE}.{told}"
 
 
 @dataclass(frozen=True)

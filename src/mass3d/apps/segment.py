@@ -17,7 +17,15 @@ from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.progress import TellOnce
-from mass3d.execution.summary import Report, counted, few, first_of, in_short, write_provenance
+from mass3d.execution.summary import (
+    Report,
+    counted,
+    few,
+    first_of,
+    in_short,
+    warnings_told,
+    write_provenance,
+)
 from mass3d.files import file_hash, only_writer
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
 from mass3d.io.datasets.source import image_hash, source_hash
@@ -71,8 +79,8 @@ class SegmentReport(Report):
 
     def told(self, place: str = "") -> str:
         """What was done, and what is odd; nothing of where, but for the words of `place`."""
-        warnings = "".join(f" Warning: {warning}." for warning in self.warnings)
-        first = f"Segmented {counted(len(self.volumes_ml), 'scan')}{place}.{warnings}"
+        scans = counted(len(self.volumes_ml), "scan")
+        first = f"Segmented {scans}{place}.{warnings_told(self.warnings)}"
         if not self.not_aligned:
             return first
         return (

@@ -76,6 +76,11 @@ def few(sentences: Iterable[str]) -> Iterator[str]:
         yield f"and {more} of this kind more in the record"
 
 
+def warnings_told(warnings: Iterable[str]) -> str:
+    """Each warning as a sentence, to be put behind another one; or nothing."""
+    return "".join(f" Warning: {warning}." for warning in warnings)
+
+
 def left_out_sentence(left_out: Iterable[LeftOut]) -> str:
     """How many files are part of no scan and why, with an example for each reason; or nothing."""
     counts: Counter[str] = Counter()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from mass3d.metrics.overlap import Overlap
-from mass3d.metrics.surface import SurfaceScores
-
-UNSCORED: Final = SurfaceScores(math.nan, math.nan, math.nan)
+from mass3d.metrics.surface import UNSCORED, SurfaceScores
 
 
 @dataclass(frozen=True)

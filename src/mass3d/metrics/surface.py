@@ -34,6 +34,9 @@ class SurfaceScores:
     asd_mm: float  # mean distance to the other surface, of both directions
 
 
+UNSCORED: Final = SurfaceScores(math.nan, math.nan, math.nan)
+
+
 def surface_scores(
     prediction: NDArray[np.bool_],
     truth: NDArray[np.bool_],
@@ -49,17 +52,14 @@ def surface_scores(
     assert prediction.shape == truth.shape, (prediction.shape, truth.shape)
     empty = [not mask.any() for mask in (prediction, truth)]
     if all(empty):
-        return SurfaceScores(math.nan, math.nan, math.nan)
+        return UNSCORED
     if any(empty):
         diagonal = math.dist((0, 0, 0), np.multiply(truth.shape, spacing_mm).tolist())
         return SurfaceScores(0.0, diagonal, diagonal)
     # nothing outside of both masks changes a distance between their surfaces
     box = box_around(prediction | truth) or whole_box(truth.shape)
     areas = [_areas(mask[box], spacing_mm) for mask in (prediction, truth)]
-    to_truth, to_prediction = (
-        _distances(areas[one], areas[other], spacing_mm) for one, other in ((0, 1), (1, 0))
-    )
-    both = [_sorted(*found) for found in (to_truth, to_prediction)]
+    both = [_distances(areas[one], areas[1 - one], spacing_mm) for one in (0, 1)]
     near = sum(float(area[mm <= tolerance_mm].sum()) for mm, area in both)
     return SurfaceScores(
         nsd=near / sum(float(area.sum()) for _, area in both),
@@ -100,15 +100,9 @@ def element_areas(spacing_mm: Spacing) -> NDArray[np.float64]:
 def _distances(
     one: NDArray[np.float64], other: NDArray[np.float64], spacing_mm: Spacing
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distance of each element of one surface to the nearest of the other, and its area."""
-    away = distance_transform_edt(other == 0, sampling=spacing_mm)
+    """How far the elements of one surface are from the other, ascending, and their areas."""
     here = one > 0
-    return away[here], one[here]
-
-
-def _sorted(
-    mm: NDArray[np.float64], area: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    mm, area = distance_transform_edt(other == 0, sampling=spacing_mm)[here], one[here]
     order = np.argsort(mm, kind="stable")
     return mm[order], area[order]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -12,6 +13,7 @@ from torch import Tensor
 from mass3d.alignment.alignment import Alignment, align, places, refine
 from mass3d.alignment.features import ScanFeatures, scan_features, with_fine
 from mass3d.alignment.geometry import sampled
+from mass3d.metrics.overlap import dice
 from mass3d.transfer.oneshot.reference import LabelledScan
 from mass3d.transfer.oneshot.settings import DEFAULT, OneShotConfig
 from mass3d.transfer.tuning.tune import corrected
@@ -52,9 +54,9 @@ class Found:
 
 def _agreement(masks: Tensor) -> float | None:
     """Mean Dice of all pairs of masks (R, d, h, w)."""
-    pairs = [(one, other, int(one.sum() + other.sum())) for one, other in combinations(masks, 2)]
-    dice = [2 * int((one & other).sum()) / both for one, other, both in pairs if both]
-    return sum(dice) / len(dice) if dice else None
+    pairs = [dice(one, other) for one, other in combinations(masks.numpy(), 2)]
+    known = [one for one in pairs if not math.isnan(one)]
+    return sum(known) / len(known) if known else None
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mass3d.metrics.overlap import label_overlaps
 from mass3d.transfer.tuning.head import VoxelHead
 from mass3d.transfer.tuning.settings import DEFAULT, TuningConfig
 from mass3d.transfer.tuning.simulate import View, simulate_view
@@ -203,9 +204,5 @@ def overlaps(probabilities: Tensor, label: Tensor) -> list[float]:
 
 def dice_of(found: Tensor, label: Tensor, structures: int) -> list[float]:
     """Dice of the numbers 1 to `structures` in two label maps (D, H, W); 0 where both are empty."""
-    count = structures + 1
-    pairs = torch.bincount((found.long() * count + label.long()).flatten(), minlength=count**2)
-    table = pairs.view(count, count).double()
-    total = (table.sum(0) + table.sum(1)).clamp_min(1)
-    dice: list[float] = (2 * table.diagonal() / total)[1:].tolist()
-    return dice
+    shared = label_overlaps(found.numpy(), label.numpy())
+    return [shared[n].dice if n in shared else 0.0 for n in range(1, structures + 1)]
