@@ -1,5 +1,6 @@
 """Work for the processes of a pool: fresh processes can import this module, unlike a test's own."""
 
+import logging
 import os
 import signal
 import time
@@ -26,3 +27,8 @@ def work(job: int) -> int:
         time.sleep(60.0 if job >= 500 else 1.0)
         del taken
     return job * 10
+
+
+def dask_tells_errors(_: int) -> bool:
+    """Whether a word of dask about an error would be told in this process."""
+    return logging.getLogger("distributed.core").isEnabledFor(logging.ERROR)

@@ -10,7 +10,7 @@ from mass3d.execution.cluster import plan_workers
 from mass3d.execution.faults import Fault
 from mass3d.execution.memory import available_bytes
 from mass3d.execution.pool import run_cases
-from pool_jobs import MIB, work
+from pool_jobs import MIB, dask_tells_errors, work
 
 SMALL, LARGE, TOO_LARGE = 100, 300, 900  # MiB
 
@@ -46,6 +46,11 @@ def test_a_case_that_kills_its_worker_or_has_too_little_memory_costs_no_other(
     assert told[0] == "2 workers: as asked"
     done = [line.partition("  ")[0] for line in told[1:]]
     assert done == [f"test {number}/9" for number in range(1, 10)]  # and no word of dask
+
+
+def test_dask_is_silent_in_its_processes() -> None:
+    # `silence_logs` alone ends before a process does, and what it says last is then told now and then
+    assert run_cases(dask_tells_errors, {"a": 0}, workers=2, title="test") == {"a": False}
 
 
 def test_processes_leave_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

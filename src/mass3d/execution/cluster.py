@@ -57,7 +57,13 @@ LOCAL = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.profile.enabled": False,
 }
-IGNORE_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # to the parent
+# In every new process: Ctrl+C is for the parent, and dask tells nothing, also while it closes,
+# when it no longer keeps to `silence_logs`.
+PRELOAD = """
+import logging, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+logging.getLogger("distributed").setLevel(logging.CRITICAL)
+"""
 
 
 @dataclass(frozen=True)
@@ -200,7 +206,7 @@ def _local_cluster(count: int) -> LocalCluster:
             memory_limit=available_bytes() // count,
             dashboard_address="127.0.0.1:0",  # any free port: 8787 may be another command's
             scheduler_kwargs={"dashboard": False},
-            preload=IGNORE_SIGINT,
+            preload=PRELOAD,
             silence_logs=logging.CRITICAL,
         )
     except RuntimeError as error:
