@@ -49,7 +49,7 @@ def test_a_case_that_kills_its_worker_or_has_too_little_memory_costs_no_other(
 
 
 def test_dask_is_silent_in_its_processes() -> None:
-    # `silence_logs` alone ends before a process does, and what it says last is then told now and then
+    # `silence_logs` ends before a process does, whose last words would then be told now and then
     assert run_cases(dask_tells_errors, {"a": 0}, workers=2, title="test") == {"a": False}
 
 
