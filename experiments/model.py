@@ -29,12 +29,12 @@ import numpy as np
 from references import choose
 
 import mass3d
-from mass3d.apps.pretrain import save_untrained
 from mass3d.io.datasets.cohort import find_cases, find_label
 from mass3d.io.datasets.dataset_json import read_structures
 from mass3d.io.read import read_label
 from mass3d.metrics.statistics import bootstrap_mean_of_means
 from mass3d.store.reader import Store
+from mass3d.transfer.trained import save_untrained
 
 ROWS: Final = "model.jsonl"
 # What is changed, and the settings that change it.

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 import mass3d
-from mass3d.apps.pretrain import save_untrained
 from mass3d.io.datasets.cohort import find_cases, find_label
 from mass3d.io.datasets.dataset_json import read_structures
 from mass3d.io.read import read_label
+from mass3d.transfer.trained import save_untrained
 
 
 def main() -> None:

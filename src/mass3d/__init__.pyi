@@ -109,9 +109,9 @@ def pretrain(
 ) -> PretrainReport:
     """Pretrain, or go on with the unfinished run in `config.output`.
 
-    The same settings give the same weights on CPU, however often the run was killed. Raises
-    `StoreError` for a bad store, `ConfigError` for impossible settings and when the folder holds
-    another run.
+    The same settings give the same weights on CPU, however often the run was killed. Processes that
+    torchrun or srun started share the work. Raises `StoreError` for a bad store, `ConfigError` for
+    impossible settings and when the folder holds another run.
     """
 
 def task(

@@ -327,3 +327,16 @@ def _item(value: Any) -> Item:
         return array
     item: Item = tomlkit.item(value)
     return item
+
+
+def merged(usual: Mapping[str, Any], given: Any) -> Any:
+    """What is given over what is usual, setting by setting."""
+    if isinstance(given, Config):
+        given = given.model_dump(exclude_unset=True)
+    if not isinstance(given, dict):
+        return given  # refused for what it is
+    below = {
+        name: merged(usual[name], given[name]) if isinstance(usual.get(name), dict) else given[name]
+        for name in given
+    }
+    return {**usual, **below}

@@ -23,6 +23,7 @@ from mass3d.pretext.task import ALIGNMENTS, TASKS
 from mass3d.store.reader import Store
 from mass3d.training.fit import METRICS, RESUME, WEIGHTS, StepContext, StepOutcome
 from mass3d.training.resume import read_record
+from mass3d.transfer.trained import save_untrained
 from mass3d.views.matched import MatchedPairs
 
 
@@ -73,6 +74,29 @@ def test_two_processes_cannot_write_one_run(store: Path, tmp_path: Path) -> None
     with only_writer(tmp_path, ModelError), pytest.raises(ModelError, match="another mass3d"):
         pretrain.run(pretrain_config(store, tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_give_the_run_of_one(store: Path, tmp_path: Path) -> None:
+    settings = ["--steps", "2", "--device", "cpu", "--set", "views.crop_vox=[32, 32, 32]"]
+    settings += ["--set", "fit={accumulate=2, batch_size=1, precision='auto', log_every=1}"]
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    told = []
+    for name, starter in (("one", [sys.executable]), ("two", run)):
+        ended = subprocess.run(
+            [*starter, "-m", "mass3d", "pretrain", store, "-o", tmp_path / name, *settings],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        told.append(ended.stdout.replace(str(tmp_path / name), "RUN"))
+    assert content(tmp_path / "one").keys() == content(tmp_path / "two").keys()
+    for name in (WEIGHTS, METRICS, "config.toml", "record.json", ALIGNMENTS):
+        assert content(tmp_path / "one")[name] == content(tmp_path / "two")[name], name
+    assert told[0] == told[1]  # the second process is silent
 
 
 def test_two_halves_of_a_cohort_are_seen_as_one(
@@ -143,7 +167,7 @@ def test_scans_smaller_than_the_crop_and_too_few_masks_still_train(
 
 
 def test_the_untrained_twin_has_the_first_weights(trained: Path, tmp_path: Path) -> None:
-    pretrain.save_untrained(tmp_path, like=trained)
+    save_untrained(tmp_path, like=trained)
     assert (tmp_path / WEIGHTS).read_bytes() != (trained / WEIGHTS).read_bytes()
 
 

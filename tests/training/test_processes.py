@@ -3,33 +3,113 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 
+import training_jobs
+from mass3d.errors import ConfigError, ModelError
+from mass3d.execution.processes import ALONE, Processes
 from mass3d.training import checkpoint
+from mass3d.training.config import FitConfig
+from mass3d.training.fabric import lost_process_told
 from mass3d.training.fit import METRICS, RESUME, WEIGHTS, fit
-from training_jobs import CONFIG, batches, network, step, train
+from mass3d.training.resume import batches_per_step, read_record
+from training_jobs import CONFIG, FACTS, batches, network, step
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def two_processes(run: Path, *, dies: int = -1) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*TORCHRUN, training_jobs.__file__, str(run), str(dies)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def alone(run: Path, accumulate: int | str = 2) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    settings = FitConfig.model_validate(CONFIG.model_dump() | {"accumulate": accumulate})
+    fit(network(), batches, step, settings, run=run, facts=FACTS)
+    torch.set_num_threads(threads)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(run / WEIGHTS, kind="weights")[0]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("alone")
+    alone(run)
+    return run
 
 
 @pytest.mark.slow
-def test_two_processes_are_one_with_twice_the_batches(tmp_path: Path) -> None:
-    several, alone = tmp_path / "several", tmp_path / "alone"
-    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn", precision="32-true")
-    fabric.launch(train, several)  # type: ignore[arg-type]  # it takes what follows, too
-    settings = CONFIG.model_copy(update={"accumulate": 2})
-    fit(network(), batches, step, settings, run=alone, facts={"of": "two"})
-
-    assert not (several / RESUME).exists()
-    ours, theirs = (checkpoint.load(run / WEIGHTS, kind="weights")[0] for run in (several, alone))
-    for name, tensor in theirs.items():
-        torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-5)
+def test_two_processes_are_one_with_twice_the_batches(tmp_path: Path, undisturbed: Path) -> None:
+    ended = two_processes(tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert not (tmp_path / RESUME).exists()
+    assert (tmp_path / WEIGHTS).read_bytes() == (undisturbed / WEIGHTS).read_bytes()
     rows = [
         [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
-        for run in (several, alone)
+        for run in (tmp_path, undisturbed)
     ]
     assert [row["step"] for row in rows[0]] == [3, 6, 7]  # written once, not by each
     for one, other in zip(*rows, strict=True):
-        assert one == pytest.approx(other, rel=1e-3)
+        assert one == pytest.approx(other, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_a_run_that_lost_a_process_says_so_and_goes_on_in_one(
+    tmp_path: Path, undisturbed: Path
+) -> None:
+    ended = two_processes(tmp_path, dies=9)  # of the second process, in the fifth step
+    assert ended.returncode != 0
+    assert "0: " in ended.stderr
+    assert "another process of the run that ended" in ended.stderr
+    assert "the same command goes on from there" in ended.stderr
+    record = read_record(tmp_path)
+    assert record is not None
+    assert record.step in (2, 4)  # batches are made ahead
+    assert record.batches_per_step == 2
+    alone(tmp_path, "auto")  # with the batches that the run began with
+    for name, tensor in weights(undisturbed).items():
+        assert torch.equal(weights(tmp_path)[name], tensor)
+
+
+def test_batches_that_processes_cannot_share_are_refused(tmp_path: Path) -> None:
+    three = FitConfig(accumulate=3)
+    assert batches_per_step(three, tmp_path, ALONE) == 3
+    assert batches_per_step(three, tmp_path, Processes(2, 3)) == 3
+    assert batches_per_step(FitConfig(), tmp_path, Processes(1, 4)) == 4
+    with pytest.raises(ConfigError, match="3 batches per step for 2 processes") as refused:
+        batches_per_step(three, tmp_path, Processes(0, 2))
+    assert refused.value.setting == "fit.accumulate"
+
+
+def test_a_finished_run_tells_its_batches(tmp_path: Path) -> None:
+    for facts, expected in (({"fit": {"accumulate": 6}}, 6), ({}, 1)):
+        checkpoint.save(tmp_path / WEIGHTS, {}, kind="weights", facts=facts)
+        assert batches_per_step(FitConfig(), tmp_path, ALONE) == expected
+
+
+def test_only_the_loss_of_a_process_is_told_as_one() -> None:
+    run = Path("run")
+    with (
+        pytest.raises(ModelError, match="another process of the run that ended"),
+        lost_process_told(run, Processes(0, 2)),
+    ):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+    for error, processes in (("gloo", ALONE), ("shapes differ", Processes(0, 2))):
+        with pytest.raises(RuntimeError, match=error), lost_process_told(run, processes):
+            raise RuntimeError(error)

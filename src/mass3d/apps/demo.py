@@ -29,6 +29,7 @@ from mass3d.store.reader import Store
 from mass3d.training.fit import METRICS
 from mass3d.transfer.cohort import Cohort, choose_cohort
 from mass3d.transfer.oneshot.floor import AffineFloor
+from mass3d.transfer.trained import save_untrained
 from mass3d.volume.preparation import SpacingMm
 
 R = TypeVar("R", bound=Report)
@@ -94,7 +95,7 @@ def run(config: DemoConfig) -> DemoReport:
     inspected = tell.result(inspect.run(inspect.InspectConfig(inputs=scans)))
     prepared = _prepare(config, cohort, tell)
     _pretrain(config, tell)
-    pretrain.save_untrained(out / "untrained", like=out / "run")
+    save_untrained(out / "untrained", like=out / "run")
     _example(cohort, tell)
     scored: dict[str, CaseDice] = {}
     faults = [*inspected.faults, *prepared.faults]

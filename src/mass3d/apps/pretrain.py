@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from mass3d.config import Config, Device, Paths, Seed, Workers
+from mass3d.config import Config, Device, Paths, Seed, Workers, merged
 from mass3d.device import choose_device
 from mass3d.errors import ModelError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_folder
-from mass3d.execution.progress import progress
+from mass3d.execution.processes import Processes, started_processes
+from mass3d.execution.progress import Advance, progress
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import only_writer
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, PresetName
 from mass3d.pages.step import write_step_page
 from mass3d.pretext.seen import look
-from mass3d.pretext.task import TASKS, Cohort
+from mass3d.pretext.task import TASKS, Batches, Cohort, PretextTask
 from mass3d.store.several import Stores
 from mass3d.training import checkpoint
+from mass3d.training.fabric import make_fabric
 from mass3d.training.fit import WEIGHTS, FitConfig, Progress, fit
-from mass3d.training.resume import is_finished, require_same_run
-from mass3d.transfer.trained import RunRecord
+from mass3d.training.resume import batches_per_step, is_finished, require_same_run
+from mass3d.training.step import Hook
 from mass3d.views.crop import choose_crop
 from mass3d.views.draw import ViewConfig
 from mass3d.volume.geometry import Shape
@@ -65,7 +69,7 @@ class PretrainConfig(Config):
             return values  # refused for what they are
         recipe = {"fit": preset.recipe.model_dump(), "views": TASKS[preset.kind].views}
         return values | {
-            name: _merged(usual, values.get(name, {})) for name, usual in recipe.items()
+            name: merged(usual, values.get(name, {})) for name, usual in recipe.items()
         }
 
 
@@ -91,10 +95,11 @@ class PretrainReport(Report):
 def run(config: PretrainConfig) -> PretrainReport:
     """Pretrain, or go on with the unfinished run in `config.output`.
 
-    The same settings give the same weights on CPU, however often the run was killed. Raises
-    `StoreError` for a bad store, `ConfigError` for impossible settings and when the folder holds
-    another run.
+    The same settings give the same weights on CPU, however often the run was killed. Processes that
+    torchrun or srun started share the work. Raises `StoreError` for a bad store, `ConfigError` for
+    impossible settings and when the folder holds another run.
     """
+    processes = started_processes()
     require_own_folder(config.output, "pretrain", inputs=config.store)
     stores = Stores.open(config.store)
     cases = [stores.case(case_id) for case_id in stores.case_ids]
@@ -106,35 +111,25 @@ def run(config: PretrainConfig) -> PretrainReport:
         net.stride,
         max_voxels=preset.max_crop_voxels,
     )
-    facts = {
-        "preset": preset.plain(),
-        "crop_vox": list(crop),
-        "preparation": stores.preparation.plain(),
-        "store": stores.fingerprint,
-        "seed": config.seed,
-        "fit": config.fit.decisive(),
-        "views": config.views.plain(),
-    }
+    facts = _facts(config, stores, crop, processes)
     device = choose_device(config.device)
     steps = config.fit.steps
     if is_finished(config.output, facts, steps=steps, must_resume=config.resume):
         return _report(config, crop)
     task = TASKS[preset.kind]
-    config.output.mkdir(parents=True, exist_ok=True)
-    with only_writer(config.output, ModelError), progress("pretrain", config.fit.steps) as advance:
-        require_same_run(config.output, facts)  # before its settings are written over
-        write_provenance(config.output, "pretrain", config, store=stores.fingerprint, crop_vox=crop)
+    together = make_fabric(device, "32-true", processes)
+    together.barrier()  # all have looked at the folder before the first of them writes there
+    with _writing(config.output, processes), progress("pretrain", steps) as advance:
+        if processes.first:
+            require_same_run(config.output, facts)  # before its settings are written over
+            write_provenance(
+                config.output, "pretrain", config, store=stores.fingerprint, crop_vox=crop
+            )
         cohort = Cohort(
             cases, crop, config.fit.batch_size, config.seed, config.output, config.workers
         )
-        batches = task.batches(cohort, config.views)
-
-        def hook(averaged: nn.Module, now: Progress) -> None:
-            advance(now.step, _figures(now, task.figure))
-            if now.step == now.steps:
-                seen = look(averaged, task.show(batches(0, device)))
-                write_step_page(config.output / STEP_PAGE, seen, steps=now.step)
-
+        with together.rank_zero_first():  # it aligns scans, and the others read what it found
+            batches = task.batches(cohort, config.views)
         fit(
             net,
             batches,
@@ -143,41 +138,54 @@ def run(config: PretrainConfig) -> PretrainReport:
             run=config.output,
             facts=facts,
             seed=config.seed,
-            hooks=(hook,),
+            hooks=(_teller(config.output, task, batches, device, advance),),
             device=device,
+            processes=processes,
         )
+    together.barrier()
     return _report(config, crop)
 
 
-def save_untrained(run: Path, *, like: Path) -> None:
-    """Write the first weights of a finished run as a run of its own: the plain comparison."""
-    path = like / WEIGHTS
-    facts = checkpoint.read_facts(path, kind="weights")
-    record = checkpoint.validated(RunRecord, facts, path)
-    net = build_network(record.preset, seed=record.seed)
-    checkpoint.save(run / WEIGHTS, net.state_dict(), kind="weights", facts={**facts, "step": 0})
-
-
-def _merged(usual: Mapping[str, Any], given: Any) -> Any:
-    """What is given over what is usual, setting by setting."""
-    if isinstance(given, Config):
-        given = given.model_dump(exclude_unset=True)
-    if not isinstance(given, dict):
-        return given  # refused for what it is
-    below = {
-        name: _merged(usual[name], given[name])
-        if isinstance(usual.get(name), dict)
-        else given[name]
-        for name in given
+def _facts(
+    config: PretrainConfig, stores: Stores, crop: Shape, processes: Processes
+) -> dict[str, Any]:
+    """What decides the weights of a run, and is written with them."""
+    per_step = batches_per_step(config.fit, config.output, processes)
+    return {
+        "preset": PRESETS[config.preset].plain(),
+        "crop_vox": list(crop),
+        "preparation": stores.preparation.plain(),
+        "store": stores.fingerprint,
+        "seed": config.seed,
+        "fit": config.fit.decisive(per_step),
+        "views": config.views.plain(),
     }
-    return {**usual, **below}
 
 
-def _figures(now: Progress, shown: str) -> str:
-    return (
-        f"loss {now.figures['loss']:.3f}  {shown} {now.figures[shown]:.3f}  "
-        f"{now.samples_per_s:.1f} samples/s"
-    )
+@contextmanager
+def _writing(run: Path, processes: Processes) -> Iterator[None]:
+    """The first process alone writes, and nobody beside this command does."""
+    if not processes.first:
+        yield
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    with only_writer(run, ModelError):
+        yield
+
+
+def _teller(
+    run: Path, task: PretextTask, batches: Batches, device: torch.device, advance: Advance
+) -> Hook:
+    """What tells of every logged step, and shows what the last one saw."""
+
+    def hook(averaged: nn.Module, now: Progress) -> None:
+        figures = f"loss {now.figures['loss']:.3f}  {task.figure} {now.figures[task.figure]:.3f}"
+        advance(now.step, f"{figures}  {now.samples_per_s:.1f} samples/s")
+        if now.step == now.steps:
+            seen = look(averaged, task.show(batches(0, device)))
+            write_step_page(run / STEP_PAGE, seen, steps=now.step)
+
+    return hook
 
 
 def _report(config: PretrainConfig, crop: Shape) -> PretrainReport:

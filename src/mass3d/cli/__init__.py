@@ -148,12 +148,14 @@ def _execute(verb: str, file: Path | None, assignments: list[str], flags: dict[s
 
     from mass3d.cli.describe import config_of  # noqa: PLC0415
     from mass3d.config import resolve  # noqa: PLC0415
+    from mass3d.execution.processes import started_processes  # noqa: PLC0415
     from mass3d.execution.signals import interruptible  # noqa: PLC0415
 
     with interruptible(f"mass3d {verb}"):
         config = resolve(config_of(verb), file=file, assignments=assignments, flags=flags)
         report = import_module(f"mass3d.apps.{verb}").run(config)
-    report.show(Console())
+    if started_processes().first:
+        report.show(Console())
     if not report.ok:
         raise typer.Exit(1)
 

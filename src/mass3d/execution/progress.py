@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mass3d.errors import printable
+from mass3d.execution.processes import started_processes
 
 MAX_LINES = 20  # rows that a whole run leaves in a log file
 MAX_SENTENCES = 10  # told of cases while they are worked on; a report has all
@@ -25,7 +26,9 @@ class Advance(Protocol):
 
 
 def tell(sentence: str) -> None:
-    """A line on stderr."""
+    """A line on stderr, by the first of several processes."""
+    if not started_processes().first:
+        return
     _console().print(printable(sentence), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -73,7 +76,7 @@ class _Unheard:
 def progress(title: str, total: int) -> Iterator[Advance]:
     """Show how far `total` steps have come: a bar on a terminal, else at most 20 lines."""
     console = _console()
-    if not console.is_terminal:
+    if not console.is_terminal or not started_processes().first:
         yield _lines(title, total)
         return
     columns = (

@@ -15,8 +15,9 @@ Precision = Literal["32-true", "bf16-mixed"]
 class FitConfig(Recipe):
     """How a network is trained; a preset brings its own recipe for the first of these."""
 
-    accumulate: int = Field(default=1, ge=1, le=10**4)
-    """Batches per step, whose gradients are averaged."""
+    accumulate: Annotated[int, Field(ge=1, le=10**4)] | Literal["auto"] = "auto"
+    """Batches per step, of all processes together, whose gradients are averaged; `auto`: one of
+    each process."""
     clip: float = Field(default=1.0, gt=0)
     """Largest gradient norm."""
     schedule: ScheduleName = "warmup_cosine"
@@ -36,7 +37,11 @@ class FitConfig(Recipe):
     makers: Annotated[int, Field(ge=1, le=100)] | Literal["auto"] = "auto"
     """Threads that make batches; `auto`: one on a CPU, and up to eight for a GPU."""
 
-    def decisive(self) -> dict[str, Any]:
-        """The settings that decide what a run delivers; the others may change on the way."""
+    def decisive(self, batches_per_step: int = 1) -> dict[str, Any]:
+        """The settings that decide what a run delivers; the others may change on the way.
+
+        batches_per_step: what `accumulate` comes to.
+        """
         ways = {"save_every", "save_minutes", "prefetch", "makers"}
-        return self.model_dump(mode="json", exclude=ways)
+        found = self.model_dump(mode="json", exclude=ways)
+        return found | ({"accumulate": batches_per_step} if self.accumulate == "auto" else {})

@@ -2,25 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
+from mass3d.errors import ModelError
+from mass3d.execution.faults import first_line
+from mass3d.execution.processes import ALONE, Processes
 from mass3d.training.config import Precision
 
 NETWORK_METHODS = ("encode", "encode_task", "decode")
+MAX_WAIT = timedelta(hours=6)  # of processes for the first one, which aligns scans before a run
+LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL", "gloo", "Broken pipe")
 
 
-def make_fabric(device: torch.device, precision: Precision) -> Fabric:
-    """A Fabric of this process alone."""
-    where = [device.index] if device.index is not None and device.type != "cpu" else 1
-    fabric = Fabric(accelerator=device.type, devices=where, precision=precision)
+def make_fabric(device: torch.device, precision: Precision, processes: Processes = ALONE) -> Fabric:
+    """A Fabric of the processes, by default of this one alone whatever it was started as."""
+    if processes.total > 1:
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+        fabric = Fabric(
+            accelerator=device.type,
+            devices=processes.per_machine,
+            num_nodes=processes.machines,
+            strategy=DDPStrategy(timeout=MAX_WAIT),
+            precision=precision,
+        )
+    else:
+        where = [device.index] if device.index is not None and device.type != "cpu" else 1
+        fabric = Fabric(
+            accelerator=device.type,
+            devices=where,
+            plugins=[LightningEnvironment()],
+            precision=precision,
+        )
     fabric.launch()
     return fabric
+
+
+def own_device(device: torch.device, processes: Processes) -> torch.device:
+    """The device of this process among several: of `cuda`, a GPU for each."""
+    return make_fabric(device, "32-true", processes).device if processes.total > 1 else device
+
+
+@contextmanager
+def lost_process_told(run: Path, processes: Processes) -> Iterator[None]:
+    """Turn what is raised when another process of the run is gone into a `ModelError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if processes.total == 1 or not any(words in str(error) for words in LOST):
+            raise
+        raise ModelError(
+            run,
+            found=f"another process of the run that ended ({first_line(error)})",
+            expected=f"{processes.total} processes until the last step",
+            fix="What was saved is kept: the same command goes on from there.",
+        ) from error
 
 
 def wrap(fabric: Fabric, model: nn.Module) -> _FabricModule:
@@ -40,4 +87,4 @@ def mean_of_processes(fabric: Fabric, value: Tensor) -> float:
 def largest_of_processes(fabric: Fabric, values: Sequence[int]) -> list[int]:
     """Numbers of each process -> the largest of each."""
     told = torch.tensor(values, device=fabric.device)
-    return [int(value) for value in cast("Tensor", fabric.all_gather(told)).amax(0)]
+    return [int(value) for value in cast("Tensor", fabric.all_reduce(told, reduce_op="max"))]

@@ -13,26 +13,35 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from mass3d.errors import Interrupted
+from mass3d.execution.processes import ALONE, Processes
 from mass3d.execution.signals import StopSignal, stop_signals
 from mass3d.training.config import FitConfig, Precision
 from mass3d.training.ema import Ema
-from mass3d.training.fabric import largest_of_processes, make_fabric, mean_of_processes, wrap
+from mass3d.training.fabric import (
+    largest_of_processes,
+    lost_process_told,
+    make_fabric,
+    mean_of_processes,
+    own_device,
+    wrap,
+)
 from mass3d.training.job import FitState, Job
 from mass3d.training.log import append_row, cut_rows
 from mass3d.training.memory import lack_of_memory_told
 from mass3d.training.optimizers import ALL_ALIKE, make_optimizer
-from mass3d.training.precision import choose_precision, require_usable
+from mass3d.training.precision import require_usable, settled_precision
 from mass3d.training.prefetch import makers_for, prefetched
 from mass3d.training.resume import (
     RESUME,
     WEIGHTS,
+    batches_per_step,
     read_record,
     require_same,
     restore,
     save_run,
     save_weights,
 )
-from mass3d.training.step import Batch, Hook, Progress, Step, StepContext, StepOutcome, take_step
+from mass3d.training.step import Batch, Hook, Progress, Step, StepContext, StepOutcome
 from mass3d.training.update import refuse, require_finite, update
 
 METRICS = "metrics.jsonl"
@@ -62,33 +71,35 @@ def fit(
     rates: Mapping[str, float] = ALL_ALIKE,
     probe: nn.Module | None = None,
     device: torch.device | None = None,
-    fabric: Fabric | None = None,
+    processes: Processes = ALONE,
 ) -> nn.Module:
     """Train `model` to `config.steps` and return the averaged model.
 
     `batches(i, device)` must be a function of i alone: then a run that was killed goes on from its
     last resume state and ends, on CPU, with the same bytes. `facts` are written into every
-    checkpoint; a resume state with other facts is refused. `device` is the CPU unless given; a
-    launched `fabric` brings several processes, which take the batches in turn. `rates` are factors
-    of the learning rate, by the beginning of the names of parameters. `probe` takes the place of
-    the model in the first try of 16 bits, where the model's first weights hide gradients.
+    checkpoint; a resume state with other facts is refused. `device` is the CPU unless given.
+    Several `processes`, each of which calls this, share the batches of every step and end with the
+    weights of one that takes them all. `rates` are factors of the learning rate, by the beginning
+    of the names of parameters. `probe` takes the place of the model in the first try of 16 bits,
+    where the model's first weights hide gradients.
 
     Raises `ConfigError` on the resume state of another run, for 16 bits that the processor has not
     and for steps that do not fit into memory, `ModelError` on a loss or weights that are not
-    finite, naming the cases of the step, `Interrupted` when a signal asked for the end; what is
-    good is saved first.
+    finite, naming the cases of the step, and when another process is gone, `Interrupted` when a
+    signal asked for the end; what is good is saved first.
     """
-    job = Job(batches, step, config, run, facts, seed, hooks, rates)
+    per_step = batches_per_step(config, run, processes)
+    job = Job(batches, step, config, run, facts, seed, hooks, rates, processes, per_step)
     record = read_record(run)
     if record is not None:
         require_same(run, "an unfinished run", wanted=facts, found=record.run)
-    device = fabric.device if fabric else device or torch.device("cpu")
+    device = own_device(device or torch.device("cpu"), processes)
     # a tenth faster with oneDNN; torch's stubs do not know the argument
     model = model.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    with lack_of_memory_told(run):
-        precision = record.precision if record else _precision(job, probe or model, device)
+    with lack_of_memory_told(run), lost_process_told(run, processes):
+        precision = record.precision if record else settled_precision(job, probe or model, device)
         require_usable(precision, device, run)
-        state = _begin(job, model, fabric or make_fabric(device, precision), precision)
+        state = _begin(job, model, make_fabric(device, precision, processes), precision)
         if record is not None:
             restore(state, run, record)
         run.mkdir(parents=True, exist_ok=True)
@@ -102,20 +113,6 @@ def fit(
         save_weights(job, state)
         (run / RESUME).unlink(missing_ok=True)  # last: without it the run counts as finished
     return state.ema.model
-
-
-def _precision(job: Job[Batch], model: nn.Module, device: torch.device) -> Precision:
-    """What the settings say; for `auto`, what a first try on the first batch says."""
-    if job.config.precision != "auto":
-        return job.config.precision
-    batch = job.batches(0, device)
-    return choose_precision(
-        model,
-        lambda wrapped: take_step(
-            job.step, wrapped, batch, averaged=model, done=0, seed=job.seed, number=0
-        ),
-        device,
-    )
 
 
 def _begin(job: Job[Batch], model: nn.Module, fabric: Fabric, precision: Precision) -> FitState:
@@ -132,8 +129,8 @@ def _train(job: Job[Batch], state: FitState, stop: StopSignal) -> None:
     config, fabric = job.config, state.fabric
     saved = time.monotonic()
     since, clock = state.step, saved
-    numbers = range(state.step * config.accumulate, config.steps * config.accumulate)
-    mine = (number * fabric.world_size + fabric.global_rank for number in numbers)
+    numbers = range(state.step * job.batches_per_step, config.steps * job.batches_per_step)
+    mine = numbers[fabric.global_rank :: fabric.world_size]
     makers = config.makers
     if makers == "auto":
         makers = makers_for(fabric.device, fabric.world_size)
@@ -168,7 +165,7 @@ def _log(job: Job[Batch], state: FitState, *, steps_per_s: float) -> None:
     if not fabric.is_global_zero:
         return
     append_row(job.run / METRICS, {"step": state.step, **figures})
-    samples_per_s = steps_per_s * config.batch_size * config.accumulate * fabric.world_size
+    samples_per_s = steps_per_s * config.batch_size * job.batches_per_step
     for hook in job.hooks:
         hook(state.ema.model, Progress(state.step, config.steps, figures, samples_per_s))
 

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule
 from torch import nn
 
+from mass3d.execution.processes import Processes
 from mass3d.training.config import FitConfig, Precision
 from mass3d.training.ema import Ema
 from mass3d.training.log import StepLog
@@ -30,6 +31,8 @@ class Job(Generic[Batch]):
     seed: int
     hooks: tuple[Hook, ...]
     rates: Mapping[str, float]  # factors of the learning rate; see `make_optimizer`
+    processes: Processes
+    batches_per_step: int  # of all processes together
 
 
 @dataclass

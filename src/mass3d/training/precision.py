@@ -14,15 +14,16 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mass3d.errors import ConfigError
 from mass3d.training.config import Precision
-from mass3d.training.fabric import make_fabric, wrap
-from mass3d.training.step import StepOutcome
+from mass3d.training.fabric import largest_of_processes, make_fabric, wrap
+from mass3d.training.job import Job
+from mass3d.training.step import StepOutcome, take_step
 
 MAX_LOSS_ERROR = 0.05  # of the loss in 32 bits
 MAX_ERROR = 0.5  # relative, of any kernel's gradient; the wrong ones are off by 0.9 or not finite
@@ -58,6 +59,25 @@ class Comparison(NamedTuple):
             and self.worst_error <= MAX_ERROR
             and self.total_error <= MAX_TOTAL_ERROR
         )
+
+
+def settled_precision(job: Job[Any], model: nn.Module, device: torch.device) -> Precision:
+    """What the settings say; for `auto`, what a first try on the first batch says."""
+    if job.config.precision != "auto":
+        return job.config.precision
+    batch = job.batches(0, device)
+    chosen = choose_precision(
+        model,
+        lambda wrapped: take_step(
+            job.step, wrapped, batch, averaged=model, done=0, seed=job.seed, number=0
+        ),
+        device,
+    )
+    if job.processes.total == 1:
+        return chosen
+    fabric = make_fabric(device, "32-true", job.processes)
+    refused = largest_of_processes(fabric, [chosen == "32-true"])[0]  # by any of their processors
+    return "32-true" if refused else chosen
 
 
 def choose_precision(model: nn.Module, run: Run, device: torch.device) -> Precision:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from mass3d.config import Config
 from mass3d.errors import ConfigError, ModelError
+from mass3d.execution.processes import Processes
 from mass3d.training import checkpoint
-from mass3d.training.config import Precision
+from mass3d.training.config import FitConfig, Precision
 from mass3d.training.job import FitState, Job
 from mass3d.training.optimizers import read_state, restore_state
 
@@ -26,6 +27,8 @@ class ResumeRecord(Config):
     """Updates done."""
     precision: Precision
     """Numbers that the run computes in."""
+    batches_per_step: int = 1
+    """Of all processes together."""
     optimizer: dict[str, Any]
     """Numbers that the optimiser remembers."""
     run: dict[str, Any]
@@ -45,6 +48,37 @@ def require_same_run(run: Path, facts: Mapping[str, Any]) -> None:
     record = read_record(run)
     if record is not None:
         require_same(run, "an unfinished run", wanted=facts, found=record.run)
+
+
+def batches_per_step(config: FitConfig, run: Path, processes: Processes) -> int:
+    """What `accumulate` comes to: `auto` is what the run in the folder began with, if there is one.
+
+    So a run of several processes goes on in fewer of them. Raises `ConfigError` when the processes
+    cannot share the batches evenly.
+    """
+    wanted = config.accumulate
+    if wanted == "auto":
+        wanted = _batches_before(run) or processes.total
+    if wanted % processes.total:
+        raise ConfigError(
+            run,
+            found=f"{wanted} batches per step for {processes.total} processes",
+            expected="as many of them for each process",
+            fix=f"Start fewer processes, or set fit.accumulate to {processes.total} in a new run.",
+            setting="fit.accumulate",
+        )
+    return wanted
+
+
+def _batches_before(run: Path) -> int | None:
+    """Batches per step of the run in a folder."""
+    record = read_record(run)
+    if record is not None:
+        return record.batches_per_step
+    if (run / WEIGHTS).exists():
+        found = checkpoint.read_facts(run / WEIGHTS, kind="weights").get("fit", {})
+        return int(found.get("accumulate", 1))
+    return None
 
 
 def is_finished(
@@ -113,7 +147,11 @@ def save_resume(job: Job[Any], state: FitState) -> None:
     tensors |= _prefixed("optimizer", remembered)
     tensors |= _prefixed("log", state.log.tensors())
     record = ResumeRecord(
-        step=state.step, precision=state.precision, optimizer=numbers, run=dict(job.facts)
+        step=state.step,
+        precision=state.precision,
+        batches_per_step=job.batches_per_step,
+        optimizer=numbers,
+        run=dict(job.facts),
     )
     checkpoint.save(job.run / RESUME, tensors, kind="resume", facts=record.plain())
 

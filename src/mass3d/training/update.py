@@ -25,9 +25,10 @@ def update(job: Job[Batch], state: FitState, batches: Iterator[tuple[int, Batch]
     config, fabric = job.config, state.fabric
     rate = config.lr * SCHEDULES[config.schedule]((state.step + 1) / (config.steps + 1))
     set_rate(state.optimizer, rate)
+    parts = job.batches_per_step // fabric.world_size
     outcomes = [
-        _backward(job, state, *next(batches), last=part == config.accumulate - 1)
-        for part in range(config.accumulate)
+        _backward(job, state, *next(batches), share=1 / parts, last=part == parts - 1)
+        for part in range(parts)
     ]
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip, foreach=True)
     state.log.add(state.step + 1, outcomes, norm)
@@ -40,7 +41,7 @@ def update(job: Job[Batch], state: FitState, batches: Iterator[tuple[int, Batch]
 
 
 def _backward(
-    job: Job[Batch], state: FitState, number: int, batch: Batch, *, last: bool
+    job: Job[Batch], state: FitState, number: int, batch: Batch, *, share: float, last: bool
 ) -> StepOutcome:
     """Loss and gradients of one batch; processes exchange gradients after the last one only."""
     alone = last or state.fabric.world_size == 1
@@ -54,7 +55,7 @@ def _backward(
             seed=job.seed,
             number=number,
         )
-        state.fabric.backward(outcome.loss / job.config.accumulate)
+        state.fabric.backward(outcome.loss * share)
     return outcome._replace(loss=outcome.loss.detach())
 
 

@@ -143,3 +143,12 @@ def _misfit(path: Path, found: str) -> ModelError:
         expected="exactly the tensors of the preset it names",
         fix="The file was made by another version: pretrain again.",
     )
+
+
+def save_untrained(run: Path, *, like: Path) -> None:
+    """Write the first weights of a finished run as a run of its own: the plain comparison."""
+    path = like / WEIGHTS
+    facts = checkpoint.read_facts(path, kind="weights")
+    record = checkpoint.validated(RunRecord, facts, path)
+    net = build_network(record.preset, seed=record.seed)
+    checkpoint.save(run / WEIGHTS, net.state_dict(), kind="weights", facts={**facts, "step": 0})

@@ -1,0 +1,57 @@
+"""The processes that one command was started as: by torchrun, by srun of SLURM, or one alone.
+
+They are told by variables of the environment, which is read when it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final, NamedTuple
+
+from mass3d.errors import ConfigError
+
+TORCHRUN: Final = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+SRUN: Final = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES")
+
+
+class Processes(NamedTuple):
+    """How many there are, and which of them this one is."""
+
+    rank: int = 0  # of this one among all; the first writes and tells
+    total: int = 1
+    machines: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this one writes files and tells how it goes."""
+        return self.rank == 0
+
+    @property
+    def per_machine(self) -> int:
+        """Processes of each machine."""
+        return self.total // self.machines
+
+
+ALONE: Final = Processes()
+
+
+def started_processes() -> Processes:
+    """What this process is part of. Raises `ConfigError` where machines have unequal shares."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        rank, total, here = (int(os.environ[name]) for name in TORCHRUN)
+        return _checked("torchrun", rank, total, total // here, even=total % here == 0)
+    if all(name in os.environ for name in SRUN):  # a batch script without srun has not all of them
+        rank, total, machines = (int(os.environ[name]) for name in SRUN)
+        return _checked("srun", rank, total, machines, even=total % machines == 0)
+    return ALONE
+
+
+def _checked(starter: str, rank: int, total: int, machines: int, *, even: bool) -> Processes:
+    if not even:
+        raise ConfigError(
+            starter,
+            found=f"{total} processes, not as many on each machine",
+            expected="the same number on each",
+            fix="Ask for a number of processes per machine, not in all.",
+        )
+    return Processes(rank, total, machines)
