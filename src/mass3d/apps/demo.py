@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from pydantic import Field
 from rich.console import Console
-from rich.padding import Padding
-from rich.text import Text
 
 from mass3d.apps import evaluate, inspect, prepare, pretrain, segment, task
 from mass3d.config import Config, Seed
 from mass3d.execution.faults import Fault
+from mass3d.execution.narrator import Narrator
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.summary import Report, write_provenance
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
-from mass3d.pages import demo_content as content
-from mass3d.pages.demo import Method, ReportContent, weaknesses, write_report
+from mass3d.pages.demo import write_report
 from mass3d.pages.demo_content import CaseDice
-from mass3d.pages.demo_idea import idea_pictures
-from mass3d.pages.pictures import structure_colours
+from mass3d.pages.demo_story import METHODS, Course, told
 from mass3d.phantom import write_phantom_cohort
 from mass3d.store.reader import Store
-from mass3d.training.fit import METRICS
 from mass3d.transfer.cohort import Cohort, choose_cohort
 from mass3d.transfer.oneshot.floor import AffineFloor
 from mass3d.transfer.trained import save_untrained
 from mass3d.volume.preparation import SpacingMm
 
-R = TypeVar("R", bound=Report)
 ALIGNMENTS: Final = 24  # of pairs of scans, before pretraining
-# How the structures are found: ours, then what it is to be compared with. Keys name folders.
-METHODS: Final = {
-    "run": Method("mass3d", "task and segment, as they are by default."),
-    "affine": Method(
-        "affine registration",
-        "The floor: the example is moved, turned and stretched onto each scan. Nothing is learned.",
-    ),
-    "network": Method(
-        "the network alone", "Only what pretraining gave: no alignment, and nothing is tuned."
-    ),
-    "untrained": Method("the network alone, untrained", "The first weights of the same network."),
-}
 
 
 class DemoConfig(Config):
@@ -103,33 +85,19 @@ def run(config: DemoConfig) -> DemoReport:
         scored[key], found = _found(config, cohort, key, tell)
         faults += found
     tell.stage("Report", "The idea, how it was learned, the example, what was found, how well.")
-    page = _content(config, cohort, inspected, scored)
+    course = Course(
+        out,
+        config.data,
+        config.steps,
+        config.seed,
+        cohort,
+        inspected.cases,
+        unreadable=len(inspected.faults),
+    )
+    page = told(course, scored)
     means = (sample.mean.mean for sample in page.overall.samples)
     dice = dict(zip(METHODS, means, strict=True))
     return tell.result(DemoReport(write_report(page, out), dice, tuple(faults)))
-
-
-class Narrator:
-    """Says on the terminal which stage it is and what came of it."""
-
-    def __init__(self, console: Console) -> None:
-        self.console, self.number = console, 0
-
-    def stage(self, title: str, meaning: str) -> None:
-        """A heading, and one or two sentences on what happens now."""
-        self.number += 1
-        self.console.print()
-        self.console.rule(f"[bold]{self.number}  {title}", align="left")
-        self.console.print(Padding(meaning, (0, 3)), style="dim")
-
-    def note(self, sentence: str) -> None:
-        """What happens now, within a stage."""
-        self.console.print(Padding(Text(sentence), (1, 3, 0, 3)), style="bold")
-
-    def result(self, report: R) -> R:
-        """What a step reports."""
-        self.console.print(Padding(Text(report.summary()), (0, 3)))
-        return report
 
 
 def _scans(config: DemoConfig, tell: Narrator) -> Path:
@@ -252,79 +220,3 @@ def _by_task(config: DemoConfig, cohort: Cohort, key: str, tell: Narrator) -> tu
         )
     )
     return tell.result(found).faults
-
-
-def _content(
-    config: DemoConfig,
-    cohort: Cohort,
-    inspected: inspect.InspectReport,
-    scored: Mapping[str, CaseDice],
-) -> ReportContent:
-    """Fill the page from the folders of the demo."""
-    out, methods, ours = config.output, tuple(METHODS.values()), scored["run"]
-    colours = structure_colours(dict(cohort.structures))
-    named = {name: colours[value] for name, value in cohort.structures.items()}
-    overall, structures = content.structure_scores(list(scored.values()), named, seed=config.seed)
-    predictions = [
-        (f"Found by {METHODS[key].name}", out / f"segmented-{key}", dice)
-        for key, dice in scored.items()
-    ]
-    by_id = {case.case_id: case for case in cohort.test}
-    store = Store.open(out / "store")
-    notes = weaknesses(structures, overall, methods, cases=len(cohort.test))
-    kinds = content.modality_note(cohort.reference, cohort.test, ours)
-    phantoms = [] if config.data else [PHANTOM_NOTE]
-    return ReportContent(
-        source=_source(config, cohort),
-        reference_id=cohort.reference.case_id,
-        steps=config.steps,
-        methods=methods,
-        idea=idea_pictures(store, out / "run", seed=config.seed),
-        overall=overall,
-        structures=structures,
-        cohort=content.cohort_table(inspected.cases, store, unreadable=len(inspected.faults)),
-        proposals=content.proposal_rows(store),
-        proposals_note=PROPOSALS_NOTE,
-        curve=content.curve_rows(out / "run" / METRICS),
-        reference=content.reference_pictures(cohort.reference, cohort.structures),
-        cases=tuple(
-            content.shown_case(
-                by_id[case_id],
-                role=role,
-                predictions=predictions,
-                structures=cohort.structures,
-            )
-            for role, case_id in content.median_worst_best(content.case_means(ours))
-        ),
-        notes=(*notes, *([kinds] if kinds else []), *phantoms),
-        commands=COMMANDS,
-    )
-
-
-def _source(config: DemoConfig, cohort: Cohort) -> str:
-    kind = "phantom scans, CT and MR," if config.data is None else f"scans of {config.data.name}"
-    return (
-        f"A small network studied {len(cohort.training)} {kind} that nobody had labelled. Then it "
-        f"saw {', '.join(cohort.structures)} outlined in a single one of them, and looked for "
-        f"them in {len(cohort.test)} scans it had never met."
-    )
-
-
-PHANTOM_NOTE = (
-    "Phantoms are not patients. They show that every part works on this computer; they say nothing "
-    "about any organ, scanner or disease."
-)
-PROPOSALS_NOTE = (
-    "Regions that edges alone suggest, nested from organs down to details. They have no names and "
-    "no label was read: they are only things to recognise again."
-)
-COMMANDS = (
-    ("mass3d inspect scans/", "What is in the folder, and what is wrong with it."),
-    ("mass3d prepare scans/ -o store/", "One grid, one intensity scale, and masks for each scan."),
-    ("mass3d pretrain store/ -o run/", "Learn from them. Longer is better: --steps 10000."),
-    (
-        "mass3d task -i a.nii.gz -l a_label.nii.gz -m run/ -o mine.task",
-        "Show one labelled scan, or several.",
-    ),
-    ("mass3d segment new_scans/ --task mine.task -o found/", "Find the same in all others."),
-)

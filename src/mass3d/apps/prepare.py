@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,15 +15,10 @@ from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import case_bytes, readable_grids
 from mass3d.execution.ownership import require_apart
 from mass3d.execution.pool import run_cases
+from mass3d.execution.preparing import Done, Job, prepare_case, settled_fault
 from mass3d.execution.proposals import (
-    case_identities,
     default_workers,
-    engine_records,
-    joined,
-    mask_notes,
     notes_sentence,
-    propose_masks,
-    renew_masks,
     require_usable,
 )
 from mass3d.execution.summary import (
@@ -34,35 +29,25 @@ from mass3d.execution.summary import (
     mended_sentence,
     write_provenance,
 )
-from mass3d.io.datasets.cohort import CaseFile, find_cohort
-from mass3d.io.datasets.source import source_hash
+from mass3d.io.datasets.cohort import find_cohort
 from mass3d.io.left_out import LeftOut
-from mass3d.io.names import plain_name
-from mass3d.io.read import read_volume
-from mass3d.masks.engines import Scan
-from mass3d.masks.settings import EngineName, MaskConfig
-from mass3d.store.records import whole_record
-from mass3d.store.schema import CaseRecord, Source, StoreSettings, case_folder
+from mass3d.masks.settings import MaskConfig
+from mass3d.store.schema import StoreSettings
 from mass3d.store.writer import (
-    as_stored,
     begin,
     collect_index,
-    discard_case,
     existing_settings,
     open_for_writing,
-    write_case,
     write_index,
 )
-from mass3d.volume.doubts import doubts, require_scan
 from mass3d.volume.geometry import Grid
 from mass3d.volume.preparation import (
     Percentiles,
     PreparationConfig,
     Range,
     SpacingMm,
-    prepare_volume,
 )
-from mass3d.volume.spacing import MIN_VOX, automatic_spacing_mm, is_too_small
+from mass3d.volume.spacing import MIN_VOX, automatic_spacing_mm
 from mass3d.volume.volume import Modality
 
 
@@ -128,23 +113,6 @@ class PrepareReport(Report):
         )
 
 
-@dataclass(frozen=True)
-class _Job:
-    case: CaseFile
-    root: Path
-    settings: StoreSettings
-    label_maps: bool
-
-
-@dataclass(frozen=True)
-class _Done:
-    kept: bool
-    num_masks: int
-    mended: tuple[str, ...]
-    mask_notes: tuple[str, ...]
-    too_small: bool
-
-
 def run(config: PrepareConfig) -> PrepareReport:
     """Prepare every scan; one that fails becomes a fault and the others go on.
 
@@ -162,19 +130,18 @@ def run(config: PrepareConfig) -> PrepareReport:
         settings = _settle(config, grids)
         begin(config.output, settings)
         outcomes = run_cases(
-            _prepare,
-            {
-                case.case_id: _Job(case, config.output, settings, config.label_maps)
-                for case in cases
-            },
+            prepare_case,
+            {case.case_id: Job(case, config.output, settings, config.label_maps) for case in cases},
             workers=config.workers or default_workers(config.masks, scheduler=config.scheduler),
             scheduler=config.scheduler,
             title="prepare",
             bytes_each=case_bytes(grids, spacing_mm=settings.preparation.spacing_mm),
             folder=config.output,
         )
-        faults = tuple(_after(config.output, settings, fault) for fault in faults_of(outcomes))
-        done = {name: found for name, found in outcomes.items() if isinstance(found, _Done)}
+        faults = tuple(
+            settled_fault(config.output, settings, fault) for fault in faults_of(outcomes)
+        )
+        done = {name: found for name, found in outcomes.items() if isinstance(found, Done)}
         index = collect_index(config.output, settings, whole=done)
         write_provenance(
             config.output,
@@ -200,69 +167,6 @@ def run(config: PrepareConfig) -> PrepareReport:
         too_small=tuple(name for name, found in done.items() if found.too_small),
         faults=faults,
     )
-
-
-def _after(root: Path, settings: StoreSettings, fault: Fault) -> Fault:
-    """The fault of a case, of which the store keeps what is whole from an earlier call."""
-    old = whole_record(case_folder(root, fault.where))
-    if old is None or old.settings != settings.fingerprint:
-        discard_case(root, fault.where)
-        return fault
-    kept = "; the store keeps this case as it was prepared before, which is older than its scan"
-    return Fault(fault.where, f"{fault.message}{kept}")
-
-
-def _prepare(job: _Job) -> _Done:
-    """Read, prepare, propose and write one case, unless exactly that was done before."""
-    case, settings = job.case, job.settings
-    source = Source(name=plain_name(case.path.name), sha256=source_hash(case))
-    wanted = case_identities(settings.masks, case.case_id)
-    old = whole_record(case_folder(job.root, case.case_id))
-    if old is None or old.source != source or old.settings != settings.fingerprint:
-        return _done(_prepare_anew(job, source, wanted))
-    if {engine: done.identity for engine, done in old.engines.items()} != wanted:
-        # other external masks or weights than before: the image stays
-        return _done(renew_masks(job.root, old, settings, wanted))
-    return _done(old, kept=True)
-
-
-def _prepare_anew(job: _Job, source: Source, wanted: Mapping[EngineName, str]) -> CaseRecord:
-    case, settings = job.case, job.settings
-    volume = read_volume(case.scan)
-    require_scan(volume, label_maps=job.label_maps)
-    prepared = prepare_volume(volume, settings.preparation)
-    told = prepared.repairs + tuple(doubts(volume, prepared.modality))
-    prepared = replace(prepared, repairs=told)
-    scan = Scan(
-        image=as_stored(prepared.image),
-        grid=prepared.grid,
-        spacing_mm=settings.preparation.spacing_mm,
-        modality=prepared.modality,
-        intensity=prepared.intensity,
-    )
-    found = propose_masks(
-        job.root,
-        case.case_id,
-        scan,
-        config=settings.masks,
-        wanted=wanted,
-        have={},
-        where=case.path,
-    )
-    return write_case(
-        job.root,
-        case.case_id,
-        prepared,
-        joined(found),
-        source=source,
-        settings=settings,
-        engines=engine_records(found),
-    )
-
-
-def _done(record: CaseRecord, *, kept: bool = False) -> _Done:
-    small = is_too_small(record.grid["shape"])
-    return _Done(kept, record.num_masks, record.repairs, mask_notes(record), small)
 
 
 def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:
