@@ -430,7 +430,8 @@ def test_other_external_masks_renew_the_masks_of_their_case_and_nothing_else(
     before = contents(tmp_path / "store/cases")
     label[6:8] = 2
     write_image(tmp_path / "masks/scan1/two.nii.gz", label, source)
-    monkeypatch.setattr("mass3d.execution.preparing.prepare_volume", None)  # images are not made again
+    # images are not made again
+    monkeypatch.setattr("mass3d.execution.preparing.prepare_volume", None)
     again = prepare(scans, tmp_path / "store", masks=masks)
     assert (again.prepared, again.kept) == (("scan1",), ("scan0", "scan2"))
     assert again.num_masks == {"scan0": 1, "scan1": 3, "scan2": 1}
