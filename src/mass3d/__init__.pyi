@@ -100,6 +100,7 @@ def pretrain(
     store: str | Path | Sequence[str | Path],
     output: str | Path,
     preset: Literal["tiny", "small", "tokens"] = ...,
+    objective: Literal["masks", "autoencoder", "contrastive", "correspondence"] = ...,
     seed: int = ...,
     resume: bool = ...,
     device: str = ...,

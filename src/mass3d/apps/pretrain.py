@@ -22,7 +22,7 @@ from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, PresetName
 from mass3d.pages.step import write_step_page
 from mass3d.pretext.seen import look
-from mass3d.pretext.task import TASKS, Cohort
+from mass3d.pretext.task import MASKS, TASKS, Cohort, ObjectiveName, task_of, usual_views
 from mass3d.store.several import Stores
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS, FitConfig, Progress, fit
@@ -44,6 +44,9 @@ class PretrainConfig(Config):
     """Run folder to write."""
     preset: PresetName = "tiny"
     """Size of the network."""
+    objective: ObjectiveName = "masks"
+    """What is learned from: masks; or, to compare finetuning, hidden parts of scans
+    (`autoencoder`), what tells scans apart (`contrastive`) or places alone (`correspondence`)."""
     seed: Seed = 0
     resume: bool = False
     """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
@@ -57,13 +60,14 @@ class PretrainConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _with_recipe(cls, values: Any) -> Any:
-        """Settings of `fit` and `views` that are not given are those of the preset."""
+        """Settings of `fit` and `views` not given are those of the preset and the objective."""
         if not isinstance(values, dict):
             return values
         preset = PRESETS.get(values.get("preset", "tiny"))
         if preset is None:
             return values  # refused for what they are
-        recipe = {"fit": preset.recipe.model_dump(), "views": TASKS[preset.kind].views}
+        views = usual_views(values.get("objective", MASKS), preset.kind)
+        recipe = {"fit": preset.recipe.model_dump(), "views": views}
         return values | {
             name: _merged(usual, values.get(name, {})) for name, usual in recipe.items()
         }
@@ -99,6 +103,7 @@ def run(config: PretrainConfig) -> PretrainReport:
     stores = Stores.open(config.store)
     cases = [stores.case(case_id) for case_id in stores.case_ids]
     preset = PRESETS[config.preset]
+    task = task_of(config.objective, preset.kind)
     net = build_network(preset, seed=config.seed)
     crop = choose_crop(
         config.views.crop_vox,
@@ -114,12 +119,12 @@ def run(config: PretrainConfig) -> PretrainReport:
         "seed": config.seed,
         "fit": config.fit.decisive(),
         "views": config.views.plain(),
+        **({} if config.objective == MASKS else {"objective": config.objective}),
     }
     device = choose_device(config.device)
     steps = config.fit.steps
     if is_finished(config.output, facts, steps=steps, must_resume=config.resume):
         return _report(config, crop)
-    task = TASKS[preset.kind]
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, ModelError), progress("pretrain", config.fit.steps) as advance:
         require_same_run(config.output, facts)  # before its settings are written over
@@ -131,12 +136,12 @@ def run(config: PretrainConfig) -> PretrainReport:
 
         def hook(averaged: nn.Module, now: Progress) -> None:
             advance(now.step, _figures(now, task.figure))
-            if now.step == now.steps:
+            if now.step == now.steps and task.show:
                 seen = look(averaged, task.show(batches(0, device)))
                 write_step_page(config.output / STEP_PAGE, seen, steps=now.step)
 
         fit(
-            net,
+            task.model(net, seed=config.seed),
             batches,
             task.step,
             config.fit,

@@ -49,6 +49,7 @@ VERBS: Final = {
             "store": "STORE...",
             "output": "-o --output RUN",
             "preset": "--preset NAME",
+            "objective": "--objective NAME",
             "fit.steps": "--steps N",
             **SEED,
             "resume": "--resume",
