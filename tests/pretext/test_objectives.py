@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers import pretrain_config
+from helpers import OTHERS, pretrain_config
 from mass3d.apps import pretrain
 from mass3d.errors import ConfigError, Interrupted
 from mass3d.model.build import build_network
@@ -26,7 +26,6 @@ from mass3d.transfer.trained import load_trained, read_run
 from mass3d.views.draw import ViewConfig
 
 CPU = torch.device("cpu")
-OTHERS: tuple[ObjectiveName, ...] = ("autoencoder", "contrastive", "correspondence")
 KIND = "correspondence"
 # Of the trunk all is taught, of the rest what the objective needs.
 TAUGHT = {
@@ -89,30 +88,20 @@ def test_updates_lower_the_loss_of_a_batch(
     assert losses[-1] < 0.8 * losses[0]
 
 
-@pytest.fixture(scope="module")
-def runs(store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run of a few steps of each objective."""
-    folder = tmp_path_factory.mktemp("objectives")
-    for objective in OTHERS:
-        config = pretrain_config(store, folder / objective, objective=objective)
-        assert pretrain.run(config).ok
-    return {objective: folder / objective for objective in OTHERS}
-
-
 @pytest.mark.parametrize("objective", OTHERS)
 def test_a_run_delivers_the_network_alone_and_says_what_made_it(
-    objective: ObjectiveName, runs: dict[str, Path], trained: Path
+    objective: ObjectiveName, objective_runs: dict[str, Path], trained: Path
 ) -> None:
-    record, tensors, _ = read_run(runs[objective])
+    record, tensors, _ = read_run(objective_runs[objective])
     assert record.objective == objective
-    assert load_trained(runs[objective], device="cpu").objective == objective
+    assert load_trained(objective_runs[objective], device="cpu").objective == objective
     first = build_network(PRESETS["tiny"], seed=0).state_dict()
     assert tensors.keys() == first.keys()
     moved = {name for name in tensors if not torch.equal(tensors[name], first[name])}
     assert {name for name in first if name.startswith("trunk.")} <= moved
-    told = json.loads((runs[objective] / "record.json").read_text())
+    told = json.loads((objective_runs[objective] / "record.json").read_text())
     assert told["config"]["objective"] == objective
-    assert not (runs[objective] / pretrain.STEP_PAGE).exists()
+    assert not (objective_runs[objective] / pretrain.STEP_PAGE).exists()
     # that of the default objective says what it always said
     facts = checkpoint.read_facts(trained / WEIGHTS, kind="weights")
     assert "objective" not in facts
@@ -122,7 +111,7 @@ def test_a_run_delivers_the_network_alone_and_says_what_made_it(
 @pytest.mark.parametrize("objective", OTHERS)
 def test_a_run_that_was_interrupted_ends_with_the_same_bytes(
     objective: ObjectiveName,
-    runs: dict[str, Path],
+    objective_runs: dict[str, Path],
     store: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -144,7 +133,9 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bytes(
     pretrain.run(config)
     assert steps == [0, 1, 2, 3]
     for name in (WEIGHTS, METRICS):
-        assert (tmp_path / "run" / name).read_bytes() == (runs[objective] / name).read_bytes()
+        assert (tmp_path / "run" / name).read_bytes() == (
+            objective_runs[objective] / name
+        ).read_bytes()
 
 
 @pytest.mark.parametrize("objective", OTHERS)
@@ -162,6 +153,6 @@ def test_one_scan_cannot_be_contrasted(cases: list[StoredCase], tmp_path: Path) 
             task.batches(Cohort(some, (32, 32, 32), size, 0, tmp_path, 1), ViewConfig())
 
 
-def test_another_objective_is_another_run(runs: dict[str, Path], store: Path) -> None:
+def test_another_objective_is_another_run(objective_runs: dict[str, Path], store: Path) -> None:
     with pytest.raises(ConfigError, match="objective: 'autoencoder' there, None wanted"):
-        pretrain.run(pretrain_config(store, runs["autoencoder"]))
+        pretrain.run(pretrain_config(store, objective_runs["autoencoder"]))

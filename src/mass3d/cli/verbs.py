@@ -95,6 +95,21 @@ VERBS: Final = {
             **DEVICE,
         },
     ),
+    "curve": Verb(
+        "Finetune with more and more labels, beside other starts.",
+        "dataset/ -m run/ -o curve/ --labels 1,5,20%,all --against scratch,other/",
+        {
+            "dataset": "DATASET",
+            "model": "-m --model RUN",
+            "output": "-o --output FOLDER",
+            "labels": "--labels N,N%,all",
+            "draws": "--draws N",
+            "against": "--against scratch,RUN",
+            "fit.steps": "--steps N",
+            **SEED,
+            **DEVICE,
+        },
+    ),
     "segment": Verb(
         "Segment scans with a task or a finetuned model, each on its own grid.",
         "scans/ --task liver.task -o found/",

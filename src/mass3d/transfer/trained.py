@@ -97,6 +97,16 @@ def require_matching(trained: TrainedModel) -> None:
         )
 
 
+def doubts_about(trained: TrainedModel) -> tuple[str, ...]:
+    """Sentences about a network that can match, but has not learned to draw masks."""
+    if trained.objective == "masks":
+        return ()
+    return (
+        f"the network was pretrained with the objective {trained.objective}: it learned to match, "
+        "but not to draw masks",
+    )
+
+
 def weights_file(run: Path) -> Path:
     """The weights of a run folder, or the file itself."""
     return run / WEIGHTS if run.is_dir() or not run.exists() else run
