@@ -62,3 +62,16 @@ def trained(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("runs") / "run"
     assert pretrain.run(pretrain_config(store, output)).ok
     return output
+
+
+@pytest.fixture(scope="session")
+def objective_runs(store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Run folders of a few steps of every objective but masks."""
+    from helpers import OTHERS, pretrain_config  # noqa: PLC0415
+    from mass3d.apps import pretrain  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("objectives")
+    for objective in OTHERS:
+        config = pretrain_config(store, folder / objective, objective=objective)
+        assert pretrain.run(config).ok
+    return {objective: folder / objective for objective in OTHERS}

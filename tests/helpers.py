@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from mass3d.apps.pretrain import PretrainConfig
+from mass3d.pretext.task import ObjectiveName
 from mass3d.training.fit import FitConfig
 
 STEPS = 4
+OTHERS: tuple[ObjectiveName, ...] = ("autoencoder", "contrastive", "correspondence")
 
 
 def pretrain_config(

@@ -28,6 +28,7 @@ VERBS = [
     "task",
     "adapt",
     "finetune",
+    "curve",
     "segment",
     "locate",
     "evaluate",

@@ -65,6 +65,7 @@ APPS = (
     "task",
     "adapt",
     "finetune",
+    "curve",
     "segment",
     "locate",
     "evaluate",

@@ -26,6 +26,7 @@ FUNCTIONS = {
     "task": "task",
     "adapt": "adapt",
     "finetune": "finetune",
+    "curve": "curve",
     "segment": "segment",
     "locate": "locate",
     "evaluate": "evaluate",

@@ -17,6 +17,7 @@ VERBS: Final = {
     "task": "task",
     "adapt": "adapt",
     "finetune": "finetune",
+    "curve": "curve",
     "segment": "segment",
     "locate": "locate",
     "evaluate": "evaluate",

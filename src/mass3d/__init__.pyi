@@ -10,6 +10,7 @@ from typing import Literal
 
 from mass3d.apps.adapt import AdaptReport
 from mass3d.apps.check import CheckReport
+from mass3d.apps.curve import CurveReport
 from mass3d.apps.demo import DemoReport
 from mass3d.apps.evaluate import EvaluateReport
 from mass3d.apps.extract import ExtractReport
@@ -57,6 +58,7 @@ __all__ = [
     "Volume",
     "adapt",
     "check",
+    "curve",
     "demo",
     "evaluate",
     "extract",
@@ -100,6 +102,7 @@ def pretrain(
     store: str | Path | Sequence[str | Path],
     output: str | Path,
     preset: Literal["tiny", "small", "tokens"] = ...,
+    objective: Literal["masks", "autoencoder", "contrastive", "correspondence"] = ...,
     seed: int = ...,
     resume: bool = ...,
     device: str = ...,
@@ -168,6 +171,27 @@ def finetune(
     The same settings give the same weights on CPU, however often the run was killed. Raises
     `DataError` for a bad scan or label, `ModelError` for a bad model, `ConfigError` for impossible
     settings and when the folder holds another run.
+    """
+
+def curve(
+    *,
+    dataset: str | Path,
+    model: str | Path,
+    output: str | Path,
+    labels: Sequence[int | str] = ...,
+    draws: int = ...,
+    against: Sequence[str] = ...,
+    held_out: int | None = ...,
+    structures: Mapping[str, int] | None = ...,
+    partial: bool = ...,
+    seed: int = ...,
+    device: str = ...,
+    fit: FinetuneFitConfig | Mapping[str, object] = ...,
+    views: LabelledViewConfig | Mapping[str, object] = ...,
+) -> CurveReport:
+    """Finetune and score every point of the curve; what is finished is not done again.
+
+    Raises as `finetune` does, and `ConfigError` for more labels than there are.
     """
 
 def segment(

@@ -18,6 +18,7 @@ from mass3d.errors import ConfigError, ModelError, StoreError
 from mass3d.files import LOCK, only_writer
 from mass3d.masks.hierarchy.settings import HierarchyConfig, SelectionConfig
 from mass3d.masks.settings import MaskConfig
+from mass3d.pages.step import STEP_PAGE
 from mass3d.pretext.matching import MATCH_WEIGHT
 from mass3d.pretext.task import ALIGNMENTS, TASKS
 from mass3d.store.reader import Store
@@ -39,7 +40,7 @@ def test_a_run_holds_weights_metrics_and_what_made_it(trained: Path) -> None:
         "config.toml",
         "record.json",
         ALIGNMENTS,
-        pretrain.STEP_PAGE,
+        STEP_PAGE,
         LOCK,
     }
     rows = [json.loads(line) for line in (trained / METRICS).read_text().splitlines()]

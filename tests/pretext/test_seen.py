@@ -26,6 +26,7 @@ def test_every_valid_mask_is_shown_with_what_is_found(
     views = ViewConfig.model_validate({**task.views, "alignments": 4})
     batch = task.batches(Cohort(cases, (32, 32, 32), 2, 0, tmp_path, 1), views)(0, CPU)
     preset = next(preset for preset in PRESETS.values() if preset.kind == kind)
+    assert task.show
     shown = task.show(batch)
     pairs = look(build_network(preset, seed=0).eval(), shown)
     assert [len(pair.masks) for pair in pairs] == batch.valid.sum(1).tolist()

@@ -21,7 +21,7 @@ from mass3d.files import only_writer
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.labelled import find_labelled
 from mass3d.training.resume import is_finished, require_same_run
-from mass3d.transfer.finetuned.learn import FinetuneFitConfig, learn
+from mass3d.transfer.finetuned.learn import Began, FinetuneFitConfig, began, learn
 from mass3d.transfer.finetuned.scans import (
     Material,
     Number,
@@ -86,6 +86,7 @@ class FinetuneReport(Report):
     structures: dict[str, int]
     training: tuple[str, ...]  # ids of the scans it learned from
     scores: Scores | None  # of the validation scans, if there are any
+    began: Began  # what was loaded, and what was fresh
     warnings: tuple[str, ...] = ()  # sentences about what is odd, but no fault
     faults: tuple[Fault, ...] = ()
 
@@ -93,7 +94,7 @@ class FinetuneReport(Report):
         """One paragraph for people, and a line for each oddity."""
         first = (
             f"Finetuned for {counted(len(self.structures), 'structure')} on "
-            f"{counted(len(self.training), 'labelled scan')} in {self.run}."
+            f"{counted(len(self.training), 'labelled scan')} in {self.run}. {self.began.in_words()}"
         )
         if self.scores is not None and self.scores.mean is not None:
             low, high = self.scores.ci95
@@ -113,12 +114,18 @@ def run(config: FinetuneConfig) -> FinetuneReport:
     require_own_folder(
         config.output, "finetune", inputs=(*config.images, *config.label_maps, config.model)
     )
-    keep_freed_memory()
-    device = choose_device(config.device)
     labelled = find_labelled(config.images, config.label_maps)
     parts = split(labelled, config.labels, validation=config.validation, seed=config.seed)
+    return run_on(config, parts)
+
+
+def run_on(config: FinetuneConfig, parts: Split) -> FinetuneReport:
+    """`run` on scans that are chosen already; those for validation are scored at the end."""
+    keep_freed_memory()
+    device = choose_device(config.device)
     structures = structures_of(parts.training, config.structures)
     facts = _facts(config, parts.training, structures)
+    first = began(config.model, len(structures), start=config.start)
     warnings: tuple[str, ...] = ()
     if not is_finished(config.output, facts, steps=config.fit.steps, must_resume=config.resume):
         cases, warnings, ranges = _read(config, parts.training, structures)
@@ -126,7 +133,7 @@ def run(config: FinetuneConfig) -> FinetuneReport:
         with only_writer(config.output, ModelError):
             require_same_run(config.output, facts)  # before its settings are written over
             told = {"structures": structures, "ranges": ranges.plain(), **parts.ids()}
-            write_provenance(config.output, "finetune", config, **told)
+            write_provenance(config.output, "finetune", config, began=first._asdict(), **told)
             with progress("finetune", config.fit.steps) as advance:
                 learn(
                     config.output,
@@ -139,7 +146,7 @@ def run(config: FinetuneConfig) -> FinetuneReport:
                     advance=advance,
                 )
     ids, scores = parts.ids()["training"], _scores(config, parts)
-    return FinetuneReport(config.output, structures, tuple(ids), scores, warnings)
+    return FinetuneReport(config.output, structures, tuple(ids), scores, first, warnings)
 
 
 def _facts(

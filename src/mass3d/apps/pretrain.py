@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from pydantic import Field, model_validator
@@ -23,9 +23,17 @@ from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import only_writer
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, PresetName
-from mass3d.pages.step import write_step_page
-from mass3d.pretext.seen import look
-from mass3d.pretext.task import TASKS, Batches, Cohort, PretextTask
+from mass3d.pages.step import step_page
+from mass3d.pretext.task import (
+    MASKS,
+    TASKS,
+    Batches,
+    Cohort,
+    ObjectiveName,
+    PretextTask,
+    task_of,
+    usual_views,
+)
 from mass3d.store.several import Stores
 from mass3d.training import checkpoint
 from mass3d.training.fabric import make_fabric
@@ -35,8 +43,6 @@ from mass3d.training.step import Hook
 from mass3d.views.crop import choose_crop
 from mass3d.views.draw import ViewConfig
 from mass3d.volume.geometry import Shape
-
-STEP_PAGE: Final = "step.html"
 
 
 class PretrainConfig(Config):
@@ -48,6 +54,9 @@ class PretrainConfig(Config):
     """Run folder to write."""
     preset: PresetName = "tiny"
     """Size of the network."""
+    objective: ObjectiveName = "masks"
+    """What is learned from: masks; or, to compare finetuning, hidden parts of scans
+    (`autoencoder`), what tells scans apart (`contrastive`) or places alone (`correspondence`)."""
     seed: Seed = 0
     resume: bool = False
     """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
@@ -61,13 +70,14 @@ class PretrainConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _with_recipe(cls, values: Any) -> Any:
-        """Settings of `fit` and `views` that are not given are those of the preset."""
+        """Settings of `fit` and `views` not given are those of the preset and the objective."""
         if not isinstance(values, dict):
             return values
         preset = PRESETS.get(values.get("preset", "tiny"))
         if preset is None:
             return values  # refused for what they are
-        recipe = {"fit": preset.recipe.model_dump(), "views": TASKS[preset.kind].views}
+        views = usual_views(values.get("objective", MASKS), preset.kind)
+        recipe = {"fit": preset.recipe.model_dump(), "views": views}
         return values | {
             name: merged(usual, values.get(name, {})) for name, usual in recipe.items()
         }
@@ -99,11 +109,12 @@ def run(config: PretrainConfig) -> PretrainReport:
     torchrun or srun started share the work. Raises `StoreError` for a bad store, `ConfigError` for
     impossible settings and when the folder holds another run.
     """
-    processes = started_processes()
-    require_own_folder(config.output, "pretrain", inputs=config.store)
+    processes, output = started_processes(), config.output
+    require_own_folder(output, "pretrain", inputs=config.store)
     stores = Stores.open(config.store)
     cases = [stores.case(case_id) for case_id in stores.case_ids]
     preset = PRESETS[config.preset]
+    task = task_of(config.objective, preset.kind)
     net = build_network(preset, seed=config.seed)
     crop = choose_crop(
         config.views.crop_vox,
@@ -114,31 +125,27 @@ def run(config: PretrainConfig) -> PretrainReport:
     facts = _facts(config, stores, crop, processes)
     device = choose_device(config.device)
     steps = config.fit.steps
-    if is_finished(config.output, facts, steps=steps, must_resume=config.resume):
+    if is_finished(output, facts, steps=steps, must_resume=config.resume):
         return _report(config, crop)
-    task = TASKS[preset.kind]
     together = make_fabric(device, "32-true", processes)
     together.barrier()  # all have looked at the folder before the first of them writes there
-    with _writing(config.output, processes), progress("pretrain", steps) as advance:
+    with _writing(output, processes), progress("pretrain", steps) as advance:
         if processes.first:
-            require_same_run(config.output, facts)  # before its settings are written over
-            write_provenance(
-                config.output, "pretrain", config, store=stores.fingerprint, crop_vox=crop
-            )
-        cohort = Cohort(
-            cases, crop, config.fit.batch_size, config.seed, config.output, config.workers
-        )
+            require_same_run(output, facts)  # before its settings are written over
+            write_provenance(output, "pretrain", config, store=stores.fingerprint, crop_vox=crop)
+        size = config.fit.batch_size
+        cohort = Cohort(cases, crop, size, config.seed, output, config.workers)
         with together.rank_zero_first():  # it aligns scans, and the others read what it found
             batches = task.batches(cohort, config.views)
         fit(
-            net,
+            task.model(net, seed=config.seed),
             batches,
             task.step,
             config.fit,
-            run=config.output,
+            run=output,
             facts=facts,
             seed=config.seed,
-            hooks=(_teller(config.output, task, batches, device, advance),),
+            hooks=_hooks(output, task, batches, device, advance),
             device=device,
             processes=processes,
         )
@@ -159,6 +166,7 @@ def _facts(
         "seed": config.seed,
         "fit": config.fit.decisive(per_step),
         "views": config.views.plain(),
+        **({} if config.objective == MASKS else {"objective": config.objective}),
     }
 
 
@@ -173,19 +181,17 @@ def _writing(run: Path, processes: Processes) -> Iterator[None]:
         yield
 
 
-def _teller(
+def _hooks(
     run: Path, task: PretextTask, batches: Batches, device: torch.device, advance: Advance
-) -> Hook:
-    """What tells of every logged step, and shows what the last one saw."""
+) -> tuple[Hook, ...]:
+    """Tell how the run goes, and after its last step show what that saw."""
 
-    def hook(averaged: nn.Module, now: Progress) -> None:
+    def told(_: nn.Module, now: Progress) -> None:
         figures = f"loss {now.figures['loss']:.3f}  {task.figure} {now.figures[task.figure]:.3f}"
         advance(now.step, f"{figures}  {now.samples_per_s:.1f} samples/s")
-        if now.step == now.steps:
-            seen = look(averaged, task.show(batches(0, device)))
-            write_step_page(run / STEP_PAGE, seen, steps=now.step)
 
-    return hook
+    show = task.show
+    return (told, step_page(run, lambda: show(batches(0, device)))) if show else (told,)
 
 
 def _report(config: PretrainConfig, crop: Shape) -> PretrainReport:

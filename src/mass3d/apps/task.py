@@ -15,12 +15,13 @@ from mass3d.errors import ConfigError, DataError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_file, require_own_folder
-from mass3d.execution.summary import Report, counted, write_provenance
+from mass3d.execution.summary import Report, counted, warnings_told, write_provenance
 from mass3d.io.datasets.dataset_json import read_ignored, read_structures
 from mass3d.io.names import case_id_of
 from mass3d.io.read import read_label, read_volume
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, save_task
+from mass3d.transfer.trained import doubts_about, require_matching
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.volume.doubts import require_scan
 from mass3d.volume.volume import Volume
@@ -71,6 +72,7 @@ class TaskReport(Report):
     fingerprint: str
     dice: dict[str, TaskDice]  # by structure
     unnamed: tuple[int, ...] = ()  # label values that no structure names, hence not learned
+    warnings: tuple[str, ...] = ()  # sentences about what is odd, but no fault
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
@@ -82,7 +84,8 @@ class TaskReport(Report):
         )
         values = ", ".join(map(str, self.unnamed))
         unnamed = f" Label values without a name are background: {values}." if values else ""
-        return "\n".join([first + unnamed, *self._lines()])
+        odd = warnings_told(self.warnings)
+        return "\n".join([first + unnamed + odd, *self._lines()])
 
     def _lines(self) -> Iterator[str]:
         yield "Dice of the references as their own queries" + (
@@ -114,6 +117,7 @@ def run(config: TaskConfig) -> TaskReport:
     require_own_folder(record, "task", inputs=given)
     keep_freed_memory()
     segmenter = Segmenter.load(config.model, device=config.device)
+    require_matching(segmenter.trained)  # before scans are read
     images = [read_volume(path) for path in config.images]
     for image in images:
         require_scan(image, label_maps=config.label_maps)
@@ -141,6 +145,7 @@ def run(config: TaskConfig) -> TaskReport:
         saved.fingerprint,
         dice,
         unnamed,
+        doubts_about(segmenter.trained),
     )
 
 

@@ -24,6 +24,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def known(self) -> tuple[float, ...]:
+        """Mean, low and high, or as many of them as are known."""
+        return tuple(one for one in (self.mean, self.low, self.high) if not math.isnan(one))
+
     def in_words(self) -> str:
         """`0.812 [0.790, 0.831]`, or as much of it as is known."""
         if math.isnan(self.mean):

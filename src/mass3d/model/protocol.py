@@ -67,6 +67,17 @@ class FeatureNetworkModule(FeatureNetwork, nn.Module):
     """For type checkers: a network with a dense feature map that is a torch module as well."""
 
 
+class Extended(nn.Module):
+    """A network with parts that only its training needs: what a run delivers is the network."""
+
+    network: nn.Module
+
+
+def network_of(model: nn.Module) -> nn.Module:
+    """What a run of this model delivers."""
+    return model.network if isinstance(model, Extended) else model
+
+
 def segment_pair(net: Network, reference: Tensor, masks: Tensor, query: Tensor) -> Tensor:
     """Encode the task of `reference` and find it in `query`, with one pass of the encoder for both.
 

@@ -24,6 +24,7 @@ class Trunk(nn.Module):
     def __init__(self, channels: Sequence[int], *, deep: int) -> None:
         super().__init__()
         *upper, lowest = channels
+        self.channels = tuple(channels)
         self.stride = FOLD ** len(channels)
         self.stem = nn.Conv3d(FOLD**3, channels[0], 3, 1, 1)
         self.down_blocks = nn.ModuleList(ResidualBlock(width, width) for width in upper)
@@ -37,12 +38,20 @@ class Trunk(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Edges are multiples of `stride`."""
+        return self.ascend(self.descend(image))
+
+    def descend(self, image: Tensor) -> list[Tensor]:
+        """The way down: image (B, 1, D, H, W) -> maps at strides 2, 4, 8, ..."""
         x = self.stem(fold(image))
-        skips = []
+        maps = []
         for block, down in zip(self.down_blocks, self.down, strict=True):
-            skips.append(block(x))
-            x = down(skips[-1])
-        x = self.deep(x)
+            maps.append(block(x))
+            x = down(maps[-1])
+        return [*maps, self.deep(x)]
+
+    def ascend(self, maps: Sequence[Tensor]) -> Tensor:
+        """The way up: maps of `descend` -> (B, C, D/2, H/2, W/2)."""
+        *skips, x = maps
         for block, up, skip in reversed(list(zip(self.up_blocks, self.up, skips, strict=True))):
             x = block(skip + F.interpolate(up(x), scale_factor=2, mode="nearest"))
         return F.silu(self.out(x))

@@ -1,14 +1,21 @@
-"""One literal table: the views and the step of each kind of network."""
+"""One literal table: the views and the step of each objective and kind of network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
+from torch import nn
 
+from mass3d.errors import ConfigError
+from mass3d.objective.autoencoder import Autoencoder
+from mass3d.objective.contrastive import Contrastive
+from mass3d.pretext.autoencoder import draw_step
+from mass3d.pretext.contrastive import contrast_step
+from mass3d.pretext.correspondence import Matcher, correspondence_step
 from mass3d.pretext.matching import match_step
 from mass3d.pretext.seen import Shown, shown_matched, shown_tokens
 from mass3d.pretext.tokens import pair_step
@@ -16,10 +23,15 @@ from mass3d.store.reader import StoredCase
 from mass3d.training.step import Step
 from mass3d.views.draw import ViewConfig
 from mass3d.views.matched import MatchedMaker
+from mass3d.views.matched_images import MatchedImageMaker
 from mass3d.views.mates import draw_mates, find_ways
 from mass3d.views.pair import PairMaker
+from mass3d.views.single import SingleMaker
+from mass3d.views.twice import TwiceMaker
 from mass3d.views.warp import Crop
 
+ObjectiveName = Literal["masks", "autoencoder", "contrastive", "correspondence"]
+MASKS: Final = "masks"  # the objective whose networks segment by a task
 ALIGNMENTS: Final = "alignments.npz"
 
 Batches = Callable[[int, torch.device], Any]
@@ -39,13 +51,22 @@ class Cohort:
 
 @dataclass(frozen=True)
 class PretextTask:
-    """How a kind of network is pretrained."""
+    """How a kind of network is pretrained with an objective."""
 
     batches: Callable[[Cohort, ViewConfig], Batches]
     step: Step[Any]
-    show: Callable[[Any], Shown]  # the views of a batch, for a page
+    show: Callable[[Any], Shown] | None  # the views of a batch, for a page; None: no masks
     figure: str  # of the log, that progress shows
     views: Mapping[str, Any]  # settings of the views unless others are given
+    extend: Callable[[Any], nn.Module] | None = None  # by parts that only the objective needs
+
+    def model(self, network: nn.Module, *, seed: int) -> nn.Module:
+        """What is trained: the network, or an `Extended` one whose new weights the seed decides."""
+        if self.extend is None:
+            return network
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.extend(network)
 
 
 def _pairs(cohort: Cohort, views: ViewConfig) -> Batches:
@@ -58,7 +79,35 @@ def _pairs(cohort: Cohort, views: ViewConfig) -> Batches:
     )
 
 
-def _matched(cohort: Cohort, views: ViewConfig) -> Batches:
+def _single(cohort: Cohort, views: ViewConfig) -> Batches:
+    return SingleMaker(
+        cohort.cases,
+        cohort.crop,
+        cohort.batch_size,
+        cohort.seed,
+        views.weak,
+        views.weak_intensity,
+    )
+
+
+def _twice(cohort: Cohort, views: ViewConfig) -> Batches:
+    least = min(len(cohort.cases), cohort.batch_size)
+    if least < 2:
+        raise ConfigError(
+            "objective",
+            found=f"{len(cohort.cases)} scans, {cohort.batch_size} in a batch",
+            expected="at least two of both, which the contrastive objective can tell apart",
+            fix="Give more scans and a larger batch, or choose another objective.",
+            setting="objective",
+        )
+    return TwiceMaker(cohort.cases, views, cohort.crop, cohort.batch_size, cohort.seed)
+
+
+def _matched_images(cohort: Cohort, views: ViewConfig) -> Batches:
+    return MatchedImageMaker(_matched(cohort, views))
+
+
+def _matched(cohort: Cohort, views: ViewConfig) -> MatchedMaker:
     wanted = views.alignments if views.across_share > 0 else 0
     pairs = draw_mates(len(cohort.cases), wanted, cohort.seed)
     cache = cohort.run / ALIGNMENTS
@@ -84,7 +133,67 @@ MATCHING_VIEWS: Final = {
     "strong_intensity": {"p": 0.5, "noise_std": 0.1},
 }
 
+# What is drawn must not be blurred or noisy; the objective is hard enough as it is.
+DRAWN_VIEWS: Final = {
+    "weak": {"p": 1.0, "max_degrees": 12.0, "max_scale": 1.2},
+    "weak_intensity": {"p": 0.5, "blur_vox": (0.0, 0.0), "noise_std": 0.0},
+}
+
+# Scans are too easily told apart by their brightness: both views are changed much.
+CONTRASTED_LIGHT: Final = {
+    "p": 0.8,
+    "gain": (0.7, 1.4),
+    "shift_std": 0.3,
+    "gamma": (0.6, 1.6),
+    "contrast": (0.7, 1.4),
+    "noise_std": 0.1,
+}
+CONTRASTED_VIEWS: Final = {
+    "min_overlap": 0.5,
+    "weak": {"p": 1.0, "max_degrees": 20.0, "max_scale": 1.3},
+    "strong": {"p": 1.0, "max_degrees": 20.0, "max_scale": 1.3, "bend_p": 0.5},
+    "weak_intensity": CONTRASTED_LIGHT,
+    "strong_intensity": CONTRASTED_LIGHT,
+}
+
 TASKS: Final[Mapping[str, PretextTask]] = {
     "incontext": PretextTask(_pairs, pair_step, shown_tokens, "dice", {}),
     "correspondence": PretextTask(_matched, match_step, shown_matched, "accuracy", MATCHING_VIEWS),
 }
+
+# Objective -> kind of network -> how. Comparisons are for networks with one dense feature map.
+OBJECTIVES: Final[Mapping[str, Mapping[str, PretextTask]]] = {
+    MASKS: TASKS,
+    "autoencoder": {
+        "correspondence": PretextTask(_single, draw_step, None, "share", DRAWN_VIEWS, Autoencoder)
+    },
+    "contrastive": {
+        "correspondence": PretextTask(
+            _twice, contrast_step, None, "accuracy", CONTRASTED_VIEWS, Contrastive
+        )
+    },
+    "correspondence": {
+        "correspondence": PretextTask(
+            _matched_images, correspondence_step, None, "match", MATCHING_VIEWS, Matcher
+        )
+    },
+}
+
+
+def usual_views(objective: Any, kind: str) -> Mapping[str, Any]:
+    """Settings of the views unless others are given; none where there is no such pretraining."""
+    task = OBJECTIVES.get(objective, {}).get(kind)
+    return task.views if task else {}
+
+
+def task_of(objective: ObjectiveName, kind: str) -> PretextTask:
+    """How a kind of network is pretrained. Raises `ConfigError` where it cannot be."""
+    if kind not in OBJECTIVES[objective]:
+        raise ConfigError(
+            "objective",
+            found=f"the objective {objective} for a network of task tokens",
+            expected="a network with a dense feature map, such as the preset tiny",
+            fix="Choose another preset, or the objective masks.",
+            setting="objective",
+        )
+    return OBJECTIVES[objective][kind]

@@ -119,6 +119,7 @@ def try_step(model: nn.Module, run: Run, device: torch.device, precision: Precis
     """Time the step and keep its gradients; the model is left as it was."""
     fabric = make_fabric(device, precision)
     wrapped = wrap(fabric, model)
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     seconds = []
     for _ in range(TRIES):
         model.zero_grad()
@@ -132,6 +133,8 @@ def try_step(model: nn.Module, run: Run, device: torch.device, precision: Precis
         if parameter.grad is not None and parameter.ndim > 1
     }
     model.zero_grad()
+    for buffer, before in buffers:
+        buffer.copy_(before)
     return Trial(min(seconds), float(outcome.loss.detach()), gradients)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from mass3d.config import Config
 from mass3d.errors import ConfigError, ModelError
 from mass3d.execution.processes import Processes
+from mass3d.model.protocol import network_of
 from mass3d.training import checkpoint
 from mass3d.training.config import FitConfig, Precision
 from mass3d.training.job import FitState, Job
@@ -157,9 +158,10 @@ def save_resume(job: Job[Any], state: FitState) -> None:
 
 
 def save_weights(job: Job[Any], state: FitState) -> None:
-    """Write the averaged weights, which are what a run delivers."""
+    """Write the averaged weights of the network, which are what a run delivers."""
     facts = {**job.facts, "step": state.step, "precision": state.precision}
-    checkpoint.save(job.run / WEIGHTS, state.ema.model.state_dict(), kind="weights", facts=facts)
+    weights = network_of(state.ema.model).state_dict()
+    checkpoint.save(job.run / WEIGHTS, weights, kind="weights", facts=facts)
 
 
 def restore(state: FitState, run: Path, record: ResumeRecord) -> None:

@@ -22,7 +22,7 @@ from mass3d.transfer.oneshot.output import labels_of_slabs, labels_on
 from mass3d.transfer.oneshot.part import OneShotPart, make_part
 from mass3d.transfer.references import ranges_of, require_references, require_shown
 from mass3d.transfer.task_file import Task, require_model
-from mass3d.transfer.trained import TrainedModel, load_trained
+from mass3d.transfer.trained import TrainedModel, load_trained, require_matching
 from mass3d.transfer.tuning.settings import DEFAULT as TUNING
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.transfer.tuning.voxels import Encoder
@@ -69,9 +69,11 @@ class Segmenter:
         Every label lies on the grid of its image. `references` name the scans. `tuning`: how a
         head is tuned on each of them, some seconds; None for none. Raises `DataError` for a scan
         that cannot be read or prepared, a label on another grid, and a structure that is in none
-        of the scans; `ConfigError` for wrong values of structures. A structure may be absent from
-        some scans; `Task.present` tells from which.
+        of the scans; `ConfigError` for wrong values of structures; `ModelError` for a network that
+        never learned to match. A structure may be absent from some scans; `Task.present` tells
+        from which.
         """
+        require_matching(self.trained)
         images, labels = require_references(images, labels, structures)
         values = list(structures.values())
         names = tuple(references) or tuple(f"reference {i}" for i in range(len(images)))

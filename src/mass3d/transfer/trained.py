@@ -17,10 +17,12 @@ from mass3d.errors import ModelError
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, Preset
 from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
+from mass3d.pretext.task import ObjectiveName
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
 from mass3d.volume.preparation import PreparationConfig
 
+MATCHING: Final = ("masks", "correspondence")  # objectives after which a network can match
 STRUCTURES: Final = "structures"  # the fact that a finetuned model tells and no other
 
 
@@ -45,6 +47,8 @@ class RunRecord(Config):
     """Settings of the loop."""
     views: dict[str, Any] = Field(default_factory=dict)
     """Settings of the views."""
+    objective: ObjectiveName = "masks"
+    """What it learned from."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class TrainedModel:
     preparation: PreparationConfig
     fingerprint: str  # SHA-256 over the weights and these facts
     device: torch.device
+    objective: ObjectiveName = "masks"  # what it learned from
 
 
 def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
@@ -74,7 +79,32 @@ def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
     net = net.eval().requires_grad_(False).to(target)
     # torch's stubs do not know the argument
     net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    return TrainedModel(net, record.crop_vox, record.preparation, fingerprint, target)
+    return TrainedModel(
+        net, record.crop_vox, record.preparation, fingerprint, target, record.objective
+    )
+
+
+def require_matching(trained: TrainedModel) -> None:
+    """Raise `ModelError` for a network that never learned to match: a task of it means nothing."""
+    if trained.objective not in MATCHING:
+        raise ModelError(
+            "model",
+            found=f"a network pretrained with the objective {trained.objective}, "
+            "which never learned to match",
+            expected="one that learned from masks",
+            fix="Pretrain with the objective masks, or finetune this one with labels.",
+            setting="model",
+        )
+
+
+def doubts_about(trained: TrainedModel) -> tuple[str, ...]:
+    """Sentences about a network that can match, but has not learned to draw masks."""
+    if trained.objective == "masks":
+        return ()
+    return (
+        f"the network was pretrained with the objective {trained.objective}: it learned to match, "
+        "but not to draw masks",
+    )
 
 
 def weights_file(run: Path) -> Path:

@@ -96,8 +96,7 @@ class MatchedMaker:
         """The batch of `step` on `device`."""
         draws = [self.draw(step, index) for index in range(self.batch_size)]
         reference, query = (self._view(draws, which, device) for which in (0, 1))
-        in_scan = [to_scan(draw.warps[1], cell_centres(self.crop), self.crop) for draw in draws]
-        places = [draw.place(points) for draw, points in zip(draws, in_scan, strict=True)]
+        in_scan, places = self.places(draws)
         chosen = [
             self._masks(draw, reference.ranks[i : i + 1], query.ranks[i : i + 1], places[i])
             for i, draw in enumerate(draws)
@@ -116,10 +115,15 @@ class MatchedMaker:
             views[0],
             views[1],
             valid.to(device),
-            self._matches(draws, in_scan, places, device),
+            self.matches(draws, in_scan, places, device),
             torch.tensor([draw.way is not None for draw in draws]).to(device),
             tuple(sorted({case.case_id for draw in draws for case in draw.cases})),
         )
+
+    def places(self, draws: Sequence[MatchedDraw]) -> tuple[list[Points], list[Points]]:
+        """Of each sample, where the query's cells lie in its scan and in the reference's."""
+        in_scan = [to_scan(draw.warps[1], cell_centres(self.crop), self.crop) for draw in draws]
+        return in_scan, [draw.place(points) for draw, points in zip(draws, in_scan, strict=True)]
 
     def draw(self, step: int, index: int) -> MatchedDraw:
         """Draw scans, crops, warps and intensities of one sample."""
@@ -167,7 +171,7 @@ class MatchedMaker:
             device=device,
         )
 
-    def _matches(
+    def matches(
         self,
         draws: Sequence[MatchedDraw],
         in_scan: Sequence[Points],

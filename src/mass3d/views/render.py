@@ -66,16 +66,45 @@ def render_view(
     device: torch.device,
 ) -> Rendered:
     """Read what each warp reaches of its scan, move it, and change its intensities."""
+    read = _read(cases, warps, crop, device)
+    layers = [case.read_layers(box) for case, box in zip(cases, read.boxes, strict=True)]
+    ranks = warp_ranks(stack_padded(layers, device), read.grid)
+    return Rendered(apply_intensity(_moved(cases, read), intensities), ranks)
+
+
+def render_image(
+    cases: Sequence[Case],
+    warps: Sequence[Warp],
+    intensities: Sequence[Intensity],
+    *,
+    crop: Crop,
+    device: torch.device,
+) -> Tensor:
+    """The images (B, 1, D, H, W) of `render_view` alone: no layer is read."""
+    return apply_intensity(_moved(cases, _read(cases, warps, crop, device)), intensities)
+
+
+class _Read(NamedTuple):
+    """What warps reach of their scans, and where each voxel of the views lies in it."""
+
+    boxes: list[Box]
+    images: Tensor  # (B, 1, d, h, w), padded
+    grid: Tensor  # (B, D, H, W, 3), as `sample_grid` gives it
+
+
+def _read(cases: Sequence[Case], warps: Sequence[Warp], crop: Crop, device: torch.device) -> _Read:
     boxes = [source_box(warp, crop, case.shape) for warp, case in zip(warps, cases, strict=True)]
-    fill = [case.outside for case in cases]
-    read = list(zip(cases, boxes, strict=True))
-    images = stack_padded([case.read_stored_image(box)[None] for case, box in read], device)
-    ranks = stack_padded([case.read_layers(box) for case, box in read], device)
+    read = [case.read_stored_image(box)[None] for case, box in zip(cases, boxes, strict=True)]
+    images = stack_padded(read, device)
     d, h, w = images.shape[2:]
-    grid = sample_grid(warps, boxes, crop, (d, h, w), device)
-    outside = torch.tensor(fill, device=device, dtype=torch.float32)
-    moved = warp_images(subtract_fill(images, boxes, fill), grid, outside)
-    return Rendered(apply_intensity(moved, intensities), warp_ranks(ranks, grid))
+    return _Read(boxes, images, sample_grid(warps, boxes, crop, (d, h, w), device))
+
+
+def _moved(cases: Sequence[Case], read: _Read) -> Tensor:
+    """The images (B, 1, D, H, W) of views, before their intensities are changed."""
+    fill = [case.outside for case in cases]
+    outside = torch.tensor(fill, device=read.images.device, dtype=torch.float32)
+    return warp_images(subtract_fill(read.images, read.boxes, fill), read.grid, outside)
 
 
 def count_visible(ranks: Tensor, tables: Sequence[MaskTable]) -> list[NDArray[np.int64]]:

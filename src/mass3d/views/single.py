@@ -20,7 +20,7 @@ from mass3d.views.draw import (
     draw_warp,
     stream,
 )
-from mass3d.views.render import render_view
+from mass3d.views.render import render_image
 from mass3d.views.warp import Crop
 
 
@@ -56,5 +56,5 @@ class SingleMaker:
             cases.append(case)
             warps.append(draw_warp(rng, centre, self.crop, self.warp))
             intensities.append(draw_intensity(rng, self.intensity))
-        views = render_view(cases, warps, intensities, crop=self.crop, device=device)
-        return SingleViews(views.images, tuple(case.case_id for case in cases))
+        images = render_image(cases, warps, intensities, crop=self.crop, device=device)
+        return SingleViews(images, tuple(case.case_id for case in cases))

@@ -14,6 +14,7 @@ from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.names import case_id_of
 
 TRAINING: Final = "imagesTr"  # of nnU-Net's datasets; what lies beside it is kept for tests
+TEST: Final = "imagesTs"
 
 
 def find_labelled(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[CaseFile]:
@@ -40,6 +41,13 @@ def find_labelled(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[C
             fix="Check the path, or give one label for each scan, in order.",
         )
     return found
+
+
+def find_tests(dataset: Path) -> list[CaseFile]:
+    """The labelled scans of a dataset that are kept for tests, sorted by case id; maybe none."""
+    folder = dataset / TEST
+    cases = find_cohort([folder]).cases if folder.is_dir() else ()
+    return [case for case in cases if case.label is not None]
 
 
 def _in_order(images: Sequence[Path], labels: Sequence[Path]) -> list[CaseFile]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import Field
@@ -90,6 +90,36 @@ def first_network(run: Path, structures: int, *, start: Start, seed: int) -> Seg
     if start == "pretrained":
         fill_weights(run, trunk, tensors)
     return add_head(trunk, structures, seed=seed)
+
+
+class Began(NamedTuple):
+    """What a finetuning began with, in numbers of weights."""
+
+    start: Start
+    objective: str  # of the pretrained run, whether its weights were taken or not
+    steps: int  # of the pretrained run
+    loaded: int  # taken from it
+    fresh: int  # first weights: of the head, or of all
+
+    def in_words(self) -> str:
+        """A sentence."""
+        if self.start == "scratch":
+            return f"All {self.fresh} weights began fresh; nothing was loaded."
+        return (
+            f"{self.loaded} weights were loaded, pretrained for {self.steps} steps with the "
+            f"objective {self.objective}; the {self.fresh} of the head began fresh."
+        )
+
+
+def began(run: Path, structures: int, *, start: Start) -> Began:
+    """What `first_network` loads and what it leaves fresh. Raises as it does."""
+    record, tensors, _ = read_run(run)
+    with torch.device("meta"):
+        trunk = require_features(run, build_network(record.preset, seed=0))
+        net = SegmentationNetwork(trunk, structures)
+    every = sum(parameter.numel() for parameter in net.parameters())
+    loaded = sum(map(torch.numel, tensors.values())) if start == "pretrained" else 0
+    return Began(start, record.objective, record.step, loaded, every - loaded)
 
 
 def probe_of(net: SegmentationNetwork) -> SegmentationNetwork:

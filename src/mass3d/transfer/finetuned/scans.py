@@ -72,7 +72,7 @@ def split(cases: Sequence[CaseFile], number: Number, *, validation: int | None, 
         apart = min(MAX_VALIDATION, len(cases) // VALIDATION_SHARE) if enough else 0
     order = np.random.default_rng((seed, 3)).permutation(len(cases)).tolist()
     left = len(cases) - apart
-    wanted = _counted(number, left)
+    wanted = count_of(number, left)
     if left < 1 or wanted > left:
         raise ConfigError(
             "labels",
@@ -86,7 +86,8 @@ def split(cases: Sequence[CaseFile], number: Number, *, validation: int | None, 
     return Split(training, others)
 
 
-def _counted(number: Number, among: int) -> int:
+def count_of(number: Number, among: int) -> int:
+    """How many scans of so many a number means."""
     if number == "all":
         return among
     if isinstance(number, str):

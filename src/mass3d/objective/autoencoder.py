@@ -1,0 +1,62 @@
+"""The masked autoencoder: draw what is hidden of a scan from what is seen of it.
+
+SparK (Tian et al. 2023) on our trunk: the way down is masked, the way up is the decoder.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mass3d.model.correspondence import CorrespondenceNet
+from mass3d.model.masked import keep_at_scales, masked_maps, spread
+from mass3d.model.protocol import Extended
+from mass3d.model.trunk import FOLD, unfold
+
+HIDDEN_SHARE = 0.6  # of the cells at the coarsest stride, as in SparK
+
+
+class Autoencoder(Extended):
+    """A network, what stands for hidden cells at each scale, and a layer that draws voxels.
+
+    Of the network the trunk is trained; the rest keeps its first weights.
+    """
+
+    network: CorrespondenceNet
+
+    def __init__(self, network: CorrespondenceNet) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        network.trunk.requires_grad_(True)
+        self.hidden = nn.ParameterList(
+            torch.zeros(1, width, 1, 1, 1) for width in network.trunk.channels
+        )
+        self.draw = nn.Conv3d(network.feature_channels, FOLD**3, 1)
+
+    def forward(self, image: Tensor, keep: Tensor) -> Tensor:
+        """image (B, 1, D, H, W), keep (B, 1, d, h, w) of `draw_kept` -> all of it, drawn."""
+        trunk = self.network.trunk
+        maps = masked_maps(trunk, image, keep)
+        scales = keep_at_scales(keep, len(maps))
+        filled = [
+            seen + (1 - kept) * hidden
+            for seen, kept, hidden in zip(maps, scales, self.hidden, strict=True)
+        ]
+        return unfold(self.draw(trunk.ascend(filled))).float()
+
+
+def draw_kept(image: Tensor, stride: int, generator: torch.Generator) -> Tensor:
+    """Which cells of images (B, 1, D, H, W) are seen: (B, 1, d, h, w), of each as many.
+
+    The generator lives on the CPU, so that a GPU draws the same.
+    """
+    shape = [len(image), *(n // stride for n in image.shape[2:])]
+    order = torch.rand(shape, generator=generator).flatten(1).argsort(1).argsort(1)
+    kept = max(1, round((1 - HIDDEN_SHARE) * order.shape[1]))
+    return (order < kept).float().view(shape)[:, None].to(image.device)
+
+
+def hidden_error(drawn: Tensor, image: Tensor, keep: Tensor) -> Tensor:
+    """Mean squared error of the hidden voxels of normalised images (B, 1, D, H, W): a scalar."""
+    hidden = 1 - spread(keep, image.shape[2] // keep.shape[2])
+    return ((drawn - image).square() * hidden).sum() / hidden.sum()

@@ -1,0 +1,1 @@
+"""How good a finetuned network is with how many labels, from which start."""

@@ -1,0 +1,165 @@
+"""What is finetuned for a curve of labels: from which starts, on which scans, scored on which."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple
+
+from pydantic import BeforeValidator, Field
+
+from mass3d.errors import ConfigError
+from mass3d.io.datasets.cohort import CaseFile
+from mass3d.io.datasets.labelled import find_labelled, find_tests
+from mass3d.transfer.finetuned.scans import Number, Split, count_of, split
+from mass3d.transfer.finetuned.segmenter import Start
+from mass3d.transfer.trained import read_run
+
+SCRATCH: Final = "scratch"  # the name of first weights among the starts
+HELD_OUT_SHARE: Final = 5  # one in as many is held out where a dataset has no test part
+
+
+def _parts(given: Any) -> Any:
+    """Values that are typed with commas between them, one by one."""
+    values = given if isinstance(given, list | tuple) else [given]
+    parts = [one.split(",") if isinstance(one, str) else [one] for one in values]
+    return tuple(part for some in parts for part in some if part != "")
+
+
+Numbers = Annotated[tuple[Number, ...], BeforeValidator(_parts), Field(min_length=1)]
+"""Several numbers of labels: `1,5,20%,all`."""
+Starts = Annotated[tuple[str, ...], BeforeValidator(_parts)]
+"""Several starts: run folders, and `scratch`."""
+
+
+class CurveStart(NamedTuple):
+    """What finetunings begin with."""
+
+    name: str
+    run: Path  # pretrained; of scratch, it only tells the network and the preparation
+    start: Start
+
+
+class Point(NamedTuple):
+    """One finetuning."""
+
+    start: CurveStart
+    labels: int
+    draw: int
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies in the folder of the curve."""
+        return Path(self.start.name, f"{self.labels}-{self.draw}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All finetunings of a curve."""
+
+    training: tuple[CaseFile, ...]  # labelled scans that are drawn from
+    tests: tuple[CaseFile, ...]  # never learned from
+    starts: tuple[CurveStart, ...]  # the first is compared with each of the others
+    labels: tuple[int, ...]  # ascending
+    draws: int
+    seed: int
+
+    def points(self) -> Iterator[Point]:
+        """Draw by draw, so that a curve that is cut short compares what it has."""
+        for draw in range(self.draws):
+            for labels in self.labels:
+                for start in self.starts:
+                    yield Point(start, labels, draw)
+
+    def scans(self, point: Point) -> Split:
+        """The scans of a point: of one draw, those of more labels hold those of fewer."""
+        seed = self.seed + point.draw
+        drawn = split(self.training, point.labels, validation=0, seed=seed)
+        return Split(drawn.training, self.tests)
+
+
+def make_plan(
+    dataset: Path,
+    model: Path,
+    against: Sequence[str],
+    *,
+    labels: Sequence[Number],
+    draws: int,
+    held_out: int | None,
+    seed: int,
+) -> Plan:
+    """Find scans and starts. Raises as `find_labelled`, `split` and `read_run` do.
+
+    `held_out`: so many labelled scans, drawn by the seed, are scored; None takes the dataset's test
+    part, or a fifth where it has none.
+    """
+    labelled = find_labelled([dataset])
+    tests = tuple(find_tests(dataset)) if held_out is None else ()
+    apart = 0 if tests else held_out or max(1, len(labelled) // HELD_OUT_SHARE)
+    parts = split(labelled, "all", validation=apart, seed=seed)
+    left = len(parts.training)
+    counts = {split_size(number, left) for number in labels}
+    return Plan(
+        parts.training,
+        tests or parts.validation,
+        find_starts(model, against),
+        tuple(sorted(counts)),
+        draws,
+        seed,
+    )
+
+
+def split_size(number: Number, among: int) -> int:
+    """How many scans a number means. Raises `ConfigError` for more than there are."""
+    count = count_of(number, among)
+    if count > among:
+        raise ConfigError(
+            "labels",
+            found=f"{count} labels",
+            expected=f"at most {among}, the labelled scans that are not scored",
+            fix="Ask for fewer, for all, or for a share such as 40%.",
+            setting="labels",
+        )
+    return count
+
+
+def find_starts(model: Path, against: Sequence[str]) -> tuple[CurveStart, ...]:
+    """The run and what it is compared with. Raises `ModelError` for what is no pretrained run.
+
+    A start is called as its folder; where two are called alike, as the folder above it, too.
+    """
+    runs = [model, *(Path(name) for name in against if name != SCRATCH)]
+    for run in runs:
+        read_run(run)
+    often = Counter(run.absolute().name for run in runs)
+    starts = [CurveStart(_name(run, often), run, "pretrained") for run in runs]
+    if SCRATCH in against:
+        starts.append(CurveStart(SCRATCH, model, "scratch"))
+    twice = [name for name, times in Counter(one.name for one in starts).items() if times > 1]
+    if twice:
+        raise ConfigError(
+            "against",
+            found=f"two starts called {twice[0]}",
+            expected="runs in folders of different names",
+            fix="Name each once; rename a folder where two differ.",
+            setting="against",
+        )
+    return tuple(starts)
+
+
+def _name(run: Path, often: Counter[str]) -> str:
+    path = run.absolute()
+    return path.name if often[path.name] == 1 else f"{path.parent.name}-{path.name}"
+
+
+def odd_starts(starts: Sequence[CurveStart]) -> Iterator[str]:
+    """A sentence for every start whose network or preparation is not that of the first."""
+    ours = read_run(starts[0].run)[0]
+    for start in starts[1:]:
+        theirs = read_run(start.run)[0]
+        if (theirs.preset, theirs.crop_vox) != (ours.preset, ours.crop_vox):
+            yield f"{start.name} has another network or crop: more than the start differs"
+        elif theirs.preparation != ours.preparation:
+            yield f"{start.name} has another preparation: more than the start differs"

@@ -1,0 +1,148 @@
+"""`mass3d curve` end to end on phantoms, and starts of every objective."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import OTHERS
+from mass3d.apps import curve, finetune, task
+from mass3d.errors import ConfigError, ModelError
+from mass3d.io.datasets.cohort import find_label
+from mass3d.pages.curve import PAGE, PLOT
+from mass3d.training import checkpoint
+from mass3d.training.fit import WEIGHTS
+from mass3d.transfer.curves.files import JSON_FILE, TABLE
+from mass3d.transfer.finetuned.learn import first_network
+from mass3d.transfer.segmenter import Segmenter
+
+FIT = {"steps": 2, "log_every": 1, "precision": "32-true"}
+
+
+def settings(cohort: Path, trained: Path, output: Path, **changes: Any) -> curve.CurveConfig:
+    values = {
+        "dataset": cohort,
+        "model": trained,
+        "output": output,
+        "labels": "1,all",
+        "draws": 1,
+        "device": "cpu",
+        "fit": FIT,
+    }
+    return curve.CurveConfig.model_validate(values | changes)
+
+
+@pytest.fixture(scope="module")
+def drawn(cohort: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a curve."""
+    output = tmp_path_factory.mktemp("curves") / "curve"
+    report = curve.run(settings(cohort, trained, output))
+    assert report.ok
+    assert "Finetuned from 2 starts with 2 numbers of labels in 1 draw" in report.summary()
+    assert any("edges" in one for one in report.warnings)  # phantoms are finer than the model
+    return output
+
+
+def test_a_curve_holds_every_finetuning_and_what_it_says(drawn: Path, cohort: Path) -> None:
+    names = {path.name for path in drawn.iterdir() if not path.name.startswith(".")}
+    assert names == {
+        *("run", "scratch", "config.toml", "record.json"),
+        *(JSON_FILE, TABLE, PAGE, PLOT),
+    }
+    told = json.loads((drawn / JSON_FILE).read_text())
+    assert told["starts"] == ["run", "scratch"]
+    assert told["labels"] == [1, 4]
+    assert told["tests"] == ["ct_test_000", "mr_test_001"]
+    assert [(one["start"], one["labels"]) for one in told["points"]] == [
+        *(("run", 1), ("run", 4)),
+        *(("scratch", 1), ("scratch", 4)),
+    ]
+    assert [one["over"] for one in told["gains"]] == ["scratch"] * 2
+    records = [
+        json.loads((drawn / start / "1-0" / "record.json").read_text())
+        for start in ("run", "scratch")
+    ]
+    assert records[0]["training"] == records[1]["training"] == told["training"]["1-0"]
+    assert records[0]["began"]["fresh"] < records[0]["began"]["loaded"]
+    assert records[1]["began"]["loaded"] == 0
+    with (drawn / TABLE).open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["start"] for row in rows} == {"run", "scratch"}
+    assert {row["case"] for row in rows} == set(told["tests"])
+
+
+def test_the_same_command_goes_on_and_adds(
+    drawn: Path, cohort: Path, trained: Path, objective_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    output = tmp_path / "curve"
+    shutil.copytree(drawn, output)
+    shutil.rmtree(output / "scratch" / "4-0")  # as if killed before it
+    before = {path: path.stat().st_mtime_ns for path in output.rglob(WEIGHTS)}
+    report = curve.run(settings(cohort, trained, output))
+    assert (output / TABLE).read_bytes() == (drawn / TABLE).read_bytes()
+    assert (output / JSON_FILE).read_bytes() == (drawn / JSON_FILE).read_bytes()
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    more = settings(
+        cohort,
+        trained,
+        output,
+        labels=[1],
+        against=["scratch", str(objective_runs["contrastive"])],
+    )
+    report = curve.run(more)
+    assert report.curves.starts == ("run", "contrastive", "scratch")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    with pytest.raises(ConfigError, match=r"fit\.steps"):
+        curve.run(settings(cohort, trained, output, fit={**FIT, "steps": 3}))
+
+
+@pytest.mark.parametrize("objective", OTHERS)
+def test_a_run_of_any_objective_is_a_start_with_all_else_equal(
+    objective: str, objective_runs: dict[str, Path], trained: Path, cohort: Path, tmp_path: Path
+) -> None:
+    facts, reports = [], []
+    for name, run, start in (
+        ("masks", trained, "pretrained"),
+        (objective, objective_runs[objective], "pretrained"),
+        ("scratch", objective_runs[objective], "scratch"),
+    ):
+        values = {"images": [cohort], "model": run, "start": start, "output": tmp_path / name}
+        config = {**values, "labels": 1, "validation": 0, "device": "cpu", "fit": FIT}
+        reports.append(finetune.run(finetune.FinetuneConfig.model_validate(config)))
+        facts.append(checkpoint.read_facts(tmp_path / name / WEIGHTS, kind="weights"))
+    ours, theirs, scratch = facts
+    assert {key for key in ours if ours[key] != theirs[key]} == {"model"}
+    assert {key for key in ours if scratch[key] != theirs[key]} == {"start", "trunk_share"}
+    assert len({report.training for report in reports}) == 1
+    assert f"objective {objective};" in reports[1].summary()
+    assert "nothing was loaded" in reports[2].summary()
+    loaded, fresh = reports[1].began.loaded, reports[1].began.fresh
+    assert loaded + fresh == reports[2].began.fresh
+    net = first_network(objective_runs[objective], 4, start="pretrained", seed=0)
+    assert sum(p.numel() for p in net.trunk.parameters()) == loaded
+
+
+@pytest.mark.parametrize("objective", OTHERS)
+def test_a_task_is_refused_where_nothing_was_matched(
+    objective: str, objective_runs: dict[str, Path], cohort: Path, tmp_path: Path
+) -> None:
+    label = find_label(cohort / "labelsTr", "ct_000")
+    assert label is not None
+    scan, run = cohort / "imagesTr" / "ct_000_0000.nii.gz", objective_runs[objective]
+    values = {"images": [scan], "labels": [label], "model": run, "device": "cpu", "tune": False}
+    config = task.TaskConfig.model_validate({**values, "output": tmp_path / "one.task"})
+    if objective == "correspondence":
+        assert (
+            "Warning: the network was pretrained with the objective" in task.run(config).summary()
+        )
+        return
+    with pytest.raises(ModelError, match=f"{objective}, which never learned to match"):
+        task.run(config)
+    with pytest.raises(ModelError, match="never learned to match"):
+        Segmenter.load(run).task([scan], [label], {"liver": 1})
+    assert not list(tmp_path.iterdir())

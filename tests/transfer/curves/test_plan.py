@@ -1,0 +1,76 @@
+"""Which scans and starts a curve is made of."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from mass3d.errors import ConfigError, DataError, ModelError
+from mass3d.transfer.curves.plan import Numbers, Plan, Starts, find_starts, make_plan, odd_starts
+
+
+def plan(dataset: Path, run: Path, *labels: int | str, held_out: int | None = None) -> Plan:
+    return make_plan(dataset, run, ["scratch"], labels=labels, draws=2, held_out=held_out, seed=5)
+
+
+def test_numbers_and_starts_are_typed_with_commas() -> None:
+    numbers = TypeAdapter(Numbers)
+    assert numbers.validate_python("1,20%,all") == (1, "20%", "all")
+    assert numbers.validate_python(["1,5", 7]) == (1, 5, 7)
+    assert TypeAdapter(Starts).validate_python("scratch,runs/other") == ("scratch", "runs/other")
+    with pytest.raises(ValueError, match="a number of scans"):
+        numbers.validate_python("1,many")
+
+
+def test_draws_are_nested_and_the_same_for_every_start(cohort: Path, trained: Path) -> None:
+    made = plan(cohort, trained, "all", 1, "50%", 2)
+    assert made.labels == (1, 2, 4)  # half of four is two
+    assert [case.case_id for case in made.tests] == ["ct_test_000", "mr_test_001"]
+    points = list(made.points())
+    assert len(points) == 2 * 3 * 2
+    chosen: dict[tuple[int, int], set[str]] = {}
+    for point in points:
+        parts = made.scans(point)
+        ids = {case.case_id for case in parts.training}
+        assert len(ids) == point.labels
+        assert parts.validation == made.tests
+        assert chosen.setdefault((point.draw, point.labels), ids) == ids
+    for draw in (0, 1):
+        assert chosen[draw, 1] < chosen[draw, 2] < chosen[draw, 4]
+    assert len({point.folder for point in points}) == len(points)
+
+
+def test_scans_are_held_out_where_there_is_no_test_part(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    for made in (plan(cohort, trained, "all", held_out=2), plan(cohort, trained, 1, held_out=1)):
+        ids = [{case.case_id for case in part} for part in (made.training, made.tests)]
+        assert not ids[0] & ids[1]
+        assert not any("test" in case_id for case_id in ids[0] | ids[1])
+        assert len(ids[0]) + len(ids[1]) == 4
+    whole = tmp_path / "whole"
+    shutil.copytree(cohort, whole, ignore=shutil.ignore_patterns("*Ts"))
+    assert len(plan(whole, trained, "all").tests) == 1  # a fifth, and one at least
+    with pytest.raises(ConfigError, match="at most 3"):
+        plan(whole, trained, 4)
+    with pytest.raises(DataError):
+        plan(tmp_path / "nowhere", trained, 1)
+
+
+def test_starts_are_called_as_their_folders(
+    trained: Path, objective_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    for place in ("a/run", "b/run"):
+        shutil.copytree(trained, tmp_path / place)
+    others = [str(tmp_path / "a" / "run"), "scratch", str(objective_runs["autoencoder"])]
+    found = find_starts(tmp_path / "b" / "run", others)
+    assert [start.name for start in found] == ["b-run", "a-run", "autoencoder", "scratch"]
+    assert found[-1].run == found[0].run
+    assert list(odd_starts(found)) == []
+    with pytest.raises(ConfigError, match="two starts called"):
+        find_starts(trained, [str(trained)])
+    with pytest.raises(ModelError, match="no file"):
+        find_starts(trained, ["sctarch"])
