@@ -31,7 +31,7 @@ from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
 from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
-from mass3d.pages.pictures import value_colours, write_jpeg
+from mass3d.pages.pictures import label_table, value_colours, write_jpeg
 from mass3d.pages.result_pictures import found_picture
 from mass3d.pages.segment import PAGE, write_segment_page
 from mass3d.transfer.knowledge import Knowledge, load_knowledge
@@ -196,7 +196,8 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, 
     answer = known.segmenter.answer(
         volume, known.task, overlap=config.overlap, alignment=config.alignment, prior=given
     )
-    write_label(folder.label_map(case.case_id), answer.labels, volume.source)
+    names = label_table(known.structures)
+    write_label(folder.label_map(case.case_id), answer.labels, volume.source, names=names)
     colours = value_colours(known.structures.values())
     write_jpeg(folder.picture(case.case_id), found_picture(volume, answer.labels, colours))
     volumes = volumes_ml(answer.labels, known.structures, volume.grid.voxel_ml)

@@ -17,6 +17,7 @@ from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_file, require_own_folder
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.io.datasets.dataset_json import read_ignored, read_structures
+from mass3d.io.datasets.label_names import common_names, label_names
 from mass3d.io.names import case_id_of
 from mass3d.io.read import read_label, read_volume
 from mass3d.transfer.segmenter import Segmenter
@@ -38,8 +39,8 @@ class TaskConfig(Config):
     output: Path = Field(examples=["liver.task"])
     """Task file to write."""
     structures: Structures = None
-    """Name and label value of the structures; by default those of dataset.json, else all values
-    in the labels."""
+    """Name and label value of the structures; by default those of dataset.json, else as the headers
+    of the labels name their values, else all values in them."""
     tune: bool = True
     """Tune a small head on every reference, some seconds each: the largest gain of all."""
     tuning: TuningConfig = TuningConfig()
@@ -155,7 +156,7 @@ def _dice(task: Task) -> dict[str, TaskDice]:
 
 
 def _structures(config: TaskConfig, labels: list[Volume]) -> dict[str, int]:
-    """Wanted structures: the setting, else dataset.json of the first label, else the values."""
+    """Wanted structures: the setting, else dataset.json, else the labels' own, else the values."""
     if config.structures is not None:
         return config.structures
     named = read_structures(config.labels[0].parent)
@@ -169,7 +170,8 @@ def _structures(config: TaskConfig, labels: list[Volume]) -> dict[str, int]:
             expected="at least one structure",
             fix="Check that this is the label map, not the image.",
         )
-    return {str(value): value for value in values}
+    tables = {path: label_names(path) for path in config.labels}
+    return common_names(tables, values) or {str(value): value for value in values}
 
 
 def _values(labels: list[Volume]) -> set[int]:
