@@ -63,11 +63,13 @@ APPS = (
     "extract",
     "pretrain",
     "task",
+    "merge",
     "adapt",
     "finetune",
     "segment",
     "locate",
     "evaluate",
+    "show",
     "demo",
 )
 # Verbs whose workers are processes of their own: torch would cost each of them 200 MB.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +45,8 @@ class TaskConfig(Config):
     """Tune a small head on every reference, some seconds each: the largest gain of all."""
     tuning: TuningConfig = TuningConfig()
     """How heads are tuned."""
+    license: str | None = Field(default=None, max_length=10_000, examples=["CC-BY-4.0"])
+    """Terms under which the task file may be used, kept in it."""
     label_maps: LabelMaps = False
     device: Device = "auto"
 
@@ -131,6 +133,7 @@ def run(config: TaskConfig) -> TaskReport:
         references=[case_id_of(path) for path in config.images],
         tuning=config.tuning if config.tune else None,
     )
+    task = replace(task, license=config.license or "")
     saved = save_task(config.output, task, run=config.model)
     dice = _dice(saved)
     told = {name: one._asdict() for name, one in dice.items()}

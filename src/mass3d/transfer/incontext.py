@@ -135,14 +135,27 @@ def _votes_of_windows(
     trained: TrainedModel, task: Task, combine: Callable[[Tensor], Tensor]
 ) -> Callable[[Tensor], Tensor]:
     """Windows (B, 1, d, h, w) to `combine` of the votes (B, R, S, d, h, w) in them."""
-    references = [reference.to(trained.device) for reference in task.references]
+    references = [(one.to(trained.device), one.asked) for one in task.references]
+    structures = len(task.structures)
 
     def votes_of(images: Tensor) -> Tensor:
         maps = trained.net.encode(images)
-        logits = [trained.net.decode(maps, repeated(one, len(images))) for one in references]
+        logits = [
+            _among_all(trained.net.decode(maps, repeated(one, len(images))), asked, structures)
+            for one, asked in references
+        ]
         return combine(torch.stack(logits, 1).float().sigmoid())
 
     return votes_of
+
+
+def _among_all(logits: Tensor, asked: tuple[int, ...] | None, structures: int) -> Tensor:
+    """Logits (B, S, ...) of all structures, from those of the ones that were asked for."""
+    if asked is None:
+        return logits
+    every = logits.new_full((len(logits), structures, *logits.shape[2:]), -torch.inf)
+    every[:, list(asked)] = logits
+    return every
 
 
 def repeated(task: TaskTensors, count: int) -> TaskTensors:
