@@ -26,6 +26,7 @@ VERBS = [
     "prepare",
     "pretrain",
     "task",
+    "merge",
     "adapt",
     "finetune",
     "segment",
@@ -35,6 +36,7 @@ VERBS = [
     "masks",
     "check",
     "extract",
+    "show",
     "demo",
 ]
 SHAPE = (20, 24, 22)

@@ -212,6 +212,8 @@ def test_what_cannot_be_merged_is_refused(tasks: list[Path], tmp_path: Path) -> 
     many = replace(other, structures={f"s{n}": n for n in range(1, 256)})
     assert "259 structures" in refusal(many)
     assert merge_tasks({tasks[0]: one, tasks[1]: replace(other, ranges=None)}).task.ranges is None
+    with pytest.raises(ConfigError, match="found one task"):
+        merged(tmp_path / "x.task", tasks[0], tasks[0])
     with pytest.raises(ConfigError, match="which is also an input"):
         merged(tasks[0], *tasks)
 
