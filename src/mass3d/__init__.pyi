@@ -195,6 +195,8 @@ def segment(
     alignment: bool = ...,
     prior: str | Path | None = ...,
     overlap: float = ...,
+    probabilities: bool = ...,
+    agreement: bool = ...,
     label_maps: bool = ...,
     device: str = ...,
 ) -> SegmentReport:

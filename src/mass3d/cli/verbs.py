@@ -109,6 +109,8 @@ VERBS: Final = {
             "output": "-o --output FOLDER",
             "model": "-m --model RUN",
             "prior": "--prior LABEL|FOLDER",
+            "probabilities": "--probabilities",
+            "agreement": "--agreement",
             **DEVICE,
         },
     ),

@@ -28,6 +28,14 @@ def write_label(
     write_nifti(path, image)
 
 
+def write_share(path: Path, share: NDArray[np.int16], source: SourceGrid, *, steps: int) -> None:
+    """share (D, H, W), whole numbers from 0 to `steps` that stand for 0 to 1 -> NIfTI at `path`.
+
+    Readers that heed the slope of the header find numbers from 0 to 1.
+    """
+    write_nifti(path, nifti_of(share, source), slope=1 / steps)
+
+
 def write_image(path: Path, image: NDArray[Any], source: SourceGrid) -> None:
     """image (D, H, W), float32 on the canonical grid of `source` -> NIfTI at `path`."""
     write_nifti(path, nifti_of(image.astype(np.float32), source))

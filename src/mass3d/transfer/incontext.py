@@ -98,7 +98,7 @@ def predict(
     and of one window's depth.
     """
     votes = task.present.to(trained.device, torch.float32)
-    votes = (votes / votes.sum(0, keepdim=True)).view(*votes.shape, 1, 1, 1)
+    votes = (votes / votes.sum(0, keepdim=True).clamp_min(1)).view(*votes.shape, 1, 1, 1)
     return slide_down(
         _image(trained, scan),
         _votes_of_windows(trained, task, lambda one: (one * votes).sum(1)),
