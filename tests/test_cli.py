@@ -26,6 +26,7 @@ VERBS = [
     "prepare",
     "pretrain",
     "task",
+    "merge",
     "adapt",
     "finetune",
     "curve",
@@ -36,6 +37,7 @@ VERBS = [
     "masks",
     "check",
     "extract",
+    "show",
     "demo",
 ]
 SHAPE = (20, 24, 22)
@@ -228,7 +230,7 @@ def test_a_verb_that_does_everything_ends_with_0(
 def test_an_unknown_setting_names_the_closest_and_ends_with_2(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    close = "store" if verb == "check" else "output"  # it writes nothing
+    close = {"check": "store", "show": "paths"}.get(verb, "output")  # these write nothing
     code, told = error_of(capsys, verb, "--set", f"{close}s=x")
     assert code == 2
     assert told.startswith(f"setting '{close}s': found an unknown key; expected one of ")

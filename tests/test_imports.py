@@ -63,12 +63,14 @@ APPS = (
     "extract",
     "pretrain",
     "task",
+    "merge",
     "adapt",
     "finetune",
     "curve",
     "segment",
     "locate",
     "evaluate",
+    "show",
     "demo",
 )
 # Verbs whose workers are processes of their own: torch would cost each of them 200 MB.

@@ -24,6 +24,7 @@ FUNCTIONS = {
     "prepare": "prepare",
     "pretrain": "pretrain",
     "task": "task",
+    "merge": "merge",
     "adapt": "adapt",
     "finetune": "finetune",
     "curve": "curve",
@@ -34,6 +35,7 @@ FUNCTIONS = {
     "measure_masks": "masks",
     "check": "check",
     "extract": "extract",
+    "show": "show",
     "demo": "demo",
 }
 

@@ -15,6 +15,7 @@ VERBS: Final = {
     "prepare": "prepare",
     "pretrain": "pretrain",
     "task": "task",
+    "merge": "merge",
     "adapt": "adapt",
     "finetune": "finetune",
     "curve": "curve",
@@ -25,6 +26,7 @@ VERBS: Final = {
     "measure_masks": "masks",
     "check": "check",
     "extract": "extract",
+    "show": "show",
     "demo": "demo",
 }
 # What else there is -> module and name.

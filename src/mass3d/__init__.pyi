@@ -18,9 +18,11 @@ from mass3d.apps.finetune import FinetuneReport
 from mass3d.apps.inspect import InspectReport
 from mass3d.apps.locate import LocateReport
 from mass3d.apps.masks import MasksReport
+from mass3d.apps.merge import MergeReport
 from mass3d.apps.prepare import PrepareReport
 from mass3d.apps.pretrain import PretrainReport
 from mass3d.apps.segment import SegmentReport
+from mass3d.apps.show import ShowReport
 from mass3d.apps.task import TaskReport
 from mass3d.errors import ConfigError as ConfigError
 from mass3d.errors import DataError as DataError
@@ -67,11 +69,13 @@ __all__ = [
     "load",
     "locate",
     "measure_masks",
+    "merge",
     "prepare",
     "pretrain",
     "read",
     "read_label",
     "segment",
+    "show",
     "task",
 ]
 __version__: str
@@ -126,10 +130,22 @@ def task(
     structures: Mapping[str, int] | None = ...,
     tune: bool = ...,
     tuning: TuningConfig | Mapping[str, object] = ...,
+    license: str | None = ...,
     label_maps: bool = ...,
     device: str = ...,
 ) -> TaskReport:
     """Encode the references. Raises `DataError` when a structure is in none of them."""
+
+def merge(
+    *,
+    tasks: Sequence[str | Path],
+    output: str | Path,
+) -> MergeReport:
+    """Merge tasks: their structures, and of equally named ones the references.
+
+    Values that two structures share are renumbered. Raises `ModelError` for tasks of different
+    models or settings, adapted tasks, and the same one twice.
+    """
 
 def adapt(
     *,
@@ -203,6 +219,8 @@ def segment(
     alignment: bool = ...,
     prior: str | Path | None = ...,
     overlap: float = ...,
+    probabilities: bool = ...,
+    agreement: bool = ...,
     label_maps: bool = ...,
     device: str = ...,
 ) -> SegmentReport:
@@ -306,6 +324,13 @@ def extract(
     A case that is broken becomes a fault and the others go on. Raises `StoreError` when the store
     cannot be opened or lacks a case that is asked for.
     """
+
+def show(
+    *,
+    paths: Sequence[str | Path],
+    as_json: bool = ...,
+) -> ShowReport:
+    """Say what files and folders of ours are; one that is none of ours becomes a fault."""
 
 def demo(
     *,

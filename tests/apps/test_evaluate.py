@@ -17,6 +17,8 @@ from mass3d.cli import main
 from mass3d.config import build, resolve
 from mass3d.errors import ConfigError, DataError
 from mass3d.files import read_json, write_json
+from mass3d.io.formats.label_table import LabelName
+from mass3d.io.read import read_label
 from mass3d.io.write import write_label
 from mass3d.metrics.scores import Seen
 from mass3d.metrics.statistics import bootstrap_mean, bootstrap_mean_of_means
@@ -498,3 +500,20 @@ def test_voxels_of_the_ignore_label_are_not_scored(folders: Folders) -> None:
     report = folders.run()
     assert report.dice == {"a": {"liver": 1.0}}
     assert report.unnamed == {}
+
+
+def test_headers_of_label_maps_name_structures_where_nothing_else_does(folders: Folders) -> None:
+    folders.add("a", truth="1112220", found="1112200")
+    label = read_label(folders.labels / "a.nii.gz")
+    path = folders.labels / "a.nii.gz"
+    named = [LabelName(1, "liver", (0, 0, 0)), LabelName(3, "spleen", (0, 0, 0))]
+    write_label(path, label.voxels, label.source, names=named)
+    report = folders.run()
+    assert list(report.structures) == ["liver"]
+    assert list(report.unnamed) == [2]
+    wrong = [LabelName(1, "spleen", (0, 0, 0))]
+    write_label(folders.predictions / "a.nii.gz", label.voxels, label.source, names=wrong)
+    with pytest.raises(DataError, match="1 = spleen; expected 1 = liver"):
+        folders.run()
+    folders.name_structures()
+    assert list(folders.run().structures) == ["liver", "[red] cyst"]

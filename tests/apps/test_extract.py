@@ -16,6 +16,7 @@ from mass3d.apps.prepare import PrepareConfig
 from mass3d.apps.prepare import run as prepare
 from mass3d.errors import StoreError
 from mass3d.files import read_json
+from mass3d.io.datasets.label_names import label_names
 from mass3d.store.reader import Store
 
 
@@ -178,3 +179,12 @@ def test_a_real_scan_comes_back_on_its_own_grid(data_dir: Path, tmp_path: Path, 
     off = np.abs(image - np.clip(raw, low, high)) / (high - low)
     assert off.max() <= most
     assert off.mean() <= mean
+
+
+def test_values_are_called_after_their_masks(store: Path, extracted: Path, tmp_path: Path) -> None:
+    case = Store.open(store).case_ids[0]
+    table = Store.open(store).case(case).table
+    names = label_names(extracted / f"{case}_layer0.nii.gz")
+    assert names == table.value_names(0)
+    extract(store, tmp_path / "one", case=(case,), mask=(2,))
+    assert label_names(tmp_path / "one" / f"{case}_mask2.nii.gz") == {"mask 2": 1}

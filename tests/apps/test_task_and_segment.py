@@ -15,7 +15,10 @@ from mass3d.apps import locate, pretrain, segment, task
 from mass3d.errors import ConfigError, DataError, ModelError, OutputError
 from mass3d.execution.summary import write_provenance
 from mass3d.files import only_writer
+from mass3d.io.datasets.label_names import label_names
+from mass3d.io.formats.label_table import LabelName
 from mass3d.io.read import read_grid, read_label
+from mass3d.io.write import write_label
 from mass3d.training.fit import WEIGHTS
 from mass3d.transfer.results import CASES, VOLUMES, read_results
 from mass3d.transfer.task_file import load_task
@@ -84,6 +87,24 @@ def test_values_without_a_name_are_told(cohort: Path, trained: Path, tmp_path: P
     assert " Label values without a name are background: 1, 2, 4." in report.summary()
     record = json.loads((tmp_path / "x.task-record/record.json").read_text())
     assert record["unnamed_values"] == [1, 2, 4]
+
+
+def test_results_name_their_values_and_a_task_made_of_them_takes_the_names(
+    cohort: Path, trained: Path, task_file: Path, tmp_path: Path
+) -> None:
+    segment.run(segment_config(cohort, task_file, tmp_path / "out"))
+    names = load_task(task_file).structures
+    for found in (tmp_path / "out").glob("*.nii.gz"):
+        assert label_names(found) == names
+    label = read_label(cohort / "labelsTr" / f"{NAMES[0]}.nii.gz")
+    seen = {int(value) for value in np.unique(label.voxels)} - {0}
+    named = [LabelName(value, f"organ {value}", (1, 2, 3)) for value in (*seen, 99)]
+    write_label(tmp_path / "a.nii.gz", label.voxels, label.source, names=named[1:])
+    one = {"images": [cohort / "imagesTr" / f"{NAMES[0]}_0000.nii.gz"], "tune": False}
+    one["labels"] = [tmp_path / "a.nii.gz"]
+    report = task.run(task_config(cohort, trained, tmp_path / "x.task", **one))
+    assert report.structures == {f"organ {value}": value for value in sorted(seen)[1:]}
+    assert report.unnamed == (min(seen),)
 
 
 def test_label_maps_are_no_scans_unless_that_is_asked_for(

@@ -93,3 +93,31 @@ def test_columns_of_different_lengths_are_refused() -> None:
     with pytest.raises(AssertionError, match="different lengths"):
         replace(table, score=np.ones(3, np.float32))
     assert len(no_masks()) == 0
+
+
+@given(st.integers(0, 10**6))
+def test_a_rank_is_called_after_the_smallest_mask_that_holds_it(seed: int) -> None:
+    coded = encode(boxes(seed))
+    table = coded.table
+    for layer, ranks in enumerate(coded.ranks):
+        names = table.value_names(layer)
+        assert set(np.unique(ranks).tolist()) - {0} <= set(names.values())
+        for name, rank in names.items():
+            holding = [
+                row
+                for row in table.rows_in(layer).tolist()
+                if table.first[row] <= rank <= table.last[row]
+            ]
+            smallest = min(holding, key=lambda row: int(table.last[row]) - int(table.first[row]))
+            assert name.split(",")[0] == f"mask {smallest}"
+
+
+def test_further_ranks_of_a_mask_are_its_parts() -> None:
+    table = of_intervals([0, 0, 1], [(1, 4), (2, 3), (1, 1)])
+    assert table.value_names(0) == {
+        "mask 0": 1,
+        "mask 1": 2,
+        "mask 1, part 2": 3,
+        "mask 0, part 2": 4,
+    }
+    assert table.value_names(1) == {"mask 2": 1}

@@ -29,6 +29,7 @@ from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import real, write_json, write_text
 from mass3d.io.datasets.cohort import find_label, label_maps
 from mass3d.io.datasets.dataset_json import read_ignored, read_structures
+from mass3d.io.datasets.label_names import common_names, label_names
 from mass3d.io.names import SUFFIXES, case_id_of
 from mass3d.io.read import read_grid, read_label
 from mass3d.metrics.overlap import Overlap, label_overlaps
@@ -62,7 +63,8 @@ class EvaluateConfig(Config):
     seed: Seed = 0
     structures: Structures = None
     """Name and label value of what to score; by default those of dataset.json beside the labels,
-    else those of the segmentation, else all values in the labels."""
+    else those of the segmentation, else as headers of label maps name them, else all values in
+    the labels."""
     absent: Absent = "skip"
     """A structure that the label of a case lacks: `skip` does not score it there, for it may not
     have been contoured; `score` gives Dice 0 to whatever is predicted there."""
@@ -165,6 +167,7 @@ class _Counted:
     surfaces: dict[int, SurfaceScores]
     voxel_ml: float
     picture: str  # `data:` address
+    named: dict[Path, dict[str, int]]  # what the headers of both files call their values
 
     def score(self, value: int) -> Score:
         """What is known of a label value."""
@@ -191,7 +194,7 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     outcomes = _count_all(config, jobs)
     cases = {name: found for name, found in outcomes.items() if isinstance(found, _Counted)}
     faults = faults_of(outcomes)
-    structures = named or _labelled_values(cases)
+    structures = named or _own_names(cases) or _labelled_values(cases)
     tables = _score_tables(cases, structures, config)
     _require_scored(config, tables["dice"], faults)
     means = {name: bootstrap_mean_of_means(one, seed=config.seed) for name, one in tables.items()}
@@ -311,7 +314,8 @@ def _count(job: _Job) -> _Counted:
         ignored=job.ignored,
     )
     surfaces = {} if job.tolerance_mm is None else _surfaces(prediction, truth, overlaps, job)
-    return _Counted(overlaps, surfaces, truth.grid.voxel_ml, jpeg_uri(picture))
+    named = {path: label_names(path) for path in (job.label, job.prediction)}
+    return _Counted(overlaps, surfaces, truth.grid.voxel_ml, jpeg_uri(picture), named)
 
 
 def _surfaces(
@@ -332,6 +336,12 @@ def _surfaces(
 
 
 # --- scores ---------------------------------------------------------------------------------
+
+
+def _own_names(cases: _Cases) -> dict[str, int] | None:
+    """The structures as headers of label maps name them. Raises `DataError` where they differ."""
+    tables = {path: names for case in cases.values() for path, names in case.named.items()}
+    return common_names(tables, {value for case in cases.values() for value in case.overlaps})
 
 
 def _labelled_values(cases: _Cases) -> dict[str, int]:

@@ -22,6 +22,7 @@ from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import write_text
 from mass3d.io.write import write_image, write_label
 from mass3d.masks.layers import MaskSet
+from mass3d.pages.pictures import label_table
 from mass3d.store.reader import Store, StoredCase
 from mass3d.volume.box import whole_box
 from mass3d.volume.resample import resample_image, resample_label
@@ -160,9 +161,11 @@ def _extract(job: _Job) -> _Done:
     write_image(place("image.nii.gz"), image, case.source)
     masks = _on_source(case)
     for number, ranks in enumerate(masks.ranks):
-        write_label(place(f"layer{number}.nii.gz"), ranks, case.source)
+        names = label_table(masks.table.value_names(number))
+        write_label(place(f"layer{number}.nii.gz"), ranks, case.source, names=names)
     for row in job.config.mask:
-        write_label(place(f"mask{row}.nii.gz"), _mask(masks, row), case.source)
+        names = label_table({f"mask {row}": 1})
+        write_label(place(f"mask{row}.nii.gz"), _mask(masks, row), case.source, names=names)
     write_text(place("masks.csv"), _csv(masks, voxel_ml=case.source.grid.voxel_ml))
     return _Done(tuple(files), (case.intensity.low, case.intensity.high))
 

@@ -31,11 +31,12 @@ from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
 from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
-from mass3d.pages.pictures import value_colours, write_jpeg
+from mass3d.pages.pictures import label_table, value_colours, write_jpeg
 from mass3d.pages.result_pictures import found_picture
 from mass3d.pages.segment import PAGE, write_segment_page
 from mass3d.transfer.knowledge import Knowledge, load_knowledge
-from mass3d.transfer.references import volumes_ml
+from mass3d.transfer.maps import scratch_maps, write_maps
+from mass3d.transfer.references import require_several, volumes_ml
 from mass3d.transfer.results import CASES, Entry, Index, ResultsFolder, read_results
 from mass3d.volume.doubts import require_scan
 
@@ -59,6 +60,10 @@ class SegmentConfig(Config):
     the place of what is carried over from the references."""
     overlap: float = Field(default=0.5, ge=0, lt=1)
     """Share of a window that its neighbours see too; more is smoother and slower."""
+    probabilities: bool = False
+    """Write maps of probabilities, too: probabilities/<case>/<structure>.nii.gz."""
+    agreement: bool = False
+    """Write a map of how many references agree, too: agreement/<case>.nii.gz."""
     label_maps: LabelMaps = False
     device: Device = "auto"
 
@@ -102,6 +107,8 @@ def run(config: SegmentConfig) -> SegmentReport:
     known = load_knowledge(config.task, config.model, prior=config.prior, device=config.device)
     cases = find_cohort(config.inputs, exclude=config.output).cases
     _require_one_prior(config, cases)
+    if config.agreement:
+        require_several(config.task or config.model, known.task)
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
         folder = ResultsFolder(config.output, _begin(config, known))
@@ -193,10 +200,21 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, 
     given = None if prior is None else read_label(prior, like=volume)
     doubted = known.doubts(volume)
     work.warn(case.case_id, doubted)  # before the minutes of work
-    answer = known.segmenter.answer(
-        volume, known.task, overlap=config.overlap, alignment=config.alignment, prior=given
-    )
-    write_label(folder.label_map(case.case_id), answer.labels, volume.source)
+    structures = known.structures
+    wanted = len(structures) if config.probabilities else 0
+    agreed = config.agreement and given is None
+    with scratch_maps(config.output, volume.grid.shape, wanted, agreement=agreed) as maps:
+        answer = known.segmenter.answer(
+            volume,
+            known.task,
+            overlap=config.overlap,
+            alignment=config.alignment,
+            prior=given,
+            maps=maps,
+        )
+        written = write_maps(config.output, case.case_id, maps, structures, volume.source)
+    names = label_table(structures)
+    write_label(folder.label_map(case.case_id), answer.labels, volume.source, names=names)
     colours = value_colours(known.structures.values())
     write_jpeg(folder.picture(case.case_id), found_picture(volume, answer.labels, colours))
     volumes = volumes_ml(answer.labels, known.structures, volume.grid.voxel_ml)
@@ -206,6 +224,7 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, 
         "similarity": tuple(round(one, 4) for one in answer.similarity),
         "agreement": {name: round(one, 4) for name, one in answer.agreement.items()},
         "doubts": doubted,
+        "maps": written,
         "odd_volumes": known.ranges.odd_volumes(volumes) if known.ranges else (),
     }
 
@@ -240,13 +259,19 @@ def _require_one_prior(config: SegmentConfig, cases: Sequence[CaseFile]) -> None
 
 def _begin(config: SegmentConfig, known: Knowledge) -> Index:
     """The results that the folder holds. Raises `ConfigError` for those of other settings."""
-    wanted = Index(task=known.fingerprint, overlap=config.overlap, alignment=config.alignment)
+    wanted = Index(
+        task=known.fingerprint,
+        overlap=config.overlap,
+        alignment=config.alignment,
+        probabilities=config.probabilities,
+        agreement=config.agreement,
+    )
     if not (config.output / CASES).exists():
         return wanted
     found = read_results(config.output)
     if found.task != wanted.task:
         raise _other_results(config, "results of another task or model", "this one")
-    for name in ("overlap", "alignment"):
+    for name in ("overlap", "alignment", "probabilities", "agreement"):
         old, new = getattr(found, name), getattr(wanted, name)
         if old != new:
             raise _other_results(config, f"results with {name} = {old}", f"{name} = {new}")

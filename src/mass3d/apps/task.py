@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_file, require_own_folder
 from mass3d.execution.summary import Report, counted, warnings_told, write_provenance
 from mass3d.io.datasets.dataset_json import read_ignored, read_structures
+from mass3d.io.datasets.label_names import common_names, label_names
 from mass3d.io.names import case_id_of
 from mass3d.io.read import read_label, read_volume
 from mass3d.transfer.segmenter import Segmenter
@@ -39,12 +40,14 @@ class TaskConfig(Config):
     output: Path = Field(examples=["liver.task"])
     """Task file to write."""
     structures: Structures = None
-    """Name and label value of the structures; by default those of dataset.json, else all values
-    in the labels."""
+    """Name and label value of the structures; by default those of dataset.json, else as the headers
+    of the labels name their values, else all values in them."""
     tune: bool = True
     """Tune a small head on every reference, some seconds each: the largest gain of all."""
     tuning: TuningConfig = TuningConfig()
     """How heads are tuned."""
+    license: str | None = Field(default=None, max_length=10_000, examples=["CC-BY-4.0"])
+    """Terms under which the task file may be used, kept in it."""
     label_maps: LabelMaps = False
     device: Device = "auto"
 
@@ -134,6 +137,7 @@ def run(config: TaskConfig) -> TaskReport:
         references=[case_id_of(path) for path in config.images],
         tuning=config.tuning if config.tune else None,
     )
+    task = replace(task, license=config.license or "")
     saved = save_task(config.output, task, run=config.model)
     dice = _dice(saved)
     told = {name: one._asdict() for name, one in dice.items()}
@@ -160,7 +164,7 @@ def _dice(task: Task) -> dict[str, TaskDice]:
 
 
 def _structures(config: TaskConfig, labels: list[Volume]) -> dict[str, int]:
-    """Wanted structures: the setting, else dataset.json of the first label, else the values."""
+    """Wanted structures: the setting, else dataset.json, else the labels' own, else the values."""
     if config.structures is not None:
         return config.structures
     named = read_structures(config.labels[0].parent)
@@ -174,7 +178,8 @@ def _structures(config: TaskConfig, labels: list[Volume]) -> dict[str, int]:
             expected="at least one structure",
             fix="Check that this is the label map, not the image.",
         )
-    return {str(value): value for value in values}
+    tables = {path: label_names(path) for path in config.labels}
+    return common_names(tables, values) or {str(value): value for value in values}
 
 
 def _values(labels: list[Volume]) -> set[int]:

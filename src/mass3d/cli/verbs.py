@@ -65,8 +65,14 @@ VERBS: Final = {
             "model": "-m --model RUN",
             "output": "-o --output X.task",
             "tune": "--tune 0|1",
+            "license": "--license TEXT",
             **DEVICE,
         },
+    ),
+    "merge": Verb(
+        "Merge tasks that one model made into one task.",
+        "liver.task spleen.task -o organs.task",
+        {"tasks": "TASK...", "output": "-o --output X.task"},
     ),
     "adapt": Verb(
         "Adapt a task to unlabelled scans, where that pays.",
@@ -119,6 +125,8 @@ VERBS: Final = {
             "output": "-o --output FOLDER",
             "model": "-m --model RUN",
             "prior": "--prior LABEL|FOLDER",
+            "probabilities": "--probabilities",
+            "agreement": "--agreement",
             **DEVICE,
         },
     ),
@@ -179,6 +187,11 @@ VERBS: Final = {
             "mask": "--mask ROW...",
             **PARALLEL,
         },
+    ),
+    "show": Verb(
+        "Say what a task file, a model or a store is.",
+        "liver.task --json",
+        {"paths": "FILE|FOLDER...", "as_json": "--json"},
     ),
     "demo": Verb(
         "Run every step on made-up scans and write a page about it.",

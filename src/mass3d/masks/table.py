@@ -5,6 +5,7 @@ All arithmetic with intervals is here: what lies in a mask, how large it is, and
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -51,6 +52,20 @@ class MaskTable:
     def rows_in(self, layer: int) -> NDArray[np.int64]:
         """Rows of the masks of one layer, parents before their children."""
         return np.flatnonzero(self.layer == layer)
+
+    def value_names(self, layer: int) -> dict[str, int]:
+        """What the ranks of a layer are called, by rank: after the smallest mask that holds them.
+
+        `mask 3`, and `mask 3, part 2` for a further rank of the same mask.
+        """
+        owners: dict[int, int] = {}
+        for row in self.rows_in(layer).tolist():  # parents before their children
+            owners |= dict.fromkeys(range(int(self.first[row]), int(self.last[row]) + 1), row)
+        parts, names = Counter[int](), dict[str, int]()
+        for rank, row in sorted(owners.items()):
+            parts[row] += 1
+            names[f"mask {row}" + (f", part {parts[row]}" if parts[row] > 1 else "")] = rank
+        return names
 
     def inside(self, row: int, ranks: Ranks) -> NDArray[np.bool_]:
         """Where one mask is in any part of the rank map of its layer."""

@@ -19,6 +19,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mass3d.files import write_bytes
+from mass3d.io.formats.label_table import LabelName
 from mass3d.masks.layers import MaskSet
 
 Rgb = NDArray[np.uint8]  # (rows, columns, 3)
@@ -269,6 +270,12 @@ def structure_colours(structures: dict[str, int]) -> dict[int, Colour]:
 def value_colours(values: Iterable[int]) -> dict[int, Colour]:
     """Label value -> colour, the same for a value whichever others there are."""
     return {value: PALETTE[(value - 1) % len(PALETTE)] for value in values}
+
+
+def label_table(structures: Mapping[str, int]) -> list[LabelName]:
+    """Names and colours of label values (name -> value), for the header of a label map."""
+    colours = value_colours(structures.values())
+    return [LabelName(value, name, colours[value]) for name, value in structures.items()]
 
 
 def mask_overlays(masks: MaskSet, rows: Sequence[int], plane: Plane) -> list[Overlay]:

@@ -133,6 +133,12 @@ def read_facts(path: Path, *, kind: str) -> dict[str, Any]:
     return _header(path, metadata, kind).facts
 
 
+def read_header(path: Path) -> Header:
+    """What a file of ours says, of whatever kind it is. Raises `ModelError` for all others."""
+    metadata, _ = _read(path, "safetensors", with_tensors=False)
+    return _header(path, metadata, None)
+
+
 def validated(record: type[C], facts: Mapping[str, Any], path: Path) -> C:
     """Facts as a typed record. Raises `ModelError` that names the first wrong or missing one."""
     try:
@@ -190,17 +196,18 @@ def _read(path: Path, kind: str, *, with_tensors: bool) -> tuple[dict[str, str],
         ) from error
 
 
-def _header(path: Path, metadata: Mapping[str, str], kind: str) -> Header:
+def _header(path: Path, metadata: Mapping[str, str], kind: str | None) -> Header:
     try:
         values = json.loads(metadata["mass3d"])
     except (KeyError, ValueError, RecursionError) as error:
         raise ModelError(
             path,
             found="a safetensors file without a mass3d header",
-            expected=f"a mass3d {kind} file",
+            expected=f"a mass3d {kind or 'weights or task'} file",
             fix="Use a file written by mass3d.",
         ) from error
     header = validated(Header, values, path)
+    kind = header.kind if kind is None else kind
     if header.kind != kind or header.format != FORMAT:
         raise ModelError(
             path,

@@ -98,7 +98,7 @@ def predict(
     and of one window's depth.
     """
     votes = task.present.to(trained.device, torch.float32)
-    votes = (votes / votes.sum(0, keepdim=True)).view(*votes.shape, 1, 1, 1)
+    votes = (votes / votes.sum(0, keepdim=True).clamp_min(1)).view(*votes.shape, 1, 1, 1)
     return slide_down(
         _image(trained, scan),
         _votes_of_windows(trained, task, lambda one: (one * votes).sum(1)),
@@ -135,14 +135,27 @@ def _votes_of_windows(
     trained: TrainedModel, task: Task, combine: Callable[[Tensor], Tensor]
 ) -> Callable[[Tensor], Tensor]:
     """Windows (B, 1, d, h, w) to `combine` of the votes (B, R, S, d, h, w) in them."""
-    references = [reference.to(trained.device) for reference in task.references]
+    references = [(one.to(trained.device), one.asked) for one in task.references]
+    structures = len(task.structures)
 
     def votes_of(images: Tensor) -> Tensor:
         maps = trained.net.encode(images)
-        logits = [trained.net.decode(maps, repeated(one, len(images))) for one in references]
+        logits = [
+            _among_all(trained.net.decode(maps, repeated(one, len(images))), asked, structures)
+            for one, asked in references
+        ]
         return combine(torch.stack(logits, 1).float().sigmoid())
 
     return votes_of
+
+
+def _among_all(logits: Tensor, asked: tuple[int, ...] | None, structures: int) -> Tensor:
+    """Logits (B, S, ...) of all structures, from those of the ones that were asked for."""
+    if asked is None:
+        return logits
+    every = logits.new_full((len(logits), structures, *logits.shape[2:]), -torch.inf)
+    every[:, list(asked)] = logits
+    return every
 
 
 def repeated(task: TaskTensors, count: int) -> TaskTensors:

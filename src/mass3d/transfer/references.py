@@ -20,6 +20,8 @@ from mass3d.volume.volume import Modality, Volume
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mass3d.transfer.task_file import Task
+
 
 def require_references(
     images: Sequence[Any], labels: Sequence[Any], structures: Mapping[str, int]
@@ -62,6 +64,19 @@ def require_shown(present: Tensor, structures: Mapping[str, int], names: Sequenc
             expected="every structure in at least one reference",
             fix="Choose references that show them, or name those that are wanted.",
             setting="structures",
+        )
+
+
+def require_several(where: Path | None, task: Task | None) -> None:
+    """Raise `ConfigError` unless a task has several references, which alone can agree."""
+    count = len(task.references) if task is not None else 0
+    if count < 2:
+        raise ConfigError(
+            str(where),
+            found=f"a map of agreement of {count} references",
+            expected="a task of at least two",
+            fix="Leave the map out, or make a task of several labelled scans.",
+            setting="agreement",
         )
 
 

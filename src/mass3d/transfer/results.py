@@ -41,6 +41,8 @@ class Entry(Config):
     """What cannot be right about the scan."""
     odd_volumes: tuple[str, ...] = ()
     """Structures whose volume is far from that in all references."""
+    maps: dict[str, str] = Field(default_factory=dict)
+    """Files of maps beside the label map -> SHA-256 of each."""
 
 
 class Index(Config):
@@ -50,6 +52,10 @@ class Index(Config):
     """Fingerprint of the task, which names the model, too; or of the finetuned model."""
     overlap: float
     alignment: bool
+    probabilities: bool = False
+    """Whether there are maps of probabilities."""
+    agreement: bool = False
+    """Whether there are maps of how many references agree."""
     cases: dict[str, Entry] = Field(default_factory=dict)
 
 
@@ -116,7 +122,8 @@ class ResultsFolder:
         if not target.exists() or (old is not None and not old.result):
             return False
         if old is not None and file_hash(target) == old.result:
-            return (old.source, old.prior) == (begun.source, begun.prior)
+            same = (old.source, old.prior) == (begun.source, begun.prior)
+            return same and all(map(self._is_whole, old.maps, old.maps.values()))
         try:
             read_label(target)
         except DataError:
@@ -128,6 +135,11 @@ class ResultsFolder:
             expected="no file, or the label map that was written here",
             fix="Move it elsewhere to have the scan segmented again.",
         )
+
+    def _is_whole(self, name: str, digest: str) -> bool:
+        """Whether a map is as it was written."""
+        file = self.path / name
+        return file.is_file() and file_hash(file) == digest
 
 
 def _rows(entries: Mapping[str, Entry]) -> str:

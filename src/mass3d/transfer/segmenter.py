@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from torch import Tensor
 from mass3d.errors import ConfigError
 from mass3d.io.read import volume_of
 from mass3d.transfer.incontext import encode_reference, predict
+from mass3d.transfer.maps import Agreement, Maps, Share
 from mass3d.transfer.network_maps import network_encoder
-from mass3d.transfer.oneshot.carrying import correct
+from mass3d.transfer.oneshot.carrying import Found, correct
 from mass3d.transfer.oneshot.location import Place, locate
 from mass3d.transfer.oneshot.output import labels_of_slabs, labels_on
 from mass3d.transfer.oneshot.part import OneShotPart, make_part
@@ -27,6 +28,7 @@ from mass3d.transfer.tuning.settings import DEFAULT as TUNING
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.transfer.tuning.voxels import Encoder
 from mass3d.volume.box import box_around
+from mass3d.volume.geometry import Grid
 from mass3d.volume.preparation import Prepared, prepare_label, prepare_volume
 from mass3d.volume.volume import Volume
 
@@ -112,33 +114,33 @@ class Segmenter:
         overlap: float = 0.5,
         alignment: bool = True,
         prior: Volume | None = None,
+        maps: Maps | None = None,
     ) -> Answer:
         """The structures of `task` in a volume.
 
         The references are aligned to it, and what their tuned heads make of the carried labels
         votes. Where no alignment is believed, or with `alignment` off, the network alone answers
         in windows that share `overlap`. A `prior`, a label map on the grid of the volume, takes
-        the place of what is carried over. Raises `DataError` for a scan that cannot be prepared,
+        the place of what is carried over. maps: filled, but for the agreement where there is a
+        prior. Raises `DataError` for a scan that cannot be prepared,
         `ModelError` for a task of another model, `ConfigError` for none.
         """
         task = _required(task)
         require_model("the task", task, self.trained)
         scan = self._prepare(volume)
-        part = task.oneshot
+        part, maps = task.oneshot, maps or Maps()
         if part is not None and prior is not None:
-            return self._from_prior(volume, scan, task, part, prior)
+            return self._from_prior(volume, scan, task, prior=prior, shares=maps.probabilities)
         if part is not None and alignment:
             image = torch.from_numpy(scan.image)
             encoder = self.encoder_of(part)
             found = part.find(image, encoder, modality=scan.modality)
             if found.voting.any():
-                values = list(task.structures.values())
-                votes = found.probabilities.numpy()
-                labels = labels_on(volume.grid, votes, found.box, scan.grid, values)
+                labels = _of_references(volume.grid, found, scan.grid, task, maps)
                 pairs = zip(task.structures, found.agreement, strict=True)
                 agreement = {name: one for name, one in pairs if one is not None}
                 return Answer(labels, "alignment", found.similarity, agreement)
-        return Answer(self._by_network(volume, scan, task, overlap), "network")
+        return Answer(self._by_network(volume, scan, task, overlap=overlap, maps=maps), "network")
 
     def locate(self, volume: Volume, task: Task) -> tuple[Prepared, list[Place | None]]:
         """Where the structures of a task are: boxes in the prepared scan, which is given too.
@@ -153,9 +155,17 @@ class Segmenter:
         return scan, locate(part.scans, torch.from_numpy(scan.image), part.config)
 
     def _from_prior(
-        self, volume: Volume, scan: Prepared, task: Task, part: OneShotPart, prior: Volume
+        self,
+        volume: Volume,
+        scan: Prepared,
+        task: Task,
+        *,
+        prior: Volume,
+        shares: Sequence[Share],
     ) -> Answer:
         """What the heads of all references make of a prior."""
+        part = task.oneshot
+        assert part is not None, "what was just looked at"
         label = prepare_label(prior, scan.grid).astype(np.int64)
         values = list(task.structures.values())
         masks = torch.stack([torch.from_numpy(label == value) for value in values])
@@ -170,15 +180,27 @@ class Segmenter:
             if one.head is not None and one.modality == scan.modality
         ]
         mean = torch.stack(votes or [given]).mean(0).numpy()
-        return Answer(labels_on(volume.grid, mean, box, scan.grid, values), "prior")
+        labels = labels_on(volume.grid, mean, box, scan.grid, values, shares=shares)
+        return Answer(labels, "prior")
 
     def _by_network(
-        self, volume: Volume, scan: Prepared, task: Task, overlap: float
+        self, volume: Volume, scan: Prepared, task: Task, *, overlap: float, maps: Maps
     ) -> NDArray[np.uint16]:
-        slabs = predict(self.trained, scan, task, overlap=overlap)
-        found = ((first, slab.numpy()) for first, slab in slabs)
         values = list(task.structures.values())
-        return labels_of_slabs(volume.grid, found, scan.grid, values, above=0.5)
+
+        def labels(task: Task, shares: Sequence[Share] = ()) -> NDArray[np.uint16]:
+            slabs = predict(self.trained, scan, task, overlap=overlap)
+            found = ((first, slab.numpy()) for first, slab in slabs)
+            return labels_of_slabs(volume.grid, found, scan.grid, values, above=0.5, shares=shares)
+
+        answer = labels(task, maps.probabilities)
+        if maps.agreement is not None:  # one reference after the other, in the memory of one
+            agreement = Agreement(answer, values)
+            for one in task.references:
+                said = labels(replace(task, references=(one,)))
+                agreement.count(said, one.present.tolist())
+            agreement.fill(maps.agreement)
+        return answer
 
     def _encoder(self) -> Encoder:
         return network_encoder(self.trained)
@@ -190,6 +212,22 @@ class Segmenter:
 
     def _prepare(self, volume: Volume) -> Prepared:
         return prepare_volume(volume, self.trained.preparation)
+
+
+def _of_references(
+    grid: Grid, found: Found, old: Grid, task: Task, maps: Maps
+) -> NDArray[np.uint16]:
+    """Labels on the grid of the scan, and the maps, of what aligned references found."""
+    values = list(task.structures.values())
+    votes = found.probabilities.numpy()
+    labels = labels_on(grid, votes, found.box, old, values, shares=maps.probabilities)
+    if maps.agreement is not None:
+        agreement = Agreement(labels, values)
+        for one, voting in zip(found.votes, found.voting, strict=True):
+            own = (one * voting[:, None, None, None]).numpy()
+            agreement.count(labels_on(grid, own, found.box, old, values), voting.tolist())
+        agreement.fill(maps.agreement)
+    return labels
 
 
 def _required(task: Task | None) -> Task:

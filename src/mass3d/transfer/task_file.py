@@ -8,7 +8,7 @@ small tuned heads; never intensities. It fits exactly the model that made it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,6 +50,17 @@ class TaskRecord(Config):
     """What it says of the part for alignments."""
     ranges: Ranges | None = None
     """What the scans that it was made of are like."""
+    asked: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...] | None = None
+    """Of a merged task: places of the structures that each reference was asked for."""
+    merged: tuple[str, ...] = ()
+    """Of a merged task: fingerprints of the tasks."""
+    license: str = ""
+    """Terms under which the file may be used."""
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-able values; what few tasks have is told of those only."""
+        told = super().plain()
+        return {k: v for k, v in told.items() if v or k not in ("asked", "merged", "license")}
 
     @field_validator("structures")
     @classmethod
@@ -66,6 +77,7 @@ class Reference:
     name: str
     tensors: TaskTensors = field(repr=False)  # of all S structures, float16; a batch of one
     present: Tensor  # (S,) bool: the scan shows the structure
+    asked: tuple[int, ...] | None = None  # places of the structures of its tensors, if not all
 
     def to(self, device: torch.device) -> dict[str, Tensor]:
         """The tensors as the network takes them: float32, on its device."""
@@ -83,6 +95,8 @@ class Task:
     fingerprint: str = ""  # SHA-256 over all of this, known once the task is on disk
     oneshot: OneShotPart | None = None  # for alignments
     ranges: Ranges | None = None  # what the labelled scans are like
+    merged: tuple[str, ...] = ()  # fingerprints of the tasks that it was merged of
+    license: str = ""  # terms under which the file may be used
 
     @property
     def reference_names(self) -> tuple[str, ...]:
@@ -106,6 +120,9 @@ def save_task(path: Path, task: Task, *, run: Path) -> Task:
         run=hint,
         oneshot=said.plain() if said is not None else None,
         ranges=task.ranges,
+        asked=_asked(task),
+        merged=task.merged,
+        license=task.license,
     )
     tensors = {
         f"{number}.{name}": tensor
@@ -115,6 +132,14 @@ def save_task(path: Path, task: Task, *, run: Path) -> Task:
     tensors |= {**packed, PRESENT: task.present}
     fingerprint = checkpoint.save(path, tensors, kind=KIND, facts=record.plain())
     return replace(task, run=hint, fingerprint=fingerprint)
+
+
+def _asked(task: Task) -> tuple[tuple[int, ...], ...] | None:
+    """The structures that each reference was asked for; None where that is all of them."""
+    if all(reference.asked is None for reference in task.references):
+        return None
+    every = tuple(range(len(task.structures)))
+    return tuple(every if one.asked is None else one.asked for one in task.references)
 
 
 def load_task(path: Path) -> Task:
@@ -132,6 +157,8 @@ def load_task(path: Path) -> Task:
         fingerprint,
         _oneshot(path, part, record),
         record.ranges,
+        record.merged,
+        record.license,
     )
 
 
@@ -153,7 +180,24 @@ def _references(
         kept[int(number)][name] = tensor
     if any(one.keys() != kept[0].keys() for one in kept) or not present.any(0).all():
         raise _changed(path, "references that do not show all structures")
-    return tuple(map(Reference, record.references, kept, present))
+    asked = _asked_places(path, record, present)
+    return tuple(map(Reference, record.references, kept, present, asked))
+
+
+def _asked_places(
+    path: Path, record: TaskRecord, present: Tensor
+) -> Sequence[tuple[int, ...] | None]:
+    """What each reference was asked for. Raises `ModelError` for places that there are not."""
+    if record.asked is None:
+        return [None] * len(record.references)
+    every = range(len(record.structures))
+    whole = len(record.asked) == len(record.references) and all(
+        len(set(places)) == len(places) and set(shown.nonzero().flatten().tolist()) <= set(places)
+        for places, shown in zip(record.asked, present, strict=True)
+    )
+    if not whole or not {place for places in record.asked for place in places} <= set(every):
+        raise _changed(path, "references that were asked for other structures than they show")
+    return [None if places == tuple(every) else places for places in record.asked]
 
 
 def _oneshot(path: Path, tensors: Mapping[str, Tensor], record: TaskRecord) -> OneShotPart | None:
@@ -213,7 +257,8 @@ def _require_decodes(where: Path | str, reference: Reference, trained: TrainedMo
         found = tuple(trained.net.decode(maps, reference.to(trained.device)).shape)
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
         raise _changed(where, f"tensors that the model cannot use ({error})") from error
-    if found != (1, len(reference.present), *edge):
+    structures = len(reference.present if reference.asked is None else reference.asked)
+    if found != (1, structures, *edge):
         raise _changed(where, f"tensors of another number of structures, {found[1:2]}")
 
 

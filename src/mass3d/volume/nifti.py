@@ -7,6 +7,7 @@ the right. nibabel is loaded only when something is written.
 from __future__ import annotations
 
 import gzip
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from mass3d.files import write_bytes
 from mass3d.volume.geometry import SourceGrid
 
+SLOPE = 112  # byte at which slope and intercept begin
 LABEL_TYPES = (np.uint8, np.uint16, np.uint32)  # the smallest that holds a label map is taken
 
 
@@ -45,12 +47,15 @@ def nifti_of(voxels: NDArray[Any], source: SourceGrid) -> Any:
     return nifti_image(source.from_canonical(voxels), np.array(source.affine))
 
 
-def write_nifti(path: Path, image: Any) -> None:
+def write_nifti(path: Path, image: Any, *, slope: float | None = None) -> None:
     """Write nibabel's image as a whole file, gzip where the name ends in .gz; raises `OutputError`.
 
-    The gzip data hold no name and no time, so that equal results are equal files.
+    The gzip data hold no name and no time, so that equal results are equal files. slope: what
+    stored numbers are to be multiplied by, where that is not 1.
     """
     content: bytes = image.to_bytes()
+    if slope is not None:  # nibabel would choose another one for numbers of its own
+        content = content[:SLOPE] + struct.pack("<2f", slope, 0) + content[SLOPE + 8 :]
     if path.name.lower().endswith(".gz"):
         content = gzip.compress(content, compresslevel=6, mtime=0)
     write_bytes(path, content)

@@ -79,6 +79,20 @@ class Ranges(Config):
             volumes_ml={name: _span(found) for name, found in shown.items() if found},
         )
 
+    def joined(self, other: Ranges) -> Ranges:
+        """Of the labelled scans of both."""
+        d, h, w = map(_hull, self.extent_mm, other.extent_mm)
+        volumes = dict(other.volumes_ml)
+        for name, span in self.volumes_ml.items():
+            volumes[name] = _hull(span, volumes.get(name, span))
+        return Ranges(
+            modalities=tuple(sorted({*self.modalities, *other.modalities})),
+            edge_mm=_hull(self.edge_mm, other.edge_mm),
+            extent_mm=(d, h, w),
+            level=_hull(self.level, other.level) if self.level and other.level else None,
+            volumes_ml=dict(sorted(volumes.items())),
+        )
+
     def doubts(self, scan: Measures, *, made: str = "task") -> list[str]:
         """What of a scan is far outside, one sentence each. made: what the labelled scans made."""
         if scan.modality not in self.modalities:
@@ -113,6 +127,10 @@ class Ranges(Config):
 
 def _span(values: Sequence[float]) -> Span:
     return round(min(values), 4), round(max(values), 4)
+
+
+def _hull(one: Span, other: Span) -> Span:
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def _is_far(value: float, span: Span) -> bool:

@@ -31,6 +31,7 @@ from mass3d.io.names import DETACHED, SUFFIXES, case_id_of, is_image_name, safe_
 
 NO_IMAGE = "no image by name and content"
 PAIRED = "a label of a scan"
+MAPS = ("probabilities", "agreement")  # folders beside the label maps of `segment`
 RESULT = "a segmentation by mass3d"
 ONE_PER_FOLDER = {NO_IMAGE, PAIRED, RESULT, SOURCE}  # for every folder; others file by file
 
@@ -96,10 +97,16 @@ def find_cohort(paths: Sequence[Path], *, exclude: Path | None = None) -> Cohort
 def label_maps(folder: Path) -> dict[str, Path]:
     """Case -> label map, for all image files below a folder; at least one.
 
-    Every one of them is taken for a label map and called like its file, whatever the layout.
-    Raises `DataError` when there is none or two have one name.
+    Every one of them is taken for a label map and called like its file, whatever the layout, but
+    for the maps that `segment` writes beside its results. Raises `DataError` when there is none
+    or two have one name.
     """
-    files = [file for file in _files(folder) if is_image_name(file)]
+    maps = [folder / name for name in MAPS] if _is_result(folder) else []
+    files = [
+        file
+        for file in _files(folder)
+        if is_image_name(file) and not any(file.is_relative_to(place) for place in maps)
+    ]
     if not files:
         raise _nothing([folder], [])
     named = _by_id(CaseFile(case_id_of(file), file) for file in files)
@@ -174,7 +181,9 @@ def _add_image(listing: _Listing, image: ImageFile) -> None:
     reason = reason_against(image)
     folder = image.path.parent
     if folder not in listing.results:
-        listing.results[folder] = folder != image.root and _is_result(folder)
+        around = (folder, folder.parent, folder.parent.parent)  # maps lie up to two below
+        inner = (one for one in around if one.is_relative_to(image.root) and one != image.root)
+        listing.results[folder] = any(map(_is_result, inner))
     if listing.results[folder]:
         listing.others.append(LeftOut(image.path, RESULT))
     elif is_label(image):

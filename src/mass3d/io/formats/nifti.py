@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ HEADERS: Final[dict[int, Any]] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 LENGTH_UNITS: Final = {1: "metres", 3: "micrometres"}  # other codes: mm or not said
 MAX_DIMENSIONS = 7
 BUFFER = 2**18  # bytes that are unpacked together
+MAX_EXTENSIONS = 2**24  # bytes before the voxels that are searched for names of labels
 MAX_EXTRA = 2**30  # unpacked bytes after the voxels that are looked at
 AGREE_VOX = 0.1  # where header fields differ by less of a voxel, they agree
 
@@ -68,6 +70,28 @@ def read_nifti_grid(path: Path) -> Fit:
         if isinstance(stream.raw, GunzipStream):
             _require_credible(path, header, stream, offset)
     return fit
+
+
+def read_extensions(path: Path) -> list[bytes]:
+    """The content of every header extension, whatever its code. Raises `DataError`."""
+    with _opened(path) as stream:
+        header = _read_header(path, stream)
+        offset = _require_room(path, header, stream)
+        flag = stream.read(4)
+        if offset > MAX_EXTENSIONS or not flag[:1].strip(b"\0"):
+            return []
+        return list(_extensions(stream.read(offset - header.sizeof_hdr - 4), header.endianness))
+
+
+def _extensions(block: bytes, endianness: str) -> Iterator[bytes]:
+    """What lies between header and voxels: size, code and content, one after the other."""
+    at = 0
+    while at + 8 <= len(block):
+        size, _ = struct.unpack_from(f"{endianness}2i", block, at)
+        if not 8 <= size <= len(block) - at:
+            return
+        yield block[at + 8 : at + size]
+        at += size
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from mass3d.model.presets import Preset
 from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
 from mass3d.model.segmentation import SegmentationNetwork
 from mass3d.training import checkpoint
+from mass3d.transfer.maps import Maps
 from mass3d.transfer.oneshot.output import labels_of_slabs
 from mass3d.transfer.segmenter import Answer, Segmenter
 from mass3d.transfer.sliding import slide_down
@@ -94,11 +95,13 @@ class FinetunedSegmenter(Segmenter):
         overlap: float = 0.5,
         alignment: bool = True,
         prior: Volume | None = None,
+        maps: Maps | None = None,
     ) -> Answer:
         """The structures of the model in a volume, in windows that share `overlap`.
 
         There is nothing to align. Memory grows with the voxels of the scan, and with structures
-        times the voxels of a slab as deep as a window. Raises `ConfigError` for a task or a prior,
+        times the voxels of a slab as deep as a window. maps: those of probabilities are filled.
+        Raises `ConfigError` for a task or a prior,
         `DataError` for a scan that cannot be prepared.
         """
         del alignment
@@ -123,7 +126,9 @@ class FinetunedSegmenter(Segmenter):
         )
         found = ((first, slab.numpy()) for first, slab in slabs)
         values = list(self.structures.values())
-        return Answer(labels_of_slabs(volume.grid, found, scan.grid, values), "finetuned")
+        shares = maps.probabilities if maps is not None else ()
+        labels = labels_of_slabs(volume.grid, found, scan.grid, values, shares=shares)
+        return Answer(labels, "finetuned")
 
     def _windows(self, images: Tensor) -> Tensor:
         """Probabilities (B, S, d, h, w) of the structures in windows (B, 1, d, h, w)."""

@@ -144,8 +144,12 @@ def correct(
     if head is None or reference.modality != modality:
         return prior
     maps = encoder if head.network else None
-    better = corrected(head.head, image[box].contiguous(), prior, maps)
-    return torch.where(head.used[:, None, None, None], better, prior)
+    places = list(range(len(prior)) if head.places is None else head.places)
+    own = prior[places]
+    better = corrected(head.head, image[box].contiguous(), own, maps)
+    answer = prior.clone()
+    answer[places] = torch.where(head.used[:, None, None, None], better, own)
+    return answer
 
 
 def carried(reference: LabelledScan, way: Alignment, box: Box) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mass3d.transfer.maps import Share, as_shares
 from mass3d.volume.box import Box, box_around, whole_box
 from mass3d.volume.geometry import Grid
 from mass3d.volume.resample import linear_weights
@@ -17,19 +18,27 @@ SLAB_VALUES = 2**25  # numbers of a slab of all structures on the source's grid
 
 
 def labels_on(
-    grid: Grid, probabilities: NDArray[np.float32], box: Box, old: Grid, values: Sequence[int]
+    grid: Grid,
+    probabilities: NDArray[np.float32],
+    box: Box,
+    old: Grid,
+    values: Sequence[int],
+    *,
+    shares: Sequence[Share] = (),
 ) -> NDArray[np.uint16]:
     """The most probable of background and structures at each voxel of `grid`.
 
     probabilities (S, d, h, w) in `box` of the prepared grid `old`, 0 beyond; `values`: S label
-    values. Interpolation is linear, and memory that of a slab and of the labels.
+    values. Interpolation is linear, and memory that of a slab and of the labels. shares: of every
+    structure, 0 everywhere and filled with its interpolated probability.
     """
     labels = np.zeros(grid.shape, np.uint16)
     if probabilities.shape[0] == 0 or min(probabilities.shape[1:]) == 0:
         return labels
     sizes = zip(box, old.shape, grid.shape, strict=True)
     d, h, w = (_part(axis, linear_weights(n, m)) for axis, n, m in sizes)
-    _write(labels[d[1]], probabilities, d[0], (h, w), values)
+    part = [share[d[1]] for share in shares]
+    _write(labels[d[1]], probabilities, d[0], (h, w), values, shares=part)
     return labels
 
 
@@ -40,6 +49,7 @@ def labels_of_slabs(
     values: Sequence[int],
     *,
     above: float | None = None,
+    shares: Sequence[Share] = (),
 ) -> NDArray[np.uint16]:
     """As `labels_on` of the whole prepared grid, whose probabilities come from slice to slice.
 
@@ -60,7 +70,8 @@ def labels_of_slabs(
         stop = at + slab.shape[1]
         ready = int(np.searchsorted(last, stop))
         rows = d[0][written:ready, start:stop].tocsr()
-        _write(labels[written:ready], kept, rows, (h, w), values, above=above)
+        part = [share[written:ready] for share in shares]
+        _write(labels[written:ready], kept, rows, (h, w), values, above=above, shares=part)
         needed = min(int(first[ready]), stop) if ready < len(first) else stop
         kept, start, written = kept[:, needed - start :], needed, ready
     return labels
@@ -74,8 +85,9 @@ def _write(
     values: Sequence[int],
     *,
     above: float | None = None,
+    shares: Sequence[Share] = (),
 ) -> None:
-    """Fill rows of labels (rows, H, W) from probabilities (S, d, h, w), slab by slab.
+    """Fill rows of labels and shares (rows, H, W) from probabilities (S, d, h, w), slab by slab.
 
     Each structure is interpolated in the box where it is likely at all, and the best so far kept.
     """
@@ -88,7 +100,7 @@ def _write(
         inner = (part.shape[0], h[1].stop - h[1].start, w[1].stop - w[1].start)
         best, total = np.zeros(inner, np.float32), np.zeros(inner, np.float32)
         named = np.zeros(inner, np.uint16)
-        for one, box, value in zip(probabilities, boxes, values, strict=True):
+        for number, (one, box) in enumerate(zip(probabilities, boxes, strict=True)):
             if box is None:
                 continue
             parts = [_part(*axis) for axis in zip(box, (part, h[0], w[0]), strict=True)]
@@ -97,9 +109,12 @@ def _write(
             for axis, (weights, _) in enumerate(parts):
                 fine = _along(fine, weights, axis)
             total[reached] += fine
+            if shares:
+                rows_of = shares[number][start : start + part.shape[0], h[1], w[1]]
+                rows_of[reached] = as_shares(fine)
             higher = fine > best[reached]
             best[reached][higher] = fine[higher]
-            named[reached][higher] = value
+            named[reached][higher] = values[number]
         named[best <= (1 - total if above is None else above)] = 0
         labels[start : start + part.shape[0], h[1], w[1]] = named
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 from mass3d.alignment.features import Level, ScanFeatures
@@ -44,6 +44,13 @@ class HeadFacts(Config):
     carried_dice: tuple[float, ...]
     tuned_dice: tuple[float, ...]
     network: bool = False
+    places: tuple[NonNegativeInt, ...] | None = None
+    """Of its structures in those of the task, if it does not know all."""
+
+    @model_serializer(mode="wrap")
+    def _told(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = usual(self)
+        return {key: value for key, value in told.items() if key != "places" or value is not None}
 
 
 class ScanFacts(Config):
@@ -111,6 +118,7 @@ def _head_facts(tuned: TunedHead) -> HeadFacts:
         carried_dice=tuned.carried_dice,
         tuned_dice=tuned.tuned_dice,
         network=tuned.network,
+        places=tuned.places,
     )
 
 
@@ -147,6 +155,11 @@ def _head(tensors: Mapping[str, Tensor], structures: int, facts: HeadFacts) -> T
     for name, size in (("head.mean", facts.features), ("head.net.0.bias", facts.hidden)):
         if _take(tensors, name).shape != (size,):
             raise ValueError("a head of another shape")
+    places = facts.places
+    if places is not None:
+        if len(set(places)) < len(places) or not set(places) <= set(range(structures)):
+            raise ValueError("a head of structures that there are not")
+        structures = len(places)
     head = VoxelHead(facts.features, structures, facts.hidden)
     wanted = head.state_dict()
     state = {name: _take(tensors, f"head.{name}").float() for name in wanted}
@@ -156,7 +169,7 @@ def _head(tensors: Mapping[str, Tensor], structures: int, facts: HeadFacts) -> T
         raise ValueError("a head of another shape")
     head.load_state_dict(state)
     head = head.eval().requires_grad_(False)
-    return TunedHead(head, used, facts.carried_dice, facts.tuned_dice, facts.network)
+    return TunedHead(head, used, facts.carried_dice, facts.tuned_dice, facts.network, places)
 
 
 def _take(tensors: Mapping[str, Tensor], name: str) -> Tensor:

@@ -35,6 +35,7 @@ class TunedHead:
     carried_dice: tuple[float, ...]  # of the S structures on held-out views
     tuned_dice: tuple[float, ...]
     network: bool = False  # the head looks at maps of the network as well
+    places: tuple[int, ...] | None = None  # of its structures in those of the task, if not all
 
 
 def tune(

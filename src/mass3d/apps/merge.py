@@ -1,0 +1,70 @@
+"""`mass3d merge`: tasks of one model become one task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from mass3d.config import Config
+from mass3d.execution.faults import Fault
+from mass3d.execution.ownership import require_own_file, require_own_folder
+from mass3d.execution.summary import Report, counted, write_provenance
+from mass3d.files import real
+from mass3d.transfer.merging import merge_tasks
+from mass3d.transfer.task_file import load_task, save_task
+
+
+class MergeConfig(Config):
+    """Settings of `mass3d merge`."""
+
+    tasks: tuple[Path, ...] = Field(min_length=1, examples=[["liver.task", "spleen.task"]])
+    """Task files that the same model made; what the first says of a value holds."""
+    output: Path = Field(examples=["organs.task"])
+    """Task file to write."""
+
+
+@dataclass(frozen=True)
+class MergeReport(Report):
+    """What a merged task holds."""
+
+    path: Path
+    structures: dict[str, int]
+    references: tuple[str, ...]
+    fingerprint: str
+    renumbered: dict[str, dict[str, tuple[int, int]]]  # file -> structure -> value before and now
+    faults: tuple[Fault, ...] = ()
+
+    def summary(self) -> str:
+        """One paragraph for people."""
+        values = ", ".join(f"{name} = {value}" for name, value in self.structures.items())
+        changed = "".join(
+            f" {name} of {file} was {before} and is {now}."
+            for file, names in self.renumbered.items()
+            for name, (before, now) in names.items()
+        )
+        return (
+            f"Task of {counted(len(self.structures), 'structure')} ({values}) from "
+            f"{counted(len(self.references), 'reference')} in {self.path}.{changed}"
+        )
+
+
+def run(config: MergeConfig) -> MergeReport:
+    """Merge tasks: their structures, and of equally named ones the references.
+
+    Values that two structures share are renumbered. Raises `ModelError` for tasks of different
+    models or settings, adapted tasks, and the same one twice.
+    """
+    record = config.output.with_suffix(".task-record")
+    require_own_file(config.output, "task", inputs=config.tasks)
+    require_own_folder(record, "merge", inputs=config.tasks)
+    tasks = {path: load_task(path) for path in config.tasks}
+    merged = merge_tasks(tasks)
+    first = config.tasks[0]
+    saved = save_task(config.output, merged.task, run=real(first).parent / tasks[first].run)
+    structures, renumbered = dict(saved.structures), merged.renumbered
+    write_provenance(record, "merge", config, structures=structures, renumbered=renumbered)
+    return MergeReport(
+        config.output, structures, saved.reference_names, saved.fingerprint, renumbered
+    )

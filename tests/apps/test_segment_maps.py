@@ -1,0 +1,141 @@
+"""Maps that `segment` writes on request: probabilities of structures, agreement of references."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mass3d.apps import evaluate, segment, task
+from mass3d.errors import ConfigError
+from mass3d.io.datasets.cohort import find_cohort
+from mass3d.io.read import read_label, read_volume
+from mass3d.transfer.results import read_results
+
+NAMES = ("ct_000", "mr_001")
+TUNING = {"views": 2, "held_out": 1, "voxels_per_view": 500, "steps": 5, "batch": 256}
+
+
+@pytest.fixture(scope="module")
+def tasks(cohort: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A task of one and one of two references."""
+    found = []
+    for count in (1, 2):
+        values = {
+            "images": [cohort / "imagesTr" / f"{name}_0000.nii.gz" for name in NAMES[:count]],
+            "labels": [cohort / "labelsTr" / f"{name}.nii.gz" for name in NAMES[:count]],
+            "model": trained,
+            "output": tmp_path_factory.mktemp("tasks") / "x.task",
+            "device": "cpu",
+            "tuning": TUNING,
+        }
+        found.append(task.run(task.TaskConfig.model_validate(values)).path)
+    return found
+
+
+def run(cohort: Path, task_file: Path, output: Path, **changes: object) -> segment.SegmentReport:
+    values = {"inputs": [cohort / "imagesTs"], "task": task_file, "output": output, "device": "cpu"}
+    return segment.run(segment.SegmentConfig.model_validate(values | changes))
+
+
+@pytest.mark.parametrize("alignment", [True, False])
+def test_maps_lie_on_the_grid_of_the_scan_and_fit_its_label_map(
+    cohort: Path, tasks: list[Path], tmp_path: Path, *, alignment: bool
+) -> None:
+    plain, out = tmp_path / "plain", tmp_path / "out"
+    run(cohort, tasks[1], plain, alignment=alignment)
+    report = run(cohort, tasks[1], out, alignment=alignment, probabilities=True, agreement=True)
+    assert report.ok
+    structures = read_results(out).cases
+    for case in report.volumes_ml:
+        file = f"{case}.nii.gz"
+        assert (out / file).read_bytes() == (plain / file).read_bytes()
+        label = read_label(out / file)
+        shares = {
+            name: read_volume_or_zeros(out / "probabilities" / case / f"{name}.nii.gz")
+            for name in report.volumes_ml[case]
+        }
+        assert {share.shape for share in shares.values()} == {label.voxels.shape}
+        values = dict(zip(report.volumes_ml[case], range(1, 5), strict=True))
+        highest = np.stack([*shares.values()]).argmax(0) + 1
+        found = label.voxels > 0
+        # rounding to steps may change which of two is the higher one
+        assert (highest[found] == label.voxels[found]).mean() > 0.99
+        for name, share in shares.items():
+            least = 0.5 if not alignment else 0.0
+            assert share[label.voxels == values[name]].min(initial=1) >= least
+        agreed = load(out / "agreement" / file)
+        assert set(np.unique(agreed).round(4)) <= {0.0, 0.5, 1.0}
+        assert len(structures[case].maps) == 5
+    assert not list(out.glob(".maps"))
+
+
+def read_volume_or_zeros(path: Path) -> np.ndarray:
+    """Numbers of a map; one of a structure that was not found is refused as a scan."""
+    label = read_label(path) if not np.any(np.asanyarray(load(path))) else None
+    return label.voxels if label is not None else read_volume(path).voxels
+
+
+def load(path: Path) -> np.ndarray:
+    import nibabel as nib  # noqa: PLC0415
+
+    image = nib.load(path)
+    assert isinstance(image, nib.Nifti1Image)
+    return np.asanyarray(image.dataobj)
+
+
+def test_maps_are_part_of_what_is_kept(cohort: Path, tasks: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(cohort, tasks[0], out, probabilities=True)
+    files = sorted(path for path in out.rglob("*.nii.gz"))
+    times = {path: path.stat().st_mtime_ns for path in files}
+    whole = files[-1].read_bytes()
+    run(cohort, tasks[0], out, probabilities=True)
+    assert {path: path.stat().st_mtime_ns for path in files} == times
+    files[-1].write_bytes(b"damaged")
+    run(cohort, tasks[0], out, probabilities=True)
+    assert files[-1].read_bytes() == whole
+    files[-1].unlink()
+    run(cohort, tasks[0], out, probabilities=True)
+    assert files[-1].read_bytes() == whole
+    with pytest.raises(ConfigError, match="results with probabilities = True"):
+        run(cohort, tasks[0], out)
+
+
+def test_maps_are_neither_predictions_nor_scans(
+    cohort: Path, tasks: list[Path], tmp_path: Path
+) -> None:
+    report = run(cohort, tasks[0], tmp_path / "in" / "out", probabilities=True)
+    scores = evaluate.run(
+        evaluate.EvaluateConfig(
+            predictions=tmp_path / "in" / "out",
+            labels=cohort / "labelsTs",
+            output=tmp_path / "scores",
+        )
+    )
+    assert scores.ok
+    assert list(scores.dice) == list(report.volumes_ml)
+    scan = next((cohort / "imagesTs").iterdir())
+    (tmp_path / "in" / "scan.nii.gz").write_bytes(scan.read_bytes())
+    assert [case.case_id for case in find_cohort([tmp_path / "in"]).cases] == ["scan"]
+
+
+def test_agreement_takes_several_references(
+    cohort: Path, tasks: list[Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="a map of agreement of 1 references"):
+        run(cohort, tasks[0], tmp_path / "out", agreement=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_prior_has_probabilities_and_no_agreement(
+    cohort: Path, tasks: list[Path], tmp_path: Path
+) -> None:
+    prior = tmp_path / "prior"
+    run(cohort, tasks[1], prior)
+    out = tmp_path / "out"
+    report = run(cohort, tasks[1], out, prior=prior, probabilities=True, agreement=True)
+    assert report.ok
+    assert (out / "probabilities").is_dir()
+    assert not (out / "agreement").exists()
