@@ -99,7 +99,7 @@ def pretrain(
     *,
     store: str | Path | Sequence[str | Path],
     output: str | Path,
-    preset: Literal["tiny", "small", "tokens"] = ...,
+    preset: Literal["tiny", "small", "tokens", "base"] = ...,
     seed: int = ...,
     resume: bool = ...,
     device: str = ...,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mass3d.config import Config
 
@@ -83,8 +83,34 @@ class CorrespondencePreset(Config):
     """How it is trained."""
 
 
-Preset: TypeAlias = Annotated[InContextPreset | CorrespondencePreset, Field(discriminator="kind")]
-PresetName = Literal["tiny", "small", "tokens"]
+class IrisPreset(Config):
+    """Sizes and recipe of the network that MASS released."""
+
+    kind: Literal["iris"] = "iris"
+    """Which network this is."""
+    channels: tuple[Width, Width, Width, Width, Width]
+    """Width of the maps at strides 1, 2, 4, 8 and 16."""
+    queries: Width = 10
+    """Learned tokens per mask and stage; the foreground gives one more."""
+    position_edge: int = Field(default=128, ge=16, le=512)
+    """Edge of the learned maps of positions: the largest reference, in voxels."""
+    max_crop_voxels: int = 128**3
+    """Largest crop that is chosen by itself."""
+    recipe: Recipe = Recipe(steps=100_000, optimizer="lamb", lr=2e-3, weight_decay=1e-5)
+    """How it is trained."""
+
+    @field_validator("channels")
+    @classmethod
+    def _of_whole_heads(cls, channels: tuple[int, ...]) -> tuple[int, ...]:
+        if any(width % 32 for width in channels[-3:]):
+            raise ValueError("multiples of 32 for the three deepest")
+        return channels
+
+
+Preset: TypeAlias = Annotated[
+    InContextPreset | CorrespondencePreset | IrisPreset, Field(discriminator="kind")
+]
+PresetName = Literal["tiny", "small", "tokens", "base"]
 
 TOKENS: Final = InContextPreset(
     channels=(8, 24, 48, 96, 128),
@@ -96,11 +122,13 @@ TOKENS: Final = InContextPreset(
     hidden=12,
 )
 
-PRESETS: Final[dict[PresetName, InContextPreset | CorrespondencePreset]] = {
+PRESETS: Final[dict[PresetName, InContextPreset | CorrespondencePreset | IrisPreset]] = {
     # laptop and CI size: about 3 M parameters
     "tiny": CorrespondencePreset(channels=(32, 64, 160)),
     # four times the work of `tiny`, about 18 M parameters
     "small": CorrespondencePreset(channels=(64, 128, 256, 320), recipe=Recipe(steps=4000)),
     # task tokens alone, without correspondence: for comparison
     "tokens": TOKENS,
+    # the network of MASS as it was released, 120 M parameters
+    "base": IrisPreset(channels=(32, 64, 128, 256, 512)),
 }
