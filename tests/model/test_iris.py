@@ -219,6 +219,16 @@ def test_a_reference_beyond_the_learned_positions_is_refused(net: IrisNet) -> No
     assert str(EDGE) in caught.value.expected
 
 
+def test_features_of_a_large_image_take_its_middle_for_a_task(net: IrisNet) -> None:
+    image = made_inputs((16, 64, 32), 1, 0)[0]
+    maps = net.encode(image)
+    inside = [one[:, :, :, (8 >> i) : (56 >> i)] for i, one in enumerate(maps[:4])]
+    inside.append(maps[4][:, :, :, :3])  # of four cells; their middle begins between two
+    task = net.encode_task(inside, torch.ones(1, 1, 16, 48, 32))
+    wanted = net.decoder(maps, [task[name] for name in TOKENS])[0]
+    assert error(net.features(image), wanted) < 1e-5
+
+
 def test_joined_tasks_are_means_by_what_windows_show(net: IrisNet) -> None:
     parts = []
     for seed in (1, 2):

@@ -60,6 +60,7 @@ from mass3d.volume.preparation import (
     PreparationConfig,
     Range,
     SpacingMm,
+    Statistics,
     prepare_volume,
 )
 from mass3d.volume.spacing import MIN_VOX, automatic_spacing_mm, is_too_small
@@ -82,6 +83,9 @@ class PrepareConfig(Config):
     """CT is clipped to this range of Hounsfield units."""
     percentiles: Percentiles = (2.0, 98.0)
     """MR and PET are clipped to these percentiles of the body voxels."""
+    statistics: Statistics = "body"
+    """Over what a scan is measured: `body`, or `box` as the release of MASS did, which also gives
+    a CT a mean and deviation of its own."""
     masks: MaskConfig = MaskConfig()
     """How masks are proposed."""
     label_maps: LabelMaps = False
@@ -277,6 +281,7 @@ def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:
             modality=config.modality,
             ct_clip_hu=config.ct_clip_hu,
             percentiles=config.percentiles,
+            statistics=config.statistics,
         ),
         masks=config.masks,
     )

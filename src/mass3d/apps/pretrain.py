@@ -19,7 +19,7 @@ from mass3d.execution.progress import progress
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import only_writer
 from mass3d.model.build import build_network
-from mass3d.model.presets import PRESETS, PresetName
+from mass3d.model.presets import PRESETS, PresetName, Width, with_channels
 from mass3d.pages.step import write_step_page
 from mass3d.pretext.seen import look
 from mass3d.pretext.task import TASKS, Cohort
@@ -44,6 +44,8 @@ class PretrainConfig(Config):
     """Run folder to write."""
     preset: PresetName = "tiny"
     """Size of the network."""
+    channels: tuple[Width, ...] | None = Field(default=None, examples=[[16, 32, 64, 128, 256]])
+    """Widths of its maps, the finest first, instead of those of the preset."""
     seed: Seed = 0
     resume: bool = False
     """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
@@ -98,13 +100,14 @@ def run(config: PretrainConfig) -> PretrainReport:
     require_own_folder(config.output, "pretrain", inputs=config.store)
     stores = Stores.open(config.store)
     cases = [stores.case(case_id) for case_id in stores.case_ids]
-    preset = PRESETS[config.preset]
+    preset = with_channels(PRESETS[config.preset], config.channels)
     net = build_network(preset, seed=config.seed)
     crop = choose_crop(
         config.views.crop_vox,
         [case.shape for case in cases],
         net.stride,
         max_voxels=preset.max_crop_voxels,
+        max_edge=preset.max_crop_edge,
     )
     facts = {
         "preset": preset.plain(),

@@ -176,18 +176,30 @@ class IrisNet(nn.Module):
         return logits
 
     def features(self, image: Tensor) -> Tensor:
-        """image (B, 1, D, H, W), at most as large as a reference -> (B, C, D, H, W).
+        """image (B, 1, D, H, W), edges multiples of the stride -> (B, C, D, H, W).
 
-        What the decoder makes of the image where the task is all of it.
+        What the decoder makes of the image where the task is all of it, or of the middle of an
+        image that is larger than a reference may be.
         """
         maps = self.encode(image)
-        task = self.encode_task(maps, torch.ones_like(image))
+        shape = [min(n, self.max_reference // STRIDE * STRIDE) for n in image.shape[2:]]
+        task = self.encode_task(
+            [middle(one, [n >> level for n in shape]) for level, one in enumerate(maps)],
+            image.new_ones(len(image), 1, *shape),
+        )
         found: Tensor = self.decoder(maps, [task[name] for name in TOKENS])[0]
         return found
 
     def forward(self, reference: Tensor, masks: Tensor, query: Tensor) -> Tensor:
         """reference, query (B, 1, D, H, W); masks (B, K, D, H, W) -> logits (B, K, D, H, W)."""
         return segment_pair(self, reference, masks, query)
+
+
+def middle(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """The middle (B, C, *shape) of a map."""
+    for axis, size in enumerate(shape, start=2):
+        x = x.narrow(axis, (x.shape[axis] - size) // 2, size)
+    return x
 
 
 def beside(skip: Tensor, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -169,8 +170,13 @@ def read_released(path: Path) -> Released:
     """
     content = _unpickled(path)
     part = next((key for key in WEIGHTS_KEYS if isinstance(content.get(key), Mapping)), "")
-    state = {_bare(str(key)): value for key, value in (content[part] if part else content).items()}
+    weights = content[part] if part else content
+    state = {_bare(str(key)): value for key, value in weights.items()}
     rows = tuple(_row(key) for key in state)
+    counts = Counter(row.ours for row in rows if row.ours)
+    twice = [row.released for row in rows if counts[row.ours] > 1]
+    if twice or len(state) < len(weights):
+        raise _foreign(path, f"keys that are there twice: {_some(twice or list(weights))}")
     unknown = [key for key, value in state.items() if not isinstance(value, Tensor)]
     unknown += [row.released for row in rows if not row.ours and not row.why]
     if unknown:

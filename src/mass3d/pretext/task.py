@@ -86,5 +86,6 @@ MATCHING_VIEWS: Final = {
 
 TASKS: Final[Mapping[str, PretextTask]] = {
     "incontext": PretextTask(_pairs, pair_step, shown_tokens, "dice", {}),
+    "iris": PretextTask(_pairs, pair_step, shown_tokens, "dice", {}),
     "correspondence": PretextTask(_matched, match_step, shown_matched, "accuracy", MATCHING_VIEWS),
 }
