@@ -19,7 +19,7 @@ from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import load_task
 from mass3d.transfer.trained import load_trained
 from mass3d.volume.volume import Volume
-from oracles.iris import made_state, released_shapes
+from oracles.iris import made_inputs, made_state, released_shapes
 
 CHANNELS = (2, 4, 32, 32, 32)
 EDGE = 32
@@ -50,6 +50,20 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     label[ORGAN] = 1
     Volume.from_array(label, spacing_mm=(1.5, 1.5, 1.5)).save(folder / "label.nii.gz")
     return folder
+
+
+@pytest.mark.data
+def test_all_that_was_published_is_loaded_to_its_numbers(parity_dir: Path, tmp_path: Path) -> None:
+    rows = (parity_dir / "iris_base_state_dict.tsv").read_text().splitlines()[1:]
+    cells = (row.split("\t") for row in rows)
+    shapes = {key: tuple(map(int, shape.strip("[]").split(","))) for key, shape, *_ in cells}
+    path = tmp_path / "mass_base.pth"
+    torch.save({"model": made_state(shapes, seed=2)}, path)
+    net = mass3d.load(path, device="cpu").trained.net
+    target, reference, masks = made_inputs((32, 32, 32), 2, 2)
+    logits = net(reference, masks, target).numpy()
+    wanted = np.load(parity_dir / "base_32.npz")["logits"]
+    assert np.linalg.norm(logits - wanted) / np.linalg.norm(wanted) <= 1e-4
 
 
 def make_task(scans: Path, model: Path, output: Path) -> Path:
