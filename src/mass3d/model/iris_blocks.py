@@ -56,8 +56,11 @@ class ConvBlock(nn.Module):
             y = self.conv1(activated(x, BLOCK_EPS))
         else:
             weight = torch.cat([self.conv1.weight, self.shortcut.weight])
-            x = activated(x, BLOCK_EPS, own=own)
-            y, x = F.conv3d(x, weight, padding=1).chunk(2, 1)
+            shown = activated(x, BLOCK_EPS, own=own)
+            y, rest = F.conv3d(shown, weight, padding=1).chunk(2, 1)
+            if own and not torch.is_grad_enabled():
+                shown.untyped_storage().resize_(0)  # callers hold it to the end: the largest map
+            x = rest
         found: Tensor = self.conv2(activated(y, BLOCK_EPS, own=True))
         return found.add_(x)
 
