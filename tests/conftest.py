@@ -34,6 +34,16 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def parity_dir() -> Path:
+    """The folder of numbers of the released network, beside that of real scans."""
+    named = os.environ.get("MASS3D_TEST_DATA")
+    beside = Path(named).resolve().parent if named else ROOT.parent / "shared"
+    if not (beside / "parity").is_dir():
+        pytest.skip(f"no numbers of the released network: {beside / 'parity'} is not a folder")
+    return beside / "parity"
+
+
+@pytest.fixture(scope="session")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Raw folder of four training and two test cases."""
     from mass3d.phantom import write_phantom_cohort  # noqa: PLC0415

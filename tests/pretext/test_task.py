@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mass3d.model.build import build_network
-from mass3d.model.presets import PRESETS
+from mass3d.model.presets import PRESETS, IrisPreset
 from mass3d.pretext.matching import MATCH_WEIGHT
 from mass3d.pretext.task import ALIGNMENTS, TASKS, Cohort
 from mass3d.store.reader import Store, StoredCase
@@ -39,6 +39,8 @@ def test_a_step_teaches_every_weight_and_shows_its_figure(
     kind: str, cases: list[StoredCase], tmp_path: Path
 ) -> None:
     preset = next(preset for preset in PRESETS.values() if preset.kind == kind)
+    if isinstance(preset, IrisPreset):
+        preset = IrisPreset(channels=(2, 4, 32, 32, 32), position_edge=32)
     net = build_network(preset, seed=0)
     shown = batch(cases, kind, tmp_path)
     outcome = TASKS[kind].step(net, shown, context(net))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from mass3d.errors import ConfigError
 from mass3d.views.crop import choose_crop
 
 
@@ -15,3 +18,12 @@ def test_the_default_crop_follows_the_scans_and_the_budget() -> None:
     d, h, w = crop(300, 300, 300)
     assert d * h * w <= 200_000
     assert max(d, h, w) - min(d, h, w) <= 16
+
+
+def test_a_crop_is_no_larger_than_the_network_can_see() -> None:
+    shapes = [(300, 40, 20)]
+    assert choose_crop(None, shapes, 16, max_voxels=10**7, max_edge=130) == (128, 32, 32)
+    assert choose_crop((128, 64, 64), shapes, 16, max_voxels=1, max_edge=130) == (128, 64, 64)
+    with pytest.raises(ConfigError) as caught:
+        choose_crop((144, 64, 64), shapes, 16, max_voxels=1, max_edge=128)
+    assert caught.value.fix == "Try [128, 64, 64]."

@@ -174,3 +174,36 @@ def test_settings_that_cannot_work_are_refused(changes: dict[str, Any]) -> None:
 def test_a_spacing_that_no_scan_has_is_refused(spacing_mm: float) -> None:
     with pytest.raises(ValidationError, match="spacing_mm"):
         config(spacing_mm=spacing_mm)
+
+
+def test_in_a_box_every_scan_is_measured_as_mass_did() -> None:
+    image = np.full((60, 60, 60), -1000.0)
+    image[20:30, 22:34, 24:40] = np.random.default_rng(0).normal(40, 25, (10, 12, 16))
+    image[55:57, 55:57, 55:57] = 900.0  # a table
+    volume = Volume.from_array(image.astype(np.float32), spacing_mm=(5.0, 5.0, 5.0))
+    usual = {"spacing_mm": 5.0, "statistics": "box"}
+    prepared = prepare_volume(volume, config(**usual, modality="ct"))
+    cut = np.clip(image[16:34, 18:38, 20:44], -991, 500)  # 20 mm are four voxels
+    wanted = (np.clip(image, -991, 500) - cut.mean()) / cut.std()
+    np.testing.assert_allclose(prepared.image, wanted, atol=1e-4)
+
+    image = np.random.default_rng(1).gamma(2.0, 100.0, (20, 20, 20))
+    image[:8] = 0  # air, which counts as well
+    volume = Volume.from_array(image.astype(np.float32), spacing_mm=(5.0, 5.0, 5.0))
+    prepared = prepare_volume(volume, config(**usual, modality="mr"))
+    cut = np.clip(image, *np.percentile(image, (2, 98)))
+    np.testing.assert_allclose(prepared.image, (cut - cut.mean()) / cut.std(), atol=1e-4)
+
+
+def test_a_ct_of_air_alone_is_measured_whole() -> None:
+    image = np.random.default_rng(0).normal(-800, 25, SHAPE)
+    volume = Volume.from_array(image.astype(np.float32), spacing_mm=(5.0, 5.0, 5.0))
+    prepared = prepare_volume(volume, config(spacing_mm=5.0, statistics="box", modality="ct"))
+    assert abs(float(prepared.image.mean())) < 1e-3
+    assert abs(float(prepared.image.std()) - 1) < 1e-3
+
+
+def test_usual_statistics_are_not_told_as_older_records_do_not() -> None:
+    assert "statistics" not in config().plain()
+    assert config(statistics="box").plain()["statistics"] == "box"
+    assert PreparationConfig.model_validate(config().plain()) == config()

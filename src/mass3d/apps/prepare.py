@@ -46,6 +46,7 @@ from mass3d.volume.preparation import (
     PreparationConfig,
     Range,
     SpacingMm,
+    Statistics,
 )
 from mass3d.volume.spacing import MIN_VOX, automatic_spacing_mm
 from mass3d.volume.volume import Modality
@@ -67,6 +68,9 @@ class PrepareConfig(Config):
     """CT is clipped to this range of Hounsfield units."""
     percentiles: Percentiles = (2.0, 98.0)
     """MR and PET are clipped to these percentiles of the body voxels."""
+    statistics: Statistics = "body"
+    """Over what a scan is measured: `body`, or `box` as the release of MASS did, which also gives
+    a CT a mean and deviation of its own."""
     masks: MaskConfig = MaskConfig()
     """How masks are proposed."""
     label_maps: LabelMaps = False
@@ -181,6 +185,7 @@ def _settle(config: PrepareConfig, grids: list[Grid]) -> StoreSettings:
             modality=config.modality,
             ct_clip_hu=config.ct_clip_hu,
             percentiles=config.percentiles,
+            statistics=config.statistics,
         ),
         masks=config.masks,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,13 @@ from torch import nn
 
 from mass3d.config import Config, Device, Paths, Seed, Workers, merged
 from mass3d.device import choose_device
-from mass3d.errors import ModelError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.processes import Processes, started_processes
 from mass3d.execution.progress import Advance, progress
 from mass3d.execution.summary import Report, counted, write_provenance
-from mass3d.files import only_writer
 from mass3d.model.build import build_network
-from mass3d.model.presets import PRESETS, PresetName
+from mass3d.model.presets import PRESETS, Preset, PresetName, Width, with_channels
 from mass3d.pages.step import step_page
 from mass3d.pretext.task import (
     MASKS,
@@ -57,6 +53,8 @@ class PretrainConfig(Config):
     objective: ObjectiveName = "masks"
     """What is learned from: masks; or, to compare finetuning, hidden parts of scans
     (`autoencoder`), what tells scans apart (`contrastive`) or places alone (`correspondence`)."""
+    channels: tuple[Width, ...] | None = Field(default=None, examples=[[16, 32, 64, 128, 256]])
+    """Widths of its maps, the finest first, instead of those of the preset."""
     seed: Seed = 0
     resume: bool = False
     """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
@@ -113,7 +111,7 @@ def run(config: PretrainConfig) -> PretrainReport:
     require_own_folder(output, "pretrain", inputs=config.store)
     stores = Stores.open(config.store)
     cases = [stores.case(case_id) for case_id in stores.case_ids]
-    preset = PRESETS[config.preset]
+    preset = with_channels(PRESETS[config.preset], config.channels)
     task = task_of(config.objective, preset.kind)
     net = build_network(preset, seed=config.seed)
     crop = choose_crop(
@@ -121,15 +119,16 @@ def run(config: PretrainConfig) -> PretrainReport:
         [case.shape for case in cases],
         net.stride,
         max_voxels=preset.max_crop_voxels,
+        max_edge=preset.max_crop_edge,
     )
-    facts = _facts(config, stores, crop, processes)
+    facts = _facts(config, preset, stores, crop, processes)
     device = choose_device(config.device)
     steps = config.fit.steps
     if is_finished(output, facts, steps=steps, must_resume=config.resume):
         return _report(config, crop)
     together = make_fabric(device, "32-true", processes)
     together.barrier()  # all have looked at the folder before the first of them writes there
-    with _writing(output, processes), progress("pretrain", steps) as advance:
+    with processes.writing(output), progress("pretrain", steps) as advance:
         if processes.first:
             require_same_run(output, facts)  # before its settings are written over
             write_provenance(output, "pretrain", config, store=stores.fingerprint, crop_vox=crop)
@@ -154,12 +153,12 @@ def run(config: PretrainConfig) -> PretrainReport:
 
 
 def _facts(
-    config: PretrainConfig, stores: Stores, crop: Shape, processes: Processes
+    config: PretrainConfig, preset: Preset, stores: Stores, crop: Shape, processes: Processes
 ) -> dict[str, Any]:
     """What decides the weights of a run, and is written with them."""
     per_step = batches_per_step(config.fit, config.output, processes)
     return {
-        "preset": PRESETS[config.preset].plain(),
+        "preset": preset.plain(),
         "crop_vox": list(crop),
         "preparation": stores.preparation.plain(),
         "store": stores.fingerprint,
@@ -168,17 +167,6 @@ def _facts(
         "views": config.views.plain(),
         **({} if config.objective == MASKS else {"objective": config.objective}),
     }
-
-
-@contextmanager
-def _writing(run: Path, processes: Processes) -> Iterator[None]:
-    """The first process alone writes, and nobody beside this command does."""
-    if not processes.first:
-        yield
-        return
-    run.mkdir(parents=True, exist_ok=True)
-    with only_writer(run, ModelError):
-        yield
 
 
 def _hooks(

@@ -36,7 +36,7 @@ class TaskConfig(Config):
     labels: tuple[Path, ...] = Field(min_length=1, examples=[["a_label.nii.gz", "b_label.nii.gz"]])
     """Their label maps, in the same order, each on the grid of its scan."""
     model: Path = Field(examples=["run"])
-    """Run folder of the pretrained model."""
+    """Run folder of the pretrained model, or the published weights of MASS."""
     output: Path = Field(examples=["liver.task"])
     """Task file to write."""
     structures: Structures = None

@@ -6,9 +6,13 @@ They are told by variables of the environment, which is read when it is asked fo
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, NamedTuple
 
-from mass3d.errors import ConfigError
+from mass3d.errors import ConfigError, ModelError
+from mass3d.files import only_writer
 
 TORCHRUN: Final = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 SRUN: Final = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES")
@@ -30,6 +34,16 @@ class Processes(NamedTuple):
     def per_machine(self) -> int:
         """Processes of each machine."""
         return self.total // self.machines
+
+    @contextmanager
+    def writing(self, run: Path) -> Iterator[None]:
+        """The first of them alone writes into a run folder, and nobody beside them does."""
+        if not self.first:
+            yield
+            return
+        run.mkdir(parents=True, exist_ok=True)
+        with only_writer(run, ModelError):
+            yield
 
 
 ALONE: Final = Processes()

@@ -10,12 +10,14 @@ from torch import nn
 
 from mass3d.model.correspondence import CorrespondenceNet
 from mass3d.model.incontext import InContextNet
+from mass3d.model.iris import IrisNet
 from mass3d.model.presets import Preset
 from mass3d.model.protocol import NetworkModule
 
 KINDS: Final[dict[str, Callable[[Any], nn.Module]]] = {
     "incontext": InContextNet,
     "correspondence": CorrespondenceNet,
+    "iris": IrisNet,
 }
 
 

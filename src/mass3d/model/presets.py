@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Self, TypeAlias
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from mass3d.config import Config
+from mass3d.config import Config, build
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 OptimizerName = Literal["adamw", "lamb", "muon"]
@@ -46,6 +47,7 @@ class InContextPreset(Config):
     """Attention heads."""
     hidden: Width
     """Hidden width of the per-mask classifier."""
+    max_crop_edge: ClassVar[int | None] = None  # any
     max_crop_voxels: int = 48 * 64 * 64  # about 2 s per step of 4 pairs on two cores
     """Largest crop that is chosen by itself."""
     recipe: Recipe = Recipe(steps=3000, lr=1.5e-3)
@@ -77,14 +79,59 @@ class CorrespondencePreset(Config):
     """Width of a key."""
     max_keys: int = Field(default=1024, ge=2)
     """Cells that a task keeps of a reference."""
+    max_crop_edge: ClassVar[int | None] = None  # any
     max_crop_voxels: int = 48 * 64 * 64
     """Largest crop that is chosen by itself."""
     recipe: Recipe = Recipe()
     """How it is trained."""
 
 
-Preset: TypeAlias = Annotated[InContextPreset | CorrespondencePreset, Field(discriminator="kind")]
-PresetName = Literal["tiny", "small", "tokens"]
+class IrisRecipe(Recipe):
+    """How the released network was trained."""
+
+    steps: int = Field(default=100_000, ge=1, le=10**9)
+    """Optimiser updates of the whole run; the schedule is stretched over them."""
+    optimizer: OptimizerName = "lamb"
+    """Rule of the updates: `adamw`, `lamb` or `muon`."""
+    weight_decay: float = Field(default=1e-5, ge=0)
+    """Weight decay of matrices and kernels; norms and biases are not decayed."""
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the average of the weights, which is what a run delivers."""
+
+
+class IrisPreset(Config):
+    """Sizes and recipe of the network that MASS released."""
+
+    kind: Literal["iris"] = "iris"
+    """Which network this is."""
+    channels: tuple[Width, Width, Width, Width, Width]
+    """Width of the maps at strides 1, 2, 4, 8 and 16."""
+    queries: Width = 10
+    """Learned tokens per mask and stage; the foreground gives one more."""
+    position_edge: int = Field(default=128, ge=16, le=512)
+    """Edge of the learned maps of positions: the largest reference, in voxels."""
+    max_crop_voxels: int = 128**3
+    """Largest crop that is chosen by itself."""
+    recipe: IrisRecipe = IrisRecipe()
+    """How it is trained."""
+
+    @property
+    def max_crop_edge(self) -> int:
+        """Largest edge of a crop, as a reference may not be larger."""
+        return self.position_edge
+
+    @field_validator("channels")
+    @classmethod
+    def _of_whole_heads(cls, channels: tuple[int, ...]) -> tuple[int, ...]:
+        if any(width % 32 for width in channels[-3:]):
+            raise ValueError("multiples of 32 for the three deepest")
+        return channels
+
+
+Preset: TypeAlias = Annotated[
+    InContextPreset | CorrespondencePreset | IrisPreset, Field(discriminator="kind")
+]
+PresetName = Literal["tiny", "small", "tokens", "base"]
 
 TOKENS: Final = InContextPreset(
     channels=(8, 24, 48, 96, 128),
@@ -96,11 +143,20 @@ TOKENS: Final = InContextPreset(
     hidden=12,
 )
 
-PRESETS: Final[dict[PresetName, InContextPreset | CorrespondencePreset]] = {
+PRESETS: Final[dict[PresetName, InContextPreset | CorrespondencePreset | IrisPreset]] = {
     # laptop and CI size: about 3 M parameters
     "tiny": CorrespondencePreset(channels=(32, 64, 160)),
     # four times the work of `tiny`, about 18 M parameters
     "small": CorrespondencePreset(channels=(64, 128, 256, 320), recipe=Recipe(steps=4000)),
     # task tokens alone, without correspondence: for comparison
     "tokens": TOKENS,
+    # the network of MASS as it was released, 120 M parameters
+    "base": IrisPreset(channels=(32, 64, 128, 256, 512)),
 }
+
+
+def with_channels(preset: Preset, channels: Sequence[int] | None) -> Preset:
+    """A preset with other widths; itself for None. Raises `ConfigError` for what is no network."""
+    if channels is None:
+        return preset
+    return build(type(preset), preset.plain() | {"channels": channels})

@@ -158,6 +158,7 @@ CONTRASTED_VIEWS: Final = {
 
 TASKS: Final[Mapping[str, PretextTask]] = {
     "incontext": PretextTask(_pairs, pair_step, shown_tokens, "dice", {}),
+    "iris": PretextTask(_pairs, pair_step, shown_tokens, "dice", {}),
     "correspondence": PretextTask(_matched, match_step, shown_matched, "accuracy", MATCHING_VIEWS),
 }
 

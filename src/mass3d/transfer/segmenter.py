@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from mass3d.errors import ConfigError
+from mass3d.execution.ownership import require_own_folder
 from mass3d.io.read import volume_of
+from mass3d.training import checkpoint
+from mass3d.training.fit import WEIGHTS
 from mass3d.transfer.incontext import encode_reference, predict
 from mass3d.transfer.maps import Agreement, Maps, Share
 from mass3d.transfer.network_maps import network_encoder
@@ -54,8 +57,29 @@ class Segmenter:
 
     @classmethod
     def load(cls, run: Path | str, *, device: str = "auto") -> Segmenter:
-        """Load a run folder or a weights file. Raises `ModelError` when it cannot be trusted."""
+        """Load a run folder, a weights file or the published weights of MASS.
+
+        Raises `ModelError` when it cannot be trusted.
+        """
         return cls(load_trained(Path(run), device=device))
+
+    @property
+    def _whole(self) -> nn.Module:
+        """All that weights are written of."""
+        return self.trained.net
+
+    def save(self, run: Path | str) -> Path:
+        """Write the model as a run folder of its own, which is loaded like any other.
+
+        Tasks that were made with it fit the new folder as well. Returns the file of weights.
+        Raises `ConfigError` for a folder that holds anything, `OutputError` where nothing can be
+        written.
+        """
+        folder = Path(run)
+        require_own_folder(folder, "save")
+        path = folder / WEIGHTS
+        checkpoint.save(path, self._whole.state_dict(), kind="weights", facts=self.trained.facts)
+        return path
 
     def task(
         self,

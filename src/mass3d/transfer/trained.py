@@ -17,12 +17,14 @@ from mass3d.errors import ModelError
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, Preset
 from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
+from mass3d.model.released import Released, is_released, read_released
 from mass3d.pretext.task import ObjectiveName
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
 from mass3d.volume.preparation import PreparationConfig
 
 MATCHING: Final = ("masks", "correspondence")  # objectives after which a network can match
+RELEASED_SPACING_MM: Final = 1.5
 STRUCTURES: Final = "structures"  # the fact that a finetuned model tells and no other
 
 
@@ -61,12 +63,16 @@ class TrainedModel:
     fingerprint: str  # SHA-256 over the weights and these facts
     device: torch.device
     objective: ObjectiveName = "masks"  # what it learned from
+    facts: Mapping[str, Any] = field(default_factory=dict, repr=False)  # of its file
 
 
 def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
-    """Load a run folder or a weights file. Raises `ModelError` when it cannot be trusted."""
+    """Load a run folder, a weights file or the published weights of MASS.
+
+    Raises `ModelError` when it cannot be trusted.
+    """
     target, path = choose_device(device), weights_file(run)
-    record, tensors, fingerprint = read_run(run)
+    record, tensors, facts, fingerprint = _read(path)
     net = unfilled_network(path, record.preset, tensors)
     fill_weights(path, net, tensors)
     if any(edge % net.stride for edge in record.crop_vox):
@@ -80,7 +86,7 @@ def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
     # torch's stubs do not know the argument
     net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return TrainedModel(
-        net, record.crop_vox, record.preparation, fingerprint, target, record.objective
+        net, record.crop_vox, record.preparation, fingerprint, target, record.objective, facts
     )
 
 
@@ -114,7 +120,17 @@ def weights_file(run: Path) -> Path:
 
 def read_run(run: Path) -> tuple[RunRecord, dict[str, Tensor], str]:
     """Record, tensors and fingerprint of a pretrained run. Raises `ModelError` for any other."""
-    path = weights_file(run)
+    record, tensors, _, fingerprint = _read(weights_file(run))
+    return record, tensors, fingerprint
+
+
+def _read(path: Path) -> tuple[RunRecord, dict[str, Tensor], dict[str, Any], str]:
+    """Record, tensors, facts as they are written, and fingerprint; published weights as well."""
+    if is_released(path):
+        published = read_released(path)
+        record = released_record(published)
+        tensors, facts = dict(published.tensors), record.plain()
+        return record, tensors, facts, checkpoint.digest(tensors, facts)
     tensors, facts, fingerprint = checkpoint.load(path, kind="weights")
     if STRUCTURES in facts:
         raise ModelError(
@@ -124,7 +140,19 @@ def read_run(run: Path) -> tuple[RunRecord, dict[str, Tensor], str]:
             fix="Use the run that it was finetuned from.",
             setting="model",
         )
-    return checkpoint.validated(RunRecord, facts, path), tensors, fingerprint
+    return checkpoint.validated(RunRecord, facts, path), tensors, facts, fingerprint
+
+
+def released_record(published: Released) -> RunRecord:
+    """What a run would say that had made published weights: how MASS prepared its scans."""
+    edge = published.preset.position_edge
+    return RunRecord(
+        preset=published.preset,
+        crop_vox=(edge, edge, edge),
+        preparation=PreparationConfig(spacing_mm=RELEASED_SPACING_MM, statistics="box"),
+        step=published.step,
+        precision="bf16-mixed",
+    )
 
 
 def require_features(where: Path | str, net: nn.Module) -> FeatureNetworkModule:

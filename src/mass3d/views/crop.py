@@ -15,12 +15,18 @@ CropVox = tuple[Edge, Edge, Edge]  # along (D, H, W)
 
 
 def choose_crop(
-    wanted: Shape | None, shapes: list[Shape], stride: int, *, max_voxels: int
+    wanted: Shape | None,
+    shapes: list[Shape],
+    stride: int,
+    *,
+    max_voxels: int,
+    max_edge: int | None = None,
 ) -> Shape:
     """The wanted crop, checked, or one that fits the scans: (D, H, W), multiples of `stride`.
 
     The default is the largest multiple of the stride within the median scan along each axis, at
-    least two strides, shortened along its longest axis to at most `max_voxels`.
+    least two strides and at most `max_edge`, shortened along its longest axis to at most
+    `max_voxels`.
     """
     if wanted is not None:
         if any(edge % stride or edge <= 0 for edge in wanted):
@@ -30,8 +36,17 @@ def choose_crop(
                 expected=f"positive multiples of {stride} along every axis",
                 fix=f"Try {[max(stride, round(edge / stride) * stride) for edge in wanted]}.",
             )
+        if max_edge is not None and max(wanted) > max_edge:
+            raise ConfigError(
+                "views.crop_vox",
+                found=str(list(wanted)),
+                expected=f"at most {max_edge} along every axis, which is what the network can see",
+                fix=f"Try {[min(edge, max_edge) for edge in wanted]}.",
+            )
         return wanted
     edges = np.maximum(np.median(np.array(shapes), axis=0) // stride, 2).astype(int) * stride
+    if max_edge is not None:
+        edges = np.minimum(edges, max_edge // stride * stride)
     while edges.prod() > max_voxels:
         edges[edges.argmax()] -= stride
     return int(edges[0]), int(edges[1]), int(edges[2])

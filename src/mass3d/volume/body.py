@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mass3d.volume.box import Box, box_around, whole_box
 from mass3d.volume.volume import Modality
 
 CT_AIR_HU = -500.0  # halfway between air and water
 AIR_OF_TISSUE = 0.3  # MR, PET: a threshold above this part of bright tissue separates no air
+BOX_MARGIN_MM = 20.0
 MIN_SHARE = 0.02  # of the scan; a smaller "body" is noise, and the whole scan is taken
 
 
@@ -39,6 +41,19 @@ def body_mask(image: NDArray[Any], modality: Modality) -> NDArray[np.bool_]:
             return np.ones(image.shape, bool)
         body = image > air
     return body if body.mean() >= MIN_SHARE else np.ones(image.shape, bool)
+
+
+def box_of_body(image: NDArray[Any], spacing_mm: float) -> Box:
+    """Of a CT (D, H, W) in HU: the box around its largest piece that is no air, and a margin.
+
+    All of the scan where there is no such voxel. As the release of MASS cuts a CT.
+    """
+    pieces, _ = ndimage.label(image >= CT_AIR_HU)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    margin = int(np.ceil(BOX_MARGIN_MM / spacing_mm))
+    found = box_around(pieces == sizes.argmax(), margin) if sizes.any() else None
+    return found or whole_box(image.shape)
 
 
 def fill_axial(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

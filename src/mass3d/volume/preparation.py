@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, FiniteFloat, PositiveFloat
 
 from mass3d.config import Config
 from mass3d.errors import DataError
-from mass3d.volume.body import body_mask
+from mass3d.volume.body import body_mask, box_of_body
 from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.intensity import Intensity, modality_of
 from mass3d.volume.resample import resample_image, resample_label
@@ -32,6 +32,7 @@ def _rising(pair: tuple[float, float]) -> tuple[float, float]:
 Percent = Annotated[float, Field(ge=0, le=100)]
 SpacingMm = Annotated[float, Field(ge=1e-3, le=1e3)]
 Range = Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_rising)]
+Statistics = Literal["body", "box"]
 Percentiles = Annotated[tuple[Percent, Percent], AfterValidator(_rising)]
 
 
@@ -49,6 +50,10 @@ class PreparationConfig(Config):
     scan would move the same tissue with every change of the field of view."""
     percentiles: Percentiles = (2.0, 98.0)
     """MR and PET are clipped to these percentiles of the body voxels."""
+    # a store or model that has the usual statistics says nothing of them, as older ones do
+    statistics: Statistics = Field(default="body", exclude_if=lambda value: value == "body")
+    """Over what a scan is measured: `body`, or `box` as the release of MASS did, which also gives
+    a CT a mean and deviation of its own."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,9 @@ def prepare_volume(
     """Resample to cubic voxels, clip and normalise.
 
     `modality` overrides the setting. CT is normalised with fixed numbers, MR and PET with mean
-    and standard deviation of the clipped body voxels of the scan itself. Raises `DataError` when
-    the body has a single intensity or the grid would be absurdly large.
+    and standard deviation of the clipped body voxels of the scan itself; with the statistics of a
+    box, every scan with those of all its clipped voxels, of CT in a box around the body. Raises
+    `DataError` when the body has a single intensity or the grid would be absurdly large.
     """
     kind, decided_by = _modality(volume, config, modality)
     grid = _cubes(volume, config.spacing_mm)
@@ -144,14 +150,18 @@ def _modality(
 def _measure(
     image: NDArray[np.float32], modality: Modality, config: PreparationConfig, volume: Volume
 ) -> Intensity:
-    if modality == "ct":
+    if modality == "ct" and config.statistics == "body":
         (low, high), (mean, std) = config.ct_clip_hu, config.ct_mean_std_hu
         spread = float(np.ptp(np.clip(image, low, high)))
     else:
-        body = image[body_mask(image, modality)]
-        low, high = (float(edge) for edge in np.percentile(body, config.percentiles))
-        np.clip(body, low, high, out=body)
-        mean, std = float(body.mean(dtype=np.float64)), float(body.std(dtype=np.float64))
+        measured = _measured(image, modality, config)
+        low, high = (
+            config.ct_clip_hu
+            if modality == "ct"
+            else (float(edge) for edge in np.percentile(measured, config.percentiles))
+        )
+        clipped = np.clip(measured, low, high)
+        mean, std = float(clipped.mean(dtype=np.float64)), float(clipped.std(dtype=np.float64))
         spread = std
     if not spread > FLAT * max(abs(low), abs(high), abs(mean)):
         raise DataError(
@@ -163,3 +173,14 @@ def _measure(
             setting="" if modality == "mr" else "modality",
         )
     return Intensity(float(low), float(high), mean, std)
+
+
+def _measured(
+    image: NDArray[np.float32], modality: Modality, config: PreparationConfig
+) -> NDArray[np.float32]:
+    """The voxels that mean and deviation are those of."""
+    if config.statistics == "body":
+        return image[body_mask(image, modality)]
+    if modality == "ct":
+        return image[box_of_body(image, config.spacing_mm)]
+    return image

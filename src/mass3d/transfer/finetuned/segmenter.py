@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field, PositiveInt, StringConstraints
-from torch import Tensor
+from torch import Tensor, nn
 
 from mass3d.config import Config
 from mass3d.device import choose_device
 from mass3d.errors import ConfigError, ModelError
 from mass3d.model.presets import Preset
 from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
+from mass3d.model.released import is_released
 from mass3d.model.segmentation import SegmentationNetwork
 from mass3d.training import checkpoint
 from mass3d.transfer.maps import Maps
@@ -75,6 +76,10 @@ class FinetunedSegmenter(Segmenter):
 
     net: SegmentationNetwork = field(repr=False)
     structures: Mapping[str, int]  # name -> label value, in the order of the classes
+
+    @property
+    def _whole(self) -> nn.Module:
+        return self.net
 
     def task(self, *args: Any, **settings: Any) -> Task:
         """Not with this model. Raises `ModelError`."""
@@ -146,13 +151,16 @@ class FinetunedSegmenter(Segmenter):
 
 def is_finetuned(run: Path) -> bool:
     """Whether a run folder or weights file is that of a finetuned model. Raises `ModelError`."""
-    return STRUCTURES in checkpoint.read_facts(weights_file(run), kind="weights")
+    path = weights_file(run)
+    if is_released(path):
+        return False
+    return STRUCTURES in checkpoint.read_facts(path, kind="weights")
 
 
 def load_segmenter(run: Path | str, *, device: str = "auto") -> Segmenter:
-    """Load a run folder or a weights file. Raises `ModelError` when it cannot be trusted.
+    """Load a run folder, a weights file or the published weights of MASS.
 
-    Of a finetuned run it segments without a task.
+    Of a finetuned run it segments without a task. Raises `ModelError` when it cannot be trusted.
     """
     load = load_finetuned if is_finetuned(Path(run)) else Segmenter.load
     return load(Path(run), device=device)
@@ -179,5 +187,7 @@ def load_finetuned(run: Path, *, device: str = "auto") -> FinetunedSegmenter:
     # torch's stubs do not know the argument
     net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     crop, preparation = record.crop_vox, record.preparation
-    trained = TrainedModel(cast("NetworkModule", net.trunk), crop, preparation, fingerprint, target)
+    trained = TrainedModel(
+        cast("NetworkModule", net.trunk), crop, preparation, fingerprint, target, facts=facts
+    )
     return FinetunedSegmenter(trained, net, dict(record.structures))
