@@ -30,6 +30,7 @@ VERBS = [
     "finetune",
     "segment",
     "locate",
+    "embed",
     "evaluate",
     "inspect",
     "masks",

@@ -67,6 +67,7 @@ APPS = (
     "finetune",
     "segment",
     "locate",
+    "embed",
     "evaluate",
     "demo",
 )

@@ -28,6 +28,7 @@ FUNCTIONS = {
     "finetune": "finetune",
     "segment": "segment",
     "locate": "locate",
+    "embed": "embed",
     "evaluate": "evaluate",
     "inspect": "inspect",
     "measure_masks": "masks",

@@ -19,6 +19,7 @@ VERBS: Final = {
     "finetune": "finetune",
     "segment": "segment",
     "locate": "locate",
+    "embed": "embed",
     "evaluate": "evaluate",
     "inspect": "inspect",
     "measure_masks": "masks",

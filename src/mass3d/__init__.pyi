@@ -11,6 +11,7 @@ from typing import Literal
 from mass3d.apps.adapt import AdaptReport
 from mass3d.apps.check import CheckReport
 from mass3d.apps.demo import DemoReport
+from mass3d.apps.embed import EmbedReport
 from mass3d.apps.evaluate import EvaluateReport
 from mass3d.apps.extract import ExtractReport
 from mass3d.apps.finetune import FinetuneReport
@@ -58,6 +59,7 @@ __all__ = [
     "adapt",
     "check",
     "demo",
+    "embed",
     "evaluate",
     "extract",
     "finetune",
@@ -203,6 +205,24 @@ def locate(
     Only coarse alignments are made, a fraction of a second for each reference. Raises
     `ModelError` when task and model do not fit, `ConfigError` for a task without labelled scans
     and for an output that holds anything but such results.
+    """
+
+def embed(
+    *,
+    inputs: Sequence[str | Path],
+    model: str | Path,
+    output: str | Path,
+    dense: bool = ...,
+    untrained: bool = ...,
+    overlap: float = ...,
+    label_maps: bool = ...,
+    device: str = ...,
+) -> EmbedReport:
+    """Embed every scan; one that cannot be read becomes a fault and the others go on.
+
+    Scans that the same model has already embedded into the same folder are not done again, as long
+    as neither scan nor features have changed. Raises `ModelError` for a model that cannot be
+    trusted, `ConfigError` when the folder holds anything but such results.
     """
 
 def evaluate(

@@ -10,6 +10,7 @@ import pytest
 
 from mass3d.apps import (
     demo,
+    embed,
     evaluate,
     extract,
     inspect,
@@ -76,6 +77,9 @@ VERBS: dict[str, Callable[[Path, Path], object]] = {
         locate.LocateConfig(
             inputs=(at / "raw" / "imagesTs",), task=at / "organs.task", model=at / "run", output=out
         )
+    ),
+    "embed": lambda at, out: embed.run(
+        embed.EmbedConfig(inputs=(at / "raw" / "imagesTs",), model=at / "run", output=out)
     ),
     "evaluate": lambda at, out: evaluate.run(
         evaluate.EvaluateConfig(

@@ -117,6 +117,18 @@ VERBS: Final = {
             **DEVICE,
         },
     ),
+    "embed": Verb(
+        "Write what a pretrained network says of scans, one row each.",
+        "scans/ -m run/ -o embedded/",
+        {
+            "inputs": "SCANS...",
+            "model": "-m --model RUN",
+            "output": "-o --output FOLDER",
+            "dense": "--dense",
+            "untrained": "--untrained",
+            **DEVICE,
+        },
+    ),
     "evaluate": Verb(
         "Score segmentations against label maps.",
         "found/ labels/ -o scores/",

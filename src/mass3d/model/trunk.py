@@ -37,15 +37,19 @@ class Trunk(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Edges are multiples of `stride`."""
+        return self.scales(image)[0]
+
+    def scales(self, image: Tensor) -> list[Tensor]:
+        """The finished map, then those on the way down, at strides 2, 2, 4, 8, ..."""
         x = self.stem(fold(image))
         skips = []
         for block, down in zip(self.down_blocks, self.down, strict=True):
             skips.append(block(x))
             x = down(skips[-1])
-        x = self.deep(x)
+        deepest = x = self.deep(x)
         for block, up, skip in reversed(list(zip(self.up_blocks, self.up, skips, strict=True))):
             x = block(skip + F.interpolate(up(x), scale_factor=2, mode="nearest"))
-        return F.silu(self.out(x))
+        return [F.silu(self.out(x)), *skips, deepest]
 
 
 def fold(x: Tensor) -> Tensor:
