@@ -31,6 +31,7 @@ VERBS = [
     "segment",
     "locate",
     "embed",
+    "probe",
     "evaluate",
     "inspect",
     "masks",

@@ -68,6 +68,7 @@ APPS = (
     "segment",
     "locate",
     "embed",
+    "probe",
     "evaluate",
     "demo",
 )
@@ -85,6 +86,7 @@ OWNERS = {
     "blosc2": {"store"},
     "lightning_fabric": {"training"},
     "typer": {"cli"},
+    "sklearn": {"transfer"},
     "dask": {"execution"},
     "distributed": {"execution"},
     "jinja2": {"pages"},

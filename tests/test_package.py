@@ -29,6 +29,7 @@ FUNCTIONS = {
     "segment": "segment",
     "locate": "locate",
     "embed": "embed",
+    "probe": "probe",
     "evaluate": "evaluate",
     "inspect": "inspect",
     "measure_masks": "masks",

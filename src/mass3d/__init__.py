@@ -20,6 +20,7 @@ VERBS: Final = {
     "segment": "segment",
     "locate": "locate",
     "embed": "embed",
+    "probe": "probe",
     "evaluate": "evaluate",
     "inspect": "inspect",
     "measure_masks": "masks",

@@ -20,6 +20,7 @@ from mass3d.apps.locate import LocateReport
 from mass3d.apps.masks import MasksReport
 from mass3d.apps.prepare import PrepareReport
 from mass3d.apps.pretrain import PretrainReport
+from mass3d.apps.probe import ProbeReport
 from mass3d.apps.segment import SegmentReport
 from mass3d.apps.task import TaskReport
 from mass3d.errors import ConfigError as ConfigError
@@ -69,6 +70,7 @@ __all__ = [
     "measure_masks",
     "prepare",
     "pretrain",
+    "probe",
     "read",
     "read_label",
     "segment",
@@ -223,6 +225,30 @@ def embed(
     Scans that the same model has already embedded into the same folder are not done again, as long
     as neither scan nor features have changed. Raises `ModelError` for a model that cannot be
     trusted, `ConfigError` when the folder holds anything but such results.
+    """
+
+def probe(
+    *,
+    inputs: Sequence[str | Path],
+    labels: str | Path,
+    output: str | Path,
+    model: str | Path | None = ...,
+    targets: Sequence[str] = ...,
+    case_column: str = ...,
+    patient_column: str | None = ...,
+    kinds: Mapping[str, Literal["classes", "number"]] | None = ...,
+    folds: int = ...,
+    overlap: float = ...,
+    seed: int = ...,
+    label_maps: bool = ...,
+    device: str = ...,
+) -> ProbeReport:
+    """Predict every target from frozen features, by cross-validation over patients.
+
+    Scans are embedded first, each once however often the command is given. One that cannot be read
+    becomes a fault, and the others go on. Raises `DataError` for a table of labels that is none,
+    a target that is the same everywhere and a class with fewer patients than folds, `ConfigError`
+    for columns that are not there, `ModelError` for a model that cannot be trusted.
     """
 
 def evaluate(

@@ -18,6 +18,7 @@ from mass3d.apps import (
     masks,
     prepare,
     pretrain,
+    probe,
     segment,
     task,
 )
@@ -80,6 +81,14 @@ VERBS: dict[str, Callable[[Path, Path], object]] = {
     ),
     "embed": lambda at, out: embed.run(
         embed.EmbedConfig(inputs=(at / "raw" / "imagesTs",), model=at / "run", output=out)
+    ),
+    "probe": lambda at, out: probe.run(
+        probe.ProbeConfig(
+            inputs=(at / "raw" / "imagesTs",),
+            labels=at / "raw" / "dataset.json",
+            model=at / "run",
+            output=out,
+        )
     ),
     "evaluate": lambda at, out: evaluate.run(
         evaluate.EvaluateConfig(

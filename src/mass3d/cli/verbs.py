@@ -129,6 +129,21 @@ VERBS: Final = {
             **DEVICE,
         },
     ),
+    "probe": Verb(
+        "Say which labels of scans can be read off frozen features.",
+        "scans/ --labels labels.csv -m run/ -o probed/",
+        {
+            "inputs": "SCANS...",
+            "labels": "-l --labels CSV",
+            "model": "-m --model RUN",
+            "output": "-o --output FOLDER",
+            "targets": "--target COLUMN...",
+            "patient_column": "--patient COLUMN",
+            "folds": "--folds N",
+            **SEED,
+            **DEVICE,
+        },
+    ),
     "evaluate": Verb(
         "Score segmentations against label maps.",
         "found/ labels/ -o scores/",
