@@ -32,6 +32,8 @@ VERBS = [
     "curve",
     "segment",
     "locate",
+    "embed",
+    "probe",
     "evaluate",
     "inspect",
     "masks",

@@ -47,6 +47,20 @@ def test_in_memory_segments_an_array(out: Path) -> None:
     assert set(np.unique(found.voxels)) <= {0, 1, 2, 3, 4}
 
 
+def test_frozen_features_tell_neighbours_and_labels(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = write_phantom_cohort(tmp_path / "raw", cases=4, test_cases=0, seed=0)
+    names = [path.name.removesuffix("_0000.nii.gz") for path in (raw / "imagesTr").iterdir()]
+    labels = tmp_path / "labels.csv"
+    labels.write_text("case,kind\n" + "".join(f"{name},{name[:2]}\n" for name in names))
+    words = [raw / "imagesTr", labels, out / "run", tmp_path / "frozen", "--folds", "2"]
+    script("frozen_features").main([*map(str, words)])
+    told = capsys.readouterr().out
+    assert all(f"{name} is most like " in told for name in names)
+    assert "kind size linear {" in told
+
+
 def test_a_label_curve_tells_dice_from_both_starts(
     out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

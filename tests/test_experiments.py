@@ -125,6 +125,52 @@ def test_finetuning_is_measured_once_from_both_starts(
     assert all(0 <= dice <= 1 for row in rows for dice in row["dice"].values())
 
 
+def test_cubes_hold_the_lesion_or_none_of_it(script: Callable[[str], ModuleType]) -> None:
+    rng = np.random.default_rng(0)
+    label = np.zeros((40, 30, 20), bool)
+    label[5:9, 5:9, 5:9] = True
+    image = rng.normal(100, 5, label.shape).astype(np.float32)
+    scan = Volume.from_array(image, spacing_mm=(1.0, 1.0, 2.0))
+    found = list(script("probe").cubes(rng, scan, label, each=4, edge_mm=12))
+    assert [kind for kind, _ in found] == ["yes"] * 4 + ["no"] * 4
+    for kind, box in found:
+        assert image[box].shape == (12, 12, 6)
+        assert label[box].any() == (kind == "yes")
+    everywhere = list(script("probe").cubes(rng, scan, label | True, each=2, edge_mm=12))
+    assert [kind for kind, _ in everywhere] == ["yes", "yes"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("crops", [True, False])
+def test_frozen_features_are_asked_of_scans_and_of_cubes(
+    script: Callable[[str], ModuleType], trained: Path, tmp_path: Path, *, crops: bool
+) -> None:
+    module = script("probe")
+    data = write_phantom_cohort(tmp_path / "phantoms", cases=8, test_cases=2, seed=0)
+    names = [path.name.removesuffix("_0000.nii.gz") for path in data.glob("images*/*")]
+    rows = "".join(f"{name},{name[:2]}\n" for name in names)
+    (data / "participants.csv").write_text("case,kind\n" + rows)
+    words = [
+        str(trained),
+        str(data),
+        "-o",
+        str(tmp_path / "out"),
+        "--seeds",
+        "1",
+        "--device",
+        "cpu",
+    ]
+    words += ["--crops", "1", "--edge-mm", "60"] if crops else ["--target", "kind"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["probe.py", *words])
+        module.main()
+    lines = (tmp_path / "out" / "probe.md").read_text().splitlines()
+    assert len(lines) == 2 + 10
+    target = "lesion" if crops else "kind"
+    assert lines[0].startswith(f"| {target} | features | head | auroc | auprc | balanced_acc")
+    assert lines[2].startswith(f"| {target} | pretrained | linear | ")
+
+
 def test_agreement_is_correlated_with_dice(
     script: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:

@@ -30,6 +30,8 @@ FUNCTIONS = {
     "curve": "curve",
     "segment": "segment",
     "locate": "locate",
+    "embed": "embed",
+    "probe": "probe",
     "evaluate": "evaluate",
     "inspect": "inspect",
     "measure_masks": "masks",

@@ -21,6 +21,8 @@ VERBS: Final = {
     "curve": "curve",
     "segment": "segment",
     "locate": "locate",
+    "embed": "embed",
+    "probe": "probe",
     "evaluate": "evaluate",
     "inspect": "inspect",
     "measure_masks": "masks",

@@ -12,6 +12,7 @@ from mass3d.apps.adapt import AdaptReport
 from mass3d.apps.check import CheckReport
 from mass3d.apps.curve import CurveReport
 from mass3d.apps.demo import DemoReport
+from mass3d.apps.embed import EmbedReport
 from mass3d.apps.evaluate import EvaluateReport
 from mass3d.apps.extract import ExtractReport
 from mass3d.apps.finetune import FinetuneReport
@@ -21,6 +22,7 @@ from mass3d.apps.masks import MasksReport
 from mass3d.apps.merge import MergeReport
 from mass3d.apps.prepare import PrepareReport
 from mass3d.apps.pretrain import PretrainReport
+from mass3d.apps.probe import ProbeReport
 from mass3d.apps.segment import SegmentReport
 from mass3d.apps.show import ShowReport
 from mass3d.apps.task import TaskReport
@@ -62,6 +64,7 @@ __all__ = [
     "check",
     "curve",
     "demo",
+    "embed",
     "evaluate",
     "extract",
     "finetune",
@@ -72,6 +75,7 @@ __all__ = [
     "merge",
     "prepare",
     "pretrain",
+    "probe",
     "read",
     "read_label",
     "segment",
@@ -247,6 +251,48 @@ def locate(
     Only coarse alignments are made, a fraction of a second for each reference. Raises
     `ModelError` when task and model do not fit, `ConfigError` for a task without labelled scans
     and for an output that holds anything but such results.
+    """
+
+def embed(
+    *,
+    inputs: Sequence[str | Path],
+    model: str | Path,
+    output: str | Path,
+    dense: bool = ...,
+    untrained: bool = ...,
+    overlap: float = ...,
+    label_maps: bool = ...,
+    device: str = ...,
+) -> EmbedReport:
+    """Embed every scan; one that cannot be read becomes a fault and the others go on.
+
+    Scans that the same model has already embedded into the same folder are not done again, as long
+    as neither scan nor features have changed. Raises `ModelError` for a model that cannot be
+    trusted, `ConfigError` when the folder holds anything but such results.
+    """
+
+def probe(
+    *,
+    inputs: Sequence[str | Path],
+    labels: str | Path,
+    output: str | Path,
+    model: str | Path | None = ...,
+    targets: Sequence[str] = ...,
+    case_column: str = ...,
+    patient_column: str | None = ...,
+    kinds: Mapping[str, Literal["classes", "number"]] | None = ...,
+    folds: int = ...,
+    overlap: float = ...,
+    seed: int = ...,
+    label_maps: bool = ...,
+    device: str = ...,
+) -> ProbeReport:
+    """Predict every target from frozen features, by cross-validation over patients.
+
+    Scans are embedded first, each once however often the command is given. One that cannot be read
+    becomes a fault, and the others go on. Raises `DataError` for a table of labels that is none,
+    a target that is the same everywhere and a class with fewer patients than folds, `ConfigError`
+    for columns that are not there, `ModelError` for a model that cannot be trusted.
     """
 
 def evaluate(

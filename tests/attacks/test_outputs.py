@@ -10,6 +10,7 @@ import pytest
 
 from mass3d.apps import (
     demo,
+    embed,
     evaluate,
     extract,
     inspect,
@@ -17,6 +18,7 @@ from mass3d.apps import (
     masks,
     prepare,
     pretrain,
+    probe,
     segment,
     task,
 )
@@ -75,6 +77,17 @@ VERBS: dict[str, Callable[[Path, Path], object]] = {
     "locate": lambda at, out: locate.run(
         locate.LocateConfig(
             inputs=(at / "raw" / "imagesTs",), task=at / "organs.task", model=at / "run", output=out
+        )
+    ),
+    "embed": lambda at, out: embed.run(
+        embed.EmbedConfig(inputs=(at / "raw" / "imagesTs",), model=at / "run", output=out)
+    ),
+    "probe": lambda at, out: probe.run(
+        probe.ProbeConfig(
+            inputs=(at / "raw" / "imagesTs",),
+            labels=at / "raw" / "dataset.json",
+            model=at / "run",
+            output=out,
         )
     ),
     "evaluate": lambda at, out: evaluate.run(

@@ -141,6 +141,33 @@ VERBS: Final = {
             **DEVICE,
         },
     ),
+    "embed": Verb(
+        "Write what a pretrained network says of scans, one row each.",
+        "scans/ -m run/ -o embedded/",
+        {
+            "inputs": "SCANS...",
+            "model": "-m --model RUN",
+            "output": "-o --output FOLDER",
+            "dense": "--dense",
+            "untrained": "--untrained",
+            **DEVICE,
+        },
+    ),
+    "probe": Verb(
+        "Say which labels of scans can be read off frozen features.",
+        "scans/ --labels labels.csv -m run/ -o probed/",
+        {
+            "inputs": "SCANS...",
+            "labels": "-l --labels CSV",
+            "model": "-m --model RUN",
+            "output": "-o --output FOLDER",
+            "targets": "--target COLUMN...",
+            "patient_column": "--patient COLUMN",
+            "folds": "--folds N",
+            **SEED,
+            **DEVICE,
+        },
+    ),
     "evaluate": Verb(
         "Score segmentations against label maps.",
         "found/ labels/ -o scores/",

@@ -59,6 +59,10 @@ class CorrespondenceNet(nn.Module):
         features: Tensor = self.trunk(image)
         return features
 
+    def scales(self, image: Tensor) -> Maps:
+        """image (B, 1, D, H, W) -> the features, then coarser maps of the trunk."""
+        return self.trunk.scales(image)
+
     def forward(self, image: Tensor) -> Described:
         """image (B, 1, D, H, W) -> features and keys, in 32 bits."""
         features = self.features(image)

@@ -40,6 +40,11 @@ class Trunk(nn.Module):
         """Edges are multiples of `stride`."""
         return self.ascend(self.descend(image))
 
+    def scales(self, image: Tensor) -> list[Tensor]:
+        """The finished map, then those on the way down, at strides 2, 2, 4, 8, ..."""
+        maps = self.descend(image)
+        return [self.ascend(maps), *maps]
+
     def descend(self, image: Tensor) -> list[Tensor]:
         """The way down: image (B, 1, D, H, W) -> maps at strides 2, 4, 8, ..."""
         x = self.stem(fold(image))

@@ -1,0 +1,237 @@
+"""`mass3d probe`: which labels of whole scans can be read off frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from mass3d.config import Config, Device, LabelMaps, Seed
+from mass3d.errors import ConfigError, DataError, OutputError
+from mass3d.execution.allocator import keep_freed_memory
+from mass3d.execution.faults import Fault
+from mass3d.execution.ownership import require_own_folder
+from mass3d.execution.summary import Report, counted, few, first_of, warnings_told, write_provenance
+from mass3d.files import only_writer, write_json, write_text
+from mass3d.io.datasets.cohort import find_cohort
+from mass3d.pages.probe import PAGE, verdicts, write_probe_page
+from mass3d.transfer.frozen.embedding import Embedder
+from mass3d.transfer.frozen.folder import EmbeddingsFolder, is_embeddings, require_case
+from mass3d.transfer.frozen.probing.labels import (
+    Kind,
+    Table,
+    Target,
+    patients_of,
+    read_table,
+    require_column,
+    targets_of,
+)
+from mass3d.transfer.frozen.probing.probe import Probed, cross_validate, read_sources
+from mass3d.transfer.frozen.probing.results import (
+    FILE,
+    TABLE,
+    TargetResult,
+    as_csv,
+    as_json,
+    measured,
+)
+from mass3d.transfer.frozen.scan import FrozenEncoder
+
+FEATURES = "embeddings"  # the folder of features within that of the results
+
+
+class ProbeConfig(Config):
+    """Settings of `mass3d probe`."""
+
+    inputs: tuple[Path, ...] = Field(min_length=1, examples=[["scans"]])
+    """Scans, folders of scans, or archives (.zip) of DICOM; or one folder that `embed` wrote with
+    `untrained`."""
+    labels: Path = Field(examples=["labels.csv"])
+    """CSV file with a header: a column of case names, and a column for every target."""
+    output: Path = Field(examples=["probed"])
+    """Folder for metrics.json, predictions.csv and probe.html."""
+    model: Path | None = Field(default=None, examples=["run"])
+    """Run folder of pretraining; features that are there already need none."""
+    targets: tuple[str, ...] = ()
+    """Columns to be predicted; by default all but those of cases and patients."""
+    case_column: str = "case"
+    """Column with the names of the cases."""
+    patient_column: str | None = Field(default=None, examples=["subject"])
+    """Column that says which scans are of one patient; by default `patient` where it is there,
+    else every case is a patient."""
+    kinds: dict[str, Kind] | None = Field(default=None, examples=[{"grade": "number"}])
+    """Target -> `classes` or `number`; by default numbers of more than ten values are numbers."""
+    folds: int = Field(default=5, ge=2, le=100)
+    """Parts of the cross-validation; no patient is in two."""
+    overlap: float = Field(default=0.25, ge=0, lt=1)
+    """Share of a window that its neighbours see too."""
+    seed: Seed = 0
+    label_maps: LabelMaps = False
+    device: Device = "auto"
+
+
+@dataclass(frozen=True)
+class ProbeReport(Report):
+    """How well every target can be predicted."""
+
+    output: Path
+    results: dict[str, TargetResult]
+    warnings: tuple[str, ...] = ()  # sentences about cases that were left out
+    faults: tuple[Fault, ...] = ()
+
+    def summary(self) -> str:
+        """One paragraph for people."""
+        return f"{self.told()} See {self.output / PAGE}."
+
+    def told(self) -> str:
+        """What came of every target, and what is odd."""
+        found = " ".join(
+            f"{name}: {' '.join(verdicts(result))}" for name, result in self.results.items()
+        )
+        return (
+            f"Probed {counted(len(self.results), 'target')}. {found}{warnings_told(self.warnings)}"
+        )
+
+
+def run(config: ProbeConfig) -> ProbeReport:
+    """Predict every target from frozen features, by cross-validation over patients.
+
+    Scans are embedded first, each once however often the command is given. One that cannot be read
+    becomes a fault, and the others go on. Raises `DataError` for a table of labels that is none,
+    a target that is the same everywhere and a class with fewer patients than folds, `ConfigError`
+    for columns that are not there, `ModelError` for a model that cannot be trusted.
+    """
+    given = (*config.inputs, config.labels, config.model)
+    require_own_folder(config.output, "probe", inputs=given)
+    keep_freed_memory()
+    table = read_table(config.labels, case_column=config.case_column)
+    for name in (*config.targets, *(config.kinds or {})):
+        require_column(table, name, "targets")  # before the minutes of work
+    config.output.mkdir(parents=True, exist_ok=True)
+    with only_writer(config.output, OutputError):
+        write_provenance(config.output, "probe", config)
+        folder, cases, faults = _features(config)
+        return _probe(config, table, folder, cases, faults)
+
+
+def _probe(
+    config: ProbeConfig,
+    table: Table,
+    folder: EmbeddingsFolder,
+    cases: Sequence[str],
+    faults: tuple[Fault, ...],
+) -> ProbeReport:
+    sources = {case: folder.entries[case].source for case in cases}
+    _require_shared(table, cases)
+    patients, told = patients_of(table, config.patient_column, sources)
+    others = [
+        config.case_column,
+        "patient" if config.patient_column is None else config.patient_column,
+    ]
+    targets = targets_of(
+        table, cases, named=config.targets, others=others, kinds=config.kinds or {}
+    )
+    probed = [_ask(config, folder, target, patients) for target in targets]
+    results = {one.target.name: measured(one, seed=config.seed) for one in probed}
+    failed = {fault.where for fault in faults}
+    apart = {
+        "without_scan": [case for case in table.cases if case not in {*cases, *failed}],
+        "without_row": [case for case in cases if case not in patients],
+    }
+    warnings = (*few(told), *_left_out(apart, targets))
+    report = ProbeReport(config.output, results, warnings, faults)
+    facts = {
+        **apart,
+        "seed": config.seed,
+        "folds": config.folds,
+        "model": folder.index.model,
+        "targets": {name: as_json(result) for name, result in results.items()},
+        "warnings": list(warnings),
+        "faults": [{"where": fault.where, "message": fault.message} for fault in faults],
+    }
+    write_text(config.output / TABLE, as_csv(probed))
+    write_probe_page(
+        config.output / PAGE, list(results.values()), probed, summary=report.told(), faults=faults
+    )
+    write_json(config.output / FILE, facts)
+    return report
+
+
+def _features(
+    config: ProbeConfig,
+) -> tuple[EmbeddingsFolder, list[str], tuple[Fault, ...]]:
+    """Features of the scans: as they are there, or made now; which cases, and what went wrong."""
+    if len(config.inputs) == 1 and is_embeddings(config.inputs[0]):
+        folder = EmbeddingsFolder.open(config.inputs[0])
+        _require_untrained(folder)
+        for case in folder.entries:
+            require_case(folder, case)
+        return folder, list(folder.entries), ()
+    if config.model is None:
+        raise ConfigError(
+            "model",
+            found="scans without a model",
+            expected="the run of a pretraining, or a folder of features made before",
+            fix="Say which run.",
+            setting="model",
+        )
+    encoder = FrozenEncoder.load(config.model, untrained=True, device=config.device)
+    cases = find_cohort(config.inputs, exclude=config.output).cases
+    work = Embedder(encoder, config.overlap, label_maps=config.label_maps)
+    folder = work.open(config.output / FEATURES)
+    faults = work.embed(folder, cases)
+    failed = {fault.where for fault in faults}
+    return folder, [case.case_id for case in cases if case.case_id not in failed], faults
+
+
+def _require_untrained(folder: EmbeddingsFolder) -> None:
+    if not folder.index.untrained:
+        raise ConfigError(
+            folder.path,
+            found="features without those of the untrained network",
+            expected="both, for one says little without the other",
+            fix="Embed the scans again with untrained, or give the scans and the model.",
+            setting="inputs",
+        )
+
+
+def _require_shared(table: Table, cases: Sequence[str]) -> None:
+    if not {*table.cases} & {*cases}:
+        raise DataError(
+            table.path,
+            found=f"cases such as {first_of(table.cases)}; scans such as {first_of(list(cases))}",
+            expected="names of cases that have a scan",
+            fix="Name the cases in the table as the scans are named.",
+            setting="labels",
+        )
+
+
+def _ask(
+    config: ProbeConfig, folder: EmbeddingsFolder, target: Target, patients: Mapping[str, str]
+) -> Probed:
+    return cross_validate(
+        target,
+        read_sources(folder, target.cases),
+        np.array([patients[case] for case in target.cases]),
+        folds=config.folds,
+        seed=config.seed,
+        where=str(config.labels),
+    )
+
+
+def _left_out(apart: Mapping[str, Sequence[str]], targets: Sequence[Target]) -> list[str]:
+    """A sentence for everything that could not take part."""
+    told = []
+    for what, words in (("without_scan", "row"), ("without_row", "scan")):
+        if apart[what]:
+            other = "scan" if words == "row" else "row"
+            names = first_of(apart[what])
+            told.append(f"{counted(len(apart[what]), words)} without a {other}: {names}")
+    for target in targets:
+        if target.missing:
+            cases = counted(len(target.missing), "scan")
+            told.append(f"{cases} without a value of {target.name}: {first_of(target.missing)}")
+    return told

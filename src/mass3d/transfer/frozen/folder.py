@@ -1,0 +1,212 @@
+"""A folder of embeddings: which scans are in it, made with what, and tables of all of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mass3d.config import Config
+from mass3d.errors import ConfigError, DataError
+from mass3d.files import file_hash, read_json, write_bytes, write_json, write_text
+from mass3d.transfer.frozen.encoder import MapShape
+from mass3d.transfer.frozen.neighbours import Neighbour
+from mass3d.transfer.frozen.scan import PRETRAINED, read_arrays
+
+INDEX: Final = "embeddings.json"
+TABLE: Final = "embeddings.csv"
+ARRAYS: Final = "embeddings.npz"
+NEIGHBOURS: Final = "neighbours.csv"
+SETTINGS: Final = ("overlap", "untrained", "dense")
+
+
+class Entry(Config):
+    """What is known of one encoded scan."""
+
+    source: str
+    """SHA-256 of the scan."""
+    result: str
+    """SHA-256 of its features."""
+    dense: str = ""
+    """SHA-256 of its dense features, if they were wanted."""
+    doubts: tuple[str, ...] = ()
+    """What cannot be right about the scan."""
+
+
+class Index(Config):
+    """embeddings.json: what the features in a folder were made with, and from."""
+
+    model: str
+    """Fingerprint of the network."""
+    maps: tuple[tuple[int, int], ...]
+    """Of each feature map, the voxels per cell along every axis, and its channels."""
+    overlap: float
+    """Share of a window that its neighbours see too."""
+    untrained: bool
+    """Whether features of the same network untrained are there, too."""
+    dense: bool
+    """Whether dense features are there, too."""
+    cases: dict[str, Entry] = Field(default_factory=dict)
+    """By case."""
+
+
+class Embeddings(NamedTuple):
+    """Pooled features of some scans."""
+
+    cases: tuple[str, ...]
+    features: NDArray[np.float32]  # (cases, F)
+
+
+def is_embeddings(path: Path) -> bool:
+    """Whether a folder holds embeddings."""
+    return (path / INDEX).is_file()
+
+
+def read_index(folder: Path) -> Index:
+    """What is in a folder of embeddings. Raises `DataError` for a damaged one."""
+    file = folder / INDEX
+    try:
+        return Index.model_validate(read_json(file))
+    except (OSError, ValueError, RecursionError) as error:  # pydantic's errors are ValueErrors
+        raise DataError(
+            file,
+            found="a damaged list of embeddings",
+            expected="the list that mass3d embed wrote",
+            fix="Remove this folder, or choose another output.",
+        ) from error
+
+
+def begun(folder: Path, wanted: Index) -> Index:
+    """The embeddings that a folder holds. Raises `ConfigError` for those of other settings."""
+    if not is_embeddings(folder):
+        return wanted
+    found = read_index(folder)
+    if found.model != wanted.model:
+        raise _other(folder, "embeddings by another model", "this one")
+    for name in SETTINGS:
+        old, new = getattr(found, name), getattr(wanted, name)
+        if old != new:
+            raise _other(folder, f"embeddings with {name} = {old}", f"{name} = {new}")
+    return found
+
+
+def _other(folder: Path, found: str, wanted: str) -> ConfigError:
+    return ConfigError(
+        folder,
+        found=found,
+        expected=f"an empty folder, or embeddings of {wanted}",
+        fix="Choose another output.",
+        setting="output",
+    )
+
+
+@dataclass(frozen=True)
+class EmbeddingsFolder:
+    """A folder of embeddings, and the file that lists them."""
+
+    path: Path
+    index: Index
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.entries.update(self.index.cases)
+
+    @classmethod
+    def open(cls, path: Path) -> EmbeddingsFolder:
+        """Embeddings made before. Raises `DataError` for a damaged list."""
+        return cls(path, read_index(path))
+
+    def features(self, case_id: str) -> Path:
+        """Where the features of a case are."""
+        return self.path / "cases" / f"{case_id}.safetensors"
+
+    def dense(self, case_id: str) -> Path:
+        """Where the dense features of a case are."""
+        return self.path / "dense" / f"{case_id}.nii.gz"
+
+    def picture(self, case_id: str) -> Path:
+        """Where a picture of a case is."""
+        return self.path / "pictures" / f"{case_id}.jpg"
+
+    def feature_picture(self, case_id: str) -> Path:
+        """Where a picture of the dense features of a case is."""
+        return self.path / "pictures" / "features" / f"{case_id}.jpg"
+
+    def put(self, case_id: str, entry: Entry) -> None:
+        """Note a finished case, or one that is finished anew."""
+        self.entries[case_id] = entry
+        cases = {name: self.entries[name] for name in sorted(self.entries)}
+        write_json(self.path / INDEX, self.index.model_copy(update={"cases": cases}).plain())
+
+    def keeps(self, case_id: str, source: str) -> bool:
+        """Whether the features of a case are those of this scan, and undamaged."""
+        entry = self.entries.get(case_id)
+        if entry is None or entry.source != source:
+            return False
+        files = [(self.features(case_id), entry.result)]
+        files += [(self.dense(case_id), entry.dense)] if self.index.dense else []
+        return all(file.is_file() and file_hash(file) == wanted for file, wanted in files)
+
+    def arrays(self, case_id: str) -> dict[str, NDArray[np.generic]]:
+        """All that is kept of a case. Raises `DataError` where it is damaged."""
+        return read_arrays(self.features(case_id))
+
+    def table(self) -> Embeddings:
+        """The pooled features of all cases. Raises `DataError` where one is damaged."""
+        cases = tuple(sorted(self.entries))
+        rows = [np.asarray(self.arrays(case)[PRETRAINED], np.float32) for case in cases]
+        return Embeddings(cases, np.stack(rows))
+
+
+def columns(maps: Sequence[MapShape]) -> list[str]:
+    """Names of the pooled features: map, stride, mean or std, channel."""
+    return [
+        f"map{number}_stride{one.stride}_{what}_{channel}"
+        for number, one in enumerate(maps)
+        for what in ("mean", "std")
+        for channel in range(one.channels)
+    ]
+
+
+def write_tables(folder: EmbeddingsFolder, found: Embeddings) -> None:
+    """Write one row per scan, as CSV and as arrays of numpy."""
+    names = columns([MapShape(*one) for one in folder.index.maps])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("case", *names))
+    for case, row in zip(found.cases, found.features.tolist(), strict=True):
+        writer.writerow((case, *(f"{value:.9g}" for value in row)))
+    write_text(folder.path / TABLE, text.getvalue())
+    stream = io.BytesIO()
+    np.savez(stream, cases=np.array(found.cases), features=found.features, columns=np.array(names))
+    write_bytes(folder.path / ARRAYS, stream.getvalue())
+
+
+def write_neighbours(folder: EmbeddingsFolder, found: dict[str, list[Neighbour]]) -> None:
+    """Write one row per scan and neighbour."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("case", "rank", "neighbour", "similarity"))
+    for case, near in found.items():
+        for rank, one in enumerate(near, start=1):
+            writer.writerow((case, rank, one.case, f"{one.similarity:.6f}"))
+    write_text(folder.path / NEIGHBOURS, text.getvalue())
+
+
+def require_case(folder: EmbeddingsFolder, case_id: str) -> None:
+    """Raise `DataError` unless the features of a case are there as they were written."""
+    entry, file = folder.entries[case_id], folder.features(case_id)
+    if not file.is_file() or file_hash(file) != entry.result:
+        raise DataError(
+            file,
+            found="features that are missing or damaged",
+            expected="the file that mass3d embed wrote",
+            fix="Run embed again; it makes this scan anew.",
+        )

@@ -1,0 +1,1 @@
+"""What labels of whole scans can be read off frozen features, by cross-validation."""

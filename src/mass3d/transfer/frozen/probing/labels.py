@@ -1,0 +1,221 @@
+"""A table of labels: a row per case, a column per target."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mass3d.errors import ConfigError, DataError
+from mass3d.files import open_regular
+
+Kind = Literal["classes", "number"]
+MAX_CLASSES: Final = 10  # numbers of more different values are taken as measured ones
+MAX_BYTES: Final = 2**28
+DELIMITERS: Final = (",", ";", "\t")
+PATIENT: Final = "patient"  # the column that is taken where none is named
+
+
+@dataclass(frozen=True)
+class Table:
+    """labels.csv: cases, and what each column says of them; an empty text is a missing value."""
+
+    path: Path
+    columns: Mapping[str, Mapping[str, str]]  # column -> case -> value
+
+    @property
+    def cases(self) -> list[str]:
+        """In the order of the file."""
+        return list(next(iter(self.columns.values())))
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be predicted, of the cases of which it is known."""
+
+    name: str
+    kind: Kind
+    classes: tuple[str, ...]  # sorted; none of a number
+    cases: tuple[str, ...]
+    truth: NDArray[np.float64]  # (N,): class numbers, or the number itself
+    missing: tuple[str, ...]  # cases that have a scan but no value
+
+
+def read_table(path: Path, *, case_column: str) -> Table:
+    """Read a CSV file with a header. Raises `DataError` where it is none, or names a case twice."""
+    rows = _rows(path)
+    header = [name.strip() for name in rows[0]] if rows else []
+    if len(set(header)) < len(header) or not any(header):
+        raise _bad(path, f"a header of {header}", "a row of different names", "Correct it.")
+    if case_column not in header:
+        raise ConfigError(
+            path,
+            found=f"columns {', '.join(header)}",
+            expected=f"a column {case_column!r} with the names of the cases",
+            fix="Say which column that is.",
+            setting="case_column",
+        )
+    at = header.index(case_column)
+    columns: dict[str, dict[str, str]] = {name: {} for name in header if name}
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            found = f"{len(row)} values in row {number}"
+            raise _bad(path, found, f"{len(header)}, as in the header", "Correct the row.")
+        case = row[at].strip()
+        if not case or case in columns[case_column]:
+            found = (
+                f"the case {case!r} a second time, in row {number}"
+                if case
+                else (f"no case name in row {number}")
+            )
+            raise _bad(path, found, "every case once", "Correct the row.")
+        for name, value in zip(header, row, strict=True):
+            if name:
+                columns[name][case] = value.strip()
+    if not columns[case_column]:
+        raise _bad(path, "no row", "a row for every case", "Add them.")
+    return Table(path, columns)
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """The rows that are not empty, split at what the header has most of."""
+    try:
+        with open_regular(path) as stream:
+            content = stream.read(MAX_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _bad(
+            path, f"no table ({error})", "a CSV file with a header", "Give another file."
+        ) from error
+    if len(content) > MAX_BYTES:
+        raise _bad(path, "more than 256 MB", "a table of labels", "Give another file.")
+    lines = text.splitlines()
+    delimiter = max(DELIMITERS, key=(lines[0] if lines else "").count)
+    try:
+        found = list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise _bad(path, f"no table ({error})", "a CSV file", "Correct it.") from error
+    return [row for row in found if any(value.strip() for value in row)]
+
+
+def targets_of(
+    table: Table,
+    cases: Iterable[str],
+    *,
+    named: Sequence[str],
+    others: Sequence[str],
+    kinds: Mapping[str, Kind],
+) -> list[Target]:
+    """The targets that are named, or all columns but `others`, for the cases that have a scan.
+
+    Raises `ConfigError` for a column that is not there, `DataError` for one that says the same of
+    all cases and for a number that is none.
+    """
+    free = [name for name in table.columns if name not in others]
+    for name in (*named, *kinds):
+        require_column(table, name, "targets")
+    if not (named or free):
+        raise _bad(table.path, "no column beside the cases", "a target", "Add a column.")
+    there = set(cases)
+    seen = [case for case in table.cases if case in there]
+    return [_target(table, name, seen, kinds.get(name)) for name in named or free]
+
+
+def require_column(table: Table, name: str, setting: str) -> None:
+    """Raise `ConfigError` for a column that a table has not."""
+    if name not in table.columns:
+        raise ConfigError(
+            table.path,
+            found=f"columns {', '.join(table.columns)}",
+            expected=f"a column {name!r}",
+            fix="Name one of these.",
+            setting=setting,
+        )
+
+
+def _target(table: Table, name: str, cases: Sequence[str], kind: Kind | None) -> Target:
+    values = {case: table.columns[name][case] for case in cases}
+    known = {case: value for case, value in values.items() if value}
+    numbers = {case: _number(value) for case, value in known.items()}
+    different = sorted(set(known.values()))
+    if len(different) < 2:
+        raise _bad(
+            table.path,
+            f"{name} = {different[0]!r} for all cases" if different else f"no value of {name}",
+            "a target that differs between cases",
+            "Leave the column out.",
+            setting="targets",
+        )
+    finite = all(math.isfinite(value) for value in numbers.values())
+    if kind is None:
+        kind = "number" if finite and len(set(numbers.values())) > MAX_CLASSES else "classes"
+    if kind == "number" and not finite:
+        bad = next(case for case, value in numbers.items() if not math.isfinite(value))
+        found = f"{name} = {known[bad]!r} of the case {bad}"
+        raise _bad(table.path, found, "a number", "Correct it, or take the column as classes.")
+    classes = tuple(_sorted(different)) if kind == "classes" else ()
+    truth = [classes.index(value) if classes else numbers[case] for case, value in known.items()]
+    missing = tuple(case for case, value in values.items() if not value)
+    return Target(name, kind, classes, tuple(known), np.array(truth, np.float64), missing)
+
+
+def _number(value: str) -> float:
+    """NaN for what is none."""
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
+
+
+def _sorted(values: Sequence[str]) -> list[str]:
+    """Class names, by number where all are numbers."""
+    if all(math.isfinite(_number(value)) for value in values):
+        return sorted(values, key=lambda value: (_number(value), value))
+    return sorted(values)
+
+
+def patients_of(
+    table: Table, column: str | None, sources: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """The patient of every case that has a scan, and sentences about scans that are there twice.
+
+    column: of the table; where none is named, `PATIENT` if it is there, else every case is a
+    patient. sources: case -> hash of its scan; equal scans are of one patient, whatever the table
+    says. Raises `ConfigError` for a column that is not there, `DataError` for a case without one.
+    """
+    if column is not None:
+        require_column(table, column, "patient_column")
+    elif PATIENT in table.columns:
+        column = PATIENT
+    cases = [case for case in table.cases if case in sources]
+    patients = {case: table.columns[column][case] if column else case for case in cases}
+    lost = [case for case, name in patients.items() if not name]
+    if lost:
+        raise _bad(table.path, f"no {column} of the case {lost[0]}", "one", "Add it.")
+    return _joined(patients, sources)
+
+
+def _joined(
+    patients: Mapping[str, str], sources: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Patients that share a scan made one."""
+    first: dict[str, str] = {}
+    owner = {name: name for name in patients.values()}
+    told = []
+    for case, name in patients.items():
+        other = first.setdefault(sources[case], case)
+        if other != case:
+            told.append(f"{case} is the same scan as {other}, so both are kept in one fold")
+            old, new = owner[name], owner[patients[other]]
+            owner = {one: new if whose == old else whose for one, whose in owner.items()}
+    return {case: owner[name] for case, name in patients.items()}, told
+
+
+def _bad(path: Path, found: str, expected: str, fix: str, setting: str = "labels") -> DataError:
+    return DataError(path, found=found, expected=expected, fix=fix, setting=setting)

@@ -1,0 +1,196 @@
+"""Labels of scans by their features: what is written, what is told, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pages
+from mass3d.apps import embed, probe
+from mass3d.errors import ConfigError, DataError
+from mass3d.transfer.frozen.probing.results import FILE, HEADER, TABLE
+
+LABELS = (
+    "case,kind,level\n"
+    "ct_000,ct,1.5\nct_002,ct,2.5\nct_copy,ct,3\nmr_001,mr,4\nmr_003,mr,\nmr_copy,mr,6\n"
+    "mr_broken,mr,1\nmr_lost,mr,2\n"
+)
+
+
+def config(
+    inputs: Path, labels: Path, output: Path, model: Path | None = None, **changes: object
+) -> probe.ProbeConfig:
+    values = {
+        "inputs": [inputs],
+        "labels": labels,
+        "output": output,
+        "model": model,
+        "folds": 2,
+        "kinds": {"level": "number"},
+        "device": "cpu",
+    }
+    return probe.ProbeConfig.model_validate(values | changes)
+
+
+@pytest.fixture(scope="module")
+def scans(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four scans, two of them twice, one that is in no row and one that is no scan."""
+    folder = tmp_path_factory.mktemp("scans")
+    for path in sorted((cohort / "imagesTr").iterdir()):
+        shutil.copy(path, folder / path.name.replace("_0000", ""))
+    shutil.copy(folder / "ct_002.nii.gz", folder / "ct_copy.nii.gz")
+    shutil.copy(folder / "mr_003.nii.gz", folder / "mr_copy.nii.gz")
+    (folder / "mr_broken.nii.gz").write_bytes(b"no scan")
+    shutil.copy(sorted((cohort / "imagesTs").iterdir())[0], folder / "ct_more.nii.gz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("labels") / "labels.csv"
+    path.write_text(LABELS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def probed(
+    scans: Path, labels: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, probe.ProbeReport]:
+    """Probed from scans."""
+    output = tmp_path_factory.mktemp("probed")
+    return output, probe.run(config(scans, labels, output, trained))
+
+
+def test_every_target_is_scored_for_all_features_and_heads(
+    probed: tuple[Path, probe.ProbeReport],
+) -> None:
+    told = json.loads((probed[0] / FILE).read_text())
+    assert set(told["targets"]) == {"kind", "level"}
+    for target in told["targets"].values():
+        heads = {source: set(found) for source, found in target["features"].items()}
+        assert heads == {
+            "pretrained": {"linear", "knn", "attentive"},
+            "untrained": {"linear", "knn", "attentive"},
+            "histogram": {"linear", "knn"},
+            "size": {"linear", "knn"},
+        }
+    kind = told["targets"]["kind"]
+    assert kind["classes"] == {"ct": 3, "mr": 3}
+    assert (kind["cases"], kind["patients"]) == (6, 4)
+    assert told["targets"]["level"]["missing"] == ["mr_003"]
+    with (probed[0] / TABLE).open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == HEADER
+    assert len(rows) == 6 * 10 * 2 + 5 * 10
+    folds = {row["case"]: row["fold"] for row in rows if row["target"] == "kind"}
+    assert folds["ct_002"] == folds["ct_copy"]
+    assert folds["mr_003"] == folds["mr_copy"]
+
+
+def test_what_took_no_part_is_told(probed: tuple[Path, probe.ProbeReport]) -> None:
+    output, report = probed
+    assert [fault.where for fault in report.faults] == ["mr_broken"]
+    assert report.warnings == (
+        "ct_copy is the same scan as ct_002, so both are kept in one fold",
+        "mr_copy is the same scan as mr_003, so both are kept in one fold",
+        "1 row without a scan: mr_lost",
+        "1 scan without a row: ct_more",
+        "1 scan without a value of level: mr_003",
+    )
+    told = json.loads((output / FILE).read_text())
+    assert told["without_scan"] == ["mr_lost"]
+    assert told["without_row"] == ["ct_more"]
+    assert told["warnings"] == list(report.warnings)
+    assert [fault["where"] for fault in told["faults"]] == ["mr_broken"]
+    summary = report.summary()
+    assert summary.startswith("Probed 2 targets. kind: Linear on pretrained features is ")
+    assert "Warning: 1 row without a scan: mr_lost." in summary
+
+
+def test_the_page_needs_no_other_file(probed: tuple[Path, probe.ProbeReport]) -> None:
+    text = (probed[0] / "probe.html").read_text()
+    pages.require_whole(text)
+    assert "6 scans of 4 patients: 3 ct, 3 mr." in text
+    assert text.count("<svg") == 2 * 3
+    assert "mr_broken" in text
+
+
+def test_the_same_again_embeds_nothing_and_gives_the_same_bytes(
+    probed: tuple[Path, probe.ProbeReport], scans: Path, labels: Path, trained: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(probed[0], again)
+    cases = again / "embeddings" / "cases"
+    before = {path: path.stat().st_mtime_ns for path in cases.iterdir()}
+    probe.run(config(scans, labels, again, trained))
+    assert {path: path.stat().st_mtime_ns for path in cases.iterdir()} == before
+    for name in (FILE, TABLE, "probe.html", "record.json"):
+        assert (again / name).read_bytes() == (probed[0] / name).read_bytes()
+
+
+def test_embeddings_made_before_give_the_same(
+    probed: tuple[Path, probe.ProbeReport], scans: Path, labels: Path, trained: Path, tmp_path: Path
+) -> None:
+    at = tmp_path / "embedded"
+    wanted = {"inputs": [scans], "model": trained, "output": at, "device": "cpu"}
+    embed.run(embed.EmbedConfig.model_validate(wanted | {"untrained": True}))
+    report = probe.run(config(at, labels, tmp_path / "out"))
+    assert report.faults == ()
+    assert (tmp_path / "out" / TABLE).read_bytes() == (probed[0] / TABLE).read_bytes()
+    next((at / "cases").iterdir()).write_bytes(b"damaged")
+    with pytest.raises(DataError, match="missing or damaged"):
+        probe.run(config(at, labels, tmp_path / "out"))
+    embed.run(embed.EmbedConfig.model_validate(wanted | {"output": tmp_path / "alone"}))
+    with pytest.raises(ConfigError, match="without those of the untrained network"):
+        probe.run(config(tmp_path / "alone", labels, tmp_path / "other"))
+
+
+def test_chosen_targets_and_patients(
+    probed: tuple[Path, probe.ProbeReport], tmp_path: Path
+) -> None:
+    labels = tmp_path / "x.tsv"
+    who = {"ct_000": "p0", "ct_more": "p0", "ct_002": "p1", "mr_001": "p2", "mr_003": "p3"}
+    rows = (f"{case}\t{case[:2]}\t{name}\tx\n" for case, name in who.items())
+    labels.write_text("id\tkind\twho\tsame\n" + "".join(rows))
+    changes: dict[str, Any] = {
+        "targets": ["kind"],
+        "kinds": {},
+        "case_column": "id",
+        "patient_column": "who",
+    }
+    report = probe.run(config(probed[0] / "embeddings", labels, tmp_path / "out", **changes))
+    assert list(report.results) == ["kind"]
+    assert report.results["kind"].patients == 4
+    with pytest.raises(DataError, match="same = 'x' for all cases"):
+        probe.run(
+            config(probed[0] / "embeddings", labels, tmp_path / "o", **changes | {"targets": []})
+        )
+
+
+def test_wrong_use_is_told_before_the_work(
+    scans: Path, labels: Path, trained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="a column 'age'") as caught:
+        probe.run(config(scans, labels, tmp_path / "out", trained, targets=["age"]))
+    assert caught.value.setting == "targets"
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigError, match="scans without a model"):
+        probe.run(config(scans, labels, tmp_path / "out"))
+
+
+def test_names_that_do_not_fit_and_too_many_folds_are_told(
+    probed: tuple[Path, probe.ProbeReport], labels: Path, tmp_path: Path
+) -> None:
+    features = probed[0] / "embeddings"
+    other = tmp_path / "labels.csv"
+    other.write_text("case,kind\nsub-1,a\nsub-2,b\n")
+    with pytest.raises(DataError, match=r"cases such as sub-1, sub-2; scans such as ct_000"):
+        probe.run(config(features, other, tmp_path / "out", kinds={}))
+    with pytest.raises(DataError, match="2 patients with a scan and kind = 'ct'") as caught:
+        probe.run(config(features, labels, tmp_path / "out", folds=3))
+    assert caught.value.setting == "folds"

@@ -1,0 +1,77 @@
+"""The page of probe: what is better is said only where the interval says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pages
+from mass3d.execution.faults import Fault
+from mass3d.metrics.statistics import Interval
+from mass3d.pages.probe import verdicts, write_probe_page
+from mass3d.transfer.frozen.probing.labels import Kind, Target
+from mass3d.transfer.frozen.probing.probe import Probed, Said
+from mass3d.transfer.frozen.probing.results import HeadResult, Scores, TargetResult
+
+
+def result(kind: Kind, difference: Interval) -> TargetResult:
+    classes = ("a", "<b>") if kind == "classes" else ()
+    target = Target("<i>ill</i>", kind, classes, ("x", "y"), np.array([0.0, 1.0]), ())
+    scores: Scores = (
+        {"mae": Interval(3, 2, 4), "r2": Interval(0.5, 0.4, 0.6)}
+        if kind == "number"
+        else {"auroc": Interval(0.8, float("nan"), float("nan"))}
+    )
+    better: Mapping[str, Scores] = {"size": {"mae" if kind == "number" else "auroc": difference}}
+    curve = ((0.2, 0.1, 1), (0.9, 1.0, 1)) if kind == "classes" else ()
+    heads = (
+        HeadResult("pretrained", "knn", scores, better, curve, (1,)),
+        HeadResult("pretrained", "linear", scores, better, curve, (1,)),
+        HeadResult("size", "linear", scores, {}, curve, (1,)),
+    )
+    return TargetResult(target, 2, dict.fromkeys(classes, 1), heads)
+
+
+def probed(result: TargetResult) -> Probed:
+    width = max(1, len(result.target.classes))
+    said = tuple(
+        Said(one.source, one.head, np.full((2, width), 0.5), np.zeros(2, np.int64), (1.0,))
+        for one in result.heads
+    )
+    return Probed(result.target, np.array(["x", "y"]), np.array([1, 2]), said)
+
+
+@pytest.mark.parametrize(
+    ("kind", "difference", "words"),
+    [
+        ("classes", Interval(0.1, 0.02, 0.2), "better than size (AUROC +0.100 [+0.020, +0.200])"),
+        ("classes", Interval(-0.1, -0.2, -0.02), "worse than size"),
+        ("classes", Interval(0.1, -0.02, 0.2), "not told apart from size"),
+        ("number", Interval(-2, -3, -1), "better than size (mean error -2.000 [-3.000, -1.000])"),
+        ("number", Interval(2, 1, 3), "worse than size"),
+        ("number", Interval(2, float("nan"), float("nan")), "not told apart from size"),
+    ],
+)
+def test_the_verdict_follows_the_interval(kind: Kind, difference: Interval, words: str) -> None:
+    (told,) = verdicts(result(kind, difference))
+    assert told.startswith(f"Linear on pretrained features is {words}")
+
+
+def test_names_from_anywhere_are_escaped(tmp_path: Path) -> None:
+    results = [result(kind, Interval(1, 1, 1)) for kind in ("classes", "number")]
+    path = write_probe_page(
+        tmp_path / "x.html",
+        results,
+        [probed(one) for one in results],
+        summary="Probed.",
+        faults=[Fault("<u>bad</u>", "no scan")],
+    )
+    text = path.read_text()
+    pages.require_whole(text)
+    assert "<i>ill" not in text
+    assert "<u>" not in text
+    assert text.count("<polyline") == 2  # of the two pretrained heads of the classes
+    assert "a number from 0 to 1." in text

@@ -1,0 +1,140 @@
+"""What is read from a table of labels, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mass3d.errors import ConfigError, DataError
+from mass3d.transfer.frozen.probing.labels import Kind, Table, patients_of, read_table, targets_of
+
+ROWS = "case,sex,age,subject\na,F,30,p1\nb,M,41.5,p2\nc,,52,p2\n"
+
+
+def table(folder: Path, text: str | bytes = ROWS, case: str = "case") -> Table:
+    path = folder / "labels.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_table(path, case_column=case)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ROWS,
+        ROWS.replace(",", ";"),
+        ROWS.replace(",", "\t"),
+        ROWS.replace("\n", "\r\n"),
+        b"\xef\xbb\xbf" + ROWS.encode(),
+        ROWS.replace("a,F", " a , F ") + "\n,,,\n",
+        ROWS.replace("sex", '"sex"').replace("M,", '"M",'),
+    ],
+)
+def test_tables_of_all_programs_are_read(tmp_path: Path, text: str | bytes) -> None:
+    found = table(tmp_path, text)
+    assert found.cases == ["a", "b", "c"]
+    assert found.columns["sex"] == {"a": "F", "b": "M", "c": ""}
+    assert list(found.columns) == ["case", "sex", "age", "subject"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a header of"),
+        ("case,x,x\n", "a row of different names"),
+        ("case,x\n", "no row"),
+        ("case,x\na,1\na,2\n", "the case 'a' a second time, in row 3"),
+        ("case,x\n,1\n", "no case name in row 2"),
+        ("case,x\na,1,2\n", "3 values in row 2"),
+        ('case,x\na,"1\n', "no table"),
+        (b"case,x\n\xff,1\n", "no table"),
+    ],
+)
+def test_what_is_no_table_is_told(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        table(tmp_path, text)
+    assert caught.value.where.endswith("labels.csv")
+
+
+def test_a_missing_or_a_huge_file_and_a_missing_column_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match="no table"):
+        read_table(tmp_path / "none.csv", case_column="case")
+    with pytest.raises(ConfigError, match="columns case, sex, age, subject") as caught:
+        table(tmp_path, case="id")
+    assert caught.value.setting == "case_column"
+    monkeypatch.setattr("mass3d.transfer.frozen.probing.labels.MAX_BYTES", 10)
+    with pytest.raises(DataError, match="more than 256 MB"):
+        table(tmp_path)
+
+
+def targets(folder: Path, text: str = ROWS, **given: object) -> dict[str, object]:
+    settings: dict[str, object] = {"named": (), "others": ("case", "subject"), "kinds": {}}
+    found = table(folder, text)
+    kept = targets_of(found, found.cases, **(settings | given))  # type: ignore[arg-type]
+    return {one.name: one for one in kept}
+
+
+def test_classes_are_sorted_and_missing_values_are_told(tmp_path: Path) -> None:
+    sex = targets_of(
+        table(tmp_path), ["c", "b", "a", "z"], named=("sex",), others=("case",), kinds={}
+    )[0]
+    assert (sex.kind, sex.classes, sex.cases) == ("classes", ("F", "M"), ("a", "b"))
+    assert sex.truth.tolist() == [0, 1]
+    assert sex.missing == ("c",)
+
+
+def test_numbers_of_many_values_are_measured_and_few_are_classes(tmp_path: Path) -> None:
+    rows = "".join(f"c{i},{i / 2},{10 - i % 3}\n" for i in range(12))
+    found = targets(tmp_path, "case,long,grade\n" + rows)
+    assert list(found) == ["long", "grade"]
+    long, grade = found.values()
+    assert (long.kind, long.classes, long.truth.tolist()[3]) == ("number", (), 1.5)  # type: ignore[attr-defined]
+    assert grade.classes == ("8", "9", "10")  # type: ignore[attr-defined]
+    kinds: dict[str, Kind] = {"grade": "number", "long": "classes"}
+    long, grade = targets(tmp_path, "case,long,grade\n" + rows, kinds=kinds).values()
+    assert len(long.classes) == 12  # type: ignore[attr-defined]
+    assert grade.truth.tolist()[:3] == [10, 9, 8]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "message"),
+    [
+        ("case,x\na,1\nb,1\n", {}, "x = '1' for all cases"),
+        ("case,x\na,\nb,\n", {}, "no value of x"),
+        ("case\na\n", {}, "no column beside the cases"),
+        ("case,x\na,1\nb,high\n", {"kinds": {"x": "number"}}, "x = 'high' of the case b"),
+    ],
+)
+def test_targets_that_cannot_be_predicted_are_told(
+    tmp_path: Path, text: str, given: dict[str, object], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        targets(tmp_path, text, **given)
+
+
+def test_columns_that_are_not_there_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a column 'x'") as caught:
+        targets(tmp_path, named=("x",))
+    assert caught.value.setting == "targets"
+    with pytest.raises(ConfigError, match="a column 'x'") as caught:
+        patients_of(table(tmp_path), "x", {"a": "1"})
+    assert caught.value.setting == "patient_column"
+
+
+def test_patients_are_those_of_the_column_that_is_named_or_called_so(tmp_path: Path) -> None:
+    sources = {"a": "1", "b": "2", "c": "3", "no row": "4"}
+    assert patients_of(table(tmp_path), "subject", sources)[0] == {"a": "p1", "b": "p2", "c": "p2"}
+    assert patients_of(table(tmp_path), None, sources)[0] == {"a": "a", "b": "b", "c": "c"}
+    named = table(tmp_path, ROWS.replace("subject", "patient"))
+    assert patients_of(named, None, sources)[0] == {"a": "p1", "b": "p2", "c": "p2"}
+    with pytest.raises(DataError, match="no sex of the case c"):
+        patients_of(table(tmp_path), "sex", sources)
+
+
+def test_one_scan_under_two_names_is_one_patient(tmp_path: Path) -> None:
+    rows = "case,x,patient\na,1,p\nb,2,q\nc,3,q\nd,4,r\n"
+    found, told = patients_of(table(tmp_path, rows), None, {"a": "s", "b": "s", "c": "t", "d": "u"})
+    assert found["a"] == found["b"] == found["c"] != found["d"]
+    assert told == ["b is the same scan as a, so both are kept in one fold"]
