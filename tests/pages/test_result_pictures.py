@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mass3d.pages.pictures import PALETTE, Rgb, value_colours
+from mass3d.io.colours import PALETTE, value_colours
+from mass3d.pages.pictures import Rgb
 from mass3d.pages.result_pictures import SIZE, compared_picture, found_picture
 from mass3d.volume.volume import Volume
 

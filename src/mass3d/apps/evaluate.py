@@ -27,6 +27,7 @@ from mass3d.execution.ownership import earlier_record, require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import real, write_json, write_text
+from mass3d.io.colours import value_colours
 from mass3d.io.datasets.cohort import find_label, label_maps
 from mass3d.io.datasets.dataset_json import read_ignored, read_structures
 from mass3d.io.datasets.label_names import common_names, label_names
@@ -37,7 +38,7 @@ from mass3d.metrics.scores import METRICS, Score, Seen, metrics_of
 from mass3d.metrics.statistics import Interval, bootstrap_mean, bootstrap_mean_of_means, rounded
 from mass3d.metrics.surface import UNSCORED, SurfaceScores, surface_scores
 from mass3d.pages.evaluate import PAGE, StructureRow, write_evaluate_page
-from mass3d.pages.pictures import jpeg_uri, value_colours
+from mass3d.pages.pictures import jpeg_uri
 from mass3d.pages.result_pictures import compared_picture
 from mass3d.volume.volume import Volume
 

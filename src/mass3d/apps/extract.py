@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt
 
 from mass3d.config import Config, Scheduler, Workers
@@ -19,15 +15,8 @@ from mass3d.execution.memory import case_bytes
 from mass3d.execution.ownership import earlier_record, require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import Report, counted, write_provenance
-from mass3d.files import write_text
-from mass3d.io.write import write_image, write_label
-from mass3d.masks.layers import MaskSet
-from mass3d.pages.pictures import label_table
-from mass3d.store.reader import Store, StoredCase
-from mass3d.volume.box import whole_box
-from mass3d.volume.resample import resample_image, resample_label
-
-COLUMNS = ("mask", "layer", "first", "last", "parent", "voxels", "ml", "score", "engine")
+from mass3d.store.extraction import Done, Job, extract_case
+from mass3d.store.reader import Store
 
 
 class ExtractConfig(Config):
@@ -65,18 +54,6 @@ class ExtractReport(Report):
         )
 
 
-@dataclass(frozen=True)
-class _Job:
-    case: StoredCase
-    config: ExtractConfig
-
-
-@dataclass(frozen=True)
-class _Done:
-    files: tuple[str, ...]
-    clipped: tuple[float, float]
-
-
 def run(config: ExtractConfig) -> ExtractReport:
     """Write image, layers and table of every case, on the grid of the scan it came from.
 
@@ -88,7 +65,7 @@ def run(config: ExtractConfig) -> ExtractReport:
     jobs, faults = _jobs(store, config)
     _begin(config, store)
     outcomes = run_cases(
-        _extract,
+        extract_case,
         jobs,
         workers=config.workers,
         scheduler=config.scheduler,
@@ -98,7 +75,7 @@ def run(config: ExtractConfig) -> ExtractReport:
             grid for job in jobs.values() for grid in (job.case.grid, job.case.source.grid)
         ),
     )
-    done = {name: found for name, found in outcomes.items() if isinstance(found, _Done)}
+    done = {name: found for name, found in outcomes.items() if isinstance(found, Done)}
     faults += faults_of(outcomes)
     clipped = {name: found.clipped for name, found in done.items()}
     write_provenance(
@@ -123,12 +100,12 @@ def _begin(config: ExtractConfig, store: Store) -> None:
         )
 
 
-def _jobs(store: Store, config: ExtractConfig) -> tuple[dict[str, _Job], list[Fault]]:
+def _jobs(store: Store, config: ExtractConfig) -> tuple[dict[str, Job], list[Fault]]:
     """A job for every case, and faults for those that cannot be opened."""
     jobs, faults = {}, []
     for case_id in _wanted(store, config.case):
         try:
-            jobs[case_id] = _Job(store.case(case_id), config)
+            jobs[case_id] = Job(store.case(case_id), config.output, config.mask)
         except StoreError as error:
             faults.append(Fault(case_id, str(error)))
     return jobs, faults
@@ -144,66 +121,6 @@ def _wanted(store: Store, asked: tuple[str, ...]) -> tuple[str, ...]:
             fix="See the table in store.json.",
         )
     return tuple(dict.fromkeys(asked)) or store.case_ids
-
-
-def _extract(job: _Job) -> _Done:
-    """Write the files of one case; raises `StoreError` for a mask that is not there."""
-    case, output = job.case, job.config.output
-    _require_masks(case, job.config.mask)
-    files: list[str] = []
-
-    def place(what: str) -> Path:
-        files.append(f"{case.case_id}_{what}")
-        return output / files[-1]
-
-    image = case.intensity.undo(case.read_image())
-    image = resample_image(image, case.grid, case.source.grid)
-    write_image(place("image.nii.gz"), image, case.source)
-    masks = _on_source(case)
-    for number, ranks in enumerate(masks.ranks):
-        names = label_table(masks.table.value_names(number))
-        write_label(place(f"layer{number}.nii.gz"), ranks, case.source, names=names)
-    for row in job.config.mask:
-        names = label_table({f"mask {row}": 1})
-        write_label(place(f"mask{row}.nii.gz"), _mask(masks, row), case.source, names=names)
-    write_text(place("masks.csv"), _csv(masks, voxel_ml=case.source.grid.voxel_ml))
-    return _Done(tuple(files), (case.intensity.low, case.intensity.high))
-
-
-def _require_masks(case: StoredCase, rows: tuple[int, ...]) -> None:
-    absent = [row for row in rows if row >= len(case.table)]
-    if absent:
-        raise StoreError(
-            case.folder,
-            found=f"no mask {', '.join(map(str, absent))}",
-            expected=f"rows from 0 to {len(case.table) - 1}",
-            fix="Ask for fewer masks; without any, the table of all is written.",
-        )
-
-
-def _on_source(case: StoredCase) -> MaskSet:
-    """The masks on the grid of the scan; sizes and boxes of their table are still the store's."""
-    layers = [resample_label(ranks, case.grid, case.source.grid) for ranks in case.read_layers()]
-    return MaskSet(np.stack(layers), case.table)
-
-
-def _mask(masks: MaskSet, row: int) -> NDArray[np.bool_]:
-    return masks.inside(row, whole_box(masks.shape))
-
-
-def _csv(masks: MaskSet, *, voxel_ml: float) -> str:
-    """The table of the masks; sizes are those in the written layers."""
-    table = masks.table
-    voxels = table.count(masks.ranks)  # 0 for one that is too small for this grid
-    stream = io.StringIO()
-    rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow(COLUMNS)
-    for row in range(len(table)):
-        numbers = (table.layer, table.first, table.last, table.parent, voxels)
-        whole = [row, *(int(column[row]) for column in numbers)]
-        broken = [f"{voxels[row] * voxel_ml:.6g}", f"{table.score[row]:.6g}"]
-        rows.writerow([*whole, *broken, table.engine[row]])
-    return stream.getvalue()
 
 
 def _in_words(ranges: Sequence[tuple[float, float]]) -> str:

@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mass3d.config import Config, Scans, Scheduler, Workers
-from mass3d.errors import DataError
-from mass3d.execution.faults import Fault, faults_of
+from mass3d.execution.faults import Fault
 from mass3d.execution.memory import readable_grids, reading_bytes
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
@@ -34,13 +33,11 @@ from mass3d.inspection.cohort import (
     modality_facts,
     structure_facts,
 )
-from mass3d.inspection.label import Names
+from mass3d.inspection.jobs import inspection_jobs
 from mass3d.inspection.table import case_table, named
 from mass3d.inspection.warnings import CaseWarning, find_leaks, find_warnings
 from mass3d.io.datasets.cohort import PAIRED, CaseFile, find_cohort
-from mass3d.io.datasets.dataset_json import read_dataset_json, read_ignored
 from mass3d.io.left_out import LeftOut
-from mass3d.io.names import plain_name
 from mass3d.pages.inspect import write_inspect_page
 from mass3d.pages.pictures import jpeg_uri
 from mass3d.pages.scan_pictures import scan_picture
@@ -134,10 +131,13 @@ def run(config: InspectConfig) -> InspectReport:
     cohort = find_cohort(config.inputs, exclude=config.output)
     grids = readable_grids(cohort.cases)
     spacing_mm = automatic_spacing_mm(grids)
-    jobs, broken_tables = _jobs(config, cohort.cases, spacing_mm)
+    jobs, broken_tables = inspection_jobs(
+        cohort.cases, config.inputs, modality=config.modality, spacing_mm=spacing_mm
+    )
+    pictured = config.output is not None
     outcomes = run_cases(
         _inspect,
-        jobs,
+        {name: _Job(job, picture=pictured) for name, job in jobs.items()},
         workers=config.workers or _here(config, cohort.cases, grids),
         scheduler=config.scheduler,
         title="inspect",
@@ -164,41 +164,6 @@ def _inspect(job: _Job) -> _Done:
     measured = measure_case(job.case)
     picture = jpeg_uri(scan_picture(measured)) if job.picture else None
     return _Done(measured.inspection, picture)
-
-
-def _jobs(
-    config: InspectConfig, cases: Sequence[CaseFile], spacing_mm: float
-) -> tuple[dict[str, _Job], tuple[Fault, ...]]:
-    """What to measure, and the faults of the files that name the structures, one for each."""
-    tables = {case.label.table for case in cases if case.label}
-    known = {table: _names(table, config.inputs) for table in sorted(filter(None, tables))}
-    jobs = {}
-    for case in cases:
-        names = known.get(case.label.table) if case.label and case.label.table else None
-        job = InspectionJob(
-            case=case,
-            file=below(config.inputs, case.path),
-            modality=config.modality,
-            spacing_mm=spacing_mm,
-            names=None if isinstance(names, Fault) else names,
-        )
-        jobs[case.case_id] = _Job(job, picture=config.output is not None)
-    return jobs, faults_of(known)
-
-
-def _names(table: Path, inputs: Sequence[Path]) -> Names | Fault:
-    try:
-        return Names(read_dataset_json(table), read_ignored(table.parent))
-    except DataError as error:
-        return Fault(below(inputs, table), str(error))
-
-
-def below(inputs: Sequence[Path], path: Path) -> str:
-    """A file as seen from the folder that was given, wherever that lies."""
-    for root in inputs:
-        if path.is_relative_to(root) and path != root:
-            return plain_name(path.relative_to(root).as_posix())
-    return plain_name(path.name)
 
 
 def _here(config: InspectConfig, cases: Sequence[CaseFile], grids: Sequence[Grid]) -> int | None:

@@ -11,18 +11,17 @@ from pydantic import Field
 from rich.console import Console
 
 from mass3d.config import Config, Scheduler, Workers
-from mass3d.errors import ConfigError, StoreError
+from mass3d.errors import ConfigError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import case_bytes
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.proposals import (
-    case_identities,
     default_workers,
     notes_sentence,
-    renew_masks,
     require_usable,
 )
+from mass3d.execution.renewing import Job, engines_of_both, propose_case
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import write_json
 from mass3d.inspection.masks import (
@@ -38,8 +37,7 @@ from mass3d.pages.mask_pictures import proposal_pictures
 from mass3d.pages.masks import PAGE, PageContent, pictured_cases, write_masks_page
 from mass3d.pages.pictures import Picture
 from mass3d.store.reader import Store, readable_grids
-from mass3d.store.records import whole_record
-from mass3d.store.schema import IndexRecord, StoreSettings, case_folder, read_index
+from mass3d.store.schema import IndexRecord, read_index
 from mass3d.store.writer import (
     collect_index,
     open_for_writing,
@@ -122,14 +120,6 @@ class _Case:
     root: Path
     case_id: str
     labels: Path | None
-
-
-@dataclass(frozen=True)
-class _Job:
-    root: Path
-    case_id: str
-    settings: StoreSettings
-    named: MaskConfig  # the engines that were asked for now
 
 
 def run(config: MasksConfig) -> MasksReport:
@@ -236,15 +226,15 @@ def _propose_anew(
     require_usable(masks)
     with open_for_writing(config.store):
         old = read_index(config.store)
-        wanted = _added(old.settings.masks, masks) if config.add else masks
+        wanted = engines_of_both(old.settings.masks, masks) if config.add else masks
         settings = old.settings.model_copy(update={"masks": wanted})
         if not old.finished and not (old.cases and old.settings.content() == settings.content()):
             Store.open(config.store)  # tells what to do with the unfinished store
         # the table of an interrupted `masks` names its cases, that of a `prepare` is empty
         write_index(config.store, IndexRecord.make(settings, old.cases, finished=False))
         outcomes = run_cases(
-            _propose,
-            {name: _Job(config.store, name, settings, masks) for name in old.cases},
+            propose_case,
+            {name: Job(config.store, name, settings, masks) for name in old.cases},
             workers=config.workers or default_workers(masks, scheduler=config.scheduler),
             scheduler=config.scheduler,
             title="propose",
@@ -255,34 +245,6 @@ def _propose_anew(
         write_index(config.store, collect_index(config.store, settings, whole=done))
     changed = tuple(name for name, found in done.items() if found)
     return changed, faults_of(outcomes)
-
-
-def _added(old: MaskConfig, new: MaskConfig) -> MaskConfig:
-    """The engines of both, those that both have with their new settings."""
-    engines = dict.fromkeys((*old.engines, *new.engines))
-    settings = {name: getattr(new if name in new.engines else old, name) for name in engines}
-    return MaskConfig.model_validate({"engines": tuple(engines), **settings})
-
-
-def _propose(job: _Job) -> bool:
-    """Whether the case got new masks; false when it has those of the settings already."""
-    folder = case_folder(job.root, job.case_id)
-    record = whole_record(folder)
-    if record is None:
-        raise StoreError(
-            folder,
-            found="a broken case",
-            expected="a case as mass3d prepare wrote it",
-            fix="Run the same mass3d prepare again; it redoes broken cases.",
-        )
-    # engines that were not named are taken as they are: their files may be gone
-    have = {engine: done.identity for engine, done in record.engines.items()}
-    named = case_identities(job.named, job.case_id)
-    wanted = {name: named.get(name) or have[name] for name in job.settings.masks.engines}
-    if record.settings == job.settings.fingerprint and have == wanted:
-        return False
-    renew_masks(job.root, record, job.settings, wanted)
-    return True
 
 
 def _measure(job: _Case) -> CaseMasks:

@@ -27,11 +27,12 @@ from mass3d.execution.summary import (
     write_provenance,
 )
 from mass3d.files import file_hash, only_writer
+from mass3d.io.colours import label_table, value_colours
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
 from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
-from mass3d.pages.pictures import label_table, value_colours, write_jpeg
+from mass3d.pages.pictures import write_jpeg
 from mass3d.pages.result_pictures import found_picture
 from mass3d.pages.segment import PAGE, write_segment_page
 from mass3d.transfer.knowledge import Knowledge, load_knowledge

@@ -17,9 +17,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mass3d.files import write_bytes
+from mass3d.io.colours import Colour
 from mass3d.metrics.statistics import Interval
 from mass3d.pages.html import decimals, render, write_page
-from mass3d.pages.pictures import Colour, Picture
+from mass3d.pages.pictures import Picture
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.inspection.case import CaseFacts
+from mass3d.io.colours import Colour
 from mass3d.io.read import read_label, read_volume
 from mass3d.metrics.statistics import bootstrap_mean
 from mass3d.pages.demo import Sample, ShownCase, StructureScore
 from mass3d.pages.mask_pictures import proposal_pictures
 from mass3d.pages.pictures import (
-    Colour,
     Overlay,
     Picture,
     Plane,

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mass3d.io.colours import PALETTE
 from mass3d.model.protocol import segment_pair
-from mass3d.pages.pictures import PALETTE, Overlay, Picture, Plane, Rgb, draw
+from mass3d.pages.pictures import Overlay, Picture, Plane, Rgb, draw
 from mass3d.store.reader import Store
 from mass3d.transfer.trained import TrainedModel, load_trained
 from mass3d.views.draw import ViewConfig

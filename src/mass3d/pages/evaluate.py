@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from mass3d.execution.faults import Fault
+from mass3d.io.colours import value_colours
 from mass3d.metrics.scores import Metric, Seen
 from mass3d.metrics.statistics import Interval
 from mass3d.pages.html import write_page
-from mass3d.pages.pictures import value_colours
 
 PAGE: Final = "evaluate.html"
 MAX_ROWS: Final = 2000  # beyond, a browser waits

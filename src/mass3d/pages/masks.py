@@ -11,10 +11,11 @@ import numpy as np
 from mass3d.execution.faults import Fault
 from mass3d.inspection.masks import COMPARABLE, TOGETHER, BestDice, CaseMasks, Deviation
 from mass3d.inspection.outliers import FAR
+from mass3d.io.colours import PALETTE, Colour
 from mass3d.masks.quality import Quality
 from mass3d.pages.html import write_page
 from mass3d.pages.mask_pictures import millilitres
-from mass3d.pages.pictures import PALETTE, Colour, Picture
+from mass3d.pages.pictures import Picture
 from mass3d.volume.volume import Modality
 
 PAGE = "masks.html"

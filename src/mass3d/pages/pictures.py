@@ -8,10 +8,10 @@ from __future__ import annotations
 import base64
 import colorsys
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,10 @@ from PIL import Image
 from scipy import ndimage
 
 from mass3d.files import write_bytes
-from mass3d.io.formats.label_table import LabelName
+from mass3d.io.colours import PALETTE, Colour
 from mass3d.masks.layers import MaskSet
 
 Rgb = NDArray[np.uint8]  # (rows, columns, 3)
-Colour = tuple[int, int, int]
 
 VISIBLE = 0.2  # of its largest area, that a structure shows in a slice for an eye to find it
 UNEVEN = 1.5  # longest edge of a voxel by its shortest, from which on slices are shown as acquired
@@ -32,19 +31,6 @@ FILL = 0.35  # opacity of a structure,
 LINE = 0.95  # of the line around it,
 FILL_ALONE = 0.6  # and of one without a line
 JPEG_QUALITY = 72  # grey slices with outlines still look clean
-# Told apart by colour-blind readers and on grey slices; used in this order for named structures.
-PALETTE: Final[tuple[Colour, ...]] = (
-    (242, 145, 61),
-    (64, 176, 232),
-    (235, 87, 118),
-    (62, 197, 150),
-    (246, 208, 69),
-    (170, 128, 242),
-    (157, 204, 71),
-    (244, 143, 200),
-    (120, 145, 255),
-    (200, 160, 120),
-)
 
 
 @dataclass(frozen=True)
@@ -265,17 +251,6 @@ def label_overlays(
 def structure_colours(structures: dict[str, int]) -> dict[int, Colour]:
     """Label value -> colour, in the order of the structures."""
     return {v: PALETTE[i % len(PALETTE)] for i, v in enumerate(structures.values())}
-
-
-def value_colours(values: Iterable[int]) -> dict[int, Colour]:
-    """Label value -> colour, the same for a value whichever others there are."""
-    return {value: PALETTE[(value - 1) % len(PALETTE)] for value in values}
-
-
-def label_table(structures: Mapping[str, int]) -> list[LabelName]:
-    """Names and colours of label values (name -> value), for the header of a label map."""
-    colours = value_colours(structures.values())
-    return [LabelName(value, name, colours[value]) for name, value in structures.items()]
 
 
 def mask_overlays(masks: MaskSet, rows: Sequence[int], plane: Plane) -> list[Overlay]:

@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mass3d.pages.pictures import Colour, Rgb, best_slices, grey_range, three_views
+from mass3d.io.colours import Colour
+from mass3d.pages.pictures import Rgb, best_slices, grey_range, three_views
 from mass3d.volume.box import Box, box_around, box_shape, whole_box, widened
 from mass3d.volume.sample import sample
 from mass3d.volume.volume import Volume

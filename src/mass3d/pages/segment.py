@@ -10,8 +10,8 @@ from statistics import fmean
 from typing import Final
 
 from mass3d.execution.faults import Fault
+from mass3d.io.colours import Colour, value_colours
 from mass3d.pages.html import write_page
-from mass3d.pages.pictures import Colour, value_colours
 from mass3d.transfer.results import Entry, ResultsFolder
 from mass3d.volume.ranges import Ranges, in_words
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mass3d.errors import ModelError
-from mass3d.pages.pictures import css, value_colours
+from mass3d.io.colours import value_colours
+from mass3d.pages.pictures import css
 from mass3d.store.reader import Store
 from mass3d.store.schema import INDEX
 from mass3d.training import checkpoint

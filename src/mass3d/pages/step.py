@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mass3d.io.colours import Colour
 from mass3d.pages.html import write_page
-from mass3d.pages.pictures import Colour, Overlay, Picture, Plane, draw
+from mass3d.pages.pictures import Overlay, Picture, Plane, draw
 from mass3d.pretext.seen import Mask, SeenMask, SeenPair, Shown, look, spread
 from mass3d.pretext.sizes import OCTAVES, octave_of
 from mass3d.training.step import Hook, Progress
