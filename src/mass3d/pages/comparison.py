@@ -33,9 +33,10 @@ class Compared:
             return f"No case of {self.names[1]} can be compared."
         low, high = (f"{end:+.3f}" for end in (whole.difference.low, whole.difference.high))
         ends = "" if math.isnan(whole.difference.low) else f" [{low}, {high}]"
+        told = f"{verdict(whole, whole.permutation)}, p = {whole.permutation:.3g}"
         return (
             f"Dice is {whole.difference.mean:+.3f}{ends} beside {self.names[1]} in "
-            f"{counted(whole.n, 'case')} of both ({verdict(whole, whole.permutation)}, p = {whole.permutation:.3g})."
+            f"{counted(whole.n, 'case')} of both ({told})."
         )
 
     def plain(self) -> dict[str, Any]:
