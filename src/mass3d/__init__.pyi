@@ -304,15 +304,17 @@ def evaluate(
     structures: Mapping[str, int] | None = ...,
     absent: Literal["skip", "score"] = ...,
     surface: bool = ...,
-    tolerance_mm: float = ...,
+    tolerance_mm: float | None = ...,
+    against: str | Path | None = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,
 ) -> EvaluateReport:
     """Score every prediction; one that cannot be scored becomes a fault and the others go on.
 
-    Cases whose label has no prediction are listed and are no fault. Raises `ConfigError` when a
-    folder is missing or is given twice, `DataError` when two predictions are of one case,
-    dataset.json cannot be read, or there is nothing to score.
+    Cases whose label has no prediction are listed and are no fault. With other predictions to
+    compare with, these are scored, too, and both compared on the cases that both have. Raises
+    `ConfigError` when a folder is missing or is given twice, `DataError` when two predictions are
+    of one case, dataset.json cannot be read, names contradict, or there is nothing to score.
     """
 
 def inspect(

@@ -418,8 +418,8 @@ def test_equal_inputs_give_equal_bytes_wherever_and_with_any_number_of_workers(
     other = cohort.run(workers=2, output=tmp_path / "other")
     assert other.dice == first.dice
     written = contents(cohort.output)
-    files = {"metrics.json", "cases.csv", "evaluate.html", "config.toml", "record.json"}
-    assert set(written) == files
+    files = {"metrics.json", "cases.csv", "scores.tex", "evaluate.html"}
+    assert set(written) == {*files, "config.toml", "record.json"}
     assert contents(tmp_path / "other") == written
 
 
@@ -517,3 +517,66 @@ def test_headers_of_label_maps_name_structures_where_nothing_else_does(folders: 
         folders.run()
     folders.name_structures()
     assert list(folders.run().structures) == ["liver", "[red] cyst"]
+
+
+# --- beside other predictions -------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(cohort: Folders) -> Folders:
+    """The cohort, and a second folder of predictions: a as good, b better, d of no label."""
+    other = cohort.root / "other"
+    other.mkdir()
+    for case, voxels in {"a": "0111022", "b": "1111000", "d": "1"}.items():
+        write(other / f"{case}.nii.gz", voxels)
+    return cohort
+
+
+def test_predictions_are_compared_case_by_case(two: Folders) -> None:
+    report = two.run(against=two.root / "other")
+    comparison = two.metrics()["comparison"]
+    liver = comparison["metrics"]["dice"]["structures"]["liver"]
+    assert liver["n"] == 2
+    assert liver["difference"]["mean"] == pytest.approx((8 / 9 - 1) / 2, abs=1e-6)
+    assert comparison["only_here"] == ["c"]
+    assert comparison["metrics"]["dice"]["overall"]["n"] == 2
+    assert [fault.where for fault in report.faults] == ["d"]  # of the other folder
+    with (two.output / "comparison.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["metric"] == "dice"]
+    effects = {(row["case"], row["structure"]): float(row["difference"]) for row in rows}
+    assert effects["b", "liver"] == pytest.approx(8 / 9 - 1, abs=1e-6)
+    assert effects["a", "[red] cyst"] == 0
+    assert "liver & 2 & " in (two.output / "comparison.tex").read_text()
+    page = (two.output / "evaluate.html").read_text()
+    assert "found beside other" in page
+    assert "beside other in 2 cases of both" in report.summary()
+    two.run()
+    assert "comparison" not in two.metrics()
+    assert not (two.output / "comparison.csv").exists()
+    assert not (two.output / "comparison.tex").exists()
+
+
+def test_predictions_are_not_compared_with_themselves_or_with_labels(two: Folders) -> None:
+    for setting, folder in (("predictions", two.predictions), ("labels", two.labels)):
+        with pytest.raises(ConfigError, match=f"which is also the folder of {setting}"):
+            two.run(against=folder)
+
+
+def test_predictions_that_cannot_be_compared_are_told(two: Folders) -> None:
+    for case in "ab":
+        (two.root / "other" / f"{case}.nii.gz").unlink()
+    report = two.run(against=two.root / "other")
+    assert "No case of other can be compared." in report.summary()
+
+
+def test_a_tolerance_asks_for_surfaces(cohort: Folders) -> None:
+    cohort.run(tolerance_mm=0.6)
+    assert cohort.metrics()["tolerance_mm"] == 0.6
+    assert "nsd" in cohort.metrics()["metrics"]
+    cohort.run(surface=True)
+    assert cohort.metrics()["tolerance_mm"] == 2.0
+    cohort.run()
+    assert cohort.metrics()["tolerance_mm"] is None
+    table = (cohort.output / "scores.tex").read_text()
+    assert "liver & 3 & $0.852$" in table
+    assert "[red] cyst & 2 & $0.500$" in table

@@ -2,54 +2,55 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat, TypeAdapter, ValidationError
-from rich.box import SIMPLE_HEAD
+from pydantic import Field, PositiveFloat
 from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
 
 from mass3d.config import Config, Scheduler, Seed, Structures, Workers
-from mass3d.errors import ConfigError, DataError, Mass3dError
+from mass3d.errors import DataError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import comparing_bytes
-from mass3d.execution.ownership import earlier_record, require_own_folder
+from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import Report, counted, write_provenance
-from mass3d.files import real, write_json, write_text
 from mass3d.io.colours import value_colours
-from mass3d.io.datasets.cohort import find_label, label_maps
-from mass3d.io.datasets.dataset_json import read_ignored, read_structures
-from mass3d.io.datasets.label_names import common_names, label_names
-from mass3d.io.names import SUFFIXES, case_id_of
-from mass3d.io.read import read_grid, read_label
-from mass3d.metrics.overlap import Overlap, label_overlaps
-from mass3d.metrics.scores import METRICS, Score, Seen, metrics_of
-from mass3d.metrics.statistics import Interval, bootstrap_mean, bootstrap_mean_of_means, rounded
-from mass3d.metrics.surface import UNSCORED, SurfaceScores, surface_scores
-from mass3d.pages.evaluate import PAGE, StructureRow, write_evaluate_page
+from mass3d.io.datasets.dataset_json import read_structures
+from mass3d.io.datasets.label_names import common_names
+from mass3d.io.datasets.predictions import (
+    Prediction,
+    find_predictions,
+    labels_without_prediction,
+    require_folders,
+)
+from mass3d.metrics.cases import (
+    Absent,
+    CaseCounts,
+    Cases,
+    StructureScores,
+    by_case,
+    labelled_values,
+    score_tables,
+    structure_scores,
+    unnamed_values,
+)
+from mass3d.metrics.cases import Table as Scores
+from mass3d.metrics.scores import Metric, Seen, metrics_of
+from mass3d.metrics.statistics import Interval, bootstrap_mean_of_means
+from mass3d.pages.comparison import Compared, compared
+from mass3d.pages.evaluate import PAGE
 from mass3d.pages.pictures import jpeg_uri
 from mass3d.pages.result_pictures import compared_picture
-from mass3d.volume.volume import Volume
+from mass3d.pages.score_files import write_scores
+from mass3d.pages.score_tables import structures_table, surfaces_table
+from mass3d.transfer.results import structures_of_results
 
-FILE = "metrics.json"
-CASES = "cases.csv"
-SIZES: Final = ("truth_voxels", "prediction_voxels", "truth_ml", "prediction_ml")  # of cases.csv
-NOTHING: Final = Overlap(0, 0, 0)
-NAMED: Final[TypeAdapter[dict[str, int] | None]] = TypeAdapter(Structures)
 POOL_VOXELS = 3e8  # fewer voxels are counted here before a second process would have started
-
-Absent = Literal["skip", "score"]
+TOLERANCE_MM = 2.0
 
 
 class EvaluateConfig(Config):
@@ -60,7 +61,7 @@ class EvaluateConfig(Config):
     labels: Path = Field(examples=["labels"])
     """Folder of true label maps, named like the predictions; it may hold more cases."""
     output: Path = Field(examples=["scores"])
-    """Folder for metrics.json, cases.csv and evaluate.html."""
+    """Folder for metrics.json, tables and evaluate.html."""
     seed: Seed = 0
     structures: Structures = None
     """Name and label value of what to score; by default those of dataset.json beside the labels,
@@ -71,21 +72,18 @@ class EvaluateConfig(Config):
     have been contoured; `score` gives Dice 0 to whatever is predicted there."""
     surface: bool = False
     """Score surfaces, too: NSD, HD95 and ASD, which takes about a second for a large structure."""
-    tolerance_mm: PositiveFloat = Field(default=2.0, examples=[1.0])
-    """For NSD, with `surface`: how far from the true surface a predicted one may lie."""
+    tolerance_mm: PositiveFloat | None = Field(default=None, examples=[1.0])
+    """For NSD: how far from the true surface a predicted one may lie, 2 mm with `surface`; where it
+    is given, surfaces are scored."""
+    against: Path | None = Field(default=None, examples=["others"])
+    """Folder of other segmentations of the same cases, to compare with."""
     workers: Workers = None
     scheduler: Scheduler = None
 
-
-@dataclass(frozen=True)
-class StructureDice:
-    """Dice of one structure over the cases in which it was scored."""
-
-    value: int
-    dice: Interval
-    n: int  # scored cases
-    seen: Seen
-    others: dict[str, Interval]  # the further metrics, by name
+    @property
+    def tolerance(self) -> float | None:
+        """In mm; None where surfaces are not scored."""
+        return self.tolerance_mm or (TOLERANCE_MM if self.surface else None)
 
 
 @dataclass(frozen=True)
@@ -97,9 +95,10 @@ class EvaluateReport(Report):
     """metric -> case -> structure -> score; unscored ones left out"""
     mean: Interval  # of Dice: mean over structures of their means over cases
     means: dict[str, Interval]  # likewise of every metric
-    structures: dict[str, StructureDice]
+    structures: dict[str, StructureScores]
     labels_without_prediction: tuple[str, ...]  # cases
     unnamed: dict[int, Seen]  # label values that no structure names, hence not scored
+    comparison: Compared | None = None  # with the other segmentations
     faults: tuple[Fault, ...] = ()
 
     @property
@@ -127,359 +126,172 @@ class EvaluateReport(Report):
                 if self.faults
                 else ""
             )
+            + (f" {self.comparison.in_words()}" if self.comparison else "")
         )
 
     def show(self, console: Console) -> None:
         """The table of structures, the summary and every fault."""
-        first = Column("structure", overflow="fold"), Column("Dice", no_wrap=True)
-        counted_in = ("scored", "labelled", "predicted", "missed", "extra")
-        table = Table(*first, *counted_in, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for name, found in self.structures.items():
-            counts = (found.n, *asdict(found.seen).values())
-            table.add_row(Text(name), Text(found.dice.in_words()), *map(str, counts))
-        console.print(table)
+        console.print(structures_table(self.structures))
         if "nsd" in self.scores:
-            console.print(self._surfaces())
+            console.print(surfaces_table(self.structures))
         super().show(console)
-
-    def _surfaces(self) -> Table:
-        """A row for each structure."""
-        names = [name for name, metric in METRICS.items() if metric.surface]
-        first = Column("structure", overflow="fold")
-        table = Table(first, *(METRICS[name].label for name in names), box=SIMPLE_HEAD)
-        for name, found in self.structures.items():
-            means = [(found.others[one].mean, METRICS[one].digits) for one in names]
-            table.add_row(Text(name), *(f"{mean:.{digits}f}" for mean, digits in means))
-        return table
 
 
 @dataclass(frozen=True)
 class _Job:
-    prediction: Path
-    label: Path | None
-    labels: Path  # the folder in which the label was looked for
-    ignored: int | None  # the value of voxels that nobody has annotated
+    files: Prediction
     tolerance_mm: float | None  # None: surfaces are not scored
 
 
 @dataclass(frozen=True)
 class _Counted:
-    overlaps: dict[int, Overlap]
-    surfaces: dict[int, SurfaceScores]
-    voxel_ml: float
+    counts: CaseCounts
     picture: str  # `data:` address
     named: dict[Path, dict[str, int]]  # what the headers of both files call their values
 
-    def score(self, value: int) -> Score:
-        """What is known of a label value."""
-        overlap, surface = self.overlaps.get(value, NOTHING), self.surfaces.get(value, UNSCORED)
-        return Score(overlap, self.voxel_ml, surface)
 
+@dataclass(frozen=True)
+class _Folder:
+    """A folder of predictions, counted."""
 
-_Cases = Mapping[str, _Counted]
+    found: dict[str, _Counted]
+    predicted: tuple[str, ...]  # cases, also those with faults
+    faults: tuple[Fault, ...]
+
+    @property
+    def cases(self) -> Cases:
+        return {name: one.counts for name, one in self.found.items()}
 
 
 def run(config: EvaluateConfig) -> EvaluateReport:
     """Score every prediction; one that cannot be scored becomes a fault and the others go on.
 
-    Cases whose label has no prediction are listed and are no fault. Raises `ConfigError` when a
-    folder is missing or is given twice, `DataError` when two predictions are of one case,
-    dataset.json cannot be read, or there is nothing to score.
+    Cases whose label has no prediction are listed and are no fault. With other predictions to
+    compare with, these are scored, too, and both compared on the cases that both have. Raises
+    `ConfigError` when a folder is missing or is given twice, `DataError` when two predictions are
+    of one case, dataset.json cannot be read, names contradict, or there is nothing to score.
     """
-    _require_folders(config)
-    require_own_folder(config.output, "evaluate", inputs=(config.predictions, config.labels))
-    named = (
-        config.structures or read_structures(config.labels) or _named_by_segment(config.predictions)
-    )
-    jobs = _jobs(config)
-    outcomes = _count_all(config, jobs)
-    cases = {name: found for name, found in outcomes.items() if isinstance(found, _Counted)}
-    faults = faults_of(outcomes)
-    structures = named or _own_names(cases) or _labelled_values(cases)
-    tables = _score_tables(cases, structures, config)
-    _require_scored(config, tables["dice"], faults)
+    folders = {"predictions": config.predictions, "labels": config.labels}
+    folders |= {"against": config.against} if config.against else {}
+    require_folders(folders)
+    require_own_folder(config.output, "evaluate", inputs=folders.values())
+    named = config.structures or read_structures(config.labels)
+    named = named or structures_of_results(config.predictions)
+    ours = _count_all(config, config.predictions)
+    theirs = _count_all(config, config.against) if config.against else None
+    structures = named or _own_names(ours, theirs) or labelled_values(ours.cases)
+    tables = _tables(config, ours, structures)
     means = {name: bootstrap_mean_of_means(one, seed=config.seed) for name, one in tables.items()}
     report = EvaluateReport(
         output=config.output,
-        scores={metric: _by_case(found, cases, structures) for metric, found in tables.items()},
+        scores={name: by_case(table, ours.found, structures) for name, table in tables.items()},
         mean=means["dice"],
         means=means,
-        structures={
-            name: _structure(config, cases, value, {m: t[:, number] for m, t in tables.items()})
-            for number, (name, value) in enumerate(structures.items())
-        },
-        labels_without_prediction=_labels_without_prediction(config.labels, jobs),
-        unnamed=_unnamed(cases, structures),
-        faults=faults,
+        structures=structure_scores(ours.cases, structures, tables, seed=config.seed),
+        labels_without_prediction=labels_without_prediction(config.labels, ours.predicted),
+        unnamed=unnamed_values(ours.cases, structures),
+        comparison=None if theirs is None else _compared(config, ours, theirs, tables, structures),
+        faults=(*ours.faults, *(theirs.faults if theirs else ())),
     )
-    _write(config, report, cases)
+    _write(config, report, ours)
     return report
 
 
-# --- which files ----------------------------------------------------------------------------
+def _own_names(*folders: _Folder | None) -> dict[str, int] | None:
+    """The structures as headers of label maps name them. Raises `DataError` where they differ."""
+    every = [one for folder in folders if folder for one in folder.found.values()]
+    tables = {path: names for one in every for path, names in one.named.items()}
+    return common_names(tables, {value for one in every for value in one.counts.overlaps})
 
 
-def _require_folders(config: EvaluateConfig) -> None:
-    for setting, folder in (("predictions", config.predictions), ("labels", config.labels)):
-        if not folder.is_dir():
-            raise ConfigError(
-                setting,
-                found=f"{folder}, which is not a folder",
-                expected="a folder of label maps",
-                fix="Check the path.",
-            )
-    if real(config.predictions) == real(config.labels):
-        raise ConfigError(
-            "labels",
-            found=f"{config.labels}, which is also the folder of predictions",
-            expected="true label maps in a folder of their own",
-            fix="Check the paths.",
-        )
-
-
-def _named_by_segment(folder: Path) -> dict[str, int] | None:
-    """The structures that `segment` looked for, by value; None where it wrote nothing here."""
-    try:
-        named = NAMED.validate_python(earlier_record(folder).get("structures"))
-    except ValidationError:
-        return None
-    return dict(sorted(named.items(), key=itemgetter(1))) if named else None
-
-
-def _jobs(config: EvaluateConfig) -> dict[str, _Job]:
-    """Case -> its two files; nnU-Net's `_0000` may end the name of either."""
-    ignored = read_ignored(config.labels)
-    return {
-        name: _Job(
-            prediction,
-            find_label(config.labels, name) or find_label(config.labels, f"{name}_0000"),
-            config.labels,
-            ignored,
-            config.tolerance_mm if config.surface else None,
-        )
-        for name, prediction in label_maps(config.predictions).items()
-    }
-
-
-def _labels_without_prediction(labels: Path, jobs: Mapping[str, _Job]) -> tuple[str, ...]:
-    names = {
-        case_id_of(file)
-        for file in labels.iterdir()
-        if file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".")
-    }
-    return tuple(sorted(names - set(jobs)))
-
-
-# --- counting voxels ------------------------------------------------------------------------
-
-
-def _count_all(config: EvaluateConfig, jobs: Mapping[str, _Job]) -> dict[str, _Counted | Fault]:
-    sizes = [_voxels(job.label) for job in jobs.values() if job.label]
+def _count_all(config: EvaluateConfig, folder: Path) -> _Folder:
+    files = find_predictions(folder, config.labels)
+    jobs = {name: _Job(one, config.tolerance) for name, one in files.items()}
+    sizes = [one.voxels for one in files.values() if one.label]
     here = 1 if sum(sizes) < POOL_VOXELS and config.scheduler is None else None
-    return run_cases(
+    outcomes = run_cases(
         _count,
         jobs,
         workers=config.workers or here,
         scheduler=config.scheduler,
         title="evaluate",
-        bytes_each=comparing_bytes(sizes, surfaces=config.surface),
+        bytes_each=comparing_bytes(sizes, surfaces=config.tolerance is not None),
     )
-
-
-def _voxels(label: Path) -> int:
-    """Voxels by the header; 0 where it cannot be read, which becomes a fault later."""
-    try:
-        return math.prod(read_grid(label).grid.shape)
-    except (Mass3dError, OSError):
-        return 0
+    found = {name: one for name, one in outcomes.items() if isinstance(one, _Counted)}
+    return _Folder(found, tuple(files), faults_of(outcomes))
 
 
 def _count(job: _Job) -> _Counted:
-    """Overlap of every label value of a case."""
-    if job.label is None:
-        name = case_id_of(job.prediction)
-        raise DataError(
-            job.prediction,
-            found="a prediction without a label",
-            expected=f"{name}.nii.gz, or another readable format, in {job.labels}",
-            fix="Add the label, or take the prediction out of its folder.",
-        )
-    truth = read_label(job.label)
-    prediction = read_label(job.prediction, like=truth)
-    overlaps = label_overlaps(prediction.voxels, truth.voxels, ignored=job.ignored)
+    """All that is known of a case."""
+    files = job.files
+    prediction, truth = files.read()
+    counts = CaseCounts.of(prediction, truth, ignored=files.ignored, tolerance_mm=job.tolerance_mm)
     picture = compared_picture(
         prediction.voxels,
         truth.voxels,
         truth.spacing_mm,
-        value_colours(overlaps),
-        ignored=job.ignored,
+        value_colours(counts.overlaps),
+        ignored=files.ignored,
     )
-    surfaces = {} if job.tolerance_mm is None else _surfaces(prediction, truth, overlaps, job)
-    named = {path: label_names(path) for path in (job.label, job.prediction)}
-    return _Counted(overlaps, surfaces, truth.grid.voxel_ml, jpeg_uri(picture), named)
+    return _Counted(counts, jpeg_uri(picture), files.names())
 
 
-def _surfaces(
-    prediction: Volume, truth: Volume, values: Iterable[int], job: _Job
-) -> dict[int, SurfaceScores]:
-    """Scores of surfaces of every value; voxels that nobody has annotated belong to none."""
-    assert job.tolerance_mm is not None
-    annotated = np.True_ if job.ignored is None else truth.voxels != job.ignored
-    return {
-        value: surface_scores(
-            (prediction.voxels == value) & annotated,
-            (truth.voxels == value) & annotated,
-            truth.spacing_mm,
-            tolerance_mm=job.tolerance_mm,
-        )
-        for value in values
-    }
+def _metrics(config: EvaluateConfig) -> dict[str, Metric]:
+    return metrics_of(surface=config.tolerance is not None)
 
 
-# --- scores ---------------------------------------------------------------------------------
-
-
-def _own_names(cases: _Cases) -> dict[str, int] | None:
-    """The structures as headers of label maps name them. Raises `DataError` where they differ."""
-    tables = {path: names for case in cases.values() for path, names in case.named.items()}
-    return common_names(tables, {value for case in cases.values() for value in case.overlaps})
-
-
-def _labelled_values(cases: _Cases) -> dict[str, int]:
-    """The structures where nothing names them: every value of any label, called by itself."""
-    values = {v for case in cases.values() for v, found in case.overlaps.items() if found.truth}
-    return {str(value): value for value in sorted(values)}
-
-
-def _score_tables(
-    cases: _Cases, structures: Mapping[str, int], config: EvaluateConfig
-) -> dict[str, NDArray[np.float64]]:
-    """Metric -> (cases, structures): NaN where a structure is not scored in a case."""
-    metrics = metrics_of(surface=config.surface)
-    tables = {name: np.full((len(cases), len(structures)), math.nan) for name in metrics}
-    for row, case in enumerate(cases.values()):
-        for column, value in enumerate(structures.values()):
-            score = case.score(value)
-            both = score.overlap.truth + score.overlap.predicted
-            if score.overlap.truth or (both and config.absent == "score"):
-                for name, metric in metrics.items():
-                    tables[name][row, column] = metric.of(score)
-    return tables
-
-
-def _structure(
-    config: EvaluateConfig,
-    cases: _Cases,
-    value: int,
-    scores: Mapping[str, NDArray[np.float64]],  # metric -> (cases,)
-) -> StructureDice:
-    found = {name: bootstrap_mean(column, seed=config.seed) for name, column in scores.items()}
-    dice = found.pop("dice")
-    n = int(np.isfinite(scores["dice"]).sum())
-    return StructureDice(value, dice, n, _seen(cases, value), found)
-
-
-def _require_scored(
-    config: EvaluateConfig, table: NDArray[np.float64], faults: tuple[Fault, ...]
-) -> None:
-    if np.isfinite(table).any():
-        return
-    first = f", the first: {faults[0].message}" if faults else ""
+def _tables(
+    config: EvaluateConfig, folder: _Folder, structures: Mapping[str, int]
+) -> dict[str, Scores]:
+    """Metric -> (cases, structures). Raises `DataError` where nothing is scored."""
+    tables = score_tables(folder.cases, structures, _metrics(config), config.absent)
+    if np.isfinite(tables["dice"]).any():
+        return tables
+    first = f", the first: {folder.faults[0].message}" if folder.faults else ""
+    faults = len(folder.faults)
     raise DataError(
         config.predictions,
-        found=f"nothing to score in {len(table)} cases, {len(faults)} faults{first}",
+        found=f"nothing to score in {len(folder.found)} cases, {faults} faults{first}",
         expected="at least one prediction whose label shows a structure",
         fix="Check that the folders belong together, and the values of the structures.",
     )
 
 
-def _by_case(
-    table: NDArray[np.float64], cases: _Cases, structures: Mapping[str, int]
-) -> dict[str, dict[str, float]]:
-    return {
-        case: {
-            name: float(score)
-            for name, score in zip(structures, row, strict=True)
-            if not math.isnan(score)
-        }
-        for case, row in zip(cases, table, strict=True)
-    }
-
-
-def _seen(cases: _Cases, value: int) -> Seen:
-    return Seen.of(case.overlaps.get(value, NOTHING) for case in cases.values())
-
-
-def _unnamed(cases: _Cases, structures: Mapping[str, int]) -> dict[int, Seen]:
-    values = {value for case in cases.values() for value in case.overlaps}
-    return {value: _seen(cases, value) for value in sorted(values - set(structures.values()))}
-
-
-# --- files ----------------------------------------------------------------------------------
-
-
-def _write(config: EvaluateConfig, report: EvaluateReport, cases: _Cases) -> None:
-    names = {name: found.value for name, found in report.structures.items()}
-    write_provenance(config.output, "evaluate", config, structures=names)
-    write_text(config.output / CASES, _case_rows(report, cases))
-    write_json(config.output / FILE, _metrics(config, report))
-    write_evaluate_page(
-        config.output / PAGE,
-        mean=report.mean,
-        structures=[
-            StructureRow(
-                name,
-                found.value,
-                found.dice,
-                found.n,
-                found.seen,
-                tuple((METRICS[one], mean.mean) for one, mean in found.others.items()),
-            )
-            for name, found in report.structures.items()
-        ],
-        dice=report.dice,
-        pictures={name: case.picture for name, case in cases.items()},
-        summary=report.told(),
-        without_prediction=report.labels_without_prediction,
-        faults=report.faults,
+def _compared(
+    config: EvaluateConfig,
+    ours: _Folder,
+    theirs: _Folder,
+    tables: Mapping[str, Scores],
+    structures: Mapping[str, int],
+) -> Compared:
+    other = score_tables(theirs.cases, structures, _metrics(config), config.absent)
+    here, there = (
+        {name: by_case(table, folder.found, structures) for name, table in one.items()}
+        for one, folder in ((tables, ours), (other, theirs))
     )
+    assert config.against is not None, "what has just been scored"
+    names = (config.predictions.name, config.against.name)
+    return compared(here, there, list(structures), names=names, seed=config.seed)
 
 
-def _metrics(config: EvaluateConfig, report: EvaluateReport) -> dict[str, Any]:
-    missing = report.labels_without_prediction
-    return {
-        "mean": {
-            **report.mean.plain("dice"),
-            "n": sum(map(bool, report.dice.values())),
-        },
-        "metrics": {name: mean.plain() for name, mean in report.means.items()},
-        "structures": {
-            name: {
-                "value": found.value,
-                "dice": {**found.dice.plain(), "n": found.n},
-                **{name: interval.plain() for name, interval in found.others.items()},
-                **asdict(found.seen),
-            }
-            for name, found in report.structures.items()
-        },
+def _write(config: EvaluateConfig, report: EvaluateReport, ours: _Folder) -> None:
+    values = {name: found.value for name, found in report.structures.items()}
+    write_provenance(config.output, "evaluate", config, structures=values)
+    facts: dict[str, Any] = {
         "absent": config.absent,
-        "tolerance_mm": config.tolerance_mm if config.surface else None,
-        "labels_without_prediction": {"n": len(missing), "cases": list(missing)},
+        "tolerance_mm": config.tolerance,
         "unnamed_values": {str(value): asdict(seen) for value, seen in report.unnamed.items()},
-        "faults": [asdict(fault) for fault in report.faults],
     }
-
-
-def _case_rows(report: EvaluateReport, cases: _Cases) -> str:
-    """One row per case and structure, as CSV; an empty score was not scored."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("case", "structure", *report.scores, *SIZES))
-    for case, scored in cases.items():
-        for name, found in report.structures.items():
-            overlap = scored.overlaps.get(found.value, NOTHING)
-            voxels = (overlap.truth, overlap.predicted)
-            scores = (rounded(one[case].get(name, math.nan)) for one in report.scores.values())
-            millilitres = (round(count * scored.voxel_ml, 4) for count in voxels)
-            writer.writerow((case, name, *scores, *voxels, *millilitres))
-    return text.getvalue()
+    write_scores(
+        config.output,
+        scores=report.scores,
+        means=report.means,
+        structures=report.structures,
+        cases=ours.cases,
+        comparison=report.comparison,
+        without_prediction=report.labels_without_prediction,
+        pictures={name: one.picture for name, one in ours.found.items()},
+        summary=report.told(),
+        faults=report.faults,
+        facts=facts,
+    )

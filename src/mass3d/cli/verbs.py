@@ -177,6 +177,7 @@ VERBS: Final = {
             "output": "-o --output FOLDER",
             "surface": "--surface",
             "tolerance_mm": "--tolerance MM",
+            "against": "--against FOLDER",
             **SEED,
             **PARALLEL,
         },

@@ -10,9 +10,13 @@ from typing import Final
 
 from mass3d.execution.faults import Fault
 from mass3d.io.colours import value_colours
+from mass3d.metrics.paired import Paired
 from mass3d.metrics.scores import Metric, Seen
 from mass3d.metrics.statistics import Interval
+from mass3d.pages.box_plots import box_plot
+from mass3d.pages.comparison import Compared, verdict
 from mass3d.pages.html import write_page
+from mass3d.pages.pictures import png_uri
 
 PAGE: Final = "evaluate.html"
 MAX_ROWS: Final = 2000  # beyond, a browser waits
@@ -48,12 +52,13 @@ def write_evaluate_page(
     mean: Interval,
     structures: Sequence[StructureRow],
     dice: Mapping[str, Mapping[str, float]],
+    comparison: Compared | None = None,
     pictures: Mapping[str, str],
     summary: str,
     without_prediction: Sequence[str],
     faults: Sequence[Fault],
 ) -> Path:
-    """Write the page; it needs no other file and no network.
+    """Write the page; it needs no other file and no network. comparison: with other predictions.
 
     dice: case -> structure -> Dice. pictures: case -> `data:` address.
     """
@@ -75,7 +80,42 @@ def write_evaluate_page(
         worst=WORST,
         without_prediction=without_prediction,
         faults=faults,
+        plot=_plot([one.name for one in structures], [dice]),
+        comparison=comparison,
+        compared=_compared(comparison),
+        paired_plot=None if comparison is None else _paired_plot(comparison),
     )
+
+
+def _compared(found: Compared | None) -> list[tuple[str, Paired, str]]:
+    """Name, figures and verdict of every structure, in Dice."""
+    rows = found.metrics["dice"].structures if found else {}
+    return [(name, one, verdict(one, one.permutation_holm)) for name, one in rows.items()]
+
+
+def _paired_plot(found: Compared) -> str | None:
+    """Dice of both, in the cases that both were scored in."""
+    ours, theirs = found.ours["dice"], found.theirs["dice"]
+    common = [case for case in ours if case in theirs]
+    methods = [
+        {case: {n: side[case][n] for n in ours[case] if n in theirs[case]} for case in common}
+        for side in (ours, theirs)
+    ]
+    return _plot(list(found.metrics["dice"].structures), methods, found.names)
+
+
+def _plot(
+    structures: Sequence[str],
+    methods: Sequence[Mapping[str, Mapping[str, float]]],
+    names: Sequence[str] = (),
+) -> str | None:
+    """A box plot as a `data:` address; None where no structure was scored."""
+    scores = {
+        name: [[case[name] for case in one.values() if name in case] for one in methods]
+        for name in structures
+    }
+    shown = {name: values for name, values in scores.items() if all(values)}
+    return png_uri(box_plot(shown, "Dice", names)) if shown else None
 
 
 def _row(case: str, scores: Mapping[str, float]) -> CaseRow:

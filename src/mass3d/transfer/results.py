@@ -6,18 +6,21 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
-from mass3d.config import Config
+from mass3d.config import Config, Structures
 from mass3d.errors import DataError
+from mass3d.execution.ownership import earlier_record
 from mass3d.files import file_hash, read_json, write_json, write_text
 from mass3d.io.read import read_label
 
 CASES: Final = "cases.json"
 VOLUMES: Final = "volumes.csv"
+NAMED: Final[TypeAdapter[dict[str, int] | None]] = TypeAdapter(Structures)
 
 
 class Entry(Config):
@@ -71,6 +74,15 @@ def read_results(folder: Path) -> Index:
             expected="the list that mass3d segment wrote",
             fix="Remove this file and the label maps, or choose another output.",
         ) from error
+
+
+def structures_of_results(folder: Path) -> dict[str, int] | None:
+    """The structures that `segment` looked for, by value; None where it wrote nothing here."""
+    try:
+        named = NAMED.validate_python(earlier_record(folder).get("structures"))
+    except ValidationError:
+        return None
+    return dict(sorted(named.items(), key=itemgetter(1))) if named else None
 
 
 @dataclass(frozen=True)

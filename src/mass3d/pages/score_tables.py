@@ -1,0 +1,154 @@
+"""Scores as tables: CSV for programs, LaTeX for papers, text for a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
+from rich.text import Text
+
+from mass3d.metrics.cases import NOTHING, Cases, StructureScores
+from mass3d.metrics.paired import Paired
+from mass3d.metrics.scores import METRICS
+from mass3d.metrics.statistics import Interval, rounded
+
+Scores = Mapping[str, Mapping[str, Mapping[str, float]]]  # metric -> case -> structure -> score
+
+SIZES: Final = ("truth_voxels", "prediction_voxels", "truth_ml", "prediction_ml")  # of cases.csv
+SPECIAL: Final = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+}
+
+
+def case_rows(scores: Scores, cases: Cases, structures: Mapping[str, StructureScores]) -> str:
+    """One row per case and structure, as CSV; an empty score was not scored."""
+    return _csv(("case", "structure", *scores, *SIZES), _case_rows(scores, cases, structures))
+
+
+def _case_rows(
+    scores: Scores, cases: Cases, structures: Mapping[str, StructureScores]
+) -> Iterator[Sequence[Any]]:
+    for case, scored in cases.items():
+        for name, found in structures.items():
+            overlap = scored.overlaps.get(found.value, NOTHING)
+            voxels = (overlap.truth, overlap.predicted)
+            own = (rounded(one[case].get(name, math.nan)) for one in scores.values())
+            millilitres = (round(count * scored.voxel_ml, 4) for count in voxels)
+            yield case, name, *own, *voxels, *millilitres
+
+
+def paired_rows(ours: Scores, theirs: Scores) -> str:
+    """One row per case, structure and metric that both were scored in, as CSV."""
+    rows = (
+        (case, name, metric, rounded(score), rounded(other), rounded(score - other))
+        for metric, by_case in ours.items()
+        for case, scores in by_case.items()
+        for name, score in scores.items()
+        if (other := theirs[metric].get(case, {}).get(name)) is not None
+    )
+    return _csv(("case", "structure", "metric", "score", "against", "difference"), rows)
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def structures_table(structures: Mapping[str, StructureScores]) -> Table:
+    """Dice and counts for a terminal, a row for each structure."""
+    first = Column("structure", overflow="fold"), Column("Dice", no_wrap=True)
+    counted_in = ("scored", "labelled", "predicted", "missed", "extra")
+    table = Table(*first, *counted_in, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name, found in structures.items():
+        counts = (found.n, *asdict(found.seen).values())
+        table.add_row(Text(name), Text(found.dice.in_words()), *map(str, counts))
+    return table
+
+
+def surfaces_table(structures: Mapping[str, StructureScores]) -> Table:
+    """Scores of surfaces, likewise."""
+    names = [name for name, metric in METRICS.items() if metric.surface]
+    first = Column("structure", overflow="fold")
+    table = Table(first, *(METRICS[name].label for name in names), box=SIMPLE_HEAD)
+    for name, found in structures.items():
+        means = [(found.others[one].mean, METRICS[one].digits) for one in names]
+        table.add_row(Text(name), *(f"{mean:.{digits}f}" for mean, digits in means))
+    return table
+
+
+def scores_tex(structures: Mapping[str, StructureScores], means: Mapping[str, Interval]) -> str:
+    """A table of structures by metrics; it needs the package booktabs."""
+    head = ["Structure", "Cases", *(_escaped(METRICS[name].label) for name in means)]
+    rows = [
+        [_escaped(name), str(found.n), *_cells({"dice": found.dice, **found.others})]
+        for name, found in structures.items()
+    ]
+    return _tabular(head, rows, ["Mean", "", *_cells(means)])
+
+
+def paired_tex(found: Mapping[str, Mapping[str, Paired]]) -> str:
+    """A table of structures for every metric: differences, and p-values of both tests."""
+    return "\n".join(_paired_table(metric, rows) for metric, rows in found.items())
+
+
+def _paired_table(metric: str, found: Mapping[str, Paired]) -> str:
+    label, digits = METRICS[metric].label, METRICS[metric].digits
+    head = ["Structure", "Cases", *(f"{_escaped(label)}{end}" for end in ("", " (against)"))]
+    head += ["Difference", r"$p$ (Wilcoxon)", r"$p$ (permutation)"]
+    rows = [
+        [
+            *(_escaped(name), str(one.n), _number(one.ours, digits), _number(one.theirs, digits)),
+            _interval(one.difference, digits),
+            *(_p_value(one.wilcoxon_holm), _p_value(one.permutation_holm)),
+        ]
+        for name, one in found.items()
+    ]
+    return _tabular(head, rows)
+
+
+def _tabular(head: Sequence[str], rows: Sequence[Sequence[str]], last: Sequence[str] = ()) -> str:
+    lines = [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule"]
+    lines += [_line(head), r"\midrule", *map(_line, rows)]
+    if last:
+        lines += [r"\midrule", _line(last)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"
+
+
+def _cells(means: Mapping[str, Interval]) -> Iterator[str]:
+    return (_interval(mean, METRICS[name].digits) for name, mean in means.items())
+
+
+def _interval(found: Interval, digits: int) -> str:
+    ends = f"[{_number(found.low, digits)}, {_number(found.high, digits)}]"
+    return _number(found.mean, digits) + ("" if math.isnan(found.low) else f" {ends}")
+
+
+def _number(value: float, digits: int) -> str:
+    return "--" if math.isnan(value) else f"${value:.{digits}f}$"
+
+
+def _p_value(value: float) -> str:
+    if math.isnan(value):
+        return "--"
+    return "$<0.001$" if value < 0.001 else f"${value:.3f}$"
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"[\\~^&%$#_{}]", lambda found: SPECIAL[found[0]], text)
