@@ -171,6 +171,59 @@ def test_frozen_features_are_asked_of_scans_and_of_cubes(
     assert lines[2].startswith(f"| {target} | pretrained | linear | ")
 
 
+def test_objectives_are_compared_by_draw_and_scan(script: Callable[[str], ModuleType]) -> None:
+    module, row = script("objectives"), script("finetune").Row
+    rows = {
+        name: [
+            row("set", 1, draw, start, 600, case, 9.0, 0.5, {"x": dice + 0.1 * draw})
+            for draw in (0, 1)
+            for case in "ab"
+        ]
+        for name, start, dice in (
+            ("masks", "pretrained", 0.7),
+            ("autoencoder", "pretrained", 0.6),
+            ("none", "scratch", 0.5),
+        )
+    }
+    del rows["autoencoder"][-2:]  # its second draw is not measured yet
+    costs = {"masks": {"steps": 80, "cpu_s": 600.0}}
+    lines = [line.split(" | ") for line in module.table(rows, costs).splitlines()[2:]]
+    assert [line[2] for line in lines] == ["masks", "autoencoder", "none"]
+    assert lines[0][3:7] == ["80", "10.0", "2", "2"]
+    assert [line[9] for line in lines[:2]] == ["+0.200 [+0.200, +0.200]", "+0.100 [+0.100, +0.100]"]
+    assert lines[1][10] == "+0.100 [+0.100, +0.100] |"
+    assert lines[2][9] == lines[0][10].removesuffix(" |") == ""
+
+
+@pytest.mark.slow
+def test_objectives_are_pretrained_for_equal_time_and_measured_once(
+    script: Callable[[str], ModuleType], cohort: Path, tmp_path: Path
+) -> None:
+    module = script("objectives")
+    words = [
+        str(cohort),
+        "-o",
+        str(tmp_path),
+        "--spacing",
+        "7",
+        "--minutes",
+        "0.05",
+        "--labels",
+        "1",
+    ]
+    words += ["--draws", "1", "--steps", "2", "--cases", "1", "--objectives", "autoencoder", "none"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["objectives.py", *words])
+        module.main()
+        table = (tmp_path / "objectives.md").read_text()
+        module.main()
+    assert (tmp_path / "objectives.md").read_text() == table
+    assert [line.split(" | ")[2] for line in table.splitlines()[2:]] == ["autoencoder", "none"]
+    cost = json.loads((tmp_path / "autoencoder" / "cost.json").read_text())
+    assert cost["steps"] >= 1
+    assert cost["step_s"] > 0
+
+
 def test_agreement_is_correlated_with_dice(
     script: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:

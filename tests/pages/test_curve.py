@@ -58,7 +58,7 @@ def test_a_page_needs_no_other_file_and_says_all(tmp_path: Path) -> None:
     curves = Curves(("<ours>", "scratch"), (1, 5), ("a", "b", "c", "d"), ("x",), table, 0)
     page = write_curve_page(tmp_path, curves, warnings=["something odd"])
     text = page.read_text()
-    assert "&lt;ours&gt; with 1 label is better than scratch" in text
+    assert "With 1, 5 labels &lt;ours&gt; is better than scratch" in text
     assert "Warning: something odd." in text
     assert "<svg" in text
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
 from mass3d.errors import ConfigError, DataError, ModelError
+from mass3d.training import checkpoint
+from mass3d.training.fit import WEIGHTS
 from mass3d.transfer.curves.plan import Numbers, Plan, Starts, find_starts, make_plan, odd_starts
 
 
@@ -74,3 +77,21 @@ def test_starts_are_called_as_their_folders(
         find_starts(trained, [str(trained)])
     with pytest.raises(ModelError, match="no file"):
         find_starts(trained, ["sctarch"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"crop_vox": [48, 48, 48]}, "other has another network or crop"),
+        ({"preparation": 9.0}, "other has another preparation"),
+    ],
+)
+def test_what_differs_beside_the_start_is_told(
+    changes: dict[str, Any], told: str, trained: Path, tmp_path: Path
+) -> None:
+    tensors, facts, _ = checkpoint.load(trained / WEIGHTS, kind="weights")
+    if "preparation" in changes:
+        changes = {"preparation": {**facts["preparation"], "spacing_mm": changes["preparation"]}}
+    checkpoint.save(tmp_path / "other" / WEIGHTS, tensors, kind="weights", facts=facts | changes)
+    (sentence,) = odd_starts(find_starts(trained, [str(tmp_path / "other")]))
+    assert sentence.startswith(told)

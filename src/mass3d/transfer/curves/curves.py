@@ -18,6 +18,13 @@ from mass3d.transfer.finetuned.scores import Scores
 
 FULL: Final = 0.97  # of the Dice with all labels, that counts as nearly as good
 
+VERDICTS: Final = {  # of the first start and another one
+    "better": "{0} is better than {1}",
+    "worse": "{0} is worse than {1}",
+    "none": "there is no difference between {0} and {1} that these draws can show",
+    "unknown": "too little was scored to tell {0} from {1}",
+}
+
 
 class Mark(NamedTuple):
     """A start with a number of labels."""
@@ -37,7 +44,9 @@ class Gain(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse`, or `none` that these draws can show."""
+        """`better`, `worse`, or `none` that these draws can show; `unknown` of one scan alone."""
+        if math.isnan(self.dice.low):
+            return "unknown"
         if self.dice.low > 0:
             return "better"
         return "worse" if self.dice.high < 0 else "none"
@@ -101,9 +110,9 @@ class Curves:
     def verdict(self) -> tuple[str, ...]:
         """What the curves say, in sentences."""
         gains = self.gains()
-        sentences = []
+        sentences: list[str] = []
         for other in self.starts[1:]:
-            sentences += [_told(self.starts[0], gain) for gain in gains if gain.over == other]
+            sentences += _told(self.starts[0], [gain for gain in gains if gain.over == other])
             sentences += [*self._saved(self.starts[0], other), *self._saved(other, self.starts[0])]
         return (*sentences, *self._nearly_full())
 
@@ -116,7 +125,7 @@ class Curves:
             equal = max((count for count, dice in later if ours[i] >= dice > 0), default=0)
             if equal > told:
                 told = equal
-                yield f"{few} with {labels} equals {many} with {equal}."
+                yield f"{few} with {counted(labels, 'label')} equals {many} with {equal}."
 
     def _nearly_full(self) -> Iterator[str]:
         """From how many labels on the first start is nearly as good as the best with the most."""
@@ -126,8 +135,8 @@ class Curves:
         if means[best, -1] > 0 and enough.any():
             count = self.labels[int(enough.argmax())]
             yield (
-                f"{self.starts[0]} with {count} reaches {FULL} of the Dice of {self.starts[best]} "
-                f"with {self.labels[-1]}, the most that were tried."
+                f"{self.starts[0]} with {counted(count, 'label')} reaches {FULL} of the Dice of "
+                f"{self.starts[best]} with {self.labels[-1]}, the most that were tried."
             )
 
     def _means(self) -> NDArray[np.float64]:
@@ -135,15 +144,18 @@ class Curves:
         return np.array([[plain_mean(some) for some in rows] for rows in self.table])
 
 
-def _told(ours: str, gain: Gain) -> str:
-    labels = counted(gain.labels, "label")
-    if math.isnan(gain.dice.low):
-        return f"{ours} with {labels}: one draw of one scan tells nothing about {gain.over}."
-    interval = f"[{gain.dice.low:+.3f}, {gain.dice.high:+.3f}]"
-    if gain.verdict == "none":
-        return (
-            f"{ours} with {labels}: no difference from {gain.over} that these draws can show "
-            f"({gain.dice.mean:+.3f} {interval})."
-        )
-    difference = f"{gain.dice.mean:+.3f} {interval}"
-    return f"{ours} with {labels} is {gain.verdict} than {gain.over}: {difference}."
+def _told(ours: str, gains: Sequence[Gain]) -> Iterator[str]:
+    """A sentence for each verdict over one other start."""
+    for verdict, words in VERDICTS.items():
+        some = [gain for gain in gains if gain.verdict == verdict]
+        if some:
+            numbers = ", ".join(str(gain.labels) for gain in some)
+            labels = "label" if numbers == "1" else "labels"
+            told = ", ".join(_in_words(gain.dice) for gain in some)
+            yield f"With {numbers} {labels} {words.format(ours, some[0].over)}: {told}."
+
+
+def _in_words(gain: Interval) -> str:
+    if math.isnan(gain.low):
+        return "unknown" if math.isnan(gain.mean) else f"{gain.mean:+.3f}"
+    return f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
