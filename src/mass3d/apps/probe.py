@@ -10,11 +10,11 @@ import numpy as np
 from pydantic import Field
 
 from mass3d.config import Config, Device, LabelMaps, Seed
-from mass3d.errors import ConfigError, DataError, OutputError
+from mass3d.errors import ConfigError, OutputError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_folder
-from mass3d.execution.summary import Report, counted, few, first_of, warnings_told, write_provenance
+from mass3d.execution.summary import Report, counted, few, warnings_told, write_provenance
 from mass3d.files import only_writer, write_json, write_text
 from mass3d.io.datasets.cohort import find_cohort
 from mass3d.pages.probe import PAGE, verdicts, write_probe_page
@@ -24,9 +24,11 @@ from mass3d.transfer.frozen.probing.labels import (
     Kind,
     Table,
     Target,
+    left_out_sentences,
     patients_of,
     read_table,
     require_column,
+    require_shared,
     targets_of,
 )
 from mass3d.transfer.frozen.probing.probe import Probed, cross_validate, read_sources
@@ -125,7 +127,7 @@ def _probe(
     faults: tuple[Fault, ...],
 ) -> ProbeReport:
     sources = {case: folder.entries[case].source for case in cases}
-    _require_shared(table, cases)
+    require_shared(table, cases)
     patients, told = patients_of(table, config.patient_column, sources)
     others = [
         config.case_column,
@@ -141,7 +143,7 @@ def _probe(
         "without_scan": [case for case in table.cases if case not in {*cases, *failed}],
         "without_row": [case for case in cases if case not in patients],
     }
-    warnings = (*few(told), *_left_out(apart, targets))
+    warnings = (*few(told), *left_out_sentences(apart, targets))
     report = ProbeReport(config.output, results, warnings, faults)
     facts = {
         **apart,
@@ -198,17 +200,6 @@ def _require_untrained(folder: EmbeddingsFolder) -> None:
         )
 
 
-def _require_shared(table: Table, cases: Sequence[str]) -> None:
-    if not {*table.cases} & {*cases}:
-        raise DataError(
-            table.path,
-            found=f"cases such as {first_of(table.cases)}; scans such as {first_of(list(cases))}",
-            expected="names of cases that have a scan",
-            fix="Name the cases in the table as the scans are named.",
-            setting="labels",
-        )
-
-
 def _ask(
     config: ProbeConfig, folder: EmbeddingsFolder, target: Target, patients: Mapping[str, str]
 ) -> Probed:
@@ -220,18 +211,3 @@ def _ask(
         seed=config.seed,
         where=str(config.labels),
     )
-
-
-def _left_out(apart: Mapping[str, Sequence[str]], targets: Sequence[Target]) -> list[str]:
-    """A sentence for everything that could not take part."""
-    told = []
-    for what, words in (("without_scan", "row"), ("without_row", "scan")):
-        if apart[what]:
-            other = "scan" if words == "row" else "row"
-            names = first_of(apart[what])
-            told.append(f"{counted(len(apart[what]), words)} without a {other}: {names}")
-    for target in targets:
-        if target.missing:
-            cases = counted(len(target.missing), "scan")
-            told.append(f"{cases} without a value of {target.name}: {first_of(target.missing)}")
-    return told

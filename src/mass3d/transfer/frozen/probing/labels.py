@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.errors import ConfigError, DataError
+from mass3d.execution.summary import counted, first_of
 from mass3d.files import open_regular
 
 Kind = Literal["classes", "number"]
@@ -219,3 +220,30 @@ def _joined(
 
 def _bad(path: Path, found: str, expected: str, fix: str, setting: str = "labels") -> DataError:
     return DataError(path, found=found, expected=expected, fix=fix, setting=setting)
+
+
+def require_shared(table: Table, cases: Sequence[str]) -> None:
+    """Raise `DataError` when no scan has a row."""
+    if not {*table.cases} & {*cases}:
+        raise DataError(
+            table.path,
+            found=f"cases such as {first_of(table.cases)}; scans such as {first_of(list(cases))}",
+            expected="names of cases that have a scan",
+            fix="Name the cases in the table as the scans are named.",
+            setting="labels",
+        )
+
+
+def left_out_sentences(apart: Mapping[str, Sequence[str]], targets: Sequence[Target]) -> list[str]:
+    """A sentence for everything that could not take part."""
+    told = []
+    for what, words in (("without_scan", "row"), ("without_row", "scan")):
+        if apart[what]:
+            other = "scan" if words == "row" else "row"
+            names = first_of(apart[what])
+            told.append(f"{counted(len(apart[what]), words)} without a {other}: {names}")
+    for target in targets:
+        if target.missing:
+            cases = counted(len(target.missing), "scan")
+            told.append(f"{cases} without a value of {target.name}: {first_of(target.missing)}")
+    return told
