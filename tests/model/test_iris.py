@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mass3d.errors import ConfigError
 from mass3d.model.iris import TOKENS, IrisNet
-from mass3d.model.iris_blocks import BLOCK_EPS, activated
+from mass3d.model.iris_blocks import BLOCK_EPS, Attention, activated
 from mass3d.model.iris_task import foreground_mean, shuffle, unshuffle
 from mass3d.model.presets import PRESETS, IrisPreset
 from mass3d.model.protocol import segment_pair
@@ -137,7 +137,7 @@ def test_with_gradients_it_computes_the_same(net: IrisNet) -> None:
 
 
 def test_samples_of_a_batch_do_not_see_each_other(net: IrisNet) -> None:
-    shown = [made_inputs((16, 32, 16), 2, seed) for seed in (1, 2)]
+    shown = [made_inputs((32, 32, 32), 2, seed) for seed in (1, 2)]
     target, reference, masks = (torch.cat(parts) for parts in zip(*shown, strict=True))
     both = segment_pair(net, reference, masks, target)
     alone = segment_pair(net, reference[1:], masks[1:], target[1:])
@@ -184,8 +184,19 @@ def test_norms_stay_exact_where_voxels_are_many_and_far_from_zero(
     x = torch.randn(1, 4, 64, 64, 64, generator=torch.Generator().manual_seed(0)) + 10
     exact = x.double() - x.double().mean((2, 3, 4), keepdim=True)
     scale = (exact.square().mean((2, 3, 4), keepdim=True) + BLOCK_EPS).rsqrt()
-    found = activated(x.contiguous(memory_format=layout), BLOCK_EPS)
-    assert error(found.double(), (exact * scale).relu()) < 2e-6
+    x = x.contiguous(memory_format=layout)
+    for found in (activated(x, BLOCK_EPS), activated(x.requires_grad_(), BLOCK_EPS).detach()):
+        assert error(found.double(), (exact * scale).relu()) < 2e-6
+        assert found.is_contiguous(memory_format=layout)
+
+
+def test_attention_of_few_queries_is_attention() -> None:
+    torch.manual_seed(0)
+    attention = Attention(96, over_context=True)
+    tokens, cells = torch.randn(2, 50, 96), torch.randn(2, 40, 96)
+    many = attention(tokens, cells)  # by keys and values, as heads times queries exceed the width
+    few = torch.cat([attention(part, cells) for part in tokens.split(5, 1)], 1)
+    torch.testing.assert_close(few, many, rtol=1e-4, atol=1e-5)
 
 
 def test_norms_of_16_bits_are_those_of_32_but_for_rounding() -> None:
