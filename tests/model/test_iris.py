@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mass3d.errors import ConfigError
 from mass3d.model.iris import TOKENS, IrisNet
 from mass3d.model.iris_blocks import BLOCK_EPS, Attention, activated
 from mass3d.model.iris_task import foreground_mean, shuffle, unshuffle
 from mass3d.model.presets import PRESETS, IrisPreset
-from mass3d.model.protocol import segment_pair
+from mass3d.model.protocol import FeatureNetworkModule, segment_pair
 from mass3d.model.released import renamed
+from mass3d.model.segmentation import add_head
 from oracles.iris import (
     PlainIris,
     made_inputs,
@@ -238,6 +240,19 @@ def test_features_of_a_large_image_take_its_middle_for_a_task(net: IrisNet) -> N
     task = net.encode_task(inside, torch.ones(1, 1, 16, 48, 32))
     wanted = net.decoder(maps, [task[name] for name in TOKENS])[0]
     assert error(net.features(image), wanted) < 1e-5
+
+
+def test_a_head_for_structures_is_trained_on_its_features() -> None:
+    torch.manual_seed(0)
+    trunk = IrisNet(IrisPreset(channels=(4, 8, 32, 32, 32), position_edge=32))
+    net = add_head(cast("FeatureNetworkModule", trunk), 2, seed=0)
+    nn.init.normal_(net.out.weight)  # it starts at zero, which hides gradients
+    image = made_inputs((16, 32, 48), 1, 0)[0]
+    logits = net(image)
+    assert logits.shape == (1, 3, 16, 32, 48)
+    logits.square().mean().backward()
+    trained = {name.split(".")[0] for name, p in trunk.named_parameters() if p.grad is not None}
+    assert trained == {"encoder", "tasks", "decoder"}
 
 
 def test_joined_tasks_are_means_by_what_windows_show(net: IrisNet) -> None:
