@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mass3d.errors import ConfigError
 from mass3d.model.iris import TOKENS, IrisNet
-from mass3d.model.iris_blocks import BLOCK_EPS, activated
+from mass3d.model.iris_blocks import BLOCK_EPS, Attention, activated
 from mass3d.model.iris_task import foreground_mean, shuffle, unshuffle
 from mass3d.model.presets import PRESETS, IrisPreset
-from mass3d.model.protocol import segment_pair
+from mass3d.model.protocol import FeatureNetworkModule, segment_pair
 from mass3d.model.released import renamed
+from mass3d.model.segmentation import add_head
 from oracles.iris import (
     PlainIris,
     made_inputs,
@@ -137,7 +139,7 @@ def test_with_gradients_it_computes_the_same(net: IrisNet) -> None:
 
 
 def test_samples_of_a_batch_do_not_see_each_other(net: IrisNet) -> None:
-    shown = [made_inputs((16, 32, 16), 2, seed) for seed in (1, 2)]
+    shown = [made_inputs((32, 32, 32), 2, seed) for seed in (1, 2)]
     target, reference, masks = (torch.cat(parts) for parts in zip(*shown, strict=True))
     both = segment_pair(net, reference, masks, target)
     alone = segment_pair(net, reference[1:], masks[1:], target[1:])
@@ -184,8 +186,19 @@ def test_norms_stay_exact_where_voxels_are_many_and_far_from_zero(
     x = torch.randn(1, 4, 64, 64, 64, generator=torch.Generator().manual_seed(0)) + 10
     exact = x.double() - x.double().mean((2, 3, 4), keepdim=True)
     scale = (exact.square().mean((2, 3, 4), keepdim=True) + BLOCK_EPS).rsqrt()
-    found = activated(x.contiguous(memory_format=layout), BLOCK_EPS)
-    assert error(found.double(), (exact * scale).relu()) < 2e-6
+    x = x.contiguous(memory_format=layout)
+    for found in (activated(x, BLOCK_EPS), activated(x.requires_grad_(), BLOCK_EPS).detach()):
+        assert error(found.double(), (exact * scale).relu()) < 2e-6
+        assert found.is_contiguous(memory_format=layout)
+
+
+def test_attention_of_few_queries_is_attention() -> None:
+    torch.manual_seed(0)
+    attention = Attention(96, over_context=True)
+    tokens, cells = torch.randn(2, 50, 96), torch.randn(2, 40, 96)
+    many = attention(tokens, cells)  # by keys and values, as heads times queries exceed the width
+    few = torch.cat([attention(part, cells) for part in tokens.split(5, 1)], 1)
+    torch.testing.assert_close(few, many, rtol=1e-4, atol=1e-5)
 
 
 def test_norms_of_16_bits_are_those_of_32_but_for_rounding() -> None:
@@ -227,6 +240,19 @@ def test_features_of_a_large_image_take_its_middle_for_a_task(net: IrisNet) -> N
     task = net.encode_task(inside, torch.ones(1, 1, 16, 48, 32))
     wanted = net.decoder(maps, [task[name] for name in TOKENS])[0]
     assert error(net.features(image), wanted) < 1e-5
+
+
+def test_a_head_for_structures_is_trained_on_its_features() -> None:
+    torch.manual_seed(0)
+    trunk = IrisNet(IrisPreset(channels=(4, 8, 32, 32, 32), position_edge=32))
+    net = add_head(cast("FeatureNetworkModule", trunk), 2, seed=0)
+    nn.init.normal_(net.out.weight)  # it starts at zero, which hides gradients
+    image = made_inputs((16, 32, 48), 1, 0)[0]
+    logits = net(image)
+    assert logits.shape == (1, 3, 16, 32, 48)
+    logits.square().mean().backward()
+    trained = {name.split(".")[0] for name, p in trunk.named_parameters() if p.grad is not None}
+    assert trained == {"encoder", "tasks", "decoder"}
 
 
 def test_joined_tasks_are_means_by_what_windows_show(net: IrisNet) -> None:

@@ -24,6 +24,9 @@ from mass3d.model.presets import IrisPreset
 WEIGHTS_KEYS: Final = ("ema_model", "model")
 WRAPPERS: Final = ("module.", "_orig_mod.")  # of training on several devices, of compilation
 
+# An archive; or, from before torch 1.6, a pickle that begins with torch's number.
+BEGINNINGS: Final = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
+
 LEFT_OUT: Final = "random numbers that the release never trained nor used"
 UNUSED: Final = re.compile(r"task_prior_[012]")
 
@@ -158,8 +161,7 @@ def is_released(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as stream:
-        first = stream.read(4)
-    return first == b"PK\x03\x04" or first[:1] == b"\x80"  # an archive, or a pickle by itself
+        return stream.read(len(max(BEGINNINGS, key=len))).startswith(BEGINNINGS)
 
 
 def read_released(path: Path) -> Released:
