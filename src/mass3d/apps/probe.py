@@ -38,6 +38,7 @@ from mass3d.transfer.frozen.probing.results import (
     as_json,
     measured,
 )
+from mass3d.transfer.frozen.region import Region
 from mass3d.transfer.frozen.scan import FrozenEncoder
 
 FEATURES = "embeddings"  # the folder of features within that of the results
@@ -64,6 +65,10 @@ class ProbeConfig(Config):
     else every case is a patient."""
     kinds: dict[str, Kind] | None = Field(default=None, examples=[{"grade": "number"}])
     """Target -> `classes` or `number`; by default numbers of more than ten values are numbers."""
+    within: Path | None = Field(default=None, examples=["liver.task"])
+    """Task file: only what it finds in a scan counts, and radiomics features of it are compared."""
+    structure: str | None = Field(default=None, examples=["liver"])
+    """The one structure of that task that counts; by default all of them together."""
     folds: int = Field(default=5, ge=2, le=100)
     """Parts of the cross-validation; no patient is in two."""
     overlap: float = Field(default=0.25, ge=0, lt=1)
@@ -104,7 +109,7 @@ def run(config: ProbeConfig) -> ProbeReport:
     a target that is the same everywhere and a class with fewer patients than folds, `ConfigError`
     for columns that are not there, `ModelError` for a model that cannot be trusted.
     """
-    given = (*config.inputs, config.labels, config.model)
+    given = (*config.inputs, config.labels, config.model, config.within)
     require_own_folder(config.output, "probe", inputs=given)
     keep_freed_memory()
     table = read_table(config.labels, case_column=config.case_column)
@@ -148,6 +153,7 @@ def _probe(
         "seed": config.seed,
         "folds": config.folds,
         "model": folder.index.model,
+        "within": folder.index.within,
         "targets": {name: as_json(result) for name, result in results.items()},
         "warnings": list(warnings),
         "faults": [{"where": fault.where, "message": fault.message} for fault in faults],
@@ -167,6 +173,7 @@ def _features(
     if len(config.inputs) == 1 and is_embeddings(config.inputs[0]):
         folder = EmbeddingsFolder.open(config.inputs[0])
         _require_untrained(folder)
+        _require_no_part(config)
         for case in folder.entries:
             require_case(folder, case)
         return folder, list(folder.entries), ()
@@ -180,7 +187,10 @@ def _features(
         )
     encoder = FrozenEncoder.load(config.model, untrained=True, device=config.device)
     cases = find_cohort(config.inputs, exclude=config.output).cases
-    work = Embedder(encoder, config.overlap, label_maps=config.label_maps)
+    region = None
+    if config.within is not None:
+        region = Region.load(config.within, config.structure, device=config.device)
+    work = Embedder(encoder, config.overlap, label_maps=config.label_maps, region=region)
     folder = work.open(config.output / FEATURES)
     faults = work.embed(folder, cases)
     failed = {fault.where for fault in faults}
@@ -195,6 +205,17 @@ def _require_untrained(folder: EmbeddingsFolder) -> None:
             expected="both, for one says little without the other",
             fix="Embed the scans again with untrained, or give the scans and the model.",
             setting="inputs",
+        )
+
+
+def _require_no_part(config: ProbeConfig) -> None:
+    if config.within is not None:
+        raise ConfigError(
+            config.within,
+            found="a task beside features that are there already",
+            expected="scans, in which the task is to find something",
+            fix="Give the scans and the model, or leave the task out.",
+            setting="within",
         )
 
 
