@@ -109,7 +109,9 @@ def test_what_took_no_part_is_told(probed: tuple[Path, probe.ProbeReport]) -> No
     assert told["warnings"] == list(report.warnings)
     assert [fault["where"] for fault in told["faults"]] == ["mr_broken"]
     summary = report.summary()
-    assert summary.startswith("Probed 2 targets. kind: Linear on pretrained features is ")
+    assert summary.startswith("Probed 2 targets. Warning: ct_copy is")
+    assert " kind: AUROC of linear on pretrained features is " in summary
+    assert " level: mean error of linear on pretrained features is " in summary
     assert "Warning: 1 row without a scan: mr_lost." in summary
 
 

@@ -17,7 +17,7 @@ from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.summary import Report, counted, few, first_of, warnings_told, write_provenance
 from mass3d.files import only_writer, write_json, write_text
 from mass3d.io.datasets.cohort import find_cohort
-from mass3d.pages.probe import PAGE, verdicts, write_probe_page
+from mass3d.pages.probe import PAGE, verdict, write_probe_page
 from mass3d.transfer.frozen.embedding import Embedder
 from mass3d.transfer.frozen.folder import EmbeddingsFolder, is_embeddings, require_case
 from mass3d.transfer.frozen.probing.labels import (
@@ -89,16 +89,13 @@ class ProbeReport(Report):
 
     def summary(self) -> str:
         """One paragraph for people."""
-        return f"{self.told()} See {self.output / PAGE}."
+        found = " ".join(f"{name}: {verdict(result)}" for name, result in self.results.items())
+        return f"{self.told()} {found} See {self.output / PAGE}."
 
     def told(self) -> str:
-        """What came of every target, and what is odd."""
-        found = " ".join(
-            f"{name}: {' '.join(verdicts(result))}" for name, result in self.results.items()
-        )
-        return (
-            f"Probed {counted(len(self.results), 'target')}. {found}{warnings_told(self.warnings)}"
-        )
+        """What was done, and what is odd."""
+        targets = counted(len(self.results), "target")
+        return f"Probed {targets}.{warnings_told(self.warnings)}"
 
 
 def run(config: ProbeConfig) -> ProbeReport:
