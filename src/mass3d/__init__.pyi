@@ -281,6 +281,8 @@ def probe(
     case_column: str = ...,
     patient_column: str | None = ...,
     kinds: Mapping[str, Literal["classes", "number"]] | None = ...,
+    within: str | Path | None = ...,
+    structure: str | None = ...,
     folds: int = ...,
     overlap: float = ...,
     seed: int = ...,

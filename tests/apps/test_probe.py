@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import pages
-from mass3d.apps import embed, probe
+from mass3d.apps import embed, probe, task
 from mass3d.errors import ConfigError, DataError
+from mass3d.transfer.frozen.folder import EmbeddingsFolder
 from mass3d.transfer.frozen.probing.results import FILE, HEADER, TABLE
 
 LABELS = (
@@ -108,7 +109,9 @@ def test_what_took_no_part_is_told(probed: tuple[Path, probe.ProbeReport]) -> No
     assert told["warnings"] == list(report.warnings)
     assert [fault["where"] for fault in told["faults"]] == ["mr_broken"]
     summary = report.summary()
-    assert summary.startswith("Probed 2 targets. kind: Linear on pretrained features is ")
+    assert summary.startswith("Probed 2 targets. Warning: ct_copy is")
+    assert " kind: AUROC of linear on pretrained features is " in summary
+    assert " level: mean error of linear on pretrained features is " in summary
     assert "Warning: 1 row without a scan: mr_lost." in summary
 
 
@@ -194,3 +197,52 @@ def test_names_that_do_not_fit_and_too_many_folds_are_told(
     with pytest.raises(DataError, match="2 patients with a scan and kind = 'ct'") as caught:
         probe.run(config(features, labels, tmp_path / "out", folds=3))
     assert caught.value.setting == "folds"
+
+
+@pytest.fixture(scope="module")
+def organs(cohort: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A task of the structures of one scan."""
+    path = tmp_path_factory.mktemp("tasks") / "organs.task"
+    given = {
+        "images": [cohort / "imagesTr" / "ct_000_0000.nii.gz"],
+        "labels": [cohort / "labelsTr" / "ct_000.nii.gz"],
+        "model": trained,
+        "output": path,
+        "tune": False,
+        "device": "cpu",
+    }
+    task.run(task.TaskConfig.model_validate(given))
+    return path
+
+
+def test_within_a_structure_only_what_a_task_finds_counts(
+    probed: tuple[Path, probe.ProbeReport],
+    scans: Path,
+    trained: Path,
+    organs: Path,
+    tmp_path: Path,
+) -> None:
+    labels = tmp_path / "labels.csv"
+    names = ("ct_000", "ct_002", "ct_more", "ct_copy", "mr_001", "mr_003", "mr_copy")
+    labels.write_text("case,kind\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(names)))
+    part: dict[str, Any] = {"within": organs, "structure": "liver", "kinds": None}
+    report = probe.run(config(scans, labels, tmp_path / "out", trained, **part))
+    told = json.loads((tmp_path / "out" / FILE).read_text())
+    assert told["within"].startswith("liver by ")
+    features = told["targets"]["kind"]["features"]
+    assert set(features["radiomics"]) == {"linear", "knn"}
+    assert "radiomics" in features["pretrained"]["linear"]["differences"]
+    whole, inside = (
+        EmbeddingsFolder.open(at / "embeddings").arrays("ct_000")
+        for at in (probed[0], tmp_path / "out")
+    )
+    assert 0 < inside["size"][0] < 0.3 * whole["size"][0]
+    assert "radiomics" not in whole
+    assert "mr_broken" in [fault.where for fault in report.faults]
+    with pytest.raises(ConfigError, match="embeddings with within = "):
+        probe.run(config(scans, labels, tmp_path / "out", trained, kinds=None))
+    with pytest.raises(ConfigError, match="a task beside features"):
+        probe.run(config(tmp_path / "out" / "embeddings", labels, tmp_path / "x", **part))
+    with pytest.raises(ConfigError, match="'spine' among them") as caught:
+        probe.run(config(scans, labels, tmp_path / "y", trained, **part | {"structure": "spine"}))
+    assert caught.value.setting == "structure"

@@ -11,7 +11,7 @@ import pytest
 import pages
 from mass3d.execution.faults import Fault
 from mass3d.metrics.statistics import Interval
-from mass3d.pages.probe import verdicts, write_probe_page
+from mass3d.pages.probe import verdict, write_probe_page
 from mass3d.transfer.frozen.probing.labels import Kind, Target
 from mass3d.transfer.frozen.probing.probe import Probed, Said
 from mass3d.transfer.frozen.probing.results import HeadResult, Scores, TargetResult
@@ -47,17 +47,18 @@ def probed(result: TargetResult) -> Probed:
 @pytest.mark.parametrize(
     ("kind", "difference", "words"),
     [
-        ("classes", Interval(0.1, 0.02, 0.2), "better than size (AUROC +0.100 [+0.020, +0.200])"),
+        ("classes", Interval(0.1, 0.02, 0.2), "better than size (+0.100 [+0.020, +0.200])"),
         ("classes", Interval(-0.1, -0.2, -0.02), "worse than size"),
         ("classes", Interval(0.1, -0.02, 0.2), "not told apart from size"),
-        ("number", Interval(-2, -3, -1), "better than size (mean error -2.000 [-3.000, -1.000])"),
+        ("number", Interval(-2, -3, -1), "better than size (-2.000 [-3.000, -1.000])"),
         ("number", Interval(2, 1, 3), "worse than size"),
         ("number", Interval(2, float("nan"), float("nan")), "not told apart from size"),
     ],
 )
 def test_the_verdict_follows_the_interval(kind: Kind, difference: Interval, words: str) -> None:
-    (told,) = verdicts(result(kind, difference))
-    assert told.startswith(f"Linear on pretrained features is {words}")
+    told = verdict(result(kind, difference))
+    score = "AUROC" if kind == "classes" else "mean error"
+    assert told.startswith(f"{score} of linear on pretrained features is {words}")
 
 
 def test_names_from_anywhere_are_escaped(tmp_path: Path) -> None:

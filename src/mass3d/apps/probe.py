@@ -17,7 +17,7 @@ from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.summary import Report, counted, few, warnings_told, write_provenance
 from mass3d.files import only_writer, write_json, write_text
 from mass3d.io.datasets.cohort import find_cohort
-from mass3d.pages.probe import PAGE, verdicts, write_probe_page
+from mass3d.pages.probe import PAGE, verdict, write_probe_page
 from mass3d.transfer.frozen.embedding import Embedder
 from mass3d.transfer.frozen.folder import EmbeddingsFolder, is_embeddings, require_case
 from mass3d.transfer.frozen.probing.labels import (
@@ -40,6 +40,7 @@ from mass3d.transfer.frozen.probing.results import (
     as_json,
     measured,
 )
+from mass3d.transfer.frozen.region import Region
 from mass3d.transfer.frozen.scan import FrozenEncoder
 
 FEATURES = "embeddings"  # the folder of features within that of the results
@@ -66,6 +67,10 @@ class ProbeConfig(Config):
     else every case is a patient."""
     kinds: dict[str, Kind] | None = Field(default=None, examples=[{"grade": "number"}])
     """Target -> `classes` or `number`; by default numbers of more than ten values are numbers."""
+    within: Path | None = Field(default=None, examples=["liver.task"])
+    """Task file: only what it finds in a scan counts, and radiomics features of it are compared."""
+    structure: str | None = Field(default=None, examples=["liver"])
+    """The one structure of that task that counts; by default all of them together."""
     folds: int = Field(default=5, ge=2, le=100)
     """Parts of the cross-validation; no patient is in two."""
     overlap: float = Field(default=0.25, ge=0, lt=1)
@@ -86,16 +91,13 @@ class ProbeReport(Report):
 
     def summary(self) -> str:
         """One paragraph for people."""
-        return f"{self.told()} See {self.output / PAGE}."
+        found = " ".join(f"{name}: {verdict(result)}" for name, result in self.results.items())
+        return f"{self.told()} {found} See {self.output / PAGE}."
 
     def told(self) -> str:
-        """What came of every target, and what is odd."""
-        found = " ".join(
-            f"{name}: {' '.join(verdicts(result))}" for name, result in self.results.items()
-        )
-        return (
-            f"Probed {counted(len(self.results), 'target')}. {found}{warnings_told(self.warnings)}"
-        )
+        """What was done, and what is odd."""
+        targets = counted(len(self.results), "target")
+        return f"Probed {targets}.{warnings_told(self.warnings)}"
 
 
 def run(config: ProbeConfig) -> ProbeReport:
@@ -106,7 +108,7 @@ def run(config: ProbeConfig) -> ProbeReport:
     a target that is the same everywhere and a class with fewer patients than folds, `ConfigError`
     for columns that are not there, `ModelError` for a model that cannot be trusted.
     """
-    given = (*config.inputs, config.labels, config.model)
+    given = (*config.inputs, config.labels, config.model, config.within)
     require_own_folder(config.output, "probe", inputs=given)
     keep_freed_memory()
     table = read_table(config.labels, case_column=config.case_column)
@@ -150,6 +152,7 @@ def _probe(
         "seed": config.seed,
         "folds": config.folds,
         "model": folder.index.model,
+        "within": folder.index.within,
         "targets": {name: as_json(result) for name, result in results.items()},
         "warnings": list(warnings),
         "faults": [{"where": fault.where, "message": fault.message} for fault in faults],
@@ -169,6 +172,7 @@ def _features(
     if len(config.inputs) == 1 and is_embeddings(config.inputs[0]):
         folder = EmbeddingsFolder.open(config.inputs[0])
         _require_untrained(folder)
+        _require_no_part(config)
         for case in folder.entries:
             require_case(folder, case)
         return folder, list(folder.entries), ()
@@ -182,7 +186,10 @@ def _features(
         )
     encoder = FrozenEncoder.load(config.model, untrained=True, device=config.device)
     cases = find_cohort(config.inputs, exclude=config.output).cases
-    work = Embedder(encoder, config.overlap, label_maps=config.label_maps)
+    region = None
+    if config.within is not None:
+        region = Region.load(config.within, config.structure, device=config.device)
+    work = Embedder(encoder, config.overlap, label_maps=config.label_maps, region=region)
     folder = work.open(config.output / FEATURES)
     faults = work.embed(folder, cases)
     failed = {fault.where for fault in faults}
@@ -197,6 +204,17 @@ def _require_untrained(folder: EmbeddingsFolder) -> None:
             expected="both, for one says little without the other",
             fix="Embed the scans again with untrained, or give the scans and the model.",
             setting="inputs",
+        )
+
+
+def _require_no_part(config: ProbeConfig) -> None:
+    if config.within is not None:
+        raise ConfigError(
+            config.within,
+            found="a task beside features that are there already",
+            expected="scans, in which the task is to find something",
+            fix="Give the scans and the model, or leave the task out.",
+            setting="within",
         )
 
 

@@ -163,6 +163,8 @@ VERBS: Final = {
             "output": "-o --output FOLDER",
             "targets": "--target COLUMN...",
             "patient_column": "--patient COLUMN",
+            "within": "--within X.task",
+            "structure": "--structure NAME",
             "folds": "--folds N",
             **SEED,
             **DEVICE,

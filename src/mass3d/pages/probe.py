@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mass3d.execution.faults import Fault
+from mass3d.metrics.prediction import MetricName
 from mass3d.metrics.statistics import Interval
 from mass3d.pages.html import write_page
 from mass3d.transfer.frozen.probing.probe import Probed
@@ -22,6 +23,8 @@ LABELS: Final = {
     "mae": "mean error",
     "r2": "R²",
 }
+_AUROC: Final[MetricName] = "auroc"
+_MAE: Final[MetricName] = "mae"
 FULL: Final = ("auroc", "auprc", "balanced_accuracy")  # scores from 0 to 1, drawn as bars
 SIDE: Final = 100.0  # of a drawing
 
@@ -82,28 +85,23 @@ def _section(result: TargetResult, probed: Probed) -> Section:
             Row(one.source, one.head, tuple((one.scores[m], m in FULL) for m in metrics))
             for one in result.heads
         ),
-        " ".join(verdicts(result)),
+        verdict(result),
         tuple(_drawings(result, probed)),
     )
 
 
-def verdicts(result: TargetResult) -> list[str]:
-    """Whether the linear head on pretrained features beats that on others, a sentence each."""
-    metric, sign = ("mae", -1) if result.target.kind == "number" else ("auroc", 1)
-    told = []
-    for one in result.heads:
-        if (one.source, one.head) != (PRETRAINED, "linear"):
-            continue
-        for source, scores in one.differences.items():
-            found = scores[metric]  # type: ignore[index]
-            better = sign * found.low > 0 and sign * found.high > 0
-            worse = sign * found.low < 0 and sign * found.high < 0
-            how = "better than" if better else "worse than" if worse else "not told apart from"
-            told.append(
-                f"Linear on pretrained features is {how} {source} "
-                f"({LABELS[metric]} {found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}])."
-            )
-    return told
+def verdict(result: TargetResult) -> str:
+    """What the linear head on pretrained features beats, and what not: a sentence."""
+    metric, sign = (_MAE, -1) if result.target.kind == "number" else (_AUROC, 1)
+    told: dict[str, list[str]] = {"better than": [], "not told apart from": [], "worse than": []}
+    ours = (one for one in result.heads if (one.source, one.head) == (PRETRAINED, "linear"))
+    for source, scores in next(ours).differences.items():
+        found = scores[metric]
+        low, high = sorted((sign * found.low, sign * found.high))
+        how = "better than" if low > 0 else "worse than" if high < 0 else "not told apart from"
+        told[how].append(f"{source} ({found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}])")
+    parts = (f"{how} {', '.join(names)}" for how, names in told.items() if names)
+    return f"{LABELS[metric]} of linear on pretrained features is {'; '.join(parts)}."
 
 
 def _drawings(result: TargetResult, probed: Probed) -> list[Drawing]:

@@ -17,6 +17,7 @@ from mass3d.io.read import read_volume
 from mass3d.transfer.frozen.dense import write_dense
 from mass3d.transfer.frozen.encoder import map_shapes
 from mass3d.transfer.frozen.folder import EmbeddingsFolder, Entry, Index, begun
+from mass3d.transfer.frozen.region import Region
 from mass3d.transfer.frozen.scan import FrozenEncoder, SeenScan, write_arrays
 from mass3d.volume.doubts import doubts, require_scan
 
@@ -29,6 +30,7 @@ class Embedder:
     overlap: float
     dense: bool = False
     label_maps: bool = False
+    region: Region | None = None  # the part of the scans that counts, if not all of the body
     picture: Callable[[Path, SeenScan], None] | None = None  # writes one of a scan
     warn: TellOnce = field(default_factory=TellOnce)
 
@@ -40,6 +42,7 @@ class Embedder:
             overlap=self.overlap,
             untrained=self.encoder.untrained is not None,
             dense=self.dense,
+            within="" if self.region is None else self.region.fingerprint,
         )
         return EmbeddingsFolder(folder, begun(folder, wanted))
 
@@ -56,7 +59,7 @@ class Embedder:
             return
         volume = read_volume(case.scan)
         require_scan(volume, label_maps=self.label_maps)
-        seen = self.encoder.see(volume, overlap=self.overlap, dense=self.dense)
+        seen = self.encoder.see(volume, overlap=self.overlap, dense=self.dense, region=self.region)
         doubted = tuple(doubts(volume, seen.scan.modality))
         self.warn(name, doubted)
         write_arrays(folder.features(name), seen.arrays())

@@ -24,7 +24,7 @@ INDEX: Final = "embeddings.json"
 TABLE: Final = "embeddings.csv"
 ARRAYS: Final = "embeddings.npz"
 NEIGHBOURS: Final = "neighbours.csv"
-SETTINGS: Final = ("overlap", "untrained", "dense")
+SETTINGS: Final = ("overlap", "untrained", "dense", "within")
 
 
 class Entry(Config):
@@ -53,6 +53,8 @@ class Index(Config):
     """Whether features of the same network untrained are there, too."""
     dense: bool
     """Whether dense features are there, too."""
+    within: str = ""
+    """Which part of the scans counts, found by what; empty for the whole body."""
     cases: dict[str, Entry] = Field(default_factory=dict)
     """By case."""
 

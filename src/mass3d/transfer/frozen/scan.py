@@ -16,6 +16,8 @@ from mass3d.errors import DataError
 from mass3d.files import write_bytes
 from mass3d.transfer.frozen.encoder import Features, encode, load_untrained
 from mass3d.transfer.frozen.plain import body_of, histogram, size
+from mass3d.transfer.frozen.radiomics import radiomics
+from mass3d.transfer.frozen.region import Region
 from mass3d.transfer.trained import TrainedModel, load_trained
 from mass3d.volume.preparation import Prepared, prepare_volume
 from mass3d.volume.volume import Volume
@@ -24,6 +26,7 @@ PRETRAINED: Final = "pretrained"
 UNTRAINED: Final = "untrained"
 HISTOGRAM: Final = "histogram"
 SIZE: Final = "size"
+RADIOMICS: Final = "radiomics"  # of a part of a scan
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -41,10 +44,15 @@ class FrozenEncoder:
         first = load_untrained(run, device=device) if untrained else None
         return cls(load_trained(run, device=device), first)
 
-    def see(self, volume: Volume, *, overlap: float, dense: bool = False) -> SeenScan:
-        """Encode a scan of any grid. Raises `DataError` for one that cannot be prepared."""
+    def see(
+        self, volume: Volume, *, overlap: float, dense: bool = False, region: Region | None = None
+    ) -> SeenScan:
+        """Encode a scan of any grid, or only a part of it.
+
+        Raises `DataError` for one that cannot be prepared, or does not have the part.
+        """
         scan = prepare_volume(volume, self.trained.preparation)
-        body = body_of(volume, scan)
+        body = body_of(volume, scan) if region is None else region.find(volume, scan)
         found, plain = (
             None
             if model is None
@@ -59,7 +67,7 @@ class FrozenEncoder:
             for model in (self.trained, self.untrained)
         )
         assert found is not None, "the pretrained network is always there"
-        return SeenScan(scan, body, found, plain)
+        return SeenScan(scan, body, found, plain, part=region is not None)
 
 
 @dataclass(frozen=True)
@@ -67,9 +75,10 @@ class SeenScan:
     """A prepared scan and what was found in it."""
 
     scan: Prepared
-    body: NDArray[np.bool_]  # (D, H, W) on the prepared grid
+    body: NDArray[np.bool_]  # (D, H, W) on the prepared grid; or a part of it
     features: Features
     untrained: Features | None
+    part: bool = False
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """What is kept, by name."""
@@ -82,6 +91,8 @@ class SeenScan:
         for axis, plane in enumerate(self.features.planes):
             kept[f"plane_{axis}"] = plane
             kept[f"shown_{axis}"] = self._body_in(axis).astype(np.uint8)
+        if self.part:
+            kept[RADIOMICS] = radiomics(self.scan, self.body)
         if self.untrained is not None:
             kept[UNTRAINED] = self.untrained.pooled
             kept[f"{UNTRAINED}_cells"] = self.untrained.cells

@@ -15,9 +15,9 @@ from mass3d.transfer.frozen.probing.attentive import Cells, attentive
 from mass3d.transfer.frozen.probing.folds import Fold, Learning, folds_of, learning
 from mass3d.transfer.frozen.probing.heads import ROW_HEADS, Told, by_frequency
 from mass3d.transfer.frozen.probing.labels import Target
-from mass3d.transfer.frozen.scan import HISTOGRAM, PRETRAINED, SIZE, UNTRAINED
+from mass3d.transfer.frozen.scan import HISTOGRAM, PRETRAINED, RADIOMICS, SIZE, UNTRAINED
 
-SOURCES: Final = (PRETRAINED, UNTRAINED, HISTOGRAM, SIZE)
+SOURCES: Final = (PRETRAINED, UNTRAINED, HISTOGRAM, SIZE, RADIOMICS)
 WITH_CELLS: Final = (PRETRAINED, UNTRAINED)
 ATTENTIVE: Final = "attentive"
 
@@ -78,6 +78,7 @@ def read_sources(folder: EmbeddingsFolder, cases: Sequence[str]) -> tuple[Source
             else (),
         )
         for name in SOURCES
+        if name in kept[0]  # radiomics is of a part of a scan alone
     )
 
 
