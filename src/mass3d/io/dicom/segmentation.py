@@ -153,7 +153,7 @@ def _segmentation(
     """
     import highdicom as hd  # noqa: PLC0415  optional, and slow to load
 
-    shown = hashlib.sha256(frames).hexdigest()
+    shown = hashlib.sha256(frames.tobytes()).hexdigest()
     told = [headers[0].SeriesInstanceUID, *map(str, names), shown]
     for header in headers:
         header.SliceThickness = header.get("SliceThickness") or between_mm
