@@ -83,6 +83,7 @@ OWNERS = {
     "nibabel": {"io", "volume"},  # a volume saves itself
     "SimpleITK": {"io"},
     "pydicom": {"io"},
+    "highdicom": {"io"},
     "higra": {"masks"},
     "transformers": {"masks"},
     "huggingface_hub": {"masks"},

@@ -227,6 +227,7 @@ def segment(
     overlap: float = ...,
     probabilities: bool = ...,
     agreement: bool = ...,
+    dicom_seg: bool = ...,
     label_maps: bool = ...,
     device: str = ...,
 ) -> SegmentReport:

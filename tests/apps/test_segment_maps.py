@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
+import dicoms
 from mass3d.apps import evaluate, segment, task
 from mass3d.errors import ConfigError
 from mass3d.io.datasets.cohort import find_cohort
@@ -139,3 +141,29 @@ def test_a_prior_has_probabilities_and_no_agreement(
     assert report.ok
     assert (out / "probabilities").is_dir()
     assert not (out / "agreement").exists()
+
+
+def test_a_series_gets_a_dicom_segmentation_and_another_scan_a_fault(
+    cohort: Path, tasks: list[Path], tmp_path: Path
+) -> None:
+    hd = pytest.importorskip("highdicom")
+
+    def grey(ds: Dataset, _: int) -> None:
+        ds.PixelSpacing = [5, 5]
+
+    scan = next((cohort / "imagesTs").iterdir())
+    dicoms.series(tmp_path / "in" / "p1", [5.0 * k for k in range(6)], change=grey)
+    (tmp_path / "in" / "scan.nii.gz").write_bytes(scan.read_bytes())
+    wanted = {"inputs": [tmp_path / "in"], "dicom_seg": True}
+    report = run(cohort, tasks[0], tmp_path / "out", **wanted)
+    assert [fault.where for fault in report.faults] == ["scan"]
+    assert "a scan that is no DICOM series" in report.faults[0].message
+    found = hd.seg.segread(tmp_path / "out" / "p1.dcm")
+    assert [one.SegmentLabel for one in found.SegmentSequence] == list(report.volumes_ml["p1"])
+    voxels = hd.seg.segread(tmp_path / "out" / "p1.dcm").get_volume(combine_segments=True).array
+    label = read_label(tmp_path / "out" / "p1.nii.gz").voxels
+    assert np.bincount(voxels.ravel()).tolist() == np.bincount(label.ravel()).tolist()
+    whole = (tmp_path / "out" / "p1.dcm").read_bytes()
+    (tmp_path / "out" / "p1.dcm").unlink()
+    run(cohort, tasks[0], tmp_path / "out", **wanted)
+    assert (tmp_path / "out" / "p1.dcm").read_bytes() == whole

@@ -30,6 +30,7 @@ from mass3d.files import file_hash, only_writer
 from mass3d.io.colours import label_table, value_colours
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
 from mass3d.io.datasets.source import image_hash, source_hash
+from mass3d.io.dicom.segmentation import require_highdicom, require_series, write_segmentation
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
 from mass3d.pages.pictures import write_jpeg
@@ -65,6 +66,8 @@ class SegmentConfig(Config):
     """Write maps of probabilities, too: probabilities/<case>/<structure>.nii.gz."""
     agreement: bool = False
     """Write a map of how many references agree, too: agreement/<case>.nii.gz."""
+    dicom_seg: bool = False
+    """Write a DICOM segmentation of every series, too: <case>.dcm; takes highdicom."""
     label_maps: LabelMaps = False
     device: Device = "auto"
 
@@ -104,6 +107,8 @@ def run(config: SegmentConfig) -> SegmentReport:
     """
     given = (*config.inputs, config.task, config.model, config.prior)
     require_own_folder(config.output, "segment", inputs=given)
+    if config.dicom_seg:
+        require_highdicom()
     keep_freed_memory()
     known = load_knowledge(config.task, config.model, prior=config.prior, device=config.device)
     cases = find_cohort(config.inputs, exclude=config.output).cases
@@ -196,6 +201,8 @@ def _never_found(
 def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, Any]:
     """Segment one scan into the folder; returns what is said of it in `Entry`."""
     known, config, folder = work.known, work.config, work.folder
+    if config.dicom_seg:
+        require_series(case.scan)
     volume = read_volume(case.scan)
     require_scan(volume, label_maps=config.label_maps)
     given = None if prior is None else read_label(prior, like=volume)
@@ -217,6 +224,10 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, 
     names = label_table(structures)
     write_label(folder.label_map(case.case_id), answer.labels, volume.source, names=names)
     colours = value_colours(known.structures.values())
+    if config.dicom_seg:
+        file = folder.segmentation(case.case_id)
+        write_segmentation(file, answer.labels, volume.source, case.scan, names)
+        written[file.name] = file_hash(file)
     write_jpeg(folder.picture(case.case_id), found_picture(volume, answer.labels, colours))
     volumes = volumes_ml(answer.labels, known.structures, volume.grid.voxel_ml)
     return {
@@ -266,13 +277,14 @@ def _begin(config: SegmentConfig, known: Knowledge) -> Index:
         alignment=config.alignment,
         probabilities=config.probabilities,
         agreement=config.agreement,
+        dicom_seg=config.dicom_seg,
     )
     if not (config.output / CASES).exists():
         return wanted
     found = read_results(config.output)
     if found.task != wanted.task:
         raise _other_results(config, "results of another task or model", "this one")
-    for name in ("overlap", "alignment", "probabilities", "agreement"):
+    for name in ("overlap", "alignment", "probabilities", "agreement", "dicom_seg"):
         old, new = getattr(found, name), getattr(wanted, name)
         if old != new:
             raise _other_results(config, f"results with {name} = {old}", f"{name} = {new}")

@@ -127,6 +127,7 @@ VERBS: Final = {
             "prior": "--prior LABEL|FOLDER",
             "probabilities": "--probabilities",
             "agreement": "--agreement",
+            "dicom_seg": "--dicom-seg",
             **DEVICE,
         },
     ),

@@ -59,6 +59,8 @@ class Index(Config):
     """Whether there are maps of probabilities."""
     agreement: bool = False
     """Whether there are maps of how many references agree."""
+    dicom_seg: bool = False
+    """Whether there are DICOM segmentations."""
     cases: dict[str, Entry] = Field(default_factory=dict)
 
 
@@ -104,6 +106,10 @@ class ResultsFolder:
     def label_map(self, case_id: str) -> Path:
         """Where the label map of a case is."""
         return self.path / f"{case_id}.nii.gz"
+
+    def segmentation(self, case_id: str) -> Path:
+        """Where the DICOM segmentation of a case is."""
+        return self.path / f"{case_id}.dcm"
 
     def picture(self, case_id: str) -> Path:
         """Where a picture of a case is."""

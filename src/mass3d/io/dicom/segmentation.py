@@ -1,0 +1,205 @@
+"""A label map as a DICOM segmentation of the series it was found in; needs highdicom.
+
+highdicom is loaded only when one is written, as it is an optional part of an installation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+from mass3d.errors import ConfigError, DataError
+from mass3d.files import VERSION, write_bytes
+from mass3d.io.dicom.files import opened
+from mass3d.io.dicom.header import Slice, quiet_pydicom, reading
+from mass3d.io.dicom.series import Series, places_of
+from mass3d.io.formats.label_table import LabelName
+from mass3d.volume.geometry import SourceGrid
+
+NEAR_VOX: Final = 0.1  # of a slice from where the grid has it
+MAX_TEXT: Final = 64  # letters of a name in DICOM
+SERIES_NUMBER: Final = 9001
+EXPECTED: Final = (  # of every image, and not there in some; empty ones are allowed
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
+    *("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
+NO_DATE, NO_TIME = "19000101", "000000"
+
+
+def require_highdicom() -> None:
+    """Raise `ConfigError` unless segmentations can be written here."""
+    if find_spec("highdicom") is None:
+        raise ConfigError(
+            "DICOM segmentations",
+            found="no highdicom in this installation",
+            expected="highdicom, which writes them",
+            fix="pip install 'mass3d[dicomseg]'",
+            setting="dicom_seg",
+        )
+
+
+def require_series(scan: Path | Series) -> Series:
+    """The scan, as a series. Raises `DataError` for any other."""
+    if isinstance(scan, Series):
+        return scan
+    raise DataError(
+        scan,
+        found="a scan that is no DICOM series",
+        expected="a series that a DICOM segmentation can refer to",
+        fix="Leave these scans out, or ask for label maps only.",
+        setting="dicom_seg",
+    )
+
+
+def write_segmentation(
+    path: Path,
+    labels: NDArray[np.uint16],
+    source: SourceGrid,
+    scan: Path | Series,
+    names: Sequence[LabelName],
+) -> None:
+    """labels (D, H, W) on the grid of a series -> a binary DICOM segmentation at `path`.
+
+    Segments are numbered from 1 in the order of `names`. Equal labels give equal bytes: identifiers
+    are hashes, and dates those of the study. Raises `DataError` for what is no series of plain
+    slices at the places of the grid.
+    """
+    slices = _slices(scan, source)
+    frames = np.ascontiguousarray(source.from_canonical(labels).transpose(2, 1, 0))
+    numbers = np.zeros(int(max(labels.max(), *(one.value for one in names))) + 1, np.uint8)
+    numbers[[one.value for one in names]] = np.arange(1, len(names) + 1)
+    with reading(Path(slices[0].file.path)), quiet_pydicom():
+        content = BytesIO()
+        made = _segmentation(
+            list(_headers(slices)),
+            numbers[frames],
+            names,
+            pixel_mm=slices[0].pixel_mm,
+            between_mm=float(np.linalg.norm(np.array(source.affine)[:3, 2])),
+        )
+        made.save_as(content)
+    write_bytes(path, content.getvalue())
+
+
+def _slices(scan: Path | Series, source: SourceGrid) -> list[Slice]:
+    """One slice for each plane of the grid, in its order. Raises `DataError`."""
+    series = require_series(scan)
+    first: dict[int, Slice] = {}
+    for part, place in zip(series.slices, places_of(series.slices), strict=True):
+        first.setdefault(place, part)
+    slices = list(first.values())
+    affine = np.array(source.affine)
+    edge_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    planes = affine[:3, 3] + np.arange(len(slices))[:, None] * affine[:3, 2]
+    apart_mm = np.abs(planes * [-1, -1, 1] - [part.position for part in slices]).max()
+    shape = (*slices[0].shape[::-1], len(slices))
+    frames = any(part.frame for part in slices)
+    if frames or source.shape != shape or apart_mm > NEAR_VOX * edge_mm.min():
+        raise DataError(
+            series.path,
+            found="frames of one file" if frames else "slices that had to be resampled to a grid",
+            expected="one file for each slice, at even distances",
+            fix="Use the NIfTI label map; a DICOM segmentation refers to slices as they are.",
+            setting="dicom_seg",
+        )
+    return slices
+
+
+def _headers(slices: Sequence[Slice]) -> Iterator[Dataset]:
+    """The headers of the slices; identifiers that anonymising has emptied are filled again.
+
+    Those of class and instance stand a second time in front of every file. What is nowhere is a
+    hash of what tells the series from others, and leads to nothing.
+    """
+    for part, (_, stream) in zip(slices, opened(part.file for part in slices), strict=True):
+        header = pydicom.dcmread(stream, stop_before_pixels=True)
+        study, series = (generate_uid(entropy_srcs=[uid]) for uid in part.series)
+        others = {
+            "SOPClassUID": header.file_meta.get("MediaStorageSOPClassUID"),
+            "SOPInstanceUID": header.file_meta.get("MediaStorageSOPInstanceUID"),
+            "StudyInstanceUID": study,
+            "SeriesInstanceUID": series,
+            "FrameOfReferenceUID": series,
+        }
+        for name, uid in others.items():
+            setattr(header, name, header.get(name) or uid)
+        for name in EXPECTED:
+            if name not in header:
+                setattr(header, name, "")
+        yield header
+
+
+def _segmentation(
+    headers: Sequence[Dataset],
+    frames: NDArray[np.uint8],
+    names: Sequence[LabelName],
+    *,
+    pixel_mm: tuple[float, float],
+    between_mm: float,
+) -> Dataset:
+    """frames (slices, rows, columns): 0, or the number of the segment.
+
+    pixel_mm: between rows and between columns; between_mm: between slices.
+    """
+    import highdicom as hd  # noqa: PLC0415  optional, and slow to load
+
+    shown = hashlib.sha256(frames.tobytes()).hexdigest()
+    told = [headers[0].SeriesInstanceUID, *map(str, names), shown]
+    for header in headers:
+        header.SliceThickness = header.get("SliceThickness") or between_mm
+    made = hd.seg.Segmentation(
+        list(headers),
+        frames,
+        hd.seg.SegmentationTypeValues.BINARY,
+        [_description(hd, number, one) for number, one in enumerate(names, 1)],
+        series_instance_uid=generate_uid(entropy_srcs=["series", *told]),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=generate_uid(entropy_srcs=["instance", *told]),
+        instance_number=1,
+        manufacturer="mass3d",
+        manufacturer_model_name="mass3d segment",
+        software_versions=VERSION,
+        device_serial_number="0",
+        pixel_measures=hd.PixelMeasuresSequence(pixel_mm, between_mm, between_mm),
+    )
+    made.SeriesDescription = "mass3d segmentation"
+    date, time = headers[0].StudyDate or NO_DATE, headers[0].StudyTime or NO_TIME
+    for what in ("Content", "InstanceCreation"):
+        setattr(made, f"{what}Date", date)
+        setattr(made, f"{what}Time", time)
+    dimensions = generate_uid(entropy_srcs=["dimensions", *told])
+    for element in made.iterall():
+        if element.keyword == "DimensionOrganizationUID":
+            element.value = dimensions
+        elif element.keyword == "ContributionDateTime":
+            element.value = f"{date}{time}"
+    return made
+
+
+def _description(hd: Any, number: int, one: LabelName) -> Any:
+    """A segment, named as its structure; its label value is the code of a scheme of our own."""
+    from pydicom.sr.codedict import codes  # noqa: PLC0415  only here, and slow
+
+    name = one.name[:MAX_TEXT]
+    own = hd.sr.CodedConcept(str(one.value), "99MASS3D", name)
+    return hd.seg.SegmentDescription(
+        number,
+        name,
+        segmented_property_category=codes.SCT.AnatomicalStructure,
+        segmented_property_type=own,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name="mass3d", family=codes.DCM.ArtificialIntelligence, version=VERSION
+        ),
+        display_color=hd.color.CIELabColor.from_rgb(*one.colour),
+    )

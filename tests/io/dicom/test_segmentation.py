@@ -1,0 +1,153 @@
+"""DICOM segmentations, read back by highdicom and, frame by frame, by SimpleITK."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+import dicoms
+from mass3d.errors import ConfigError, DataError
+from mass3d.io.dicom import segmentation
+from mass3d.io.dicom.segmentation import require_highdicom, write_segmentation
+from mass3d.io.dicom.volume import dicom_identity, only_series
+from mass3d.io.formats.label_table import LabelName
+from mass3d.io.read import read_label, read_volume
+from mass3d.volume.volume import Volume
+
+hd = pytest.importorskip("highdicom")
+
+NAMES = [LabelName(7, "liver", (242, 145, 61)), LabelName(300, "a very " * 12, (1, 2, 3))]
+OBLIQUE = (0.8, 0.6, 0.0, 0.0, 0.0, -1.0)
+
+
+def made(folder: Path, names: list[LabelName], labels: NDArray[np.uint16] | None = None) -> Path:
+    """The segmentation of a series; of random labels by default."""
+    series = only_series(folder)
+    volume = read_volume(series)
+    if labels is None:
+        values = [0, *(one.value for one in names)]
+        labels = np.random.default_rng(0).choice(values, volume.grid.shape).astype(np.uint16)
+    path = folder.with_name(f"{folder.name}.dcm")
+    write_segmentation(path, labels, volume.source, series, names)
+    np.save(folder.with_name("labels.npy"), labels)
+    return path
+
+
+def by_highdicom(path: Path, names: list[LabelName], like: Volume) -> NDArray[np.uint16]:
+    """Canonical labels, placed by the geometry that highdicom reads."""
+    found = hd.seg.segread(path).get_volume(combine_segments=True)
+    index = np.stack(np.nonzero(found.array), -1)  # of (slices, rows, columns)
+    lps = index @ found.affine[:3, :3].T + found.affine[:3, 3]
+    back = np.linalg.inv(like.grid.affine)
+    places = np.rint((lps * [-1, -1, 1]) @ back[:3, :3].T + back[:3, 3]).astype(int)
+    values = np.array([0, *(one.value for one in names)], np.uint16)
+    out = np.zeros(like.grid.shape, np.uint16)
+    out[tuple(places.T)] = values[found.array[tuple(index.T)]]
+    return out
+
+
+def by_simpleitk(path: Path, names: list[LabelName], like: Volume) -> NDArray[np.uint16]:
+    """Canonical labels of frames as SimpleITK decodes them; their headers say what they are of."""
+    frames = sitk.GetArrayFromImage(sitk.ReadImage(path))
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    out, back = np.zeros(like.source.shape, np.uint16), np.linalg.inv(like.source.affine)
+    values = [one.value for one in names]
+    for frame, said in zip(frames, header.PerFrameFunctionalGroupsSequence, strict=True):
+        lps = np.array(said.PlanePositionSequence[0].ImagePositionPatient, float)
+        place = round(float((back[:3, :3] @ (lps * [-1, -1, 1]) + back[:3, 3])[2]))
+        number = said.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        out[:, :, place][frame.T > 0] = values[number - 1]
+    return like.source.to_canonical(out)
+
+
+@pytest.mark.parametrize("axes", [dicoms.AXIAL, OBLIQUE])
+def test_what_is_written_is_read_back_voxel_by_voxel(
+    tmp_path: Path, axes: tuple[float, ...]
+) -> None:
+    dicoms.series(tmp_path / "ct", axes=axes)
+    path = made(tmp_path / "ct", NAMES)
+    volume, labels = read_volume(tmp_path / "ct"), np.load(tmp_path / "labels.npy")
+    np.testing.assert_array_equal(by_highdicom(path, NAMES, volume), labels)
+    np.testing.assert_array_equal(by_simpleitk(path, NAMES, volume), labels)
+
+
+def test_it_refers_to_the_series_and_names_its_segments(tmp_path: Path) -> None:
+    def framed(ds: Dataset, _: int) -> None:
+        ds.FrameOfReferenceUID = "1.2.3.4"
+
+    dicoms.series(tmp_path / "ct", change=framed)
+    found = hd.seg.segread(made(tmp_path / "ct", NAMES))
+    identity = dicom_identity(only_series(tmp_path / "ct"))
+    assert found.StudyInstanceUID == identity.study_uid
+    assert found.FrameOfReferenceUID == "1.2.3.4"
+    (series,) = found.ReferencedSeriesSequence
+    assert series.SeriesInstanceUID == identity.series_uid
+    instances = {one.ReferencedSOPInstanceUID for one in series.ReferencedInstanceSequence}
+    assert instances == set(identity.instance_uids)
+    first, second = found.SegmentSequence
+    assert (first.SegmentLabel, second.SegmentLabel) == ("liver", NAMES[1].name[:64])
+    assert first.SegmentedPropertyTypeCodeSequence[0].CodeValue == "7"
+    assert found.PatientName == dicoms.SECRET
+
+
+def test_equal_labels_are_equal_bytes(tmp_path: Path) -> None:
+    dicoms.series(tmp_path / "ct")
+    first = made(tmp_path / "ct", NAMES).read_bytes()
+    assert made(tmp_path / "ct", NAMES).read_bytes() == first
+    other = np.zeros(read_volume(tmp_path / "ct").grid.shape, np.uint16)
+    assert made(tmp_path / "ct", NAMES, other).read_bytes() != first
+
+
+def test_identifiers_that_anonymising_emptied_are_filled(tmp_path: Path) -> None:
+    def emptied(ds: Dataset, _: int) -> None:
+        for name in ("StudyInstanceUID", "FrameOfReferenceUID"):
+            setattr(ds, name, "")
+        for name in ("PatientName", "StudyDate", "SliceThickness"):
+            if name in ds:
+                delattr(ds, name)
+
+    dicoms.series(tmp_path / "ct", change=emptied)
+    found = hd.seg.segread(made(tmp_path / "ct", NAMES))
+    assert found.StudyInstanceUID
+    assert found.FrameOfReferenceUID
+    assert found.ContentDate == "19000101"
+    labels = np.load(tmp_path / "labels.npy")
+    volume = read_volume(tmp_path / "ct")
+    np.testing.assert_array_equal(by_highdicom(tmp_path / "ct.dcm", NAMES, volume), labels)
+
+
+def test_slices_that_were_resampled_and_other_scans_are_refused(tmp_path: Path) -> None:
+    dicoms.series(tmp_path / "ct", [2.0 * k for k in range(14) if k != 5])
+    with pytest.raises(DataError, match="slices that had to be resampled to a grid"):
+        made(tmp_path / "ct", NAMES)
+    series = only_series(tmp_path / "ct")
+    volume = read_volume(series)
+    nothing = np.zeros(volume.grid.shape, np.uint16)
+    with pytest.raises(DataError, match="a scan that is no DICOM series"):
+        write_segmentation(tmp_path / "x", nothing, volume.source, tmp_path / "a.nii", NAMES)
+    assert not (tmp_path / "x").exists()
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_highdicom()
+    monkeypatch.setattr(segmentation, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"pip install 'mass3d\[dicomseg\]'"):
+        require_highdicom()
+
+
+@pytest.mark.data
+def test_a_real_ct_comes_back_identical(data_dir: Path, tmp_path: Path) -> None:
+    folder = data_dir / "reader" / "dicom"
+    series = only_series(folder / "ct_20_slices")
+    volume = read_volume(series)
+    label = read_label(folder / "ct_20_slices_seg.nii.gz", like=volume)
+    names = [LabelName(n, f"organ {n}", (9, 9, 9)) for n in np.unique(label.voxels).tolist() if n]
+    write_segmentation(tmp_path / "x.dcm", label.voxels, volume.source, series, names)
+    for read in (by_highdicom, by_simpleitk):
+        np.testing.assert_array_equal(read(tmp_path / "x.dcm", names, volume), label.voxels)
