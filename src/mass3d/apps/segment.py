@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from mass3d.config import Config, Device, LabelMaps, Scans
-from mass3d.errors import ConfigError, DataError, OutputError
+from mass3d.errors import OutputError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.ownership import require_own_folder
@@ -28,7 +28,8 @@ from mass3d.execution.summary import (
 )
 from mass3d.files import file_hash, only_writer
 from mass3d.io.colours import label_table, value_colours
-from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
+from mass3d.io.datasets.cohort import CaseFile, find_cohort
+from mass3d.io.datasets.priors import prior_of, require_one_prior
 from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.dicom.segmentation import require_highdicom, require_series, write_segmentation
 from mass3d.io.read import read_label, read_volume
@@ -39,7 +40,7 @@ from mass3d.pages.segment import PAGE, write_segment_page
 from mass3d.transfer.knowledge import Knowledge, load_knowledge
 from mass3d.transfer.maps import scratch_maps, write_maps
 from mass3d.transfer.references import require_several, volumes_ml
-from mass3d.transfer.results import CASES, Entry, Index, ResultsFolder, read_results
+from mass3d.transfer.results import Entry, Index, ResultsFolder, begun_results
 from mass3d.volume.doubts import require_scan
 
 
@@ -112,12 +113,12 @@ def run(config: SegmentConfig) -> SegmentReport:
     keep_freed_memory()
     known = load_knowledge(config.task, config.model, prior=config.prior, device=config.device)
     cases = find_cohort(config.inputs, exclude=config.output).cases
-    _require_one_prior(config, cases)
+    require_one_prior(config.prior, scans=len(cases))
     if config.agreement:
         require_several(config.task or config.model, known.task)
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
-        folder = ResultsFolder(config.output, _begin(config, known))
+        folder = ResultsFolder(config.output, begun_results(config.output, _wanted(config, known)))
         names = dict(known.structures)
         write_provenance(config.output, "segment", config, task=known.fingerprint, structures=names)
         faults = _segment_all(cases, _Work(known, config, folder))
@@ -132,6 +133,17 @@ def run(config: SegmentConfig) -> SegmentReport:
             faults=faults,
         )
     return report
+
+
+def _wanted(config: SegmentConfig, known: Knowledge) -> Index:
+    return Index(
+        task=known.fingerprint,
+        overlap=config.overlap,
+        alignment=config.alignment,
+        probabilities=config.probabilities,
+        agreement=config.agreement,
+        dicom_seg=config.dicom_seg,
+    )
 
 
 def _report(
@@ -172,7 +184,7 @@ def _segment_all(cases: Sequence[CaseFile], work: _Work) -> tuple[Fault, ...]:
 
 def _segment_one(work: _Work, case: CaseFile) -> None:
     """Segment a scan, unless exactly that was done before."""
-    prior = _prior_of(work.config, case)
+    prior = prior_of(work.config.prior, case.case_id)
     begun = Entry(source=source_hash(case), prior=image_hash(prior) if prior else "")
     if work.folder.keeps(case.case_id, begun):
         return
@@ -239,63 +251,3 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, 
         "maps": written,
         "odd_volumes": known.ranges.odd_volumes(volumes) if known.ranges else (),
     }
-
-
-def _prior_of(config: SegmentConfig, case: CaseFile) -> Path | None:
-    """The label map that takes the place of what is carried over to a case, if any is given."""
-    given = config.prior
-    if given is None:
-        return None
-    found = find_label(given, case.case_id) if given.is_dir() else given
-    if found is None or not found.exists():
-        raise DataError(
-            given,
-            found=f"no label map of the case {case.case_id!r}",
-            expected="a label map for every scan",
-            fix="Add it, or leave the scan out.",
-        )
-    return found
-
-
-def _require_one_prior(config: SegmentConfig, cases: Sequence[CaseFile]) -> None:
-    """Raise `ConfigError` when one label map is given for several scans."""
-    if config.prior is not None and not config.prior.is_dir() and len(cases) > 1:
-        raise ConfigError(
-            config.prior,
-            found=f"one label map for {len(cases)} scans",
-            expected="a folder of label maps that are called as the cases",
-            fix="Give a folder, or one scan.",
-            setting="prior",
-        )
-
-
-def _begin(config: SegmentConfig, known: Knowledge) -> Index:
-    """The results that the folder holds. Raises `ConfigError` for those of other settings."""
-    wanted = Index(
-        task=known.fingerprint,
-        overlap=config.overlap,
-        alignment=config.alignment,
-        probabilities=config.probabilities,
-        agreement=config.agreement,
-        dicom_seg=config.dicom_seg,
-    )
-    if not (config.output / CASES).exists():
-        return wanted
-    found = read_results(config.output)
-    if found.task != wanted.task:
-        raise _other_results(config, "results of another task or model", "this one")
-    for name in ("overlap", "alignment", "probabilities", "agreement", "dicom_seg"):
-        old, new = getattr(found, name), getattr(wanted, name)
-        if old != new:
-            raise _other_results(config, f"results with {name} = {old}", f"{name} = {new}")
-    return found
-
-
-def _other_results(config: SegmentConfig, found: str, wanted: str) -> ConfigError:
-    return ConfigError(
-        config.output,
-        found=found,
-        expected=f"an empty folder, or results of {wanted}",
-        fix="Choose another output.",
-        setting="output",
-    )

@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import Field, TypeAdapter, ValidationError
 
 from mass3d.config import Config, Structures
-from mass3d.errors import DataError
+from mass3d.errors import ConfigError, DataError
 from mass3d.execution.ownership import earlier_record
 from mass3d.files import file_hash, read_json, write_json, write_text
 from mass3d.io.read import read_label
@@ -64,6 +64,9 @@ class Index(Config):
     cases: dict[str, Entry] = Field(default_factory=dict)
 
 
+SETTINGS: Final = tuple(name for name in Index.model_fields if name not in ("task", "cases"))
+
+
 def read_results(folder: Path) -> Index:
     """The list of results in a folder. Raises `DataError` for a damaged one."""
     file = folder / CASES
@@ -76,6 +79,30 @@ def read_results(folder: Path) -> Index:
             expected="the list that mass3d segment wrote",
             fix="Remove this file and the label maps, or choose another output.",
         ) from error
+
+
+def begun_results(folder: Path, wanted: Index) -> Index:
+    """The results that a folder holds, none at first. Raises `ConfigError` for those of others."""
+    if not (folder / CASES).exists():
+        return wanted
+    found = read_results(folder)
+    if found.task != wanted.task:
+        raise _other_results(folder, "results of another task or model", "this one")
+    for name in SETTINGS:
+        old, new = getattr(found, name), getattr(wanted, name)
+        if old != new:
+            raise _other_results(folder, f"results with {name} = {old}", f"{name} = {new}")
+    return found
+
+
+def _other_results(folder: Path, found: str, wanted: str) -> ConfigError:
+    return ConfigError(
+        folder,
+        found=found,
+        expected=f"an empty folder, or results of {wanted}",
+        fix="Choose another output.",
+        setting="output",
+    )
 
 
 def structures_of_results(folder: Path) -> dict[str, int] | None:
