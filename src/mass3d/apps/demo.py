@@ -15,15 +15,13 @@ from mass3d.execution.faults import Fault
 from mass3d.execution.narrator import Narrator
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.summary import Report, write_provenance
-from mass3d.io.read import read_label, read_volume
-from mass3d.io.write import write_label
 from mass3d.pages.demo import write_report
 from mass3d.pages.demo_content import CaseDice
 from mass3d.pages.demo_story import METHODS, Course, told
 from mass3d.phantom import write_phantom_cohort
 from mass3d.store.reader import Store
 from mass3d.transfer.cohort import Cohort, choose_cohort
-from mass3d.transfer.oneshot.floor import AffineFloor
+from mass3d.transfer.oneshot.floor import segment_by_affine
 from mass3d.transfer.trained import save_untrained
 from mass3d.volume.preparation import SpacingMm
 
@@ -164,7 +162,10 @@ def _found(
     """Segment the test scans by one method and score them."""
     tell.note(f"{METHODS[key].name}: {METHODS[key].meaning}")
     folder = config.output / f"segmented-{key}"
-    faults = () if _by_affine(config, cohort, key) else _by_task(config, cohort, key, tell)
+    if key == "affine":
+        preparation = Store.open(config.output / "store").preparation
+        segment_by_affine(cohort, preparation, folder)
+    faults = () if key == "affine" else _by_task(config, cohort, key, tell)
     scored = evaluate.run(
         evaluate.EvaluateConfig(
             predictions=folder,
@@ -179,24 +180,6 @@ def _found(
         for case, dice in scored.dice.items()
     }
     return wanted, (*faults, *scored.faults)
-
-
-def _by_affine(config: DemoConfig, cohort: Cohort, key: str) -> bool:
-    """Write what an affine registration of the example gives, if that is the method."""
-    if key != "affine":
-        return False
-    shown = read_volume(cohort.reference.image)
-    floor = AffineFloor.of(
-        shown,
-        read_label(cohort.reference.label, like=shown),
-        list(cohort.structures.values()),
-        Store.open(config.output / "store").preparation,
-    )
-    for case in cohort.test:
-        scan = read_volume(case.image)
-        target = config.output / "segmented-affine" / f"{case.case_id}.nii.gz"
-        write_label(target, floor.segment(scan), scan.source)
-    return True
 
 
 def _by_task(config: DemoConfig, cohort: Cohort, key: str, tell: Narrator) -> tuple[Fault, ...]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -33,22 +32,19 @@ from mass3d.inspection.cohort import (
     modality_facts,
     structure_facts,
 )
-from mass3d.inspection.jobs import inspection_jobs
+from mass3d.inspection.jobs import inspection_jobs, workers_here
 from mass3d.inspection.table import case_table, named
 from mass3d.inspection.warnings import CaseWarning, find_leaks, find_warnings
-from mass3d.io.datasets.cohort import PAIRED, CaseFile, find_cohort
+from mass3d.io.datasets.cohort import PAIRED, find_cohort
 from mass3d.io.left_out import LeftOut
 from mass3d.pages.inspect import write_inspect_page
 from mass3d.pages.pictures import jpeg_uri
 from mass3d.pages.scan_pictures import scan_picture
-from mass3d.volume.geometry import Grid
 from mass3d.volume.spacing import automatic_spacing_mm
 from mass3d.volume.volume import Modality
 
 SHOWN = 200  # rows of the table on the screen; inspect.json and the page have all
 WIDEST = 1000  # letters of a line in a file
-FILE_VOXELS = 5e5  # what a file costs beside its voxels, in voxels
-POOL_VOXELS = 1e9  # fewer are measured here before other processes would have started
 
 
 class InspectConfig(Config):
@@ -138,7 +134,7 @@ def run(config: InspectConfig) -> InspectReport:
     outcomes = run_cases(
         _inspect,
         {name: _Job(job, picture=pictured) for name, job in jobs.items()},
-        workers=config.workers or _here(config, cohort.cases, grids),
+        workers=config.workers or (None if config.scheduler else workers_here(cohort.cases, grids)),
         scheduler=config.scheduler,
         title="inspect",
         bytes_each=reading_bytes(grids),
@@ -164,14 +160,6 @@ def _inspect(job: _Job) -> _Done:
     measured = measure_case(job.case)
     picture = jpeg_uri(scan_picture(measured)) if job.picture else None
     return _Done(measured.inspection, picture)
-
-
-def _here(config: InspectConfig, cases: Sequence[CaseFile], grids: Sequence[Grid]) -> int | None:
-    """1 where this process alone is done sooner, else None."""
-    files = sum(1 + (len(case.label.paths) if case.label else 0) for case in cases)
-    voxels = sum(math.prod(grid.shape) for grid in grids) / max(len(grids), 1)
-    small = files * (voxels + FILE_VOXELS) < POOL_VOXELS
-    return 1 if small and config.scheduler is None else None
 
 
 def _faults(outcomes: Mapping[str, _Done | Fault]) -> Iterator[Fault]:

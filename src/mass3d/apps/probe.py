@@ -19,7 +19,7 @@ from mass3d.files import only_writer, write_json, write_text
 from mass3d.io.datasets.cohort import find_cohort
 from mass3d.pages.probe import PAGE, verdict, write_probe_page
 from mass3d.transfer.frozen.embedding import Embedder
-from mass3d.transfer.frozen.folder import EmbeddingsFolder, is_embeddings, require_case
+from mass3d.transfer.frozen.folder import EmbeddingsFolder, is_embeddings, made_before
 from mass3d.transfer.frozen.probing.labels import (
     Kind,
     Table,
@@ -170,11 +170,7 @@ def _features(
 ) -> tuple[EmbeddingsFolder, list[str], tuple[Fault, ...]]:
     """Features of the scans: as they are there, or made now; which cases, and what went wrong."""
     if len(config.inputs) == 1 and is_embeddings(config.inputs[0]):
-        folder = EmbeddingsFolder.open(config.inputs[0])
-        _require_untrained(folder)
-        _require_no_part(config)
-        for case in folder.entries:
-            require_case(folder, case)
+        folder = made_before(config.inputs[0], within=config.within)
         return folder, list(folder.entries), ()
     if config.model is None:
         raise ConfigError(
@@ -194,28 +190,6 @@ def _features(
     faults = work.embed(folder, cases)
     failed = {fault.where for fault in faults}
     return folder, [case.case_id for case in cases if case.case_id not in failed], faults
-
-
-def _require_untrained(folder: EmbeddingsFolder) -> None:
-    if not folder.index.untrained:
-        raise ConfigError(
-            folder.path,
-            found="features without those of the untrained network",
-            expected="both, for one says little without the other",
-            fix="Embed the scans again with untrained, or give the scans and the model.",
-            setting="inputs",
-        )
-
-
-def _require_no_part(config: ProbeConfig) -> None:
-    if config.within is not None:
-        raise ConfigError(
-            config.within,
-            found="a task beside features that are there already",
-            expected="scans, in which the task is to find something",
-            fix="Give the scans and the model, or leave the task out.",
-            setting="within",
-        )
 
 
 def _ask(

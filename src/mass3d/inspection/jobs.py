@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,18 @@ from mass3d.inspection.label import Names
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.dataset_json import read_dataset_json, read_ignored
 from mass3d.io.names import plain_name
+from mass3d.volume.geometry import Grid
 from mass3d.volume.volume import Modality
+
+FILE_VOXELS = 5e5  # what a file costs beside its voxels, in voxels
+POOL_VOXELS = 1e9  # fewer are measured here before other processes would have started
+
+
+def workers_here(cases: Sequence[CaseFile], grids: Sequence[Grid]) -> int | None:
+    """1 where this process alone is done sooner, else None."""
+    files = sum(1 + (len(case.label.paths) if case.label else 0) for case in cases)
+    voxels = sum(math.prod(grid.shape) for grid in grids) / max(len(grids), 1)
+    return 1 if files * (voxels + FILE_VOXELS) < POOL_VOXELS else None
 
 
 def inspection_jobs(

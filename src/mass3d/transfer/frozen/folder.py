@@ -212,3 +212,31 @@ def require_case(folder: EmbeddingsFolder, case_id: str) -> None:
             expected="the file that mass3d embed wrote",
             fix="Run embed again; it makes this scan anew.",
         )
+
+
+def made_before(path: Path, *, within: Path | None) -> EmbeddingsFolder:
+    """A folder of whole features, beside which are those of the untrained network.
+
+    within: a task that was given beside it. Raises `ConfigError` for that, and where features of
+    the untrained network are lacking, `DataError` for a damaged case.
+    """
+    folder = EmbeddingsFolder.open(path)
+    if not folder.index.untrained:
+        raise ConfigError(
+            path,
+            found="features without those of the untrained network",
+            expected="both, for one says little without the other",
+            fix="Embed the scans again with untrained, or give the scans and the model.",
+            setting="inputs",
+        )
+    if within is not None:
+        raise ConfigError(
+            within,
+            found="a task beside features that are there already",
+            expected="scans, in which the task is to find something",
+            fix="Give the scans and the model, or leave the task out.",
+            setting="within",
+        )
+    for case in folder.entries:
+        require_case(folder, case)
+    return folder

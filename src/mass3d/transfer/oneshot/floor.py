@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor
 
 from mass3d.alignment.alignment import align, carry
 from mass3d.alignment.features import ScanFeatures, scan_features
+from mass3d.io.read import read_label, read_volume
+from mass3d.io.write import write_label
+from mass3d.transfer.cohort import Cohort
 from mass3d.transfer.tuning.tune import labels_of
 from mass3d.volume.preparation import PreparationConfig, prepare_label, prepare_volume
 from mass3d.volume.resample import resample_label
@@ -49,3 +53,17 @@ class AffineFloor:
         features = scan_features(torch.from_numpy(prepared.image))
         numbers = labels_of(carried_by_affine(self.image, self.masks, features)).numpy()
         return resample_label(self.values[numbers], prepared.grid, scan.grid)
+
+
+def segment_by_affine(cohort: Cohort, preparation: PreparationConfig, folder: Path) -> None:
+    """Write what an affine registration of the one example gives of every test scan."""
+    shown = read_volume(cohort.reference.image)
+    floor = AffineFloor.of(
+        shown,
+        read_label(cohort.reference.label, like=shown),
+        list(cohort.structures.values()),
+        preparation,
+    )
+    for case in cohort.test:
+        scan = read_volume(case.image)
+        write_label(folder / f"{case.case_id}.nii.gz", floor.segment(scan), scan.source)
