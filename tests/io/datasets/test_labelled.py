@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mass3d.errors import ConfigError, DataError
-from mass3d.io.datasets.labelled import find_labelled
+from mass3d.io.datasets.labelled import find_labelled, find_tests
 
 
 def touched(folder: Path, *names: str) -> Path:
@@ -82,3 +82,13 @@ def test_without_any_label_it_says_what_is_expected(tmp_path: Path) -> None:
         find_labelled([scans], [labels])
     with pytest.raises(DataError, match="in the layout of a dataset"):
         find_labelled([scans])
+
+
+def test_the_test_part_is_what_is_labelled_of_it(dataset: Path) -> None:
+    touched(dataset, "imagesTs/u_0000.nii.gz")
+    assert [case.case_id for case in find_tests(dataset)] == ["t"]
+    for path in (dataset / "imagesTs").iterdir():
+        path.unlink()
+    assert find_tests(dataset) == []
+    (dataset / "imagesTs").rmdir()
+    assert find_tests(dataset) == []

@@ -46,7 +46,9 @@ def find_labelled(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[C
 def find_tests(dataset: Path) -> list[CaseFile]:
     """The labelled scans of a dataset that are kept for tests, sorted by case id; maybe none."""
     folder = dataset / TEST
-    cases = find_cohort([folder]).cases if folder.is_dir() else ()
+    if not folder.is_dir() or not any(folder.iterdir()):  # made with the dataset, never filled
+        return []
+    cases = find_cohort([folder]).cases
     return [case for case in cases if case.label is not None]
 
 
