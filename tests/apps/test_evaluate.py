@@ -580,3 +580,10 @@ def test_a_tolerance_asks_for_surfaces(cohort: Folders) -> None:
     table = (cohort.output / "scores.tex").read_text()
     assert "liver & 3 & $0.852$" in table
     assert "[red] cyst & 2 & $0.500$" in table
+
+
+def test_a_broken_label_is_a_fault_of_its_case(cohort: Folders) -> None:
+    (cohort.labels / "a.nii.gz").write_bytes(b"nothing that is read")
+    report = cohort.run()
+    assert [fault.where for fault in report.faults] == ["a"]
+    assert list(report.dice) == ["b", "c"]
