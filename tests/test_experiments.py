@@ -168,7 +168,7 @@ def test_frozen_features_are_asked_of_scans_and_of_cubes(
     assert len(lines) == 2 + 10
     target = "lesion" if crops else "kind"
     assert lines[0].startswith(f"| {target} | features | head | auroc | auprc | balanced_acc")
-    assert lines[2].startswith(f"| {target} | pretrained | linear | ")
+    assert lines[2].startswith(f"| {target} | pretrained | attentive | ")
 
 
 def test_objectives_are_compared_by_draw_and_scan(script: Callable[[str], ModuleType]) -> None:

@@ -55,6 +55,7 @@ def embedded(scans: Path, trained: Path, tmp_path_factory: pytest.TempPathFactor
     report = embed.run(config(scans, trained, output, dense=True, untrained=True))
     assert [fault.where for fault in report.faults] == ["mr_broken"]
     assert not report.ok
+    assert report.summary().startswith(f"Embedded 3 scans into {output / TABLE}. Look at ")
     return output
 
 
