@@ -39,6 +39,7 @@ VERBS = [
     "masks",
     "check",
     "extract",
+    "export",
     "show",
     "demo",
 ]
@@ -449,12 +450,6 @@ def test_help_says_meaning_default_range_and_what_is_required(
 def test_the_example_of_a_verb_can_be_typed(verb: str, flags: dict[str, Any]) -> None:
     assert run(verb, *verbs.VERBS[verb].example.split()) == 0
     resolve(config_of(verb), flags=flags["flags"])
-
-
-def test_export_says_where_cases_are_taken_out_now(capsys: pytest.CaptureFixture[str]) -> None:
-    code, told = error_of(capsys, "export", "store", "-o", "out")
-    assert code == 2
-    assert "Cases are taken out of a store by `mass3d extract STORE -o FOLDER` now." in told
 
 
 def test_a_shell_completes_verbs_options_and_choices(tmp_path: Path) -> None:

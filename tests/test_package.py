@@ -37,6 +37,7 @@ FUNCTIONS = {
     "measure_masks": "masks",
     "check": "check",
     "extract": "extract",
+    "export": "export",
     "show": "show",
     "demo": "demo",
 }

@@ -28,6 +28,7 @@ VERBS: Final = {
     "measure_masks": "masks",
     "check": "check",
     "extract": "extract",
+    "export": "export",
     "show": "show",
     "demo": "demo",
 }

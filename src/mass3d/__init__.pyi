@@ -14,6 +14,7 @@ from mass3d.apps.curve import CurveReport
 from mass3d.apps.demo import DemoReport
 from mass3d.apps.embed import EmbedReport
 from mass3d.apps.evaluate import EvaluateReport
+from mass3d.apps.export import ExportReport
 from mass3d.apps.extract import ExtractReport
 from mass3d.apps.finetune import FinetuneReport
 from mass3d.apps.inspect import InspectReport
@@ -66,6 +67,7 @@ __all__ = [
     "demo",
     "embed",
     "evaluate",
+    "export",
     "extract",
     "finetune",
     "inspect",
@@ -384,6 +386,20 @@ def show(
     as_json: bool = ...,
 ) -> ShowReport:
     """Say what files and folders of ours are; one that is none of ours becomes a fault."""
+
+def export(
+    *,
+    model: str | Path,
+    output: str | Path,
+    title: str = ...,
+    license: str = ...,
+    data: str = ...,
+) -> ExportReport:
+    """Write weights, which are checked, and a card made from their record.
+
+    Raises `ModelError` for a model that cannot be trusted, `ConfigError` for a store, out of which
+    cases are taken otherwise.
+    """
 
 def demo(
     *,

@@ -103,24 +103,12 @@ def _begin(config: ExtractConfig, store: Store) -> None:
 def _jobs(store: Store, config: ExtractConfig) -> tuple[dict[str, Job], list[Fault]]:
     """A job for every case, and faults for those that cannot be opened."""
     jobs, faults = {}, []
-    for case_id in _wanted(store, config.case):
+    for case_id in store.selected(config.case):
         try:
             jobs[case_id] = Job(store.case(case_id), config.output, config.mask)
         except StoreError as error:
             faults.append(Fault(case_id, str(error)))
     return jobs, faults
-
-
-def _wanted(store: Store, asked: tuple[str, ...]) -> tuple[str, ...]:
-    unknown = [case_id for case_id in asked if case_id not in store.index.cases]
-    if unknown:
-        raise StoreError(
-            store.path,
-            found=f"no case {', '.join(map(repr, unknown))}",
-            expected=f"some of its {len(store.case_ids)} cases, such as {store.case_ids[0]!r}",
-            fix="See the table in store.json.",
-        )
-    return tuple(dict.fromkeys(asked)) or store.case_ids
 
 
 def _in_words(ranges: Sequence[tuple[float, float]]) -> str:

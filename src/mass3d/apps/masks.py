@@ -17,11 +17,9 @@ from mass3d.execution.memory import case_bytes
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.proposals import (
-    default_workers,
     notes_sentence,
-    require_usable,
 )
-from mass3d.execution.renewing import Job, engines_of_both, propose_case
+from mass3d.execution.renewing import renew
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import write_json
 from mass3d.inspection.masks import (
@@ -37,12 +35,6 @@ from mass3d.pages.mask_pictures import proposal_pictures
 from mass3d.pages.masks import PAGE, PageContent, pictured_cases, write_masks_page
 from mass3d.pages.pictures import Picture
 from mass3d.store.reader import Store, readable_grids
-from mass3d.store.schema import IndexRecord, read_index
-from mass3d.store.writer import (
-    collect_index,
-    open_for_writing,
-    write_index,
-)
 
 SHOWN = 3  # outliers that a summary names; the page shows all
 
@@ -133,7 +125,17 @@ def run(config: MasksConfig) -> MasksReport:
     _require_sense(config)
     output = config.output or config.store / "masks"
     require_own_folder(output, "masks", inputs=(config.store, config.labels))
-    changed, faults = ((), ()) if config.masks is None else _propose_anew(config, config.masks)
+    changed, faults = (
+        ((), ())
+        if config.masks is None
+        else renew(
+            config.store,
+            config.masks,
+            add=config.add,
+            workers=config.workers,
+            scheduler=config.scheduler,
+        )
+    )
     store = Store.open(config.store)
     memory = case_bytes(readable_grids(config.store, store.index))
     outcomes = run_cases(
@@ -217,34 +219,6 @@ def _write(report: MasksReport, output: Path, store: Store, pictures: Mapping[st
         faults=report.faults,
     )
     write_masks_page(report.page, content)
-
-
-def _propose_anew(
-    config: MasksConfig, masks: MaskConfig
-) -> tuple[tuple[str, ...], tuple[Fault, ...]]:
-    """Ids of the cases that got new masks, and faults."""
-    require_usable(masks)
-    with open_for_writing(config.store):
-        old = read_index(config.store)
-        wanted = engines_of_both(old.settings.masks, masks) if config.add else masks
-        settings = old.settings.model_copy(update={"masks": wanted})
-        if not old.finished and not (old.cases and old.settings.content() == settings.content()):
-            Store.open(config.store)  # tells what to do with the unfinished store
-        # the table of an interrupted `masks` names its cases, that of a `prepare` is empty
-        write_index(config.store, IndexRecord.make(settings, old.cases, finished=False))
-        outcomes = run_cases(
-            propose_case,
-            {name: Job(config.store, name, settings, masks) for name in old.cases},
-            workers=config.workers or default_workers(masks, scheduler=config.scheduler),
-            scheduler=config.scheduler,
-            title="propose",
-            bytes_each=case_bytes(readable_grids(config.store, old)),
-            folder=config.store,
-        )
-        done = {name: found for name, found in outcomes.items() if not isinstance(found, Fault)}
-        write_index(config.store, collect_index(config.store, settings, whole=done))
-    changed = tuple(name for name, found in done.items() if found)
-    return changed, faults_of(outcomes)
 
 
 def _measure(job: _Case) -> CaseMasks:

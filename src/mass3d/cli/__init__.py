@@ -19,8 +19,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mass3d.cli.verbs import MOVED, VERBS, names_of, takes_several
-from mass3d.errors import ConfigError, Mass3dError, printable
+from mass3d.cli.verbs import VERBS, names_of, takes_several
+from mass3d.errors import Mass3dError, printable
 
 COMPLETING = "_TYPER_COMPLETE_ARGS"  # what is typed so far, while a shell asks for completions
 
@@ -52,8 +52,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     typed = words or os.environ.get(COMPLETING, "").split()[1:]
     verb = next((word for word in typed if not word.startswith("-")), "")
     try:
-        if verb in MOVED:
-            raise _moved(verb)
         build_app(verb)(args=spread(words), prog_name="mass3d")
     except Mass3dError as error:
         _tell(f"{error}{option_hint(verb, error)}")
@@ -66,16 +64,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except KeyboardInterrupt:  # before there was anything to lose
         sys.exit(128 + signal.SIGINT)
-
-
-def _moved(verb: str) -> ConfigError:
-    """The error for a verb of earlier versions."""
-    return ConfigError(
-        f"mass3d {verb}",
-        found="a verb that is for models, of which none can be exported yet",
-        expected="another verb",
-        fix=MOVED[verb],
-    )
 
 
 def option_hint(verb: str, error: Mass3dError) -> str:

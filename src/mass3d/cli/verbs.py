@@ -224,6 +224,17 @@ VERBS: Final = {
         "liver.task --json",
         {"paths": "FILE|FOLDER...", "as_json": "--json"},
     ),
+    "export": Verb(
+        "Write a model as a folder to share, with a card that says what it is.",
+        "run/ -o shared/ --license cc-by-4.0",
+        {
+            "model": "RUN",
+            "output": "-o --output FOLDER",
+            "title": "--title TEXT",
+            "license": "--license TERMS",
+            "data": "--data TEXT",
+        },
+    ),
     "demo": Verb(
         "Run every step on made-up scans and write a page about it.",
         "-o demo/",
@@ -235,9 +246,6 @@ VERBS: Final = {
         },
     ),
 }
-
-# What was once typed, and what is to be typed now.
-MOVED: Final = {"export": "Cases are taken out of a store by `mass3d extract STORE -o FOLDER` now."}
 
 
 def names_of(typed: str) -> tuple[list[str], str]:

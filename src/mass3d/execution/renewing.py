@@ -1,4 +1,4 @@
-"""New masks for a case that a store has already."""
+"""New masks for the cases that a store has already."""
 
 from __future__ import annotations
 
@@ -6,30 +6,74 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mass3d.errors import StoreError
-from mass3d.execution.proposals import case_identities, renew_masks
+from mass3d.execution.faults import Fault, faults_of
+from mass3d.execution.memory import case_bytes
+from mass3d.execution.pool import run_cases
+from mass3d.execution.proposals import (
+    case_identities,
+    default_workers,
+    renew_masks,
+    require_usable,
+)
 from mass3d.masks.settings import MaskConfig
+from mass3d.store.reader import Store, readable_grids
 from mass3d.store.records import whole_record
-from mass3d.store.schema import StoreSettings, case_folder
+from mass3d.store.schema import IndexRecord, StoreSettings, case_folder, read_index
+from mass3d.store.writer import collect_index, open_for_writing, write_index
+
+
+def renew(
+    store: Path,
+    masks: MaskConfig,
+    *,
+    add: bool,
+    workers: int | None,
+    scheduler: str | None,
+) -> tuple[tuple[str, ...], tuple[Fault, ...]]:
+    """Propose masks for every case of a store: ids of the cases that got new ones, and faults.
+
+    add: the engines that the store has stay beside those that are named.
+    """
+    require_usable(masks)
+    with open_for_writing(store):
+        old = read_index(store)
+        wanted = _engines_of_both(old.settings.masks, masks) if add else masks
+        settings = old.settings.model_copy(update={"masks": wanted})
+        if not old.finished and not (old.cases and old.settings.content() == settings.content()):
+            Store.open(store)  # tells what to do with the unfinished store
+        # the table of an interrupted `masks` names its cases, that of a `prepare` is empty
+        write_index(store, IndexRecord.make(settings, old.cases, finished=False))
+        outcomes = run_cases(
+            _propose,
+            {name: _Job(store, name, settings, masks) for name in old.cases},
+            workers=workers or default_workers(masks, scheduler=scheduler),
+            scheduler=scheduler,
+            title="propose",
+            bytes_each=case_bytes(readable_grids(store, old)),
+            folder=store,
+        )
+        done = {name: found for name, found in outcomes.items() if not isinstance(found, Fault)}
+        write_index(store, collect_index(store, settings, whole=done))
+    changed = tuple(name for name, found in done.items() if found)
+    return changed, faults_of(outcomes)
 
 
 @dataclass(frozen=True)
-class Job:
-    """A case of a store that is to have the masks of some settings."""
-
+class _Job:
     root: Path
     case_id: str
     settings: StoreSettings
     named: MaskConfig  # the engines that were asked for now
 
 
-def engines_of_both(old: MaskConfig, new: MaskConfig) -> MaskConfig:
+def _engines_of_both(old: MaskConfig, new: MaskConfig) -> MaskConfig:
     """The engines of both, those that both have with their new settings."""
     engines = dict.fromkeys((*old.engines, *new.engines))
     settings = {name: getattr(new if name in new.engines else old, name) for name in engines}
     return MaskConfig.model_validate({"engines": tuple(engines), **settings})
 
 
-def propose_case(job: Job) -> bool:
+def _propose(job: _Job) -> bool:
     """Whether the case got new masks; false when it has those of the settings already."""
     folder = case_folder(job.root, job.case_id)
     record = whole_record(folder)

@@ -69,7 +69,7 @@ def _model(file: Path, header: checkpoint.Header) -> Facts:
         }
     else:
         made = checkpoint.validated(RunRecord, header.facts, file)
-        own = {"kind": "pretrained model", "store": made.store}
+        own = {"kind": "pretrained model", "objective": made.objective, "store": made.store}
     return {
         **own,
         "fingerprint": header.digest,

@@ -89,6 +89,18 @@ class Store:
         """Hash over schema, settings and the content of all cases."""
         return self.index.fingerprint
 
+    def selected(self, asked: Sequence[str]) -> tuple[str, ...]:
+        """The cases that are asked for, each once; all where none is. Raises `StoreError`."""
+        unknown = [case_id for case_id in asked if case_id not in self.index.cases]
+        if unknown:
+            raise StoreError(
+                self.path,
+                found=f"no case {', '.join(map(repr, unknown))}",
+                expected=f"some of its {len(self.case_ids)} cases, such as {self.case_ids[0]!r}",
+                fix="See the table in store.json.",
+            )
+        return tuple(dict.fromkeys(asked)) or self.case_ids
+
     def case(self, case_id: str, *, before: str = "") -> StoredCase:
         """One case. Raises `StoreError` when its files are missing, cut short or exchanged.
 

@@ -75,8 +75,11 @@ class Segmenter:
         Raises `ConfigError` for a folder that holds anything, `OutputError` where nothing can be
         written.
         """
-        folder = Path(run)
-        require_own_folder(folder, "save")
+        require_own_folder(Path(run), "save")
+        return self.write(Path(run))
+
+    def write(self, folder: Path) -> Path:
+        """Write the weights into a folder that is known to be free for them; returns the file."""
         path = folder / WEIGHTS
         checkpoint.save(path, self._whole.state_dict(), kind="weights", facts=self.trained.facts)
         return path

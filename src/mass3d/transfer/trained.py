@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mass3d.config import Config
 from mass3d.device import choose_device
 from mass3d.errors import ModelError
+from mass3d.hub import cached_file, is_hub_id
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, Preset
 from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
@@ -114,8 +115,26 @@ def doubts_about(trained: TrainedModel) -> tuple[str, ...]:
 
 
 def weights_file(run: Path) -> Path:
-    """The weights of a run folder, or the file itself."""
-    return run / WEIGHTS if run.is_dir() or not run.exists() else run
+    """The weights of a run folder, the file itself, or those of a hub id that was fetched before.
+
+    Raises `ModelError` where there is nothing of the kind.
+    """
+    if run.is_dir():
+        return run / WEIGHTS
+    if run.exists():
+        return run
+    cached = cached_file(str(run), WEIGHTS)
+    if cached is None:
+        raise ModelError(
+            run,
+            found="no file or folder of this name"
+            + (", and nothing of this name in the local cache of the hub" * is_hub_id(str(run))),
+            expected="a run folder, a weights file or a hub id",
+            fix="Check the path."
+            + (f" To fetch a model of the hub, run hf download {run}." * is_hub_id(str(run))),
+            setting="model",
+        )
+    return cached
 
 
 def read_run(run: Path) -> tuple[RunRecord, dict[str, Tensor], str]:

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+import mass3d
+from mass3d.apps.export import ExportConfig, ExportReport, run
+from mass3d.errors import ConfigError, ModelError
+from mass3d.files import read_json, write_json
+from mass3d.pages.card import CARD
+from mass3d.training import checkpoint
+from mass3d.training.fit import WEIGHTS
+from mass3d.transfer.trained import load_trained
+
+
+def export(model: Path, output: Path, **settings: str) -> ExportReport:
+    return run(ExportConfig.model_validate({"model": model, "output": output, **settings}))
+
+
+def header(card: str) -> dict[str, object]:
+    """What the hub reads of a card."""
+    _, told, _ = card.split("---\n", 2)
+    found = yaml.safe_load(told)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_run_is_exported_with_its_bytes_and_a_card(trained: Path, tmp_path: Path) -> None:
+    report = export(trained, tmp_path / "shared", license="cc-by-4.0", data="Four phantoms.")
+    assert (tmp_path / "shared" / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
+    assert report.fingerprint == load_trained(trained).fingerprint
+    assert report.fingerprint == load_trained(tmp_path / "shared").fingerprint
+    card = (tmp_path / "shared" / CARD).read_text()
+    told = header(card)
+    assert told["license"] == "cc-by-4.0"
+    assert told["library_name"] == "mass3d"
+    for words in (
+        "# shared",
+        "Four phantoms.",
+        report.fingerprint,
+        "7 mm",
+        "| objective | masks |",
+    ):
+        assert words in card
+    assert {path.name for path in (tmp_path / "shared").iterdir()} == {
+        WEIGHTS,
+        CARD,
+        "config.toml",
+        "record.json",
+    }
+    again = export(trained, tmp_path / "shared", license="cc-by-4.0", data="Four phantoms.")
+    assert again == report
+    assert (tmp_path / "shared" / CARD).read_text() == card
+
+
+def test_what_is_not_said_is_asked_for(trained: Path, tmp_path: Path) -> None:
+    export(trained, tmp_path / "shared")
+    card = (tmp_path / "shared" / CARD).read_text()
+    assert "license" not in header(card)
+    assert "Whoever shares it should say here" in card
+
+
+def test_nothing_that_people_write_is_markdown_or_yaml(trained: Path, tmp_path: Path) -> None:
+    title, data = "a *b* <script>x</script>\n# heading", "[x](javascript:y) | cell\n---\n"
+    export(trained, tmp_path / "shared", title=title, data=data, license="x\nevil: yes")
+    card = (tmp_path / "shared" / CARD).read_text()
+    assert header(card)["license"] == "x\nevil: yes"
+    assert "evil" not in header(card)
+    assert r"\<script\>" in card
+    assert r"\[x\](javascript" in card
+    assert "\n---" not in card.split("---\n", 2)[2]
+    assert card.count("\n# ") == 1
+
+
+def test_an_exported_model_is_loaded_by_its_name_on_the_hub(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants  # noqa: PLC0415
+
+    export(trained, tmp_path / "shared")
+    cache = tmp_path / "cache"
+    snapshot = cache / "models--lab--torso/snapshots/abc"
+    (cache / "models--lab--torso/refs").mkdir(parents=True)
+    (cache / "models--lab--torso/refs/main").write_text("abc")
+    shutil.copytree(tmp_path / "shared", snapshot)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.chdir(tmp_path)
+    assert mass3d.load("lab/torso").trained.fingerprint == load_trained(trained).fingerprint
+    with pytest.raises(ModelError, match="hf download lab/other"):
+        mass3d.load("lab/other")
+    with pytest.raises(ModelError, match="no file or folder") as refused:
+        mass3d.load("torso")
+    assert "hf download" not in refused.value.fix
+
+
+def test_a_finetuned_model_is_exported_with_its_structures(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuned = tmp_path / "tuned"
+    made = _finetuned(trained, tuned)
+    write_json(tuned / "record.json", {"verb": "finetune", "ranges": {"of": 1}, "structures": made})
+    export(tuned, tmp_path / "shared")
+    card = (tmp_path / "shared" / CARD).read_text()
+    assert "| left\\_kidney | 3 |" in card
+    assert "finetuned" in header(card)["tags"]  # type: ignore[operator]
+    assert read_json(tmp_path / "shared/record.json")["ranges"] == {"of": 1}
+    assert dict(mass3d.load(tmp_path / "shared").structures) == made  # type: ignore[attr-defined]
+
+
+def _finetuned(trained: Path, folder: Path) -> dict[str, int]:
+    """Weights as `finetune` writes them, of a head that has learned nothing."""
+    import torch  # noqa: PLC0415
+
+    from mass3d.model.segmentation import SegmentationNetwork  # noqa: PLC0415
+
+    model = load_trained(trained)
+    net = SegmentationNetwork(model.net, 2)  # type: ignore[arg-type]
+    facts = checkpoint.read_facts(trained / WEIGHTS, kind="weights")
+    structures = {"liver": 1, "left_kidney": 3}
+    kept = {key: facts[key] for key in ("preset", "crop_vox", "preparation", "seed", "step")}
+    told = {
+        **kept,
+        "structures": [[name, value] for name, value in structures.items()],
+        "start": "pretrained",
+        "model": model.fingerprint,
+        "scans": "of nobody",
+    }
+    with torch.no_grad():
+        checkpoint.save(folder / WEIGHTS, net.state_dict(), kind="weights", facts=told)
+    return structures
+
+
+def test_a_store_and_a_folder_with_other_things_are_refused(
+    store: Path, trained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="mass3d extract"):
+        export(store, tmp_path / "shared")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("keep")
+    with pytest.raises(ConfigError, match="mine"):
+        export(trained, tmp_path / "mine")
+    assert (tmp_path / "mine/notes.txt").read_text() == "keep"
+    with pytest.raises(ConfigError):
+        export(trained, trained)
