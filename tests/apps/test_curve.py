@@ -97,8 +97,10 @@ def test_the_same_command_goes_on_and_adds(
     report = curve.run(more)
     assert report.curves.starts == ("run", "contrastive", "scratch")
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    told = {name: (output / name).read_bytes() for name in ("config.toml", "record.json")}
     with pytest.raises(ConfigError, match=r"fit\.steps"):
         curve.run(settings(cohort, trained, output, fit={**FIT, "steps": 3}))
+    assert {name: (output / name).read_bytes() for name in told} == told  # those of the results
 
 
 @pytest.mark.parametrize("objective", OTHERS)

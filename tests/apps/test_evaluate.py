@@ -563,10 +563,14 @@ def test_predictions_are_not_compared_with_themselves_or_with_labels(two: Folder
 
 
 def test_predictions_that_cannot_be_compared_are_told(two: Folders) -> None:
+    other = two.root / "other"
     for case in "ab":
-        (two.root / "other" / f"{case}.nii.gz").unlink()
-    report = two.run(against=two.root / "other")
-    assert "No case of other can be compared." in report.summary()
+        (other / f"{case}.nii.gz").rename(other / f"{case}{case}.nii.gz")
+    for file in {*other.iterdir()} - {other / "aa.nii.gz", other / "bb.nii.gz"}:
+        file.unlink()
+    with pytest.raises(ConfigError, match=r"cases such as [ab]{2}, none of which is in"):
+        two.run(against=two.root / "other")
+    assert not two.output.exists()
 
 
 def test_a_tolerance_asks_for_surfaces(cohort: Folders) -> None:

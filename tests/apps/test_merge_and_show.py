@@ -202,6 +202,8 @@ def test_what_cannot_be_merged_is_refused(tasks: list[Path], tmp_path: Path) -> 
         return str(caught.value)
 
     assert "a task that is given twice" in refusal(one)
+    both = merge_tasks(dict(zip(tasks, (one, other), strict=True))).task
+    assert "a task that is given twice" in refusal(both)  # within another one
     assert "a task without labelled scans" in refusal(replace(other, oneshot=None))
     cohort: Any = object()
     adapted = replace(other.oneshot, cohort=cohort)
@@ -250,6 +252,18 @@ def test_licences_of_both_hold(cohort: Path, trained: Path, tmp_path: Path) -> N
 
 
 # --- show -----------------------------------------------------------------------------------
+
+
+def test_what_is_not_ours_is_told_beside_the_json(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text("notes")
+    report = show.run(show.ShowConfig(paths=(trained, tmp_path / "notes.txt"), as_json=True))
+    report.show(Console(width=40))
+    out, err = capsys.readouterr()
+    assert list(json.loads(out)) == [str(trained)]
+    assert "notes.txt: found an unreadable file" in err
+    assert not report.ok
 
 
 def shown(path: Path) -> Any:

@@ -167,14 +167,14 @@ class Evil:
 def test_code_in_a_file_is_not_run(archive: bool, state: dict[str, Tensor], tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     torch.save({"model": state, "more": Evil()}, path, _use_new_zipfile_serialization=archive)
-    with pytest.raises(ModelError, match="cannot be read safely"):
+    with pytest.raises(ModelError, match="none of which was run"):
         read_released(path)
 
 
 def test_a_damaged_file_is_told(state: dict[str, Tensor], tmp_path: Path) -> None:
     path = saved(tmp_path / "x.pth", state)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ModelError, match="cannot be read safely"):
+    with pytest.raises(ModelError, match="cannot be read"):
         read_released(path)
 
 

@@ -11,7 +11,7 @@ from mass3d.apps.finetune import FinetuneConfig, FinetuneReport, run_on
 from mass3d.config import Config, Device, Seed, Structures
 from mass3d.errors import OutputError
 from mass3d.execution.faults import Fault
-from mass3d.execution.ownership import require_own_folder
+from mass3d.execution.ownership import earlier_record, require_own_folder
 from mass3d.execution.summary import Report, few, write_provenance
 from mass3d.files import only_writer
 from mass3d.pages.curve import PAGE, write_curve_page
@@ -88,12 +88,14 @@ def run(config: CurveConfig) -> CurveReport:
     structures = structures_of(plan.training, config.structures)
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
-        write_provenance(config.output, "curve", config, structures=structures)
+        if not earlier_record(config.output):  # of results, which stay what they are till the end
+            write_provenance(config.output, "curve", config, structures=structures)
         reports = {point: _finetune(config, plan, point, structures) for point in plan.points()}
         scores = {point: one.scores for point, one in reports.items() if one.scores}
         curves = Curves.of(plan, scores, tuple(structures))
         training = {point: one.training for point, one in reports.items()}
         write_files(config.output, plan, curves, training)
+        write_provenance(config.output, "curve", config, structures=structures)
         odd = dict.fromkeys(sentence for one in reports.values() for sentence in one.warnings)
         warnings = (*odd_starts(plan.starts), *few(odd))
         write_curve_page(config.output, curves, warnings=warnings)

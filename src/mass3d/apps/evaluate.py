@@ -18,19 +18,15 @@ from mass3d.execution.memory import comparing_bytes
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import Report, counted, write_provenance
-from mass3d.io.colours import value_colours
 from mass3d.io.datasets.dataset_json import read_structures
-from mass3d.io.datasets.label_names import common_names
 from mass3d.io.datasets.predictions import (
     Prediction,
-    find_predictions,
+    find_both,
     labels_without_prediction,
     require_folders,
 )
 from mass3d.metrics.cases import (
     Absent,
-    CaseCounts,
-    Cases,
     StructureScores,
     by_case,
     labelled_values,
@@ -42,9 +38,14 @@ from mass3d.metrics.cases import Table as Scores
 from mass3d.metrics.scores import Metric, Seen, metrics_of
 from mass3d.metrics.statistics import Interval, bootstrap_mean_of_means
 from mass3d.pages.comparison import Compared, compared
+from mass3d.pages.counted import (
+    CountedCase,
+    CountedFolder,
+    CountJob,
+    count_case,
+    names_in_headers,
+)
 from mass3d.pages.evaluate import PAGE
-from mass3d.pages.pictures import jpeg_uri
-from mass3d.pages.result_pictures import compared_picture
 from mass3d.pages.score_files import write_scores
 from mass3d.pages.score_tables import structures_table, surfaces_table
 from mass3d.transfer.results import structures_of_results
@@ -137,32 +138,6 @@ class EvaluateReport(Report):
         super().show(console)
 
 
-@dataclass(frozen=True)
-class _Job:
-    files: Prediction
-    tolerance_mm: float | None  # None: surfaces are not scored
-
-
-@dataclass(frozen=True)
-class _Counted:
-    counts: CaseCounts
-    picture: str  # `data:` address
-    named: dict[Path, dict[str, int]]  # what the headers of both files call their values
-
-
-@dataclass(frozen=True)
-class _Folder:
-    """A folder of predictions, counted."""
-
-    found: dict[str, _Counted]
-    predicted: tuple[str, ...]  # cases, also those with faults
-    faults: tuple[Fault, ...]
-
-    @property
-    def cases(self) -> Cases:
-        return {name: one.counts for name, one in self.found.items()}
-
-
 def run(config: EvaluateConfig) -> EvaluateReport:
     """Score every prediction; one that cannot be scored becomes a fault and the others go on.
 
@@ -177,9 +152,10 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     require_own_folder(config.output, "evaluate", inputs=folders.values())
     named = config.structures or read_structures(config.labels)
     named = named or structures_of_results(config.predictions)
-    ours = _count_all(config, config.predictions)
-    theirs = _count_all(config, config.against) if config.against else None
-    structures = named or _own_names(ours, theirs) or labelled_values(ours.cases)
+    files, others = find_both(config.predictions, config.against, config.labels)
+    ours = _count_all(config, files)
+    theirs = None if others is None else _count_all(config, others)
+    structures = named or names_in_headers(ours, theirs) or labelled_values(ours.cases)
     tables = _tables(config, ours, structures)
     means = {name: bootstrap_mean_of_means(one, seed=config.seed) for name, one in tables.items()}
     report = EvaluateReport(
@@ -197,43 +173,20 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     return report
 
 
-def _own_names(*folders: _Folder | None) -> dict[str, int] | None:
-    """The structures as headers of label maps name them. Raises `DataError` where they differ."""
-    every = [one for folder in folders if folder for one in folder.found.values()]
-    tables = {path: names for one in every for path, names in one.named.items()}
-    return common_names(tables, {value for one in every for value in one.counts.overlaps})
-
-
-def _count_all(config: EvaluateConfig, folder: Path) -> _Folder:
-    files = find_predictions(folder, config.labels)
-    jobs = {name: _Job(one, config.tolerance) for name, one in files.items()}
+def _count_all(config: EvaluateConfig, files: Mapping[str, Prediction]) -> CountedFolder:
+    jobs = {name: CountJob(one, config.tolerance) for name, one in files.items()}
     sizes = [one.voxels for one in files.values() if one.label]
     here = 1 if sum(sizes) < POOL_VOXELS and config.scheduler is None else None
     outcomes = run_cases(
-        _count,
+        count_case,
         jobs,
         workers=config.workers or here,
         scheduler=config.scheduler,
         title="evaluate",
         bytes_each=comparing_bytes(sizes, surfaces=config.tolerance is not None),
     )
-    found = {name: one for name, one in outcomes.items() if isinstance(one, _Counted)}
-    return _Folder(found, tuple(files), faults_of(outcomes))
-
-
-def _count(job: _Job) -> _Counted:
-    """All that is known of a case."""
-    files = job.files
-    prediction, truth = files.read()
-    counts = CaseCounts.of(prediction, truth, ignored=files.ignored, tolerance_mm=job.tolerance_mm)
-    picture = compared_picture(
-        prediction.voxels,
-        truth.voxels,
-        truth.spacing_mm,
-        value_colours(counts.overlaps),
-        ignored=files.ignored,
-    )
-    return _Counted(counts, jpeg_uri(picture), files.names())
+    found = {name: one for name, one in outcomes.items() if isinstance(one, CountedCase)}
+    return CountedFolder(found, tuple(files), faults_of(outcomes))
 
 
 def _metrics(config: EvaluateConfig) -> dict[str, Metric]:
@@ -241,7 +194,7 @@ def _metrics(config: EvaluateConfig) -> dict[str, Metric]:
 
 
 def _tables(
-    config: EvaluateConfig, folder: _Folder, structures: Mapping[str, int]
+    config: EvaluateConfig, folder: CountedFolder, structures: Mapping[str, int]
 ) -> dict[str, Scores]:
     """Metric -> (cases, structures). Raises `DataError` where nothing is scored."""
     tables = score_tables(folder.cases, structures, _metrics(config), config.absent)
@@ -259,8 +212,8 @@ def _tables(
 
 def _compared(
     config: EvaluateConfig,
-    ours: _Folder,
-    theirs: _Folder,
+    ours: CountedFolder,
+    theirs: CountedFolder,
     tables: Mapping[str, Scores],
     structures: Mapping[str, int],
 ) -> Compared:
@@ -274,7 +227,7 @@ def _compared(
     return compared(here, there, list(structures), names=names, seed=config.seed)
 
 
-def _write(config: EvaluateConfig, report: EvaluateReport, ours: _Folder) -> None:
+def _write(config: EvaluateConfig, report: EvaluateReport, ours: CountedFolder) -> None:
     values = {name: found.value for name, found in report.structures.items()}
     write_provenance(config.output, "evaluate", config, structures=values)
     facts: dict[str, Any] = {

@@ -13,6 +13,7 @@ from rich.console import Console
 from mass3d.config import Config, Paths
 from mass3d.errors import Mass3dError
 from mass3d.execution.faults import Fault
+from mass3d.execution.progress import tell
 from mass3d.execution.summary import Report
 from mass3d.files import json_bytes
 from mass3d.pages.shown import facts_of, in_words
@@ -42,9 +43,11 @@ class ShowReport(Report):
         return "\n\n".join(in_words(path, facts) for path, facts in self.facts.items())
 
     def show(self, console: Console) -> None:
-        """As `summary`; JSON alone on stdout, whatever else there is to say."""
+        """As `summary`; JSON alone on stdout, and faults on stderr then."""
         if self.as_json:
             console.out(self.summary(), highlight=False)
+            for fault in self.faults:
+                tell(f"{fault.where}: {fault.message}")
         else:
             super().show(console)
 

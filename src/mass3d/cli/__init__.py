@@ -9,6 +9,7 @@ line, 129, 130 and 143 stopped by a signal after saving.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -70,9 +71,10 @@ def option_hint(verb: str, error: Mass3dError) -> str:
     """How the setting that an error is about is given on the command line; or nothing."""
     if not error.setting or verb not in VERBS:
         return ""
-    typed = VERBS[verb].given.get(error.setting)
+    setting = re.sub(r"\.\d+$", "", error.setting)  # of several values, whichever it is
+    typed = VERBS[verb].given.get(setting)
     if typed is None:
-        return f" On the command line: --set {error.setting}=VALUE."
+        return f" On the command line: --set {setting}=VALUE."
     names, value = names_of(typed)
     return f" On the command line: {' '.join([*names[:1], value.removesuffix('...')]).strip()}."
 

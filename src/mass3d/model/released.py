@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -195,13 +196,21 @@ def _unpickled(path: Path) -> Mapping[str, Any]:
     with path.open("rb") as stream:
         archive = stream.read(2) == b"PK"
     try:
-        with _numbers_of_numpy():
+        with _numbers_of_numpy(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about files that are refused in our own words
             # mapped: what training needs to go on lies beside the weights, and is not read
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
-    except (UnpicklingError, RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
+    except UnpicklingError as error:  # torch's own words tell how to run what a pickle holds
         raise ModelError(
             path,
-            found=f"a file that cannot be read safely ({str(error).splitlines()[0][:200]})",
+            found="a pickle of other things than tensors and plain values, none of which was run",
+            expected="weights that torch has saved",
+            fix="Save its weights alone as tensors, on a machine where you trust it.",
+        ) from error
+    except (RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
+        raise ModelError(
+            path,
+            found=f"a file that cannot be read ({str(error).splitlines()[0][:200]})",
             expected="weights that torch has saved: tensors and plain values",
             fix="Copy it again, or save its weights alone as tensors.",
         ) from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from mass3d.errors import ModelError
 from mass3d.io.colours import value_colours
+from mass3d.model.released import is_released
 from mass3d.pages.pictures import css
 from mass3d.store.reader import Store
 from mass3d.store.schema import INDEX
@@ -15,7 +16,7 @@ from mass3d.training import checkpoint
 from mass3d.transfer.finetuned.segmenter import FinetunedRecord
 from mass3d.transfer.oneshot.part import OneShotPart
 from mass3d.transfer.task_file import Task, find_run, load_task
-from mass3d.transfer.trained import STRUCTURES, RunRecord, weights_file
+from mass3d.transfer.trained import STRUCTURES, RunRecord, read_run, weights_file
 
 Facts = dict[str, Any]
 DIGITS = 4  # of Dice
@@ -30,6 +31,8 @@ def facts_of(path: Path) -> Facts:
     if (path / INDEX).exists():
         return _store(path)
     file = weights_file(path)
+    if is_released(file):
+        return _published(file)
     header = checkpoint.read_header(file)
     if header.kind == "task":
         return _task(file, header)
@@ -81,6 +84,20 @@ def _model(file: Path, header: checkpoint.Header) -> Facts:
         "preparation": made.preparation.plain(),
         "network": made.preset.plain(),
         "bytes": file.stat().st_size,
+    }
+
+
+def _published(file: Path) -> Facts:
+    """The weights that MASS has published, as the run that they are taken for."""
+    record, tensors, digest = read_run(file)
+    facts = record.plain()
+    header = checkpoint.Header(
+        format=checkpoint.FORMAT, kind="weights", mass3d="", digest=digest, facts=facts
+    )
+    return _model(file, header) | {
+        "kind": "published weights of MASS",
+        "mass3d": None,
+        "parameters": sum(tensor.numel() for tensor in tensors.values()),
     }
 
 

@@ -28,8 +28,8 @@ LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL", "gloo",
 
 def make_fabric(device: torch.device, precision: Precision, processes: Processes = ALONE) -> Fabric:
     """A Fabric of the processes, by default of this one alone whatever it was started as."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if processes.total > 1:
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         fabric = Fabric(
             accelerator=device.type,
             devices=processes.per_machine,

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mass3d.config import Structures
 from mass3d.errors import ConfigError, DataError
+from mass3d.execution.summary import counted
 from mass3d.io.read import label_of, volume_of
 from mass3d.volume.ranges import Measures, Ranges
 from mass3d.volume.volume import Modality, Volume
@@ -73,7 +74,7 @@ def require_several(where: Path | None, task: Task | None) -> None:
     if count < 2:
         raise ConfigError(
             str(where),
-            found=f"a map of agreement of {count} references",
+            found=f"a map of agreement of {counted(count, 'reference')}",
             expected="a task of at least two",
             fix="Leave the map out, or make a task of several labelled scans.",
             setting="agreement",

@@ -73,6 +73,9 @@ def test_starts_are_called_as_their_folders(
     assert [start.name for start in found] == ["b-run", "a-run", "autoencoder", "scratch"]
     assert found[-1].run == found[0].run
     assert list(odd_starts(found)) == []
+    shutil.copytree(trained, tmp_path / "b" / "scratch")
+    found = find_starts(trained, [str(tmp_path / "b" / "scratch"), "scratch"])
+    assert [start.name for start in found] == ["run", "b-scratch", "scratch"]
     with pytest.raises(ConfigError, match="two starts called"):
         find_starts(trained, [str(trained)])
     with pytest.raises(ModelError, match="no file"):

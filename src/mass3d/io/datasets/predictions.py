@@ -89,6 +89,28 @@ def find_predictions(predictions: Path, labels: Path) -> dict[str, Prediction]:
     }
 
 
+def find_both(
+    predictions: Path, against: Path | None, labels: Path
+) -> tuple[dict[str, Prediction], dict[str, Prediction] | None]:
+    """The predictions, and others of the same cases where a folder of these is given.
+
+    Raises `ConfigError` where the folders have no case in common.
+    """
+    ours = find_predictions(predictions, labels)
+    if against is None:
+        return ours, None
+    theirs = find_predictions(against, labels)
+    if not ours.keys() & theirs.keys():
+        raise ConfigError(
+            against,
+            found=f"cases such as {next(iter(theirs))}, none of which is in {predictions}",
+            expected="other segmentations of the same cases",
+            fix="Check the folder, and how its files are called.",
+            setting="against",
+        )
+    return ours, theirs
+
+
 def labels_without_prediction(labels: Path, cases: Iterable[str]) -> tuple[str, ...]:
     """The cases of a folder of labels that are not among these."""
     names = {

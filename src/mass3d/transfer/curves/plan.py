@@ -151,7 +151,8 @@ def find_starts(model: Path, against: Sequence[str]) -> tuple[CurveStart, ...]:
 
 def _name(run: Path, often: Counter[str]) -> str:
     path = run.absolute()
-    return path.name if often[path.name] == 1 else f"{path.parent.name}-{path.name}"
+    alone = often[path.name] == 1 and path.name != SCRATCH  # which is what first weights are called
+    return path.name if alone else f"{path.parent.name}-{path.name}"
 
 
 def odd_starts(starts: Sequence[CurveStart]) -> Iterator[str]:

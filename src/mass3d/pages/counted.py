@@ -1,0 +1,67 @@
+"""Predictions beside their labels: voxels counted and a picture drawn, each file read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mass3d.execution.faults import Fault
+from mass3d.io.colours import value_colours
+from mass3d.io.datasets.label_names import common_names
+from mass3d.io.datasets.predictions import Prediction
+from mass3d.metrics.cases import CaseCounts, Cases
+from mass3d.pages.pictures import jpeg_uri
+from mass3d.pages.result_pictures import compared_picture
+
+
+@dataclass(frozen=True)
+class CountJob:
+    """A case to count."""
+
+    files: Prediction
+    tolerance_mm: float | None  # None: surfaces are not scored
+
+
+@dataclass(frozen=True)
+class CountedCase:
+    """What is known of a case."""
+
+    counts: CaseCounts
+    picture: str  # `data:` address
+    named: dict[Path, dict[str, int]]  # what the headers of both files call their values
+
+
+@dataclass(frozen=True)
+class CountedFolder:
+    """A folder of predictions, counted."""
+
+    found: dict[str, CountedCase]
+    predicted: tuple[str, ...]  # cases, also those with faults
+    faults: tuple[Fault, ...]
+
+    @property
+    def cases(self) -> Cases:
+        """The counts of each."""
+        return {name: one.counts for name, one in self.found.items()}
+
+
+def count_case(job: CountJob) -> CountedCase:
+    """Read prediction and label once, for counts, picture and names. Raises `DataError`."""
+    files = job.files
+    prediction, truth = files.read()
+    counts = CaseCounts.of(prediction, truth, ignored=files.ignored, tolerance_mm=job.tolerance_mm)
+    picture = compared_picture(
+        prediction.voxels,
+        truth.voxels,
+        truth.spacing_mm,
+        value_colours(counts.overlaps),
+        ignored=files.ignored,
+    )
+    return CountedCase(counts, jpeg_uri(picture), files.names())
+
+
+def names_in_headers(*folders: CountedFolder | None) -> dict[str, int] | None:
+    """The structures as headers of label maps name them. Raises `DataError` where they differ."""
+    every = [one for folder in folders if folder for one in folder.found.values()]
+    tables = {path: names for one in every for path, names in one.named.items()}
+    return common_names(tables, {value for one in every for value in one.counts.overlaps})
