@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -40,12 +41,13 @@ def config(
 
 @pytest.fixture(scope="module")
 def scans(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four scans, two of them twice, one that is in no row and one that is no scan."""
+    """Four scans, two of them twice (once in another format), one in no row, and one that is none."""
     folder = tmp_path_factory.mktemp("scans")
     for path in sorted((cohort / "imagesTr").iterdir()):
         shutil.copy(path, folder / path.name.replace("_0000", ""))
     shutil.copy(folder / "ct_002.nii.gz", folder / "ct_copy.nii.gz")
-    shutil.copy(folder / "mr_003.nii.gz", folder / "mr_copy.nii.gz")
+    with gzip.open(folder / "mr_003.nii.gz") as packed:
+        (folder / "mr_copy.nii").write_bytes(packed.read())
     (folder / "mr_broken.nii.gz").write_bytes(b"no scan")
     shutil.copy(sorted((cohort / "imagesTs").iterdir())[0], folder / "ct_more.nii.gz")
     return folder

@@ -128,9 +128,8 @@ def _probe(
     cases: Sequence[str],
     faults: tuple[Fault, ...],
 ) -> ProbeReport:
-    sources = {case: folder.entries[case].source for case in cases}
     require_shared(table, cases)
-    patients, told = patients_of(table, config.patient_column, sources)
+    patients, told = patients_of(table, config.patient_column, folder.contents(cases))
     others = [
         config.case_column,
         "patient" if config.patient_column is None else config.patient_column,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -38,6 +38,9 @@ class Entry(Config):
     """SHA-256 of its dense features, if they were wanted."""
     doubts: tuple[str, ...] = ()
     """What cannot be right about the scan."""
+    content: str = ""
+    """SHA-256 of the shape and the voxels that were read, whatever the file is; empty where an
+    earlier version wrote this."""
 
 
 class Index(Config):
@@ -155,6 +158,17 @@ class EmbeddingsFolder:
         files = [(self.features(case_id), entry.result)]
         files += [(self.dense(case_id), entry.dense)] if self.index.dense else []
         return all(file.is_file() and file_hash(file) == wanted for file, wanted in files)
+
+    def contents(self, cases: Iterable[str]) -> dict[str, str]:
+        """Case -> hash that equal scans share, in whatever files; of the file if no other is known.
+
+        That of a file stands for its content where the same file is there with both.
+        """
+        known = {one.source: one.content for one in self.entries.values() if one.content}
+        found = {case: self.entries[case] for case in cases}
+        return {
+            case: one.content or known.get(one.source, one.source) for case, one in found.items()
+        }
 
     def arrays(self, case_id: str) -> dict[str, NDArray[np.generic]]:
         """All that is kept of a case. Raises `DataError` where it is damaged."""

@@ -187,8 +187,8 @@ def patients_of(
     """The patient of every case that has a scan, and sentences about scans that are there twice.
 
     column: of the table; where none is named, `PATIENT` if it is there, else every case is a
-    patient. sources: case -> hash of its scan; equal scans are of one patient, whatever the table
-    says. Raises `ConfigError` for a column that is not there, `DataError` for a case without one.
+    patient. sources: case -> hash of the content of its scan; equal scans are of one patient,
+    whatever the table says. Raises `ConfigError` for a column that is not there, `DataError` for a case without one.
     """
     if column is not None:
         require_column(table, column, "patient_column")
