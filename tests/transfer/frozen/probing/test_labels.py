@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from mass3d.errors import ConfigError, DataError
-from mass3d.transfer.frozen.probing.labels import Kind, Table, patients_of, read_table, targets_of
+from mass3d.transfer.frozen.probing.labels import (
+    Kind,
+    Table,
+    left_out_sentences,
+    patients_of,
+    read_table,
+    targets_of,
+)
 
 ROWS = "case,sex,age,subject\na,F,30,p1\nb,M,41.5,p2\nc,,52,p2\n"
 
@@ -83,6 +90,22 @@ def test_classes_are_sorted_and_missing_values_are_told(tmp_path: Path) -> None:
     assert (sex.kind, sex.classes, sex.cases) == ("classes", ("F", "M"), ("a", "b"))
     assert sex.truth.tolist() == [0, 1]
     assert sex.missing == ("c",)
+
+
+def test_words_for_a_missing_value_are_no_class(tmp_path: Path) -> None:
+    words = ("NA", "n/a", "N.A.", "NaN", "null", "None", "-", "?", "")
+    rows = "".join(f"m{i},{word}\n" for i, word in enumerate(words))
+    found = table(tmp_path, "case,ill\na,yes\nb,no\nNA,yes\n" + rows)
+    ill = targets_of(found, found.cases, named=(), others=("case",), kinds={})[0]
+    assert (ill.classes, ill.cases) == (("no", "yes"), ("a", "b", "NA"))
+    assert ill.missing == tuple(f"m{i}" for i in range(len(words)))
+    told = left_out_sentences({"without_scan": [], "without_row": []}, [ill])[0]
+    assert told.startswith("9 scans without a value of ill ('-', '?', 'N.A.', ")
+    assert told.endswith(", 'null' taken as missing): m0, m1, m2, ...")
+    with pytest.raises(DataError, match=r"ill = 'yes' for all cases \('none' taken as missing\)"):
+        targets(tmp_path, "case,ill\na,yes\nb,none\nc,yes\n")
+    with pytest.raises(DataError, match="no patient of the case b"):
+        patients_of(table(tmp_path, "case,patient\na,p\nb,NA\n"), None, {"a": "1", "b": "2"})
 
 
 def test_numbers_of_many_values_are_measured_and_few_are_classes(tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ Kind = Literal["classes", "number"]
 MAX_CLASSES: Final = 10  # numbers of more different values are taken as measured ones
 MAX_BYTES: Final = 2**28
 DELIMITERS: Final = (",", ";", "\t")
+MISSING: Final = ("", "na", "n/a", "n.a.", "nan", "null", "none", "-", "?")  # in any case
 PATIENT: Final = "patient"  # the column that is taken where none is named
 
 
 @dataclass(frozen=True)
 class Table:
-    """labels.csv: cases, and what each column says of them; an empty text is a missing value."""
+    """labels.csv: cases, and what each column says of them; `MISSING` are missing values."""
 
     path: Path
     columns: Mapping[str, Mapping[str, str]]  # column -> case -> value
@@ -46,6 +47,7 @@ class Target:
     cases: tuple[str, ...]
     truth: NDArray[np.float64]  # (N,): class numbers, or the number itself
     missing: tuple[str, ...]  # cases that have a scan but no value
+    words: tuple[str, ...] = ()  # that stand there instead, if any
 
 
 def read_table(path: Path, *, case_column: str) -> Table:
@@ -142,13 +144,16 @@ def require_column(table: Table, name: str, setting: str) -> None:
 
 def _target(table: Table, name: str, cases: Sequence[str], kind: Kind | None) -> Target:
     values = {case: table.columns[name][case] for case in cases}
-    known = {case: value for case, value in values.items() if value}
+    missing = {case: value for case, value in values.items() if _is_missing(value)}
+    words = tuple(sorted({value for value in missing.values() if value}))
+    known = {case: value for case, value in values.items() if case not in missing}
     numbers = {case: _number(value) for case, value in known.items()}
     different = sorted(set(known.values()))
     if len(different) < 2:
         raise _bad(
             table.path,
-            f"{name} = {different[0]!r} for all cases" if different else f"no value of {name}",
+            (f"{name} = {different[0]!r} for all cases" if different else f"no value of {name}")
+            + _but(words),
             "a target that differs between cases",
             "Leave the column out.",
             setting="targets",
@@ -162,8 +167,17 @@ def _target(table: Table, name: str, cases: Sequence[str], kind: Kind | None) ->
         raise _bad(table.path, found, "a number", "Correct it, or take the column as classes.")
     classes = tuple(_sorted(different)) if kind == "classes" else ()
     truth = [classes.index(value) if classes else numbers[case] for case, value in known.items()]
-    missing = tuple(case for case, value in values.items() if not value)
-    return Target(name, kind, classes, tuple(known), np.array(truth, np.float64), missing)
+    rows = np.array(truth, np.float64)
+    return Target(name, kind, classes, tuple(known), rows, tuple(missing), words)
+
+
+def _is_missing(value: str) -> bool:
+    return value.casefold() in MISSING
+
+
+def _but(words: Sequence[str]) -> str:
+    """The words of a column that are taken for missing values, as part of a sentence."""
+    return f" ({', '.join(map(repr, words))} taken as missing)" if words else ""
 
 
 def _number(value: str) -> float:
@@ -188,7 +202,8 @@ def patients_of(
 
     column: of the table; where none is named, `PATIENT` if it is there, else every case is a
     patient. sources: case -> hash of the content of its scan; equal scans are of one patient,
-    whatever the table says. Raises `ConfigError` for a column that is not there, `DataError` for a case without one.
+    whatever the table says. Raises `ConfigError` for a column that is not there, `DataError` for a
+    case without one.
     """
     if column is not None:
         require_column(table, column, "patient_column")
@@ -196,7 +211,7 @@ def patients_of(
         column = PATIENT
     cases = [case for case in table.cases if case in sources]
     patients = {case: table.columns[column][case] if column else case for case in cases}
-    lost = [case for case, name in patients.items() if not name]
+    lost = [case for case, name in patients.items() if _is_missing(name)]
     if lost:
         raise _bad(table.path, f"no {column} of the case {lost[0]}", "one", "Add it.")
     return _joined(patients, sources)
@@ -245,5 +260,6 @@ def left_out_sentences(apart: Mapping[str, Sequence[str]], targets: Sequence[Tar
     for target in targets:
         if target.missing:
             cases = counted(len(target.missing), "scan")
-            told.append(f"{cases} without a value of {target.name}: {first_of(target.missing)}")
+            what = f"{target.name}{_but(target.words)}"
+            told.append(f"{cases} without a value of {what}: {first_of(target.missing)}")
     return told
