@@ -113,7 +113,7 @@ def test_what_took_no_part_is_told(probed: tuple[Path, probe.ProbeReport]) -> No
     summary = report.summary()
     assert summary.startswith("Probed 2 targets. Warning: ct_copy is")
     assert " kind: Too few patients to tell what is better (4 patients, " in summary
-    assert " level: Too few patients to tell what is better (3 patients, " in summary
+    assert " level: Too few patients to tell what is better (4 patients, " in summary
     assert "Warning: 1 row without a scan: mr_lost." in summary
 
 

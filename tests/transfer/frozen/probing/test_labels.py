@@ -128,6 +128,8 @@ def test_numbers_of_many_values_are_measured_and_few_are_classes(tmp_path: Path)
         ("case,x\na,\nb,\n", {}, "no value of x"),
         ("case\na\n", {}, "no column beside the cases"),
         ("case,x\na,1\nb,high\n", {"kinds": {"x": "number"}}, "x = 'high' of the case b"),
+        ("case;x\na;1,5\nb;2\n", {}, "x = '1,5' of the case a, with a decimal comma"),
+        ("case;x\na;1\nb;2,5\n", {"kinds": {"x": "number"}}, "with decimal points"),
     ],
 )
 def test_targets_that_cannot_be_predicted_are_told(
@@ -135,6 +137,14 @@ def test_targets_that_cannot_be_predicted_are_told(
 ) -> None:
     with pytest.raises(DataError, match=message):
         targets(tmp_path, text, **given)
+
+
+def test_classes_may_have_commas(tmp_path: Path) -> None:
+    text = "case;x\na;1,5\nb;2\n"
+    found = targets(tmp_path, text, kinds={"x": "classes"})["x"]
+    assert found.classes == ("1,5", "2")  # type: ignore[attr-defined]
+    found = targets(tmp_path, text + "c;a,b\n")["x"]
+    assert found.classes == ("1,5", "2", "a,b")  # type: ignore[attr-defined]
 
 
 def test_columns_that_are_not_there_are_told(tmp_path: Path) -> None:

@@ -158,6 +158,7 @@ def _target(table: Table, name: str, cases: Sequence[str], kind: Kind | None) ->
             "Leave the column out.",
             setting="targets",
         )
+    _require_points(table, name, known, kind)
     finite = all(math.isfinite(value) for value in numbers.values())
     if kind is None:
         kind = "number" if finite and len(set(numbers.values())) > MAX_CLASSES else "classes"
@@ -188,9 +189,24 @@ def _number(value: str) -> float:
         return math.nan
 
 
+def all_numbers(values: Sequence[str]) -> bool:
+    """Whether there are values, and each is a finite number."""
+    return bool(values) and all(math.isfinite(_number(value)) for value in values)
+
+
+def _require_points(table: Table, name: str, known: Mapping[str, str], kind: Kind | None) -> None:
+    """Raise `DataError` for a column of numbers with decimal commas."""
+    commas = [case for case, value in known.items() if not math.isfinite(_number(value))]
+    points = [known[case].replace(",", ".") for case in commas]
+    if kind != "classes" and all_numbers(points):
+        found = f"{name} = {known[commas[0]]!r} of the case {commas[0]}, with a decimal comma"
+        fix = "Write decimal points, or say in kinds that these are classes."
+        raise _bad(table.path, found, "numbers with decimal points", fix, setting="kinds")
+
+
 def _sorted(values: Sequence[str]) -> list[str]:
     """Class names, by number where all are numbers."""
-    if all(math.isfinite(_number(value)) for value in values):
+    if all_numbers(values):
         return sorted(values, key=lambda value: (_number(value), value))
     return sorted(values)
 
