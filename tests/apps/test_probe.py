@@ -184,8 +184,50 @@ def test_wrong_use_is_told_before_the_work(
         probe.run(config(scans, labels, tmp_path / "out", trained, targets=["age"]))
     assert caught.value.setting == "targets"
     assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigError, match="a column 'who'") as caught:
+        probe.run(config(scans, labels, tmp_path / "out", trained, patient_column="who"))
+    assert caught.value.setting == "patient_column"
+    with pytest.raises(ConfigError, match="the structure 'liver' without a task") as caught:
+        probe.run(config(scans, labels, tmp_path / "out", trained, structure="liver"))
+    assert caught.value.setting == "structure"
+    bad = tmp_path / "bad.csv"
+    bad.write_text("case,kind\nct_000,ct\nct_002,ct\n")
+    with pytest.raises(DataError, match="kind = 'ct' for all cases"):
+        probe.run(config(scans, bad, tmp_path / "out", trained, kinds={}))
+    assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError, match="scans without a model"):
         probe.run(config(scans, labels, tmp_path / "out"))
+    bad.write_text("case,kind\nsub-1,a\nsub-2,b\n")
+    with pytest.raises(DataError, match="scans such as ct_000"):
+        probe.run(config(scans, bad, tmp_path / "out", trained, kinds={}))
+    assert not (tmp_path / "out" / "embeddings").exists()
+
+
+def test_a_failed_command_leaves_results_and_their_record(
+    probed: tuple[Path, probe.ProbeReport], labels: Path, tmp_path: Path
+) -> None:
+    features, output = probed[0] / "embeddings", tmp_path / "out"
+    probe.run(config(features, labels, output))
+    files = (FILE, TABLE, "probe.html", "record.json", "config.toml")
+    before = {name: (output / name).read_bytes() for name in files}
+    with pytest.raises(DataError, match="kind = 'ct'"):
+        probe.run(config(features, labels, output, folds=3, seed=5))
+    assert {name: (output / name).read_bytes() for name in files} == before
+
+
+def test_a_model_beside_features_must_be_theirs(
+    probed: tuple[Path, probe.ProbeReport],
+    labels: Path,
+    trained: Path,
+    objective_runs: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    features = probed[0] / "embeddings"
+    probe.run(config(features, labels, tmp_path / "out", trained, targets=["kind"]))
+    other = next(iter(objective_runs.values()))
+    with pytest.raises(ConfigError, match="another model than that of the features") as caught:
+        probe.run(config(features, labels, tmp_path / "out", other))
+    assert caught.value.setting == "model"
 
 
 def test_names_that_do_not_fit_and_too_many_folds_are_told(

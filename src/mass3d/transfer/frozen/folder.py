@@ -19,6 +19,7 @@ from mass3d.files import file_hash, read_json, write_bytes, write_json, write_te
 from mass3d.transfer.frozen.encoder import MapShape
 from mass3d.transfer.frozen.neighbours import Neighbour
 from mass3d.transfer.frozen.scan import PRETRAINED, read_arrays
+from mass3d.transfer.trained import read_run
 
 INDEX: Final = "embeddings.json"
 TABLE: Final = "embeddings.csv"
@@ -228,11 +229,12 @@ def require_case(folder: EmbeddingsFolder, case_id: str) -> None:
         )
 
 
-def made_before(path: Path, *, within: Path | None) -> EmbeddingsFolder:
+def made_before(path: Path, *, within: Path | None, model: Path | None) -> EmbeddingsFolder:
     """A folder of whole features, beside which are those of the untrained network.
 
-    within: a task that was given beside it. Raises `ConfigError` for that, and where features of
-    the untrained network are lacking, `DataError` for a damaged case.
+    within: a task that was given beside it. model: a run that was. Raises `ConfigError` for a
+    task, for another run than that of the features, and where features of the untrained network
+    are lacking, `DataError` for a damaged case, `ModelError` for a run that cannot be trusted.
     """
     folder = EmbeddingsFolder.open(path)
     if not folder.index.untrained:
@@ -250,6 +252,14 @@ def made_before(path: Path, *, within: Path | None) -> EmbeddingsFolder:
             expected="scans, in which the task is to find something",
             fix="Give the scans and the model, or leave the task out.",
             setting="within",
+        )
+    if model is not None and read_run(model)[2] != folder.index.model:
+        raise ConfigError(
+            model,
+            found="another model than that of the features",
+            expected=f"the one with the fingerprint {folder.index.model}, or none",
+            fix="Leave the model out, or give the scans with it.",
+            setting="model",
         )
     for case in folder.entries:
         require_case(folder, case)
