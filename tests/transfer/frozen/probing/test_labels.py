@@ -54,7 +54,11 @@ def test_tables_of_all_programs_are_read(tmp_path: Path, text: str | bytes) -> N
         ("case,x\n,1\n", "no case name in row 2"),
         ("case,x\na,1,2\n", "3 values in row 2"),
         ('case,x\na,"1\n', "no table"),
-        (b"case,x\n\xff,1\n", "no table"),
+        ("case,x\n\n,,\na,1\n\na,2\n", "the case 'a' a second time, in row 6"),
+        ("case,x\na,1\n\nb,1,2\n", "3 values in row 4"),
+        (b"case,x\n\xff,1\n", "Save it as UTF-8"),
+        ("case,x\n\u00e4,1\n".encode("latin-1"), "Save it as UTF-8"),
+        ("case,x\na,1\n".encode("utf-16"), "no text in UTF-8"),
     ],
 )
 def test_what_is_no_table_is_told(tmp_path: Path, text: str | bytes, message: str) -> None:

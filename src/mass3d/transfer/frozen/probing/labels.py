@@ -53,7 +53,7 @@ class Target:
 def read_table(path: Path, *, case_column: str) -> Table:
     """Read a CSV file with a header. Raises `DataError` where it is none, or names a case twice."""
     rows = _rows(path)
-    header = [name.strip() for name in rows[0]] if rows else []
+    header = [name.strip() for name in rows[0][1]] if rows else []
     if len(set(header)) < len(header) or not any(header):
         raise _bad(path, f"a header of {header}", "a row of different names", "Correct it.")
     if case_column not in header:
@@ -66,7 +66,7 @@ def read_table(path: Path, *, case_column: str) -> Table:
         )
     at = header.index(case_column)
     columns: dict[str, dict[str, str]] = {name: {} for name in header if name}
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in rows[1:]:
         if len(row) != len(header):
             found = f"{len(row)} values in row {number}"
             raise _bad(path, found, f"{len(header)}, as in the header", "Correct the row.")
@@ -86,25 +86,33 @@ def read_table(path: Path, *, case_column: str) -> Table:
     return Table(path, columns)
 
 
-def _rows(path: Path) -> list[list[str]]:
-    """The rows that are not empty, split at what the header has most of."""
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows that are not empty, split at what the header has most of, with their lines."""
+    lines = _text(path).splitlines()
+    delimiter = max(DELIMITERS, key=(lines[0] if lines else "").count)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        found = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise _bad(path, f"no table ({error})", "a CSV file", "Correct it.") from error
+    return [(line, row) for line, row in found if any(value.strip() for value in row)]
+
+
+def _text(path: Path) -> str:
     try:
         with open_regular(path) as stream:
             content = stream.read(MAX_BYTES + 1)
-        text = content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise _bad(
             path, f"no table ({error})", "a CSV file with a header", "Give another file."
         ) from error
     if len(content) > MAX_BYTES:
         raise _bad(path, "more than 256 MB", "a table of labels", "Give another file.")
-    lines = text.splitlines()
-    delimiter = max(DELIMITERS, key=(lines[0] if lines else "").count)
     try:
-        found = list(csv.reader(lines, delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise _bad(path, f"no table ({error})", "a CSV file", "Correct it.") from error
-    return [row for row in found if any(value.strip() for value in row)]
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        fix = "Save it as UTF-8, or give another file."
+        raise _bad(path, f"no text in UTF-8 ({error.reason})", "a CSV file in it", fix) from error
 
 
 def targets_of(
