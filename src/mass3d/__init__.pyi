@@ -297,7 +297,7 @@ def probe(
     Scans are embedded first, each once however often the command is given. One that cannot be read
     becomes a fault, and the others go on. Raises `DataError` for a table of labels that is none,
     a target that is the same everywhere and a class with fewer patients than folds, `ConfigError`
-    for columns that are not there, `ModelError` for a model that cannot be trusted.
+    for missing columns and settings that clash, `ModelError` for a model that cannot be trusted.
     """
 
 def evaluate(

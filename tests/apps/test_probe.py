@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -40,12 +41,13 @@ def config(
 
 @pytest.fixture(scope="module")
 def scans(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four scans, two of them twice, one that is in no row and one that is no scan."""
+    """Four scans, two of them twice (once in another format), one in no row, one that is none."""
     folder = tmp_path_factory.mktemp("scans")
     for path in sorted((cohort / "imagesTr").iterdir()):
         shutil.copy(path, folder / path.name.replace("_0000", ""))
     shutil.copy(folder / "ct_002.nii.gz", folder / "ct_copy.nii.gz")
-    shutil.copy(folder / "mr_003.nii.gz", folder / "mr_copy.nii.gz")
+    with gzip.open(folder / "mr_003.nii.gz") as packed:
+        (folder / "mr_copy.nii").write_bytes(packed.read())
     (folder / "mr_broken.nii.gz").write_bytes(b"no scan")
     shutil.copy(sorted((cohort / "imagesTs").iterdir())[0], folder / "ct_more.nii.gz")
     return folder
@@ -110,8 +112,8 @@ def test_what_took_no_part_is_told(probed: tuple[Path, probe.ProbeReport]) -> No
     assert [fault["where"] for fault in told["faults"]] == ["mr_broken"]
     summary = report.summary()
     assert summary.startswith("Probed 2 targets. Warning: ct_copy is")
-    assert " kind: AUROC of linear on pretrained features is " in summary
-    assert " level: mean error of linear on pretrained features is " in summary
+    assert " kind: Too few patients to tell what is better (4 patients, " in summary
+    assert " level: Too few patients to tell what is better (4 patients, " in summary
     assert "Warning: 1 row without a scan: mr_lost." in summary
 
 
@@ -182,8 +184,50 @@ def test_wrong_use_is_told_before_the_work(
         probe.run(config(scans, labels, tmp_path / "out", trained, targets=["age"]))
     assert caught.value.setting == "targets"
     assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigError, match="a column 'who'") as caught:
+        probe.run(config(scans, labels, tmp_path / "out", trained, patient_column="who"))
+    assert caught.value.setting == "patient_column"
+    with pytest.raises(ConfigError, match="the structure 'liver' without a task") as caught:
+        probe.run(config(scans, labels, tmp_path / "out", trained, structure="liver"))
+    assert caught.value.setting == "structure"
+    bad = tmp_path / "bad.csv"
+    bad.write_text("case,kind\nct_000,ct\nct_002,ct\n")
+    with pytest.raises(DataError, match="kind = 'ct' for all cases"):
+        probe.run(config(scans, bad, tmp_path / "out", trained, kinds={}))
+    assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError, match="scans without a model"):
         probe.run(config(scans, labels, tmp_path / "out"))
+    bad.write_text("case,kind\nsub-1,a\nsub-2,b\n")
+    with pytest.raises(DataError, match="scans such as ct_000"):
+        probe.run(config(scans, bad, tmp_path / "out", trained, kinds={}))
+    assert not (tmp_path / "out" / "embeddings").exists()
+
+
+def test_a_failed_command_leaves_results_and_their_record(
+    probed: tuple[Path, probe.ProbeReport], labels: Path, tmp_path: Path
+) -> None:
+    features, output = probed[0] / "embeddings", tmp_path / "out"
+    probe.run(config(features, labels, output))
+    files = (FILE, TABLE, "probe.html", "record.json", "config.toml")
+    before = {name: (output / name).read_bytes() for name in files}
+    with pytest.raises(DataError, match="kind = 'ct'"):
+        probe.run(config(features, labels, output, folds=3, seed=5))
+    assert {name: (output / name).read_bytes() for name in files} == before
+
+
+def test_a_model_beside_features_must_be_theirs(
+    probed: tuple[Path, probe.ProbeReport],
+    labels: Path,
+    trained: Path,
+    objective_runs: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    features = probed[0] / "embeddings"
+    probe.run(config(features, labels, tmp_path / "out", trained, targets=["kind"]))
+    other = next(iter(objective_runs.values()))
+    with pytest.raises(ConfigError, match="another model than that of the features") as caught:
+        probe.run(config(features, labels, tmp_path / "out", other))
+    assert caught.value.setting == "model"
 
 
 def test_names_that_do_not_fit_and_too_many_folds_are_told(

@@ -11,13 +11,13 @@ import pytest
 import pages
 from mass3d.execution.faults import Fault
 from mass3d.metrics.statistics import Interval
-from mass3d.pages.probe import verdict, write_probe_page
+from mass3d.pages.probe import MIN_PATIENTS, verdict, write_probe_page
 from mass3d.transfer.frozen.probing.labels import Kind, Target
 from mass3d.transfer.frozen.probing.probe import Probed, Said
 from mass3d.transfer.frozen.probing.results import HeadResult, Scores, TargetResult
 
 
-def result(kind: Kind, difference: Interval) -> TargetResult:
+def result(kind: Kind, difference: Interval, patients: int = MIN_PATIENTS) -> TargetResult:
     classes = ("a", "<b>") if kind == "classes" else ()
     target = Target("<i>ill</i>", kind, classes, ("x", "y"), np.array([0.0, 1.0]), ())
     scores: Scores = (
@@ -32,7 +32,7 @@ def result(kind: Kind, difference: Interval) -> TargetResult:
         HeadResult("pretrained", "linear", scores, better, curve, (1,)),
         HeadResult("size", "linear", scores, {}, curve, (1,)),
     )
-    return TargetResult(target, 2, dict.fromkeys(classes, 1), heads)
+    return TargetResult(target, patients, dict.fromkeys(classes, 1), heads)
 
 
 def probed(result: TargetResult) -> Probed:
@@ -59,6 +59,12 @@ def test_the_verdict_follows_the_interval(kind: Kind, difference: Interval, word
     told = verdict(result(kind, difference))
     score = "AUROC" if kind == "classes" else "mean error"
     assert told.startswith(f"{score} of linear on pretrained features is {words}")
+
+
+@pytest.mark.parametrize("kind", ["classes", "number"])
+def test_of_a_handful_of_patients_nothing_is_called_better(kind: Kind) -> None:
+    told = verdict(result(kind, Interval(0.188, 0.188, 0.25), MIN_PATIENTS - 1))
+    assert told == "Too few patients to tell what is better (9 patients, at least 10 needed)."
 
 
 def test_names_from_anywhere_are_escaped(tmp_path: Path) -> None:

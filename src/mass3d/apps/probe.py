@@ -13,7 +13,7 @@ from mass3d.config import Config, Device, LabelMaps, Seed
 from mass3d.errors import ConfigError, OutputError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
-from mass3d.execution.ownership import require_own_folder
+from mass3d.execution.ownership import earlier_record, require_own_folder
 from mass3d.execution.summary import Report, counted, few, warnings_told, write_provenance
 from mass3d.files import only_writer, write_json, write_text
 from mass3d.io.datasets.cohort import find_cohort
@@ -27,7 +27,6 @@ from mass3d.transfer.frozen.probing.labels import (
     left_out_sentences,
     patients_of,
     read_table,
-    require_column,
     require_shared,
     targets_of,
 )
@@ -40,7 +39,7 @@ from mass3d.transfer.frozen.probing.results import (
     as_json,
     measured,
 )
-from mass3d.transfer.frozen.region import Region
+from mass3d.transfer.frozen.region import Region, require_task
 from mass3d.transfer.frozen.scan import FrozenEncoder
 
 FEATURES = "embeddings"  # the folder of features within that of the results
@@ -57,7 +56,7 @@ class ProbeConfig(Config):
     output: Path = Field(examples=["probed"])
     """Folder for metrics.json, predictions.csv and probe.html."""
     model: Path | None = Field(default=None, examples=["run"])
-    """Run folder of pretraining; features that are there already need none."""
+    """Run folder of pretraining; features made before need none, or just this one."""
     targets: tuple[str, ...] = ()
     """Columns to be predicted; by default all but those of cases and patients."""
     case_column: str = "case"
@@ -106,18 +105,20 @@ def run(config: ProbeConfig) -> ProbeReport:
     Scans are embedded first, each once however often the command is given. One that cannot be read
     becomes a fault, and the others go on. Raises `DataError` for a table of labels that is none,
     a target that is the same everywhere and a class with fewer patients than folds, `ConfigError`
-    for columns that are not there, `ModelError` for a model that cannot be trusted.
+    for missing columns and settings that clash, `ModelError` for a model that cannot be trusted.
     """
     given = (*config.inputs, config.labels, config.model, config.within)
     require_own_folder(config.output, "probe", inputs=given)
+    require_task(config.within, config.structure)
     keep_freed_memory()
     table = read_table(config.labels, case_column=config.case_column)
-    for name in (*config.targets, *(config.kinds or {})):
-        require_column(table, name, "targets")  # before the minutes of work
+    patients_of(table, config.patient_column, {})
+    _targets(config, table, table.cases)  # refused before the minutes of work
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
-        write_provenance(config.output, "probe", config)
-        folder, cases, faults = _features(config)
+        if not earlier_record(config.output):  # a killed command goes on in its own folder
+            write_provenance(config.output, "probe", config)
+        folder, cases, faults = _features(config, table)
         return _probe(config, table, folder, cases, faults)
 
 
@@ -128,16 +129,9 @@ def _probe(
     cases: Sequence[str],
     faults: tuple[Fault, ...],
 ) -> ProbeReport:
-    sources = {case: folder.entries[case].source for case in cases}
     require_shared(table, cases)
-    patients, told = patients_of(table, config.patient_column, sources)
-    others = [
-        config.case_column,
-        "patient" if config.patient_column is None else config.patient_column,
-    ]
-    targets = targets_of(
-        table, cases, named=config.targets, others=others, kinds=config.kinds or {}
-    )
+    patients, told = patients_of(table, config.patient_column, folder.contents(cases))
+    targets = _targets(config, table, cases)
     probed = [_ask(config, folder, target, patients) for target in targets]
     results = {one.target.name: measured(one, seed=config.seed) for one in probed}
     failed = {fault.where for fault in faults}
@@ -157,6 +151,7 @@ def _probe(
         "warnings": list(warnings),
         "faults": [{"where": fault.where, "message": fault.message} for fault in faults],
     }
+    write_provenance(config.output, "probe", config)
     write_text(config.output / TABLE, as_csv(probed))
     write_probe_page(
         config.output / PAGE, list(results.values()), probed, summary=report.told(), faults=faults
@@ -165,12 +160,17 @@ def _probe(
     return report
 
 
+def _targets(config: ProbeConfig, table: Table, cases: Sequence[str]) -> list[Target]:
+    others = (config.case_column, config.patient_column or "patient")
+    return targets_of(table, cases, named=config.targets, others=others, kinds=config.kinds or {})
+
+
 def _features(
-    config: ProbeConfig,
+    config: ProbeConfig, table: Table
 ) -> tuple[EmbeddingsFolder, list[str], tuple[Fault, ...]]:
     """Features of the scans: as they are there, or made now; which cases, and what went wrong."""
     if len(config.inputs) == 1 and is_embeddings(config.inputs[0]):
-        folder = made_before(config.inputs[0], within=config.within)
+        folder = made_before(config.inputs[0], within=config.within, model=config.model)
         return folder, list(folder.entries), ()
     if config.model is None:
         raise ConfigError(
@@ -182,9 +182,9 @@ def _features(
         )
     encoder = FrozenEncoder.load(config.model, untrained=True, device=config.device)
     cases = find_cohort(config.inputs, exclude=config.output).cases
-    region = None
-    if config.within is not None:
-        region = Region.load(config.within, config.structure, device=config.device)
+    require_shared(table, [case.case_id for case in cases])
+    task = config.within
+    region = Region.load(task, config.structure, device=config.device) if task else None
     work = Embedder(encoder, config.overlap, label_maps=config.label_maps, region=region)
     folder = work.open(config.output / FEATURES)
     faults = work.embed(folder, cases)

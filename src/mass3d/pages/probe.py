@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mass3d.execution.faults import Fault
+from mass3d.execution.summary import counted
 from mass3d.metrics.prediction import MetricName
 from mass3d.metrics.statistics import Interval
 from mass3d.pages.html import write_page
@@ -26,6 +27,7 @@ LABELS: Final = {
 _AUROC: Final[MetricName] = "auroc"
 _MAE: Final[MetricName] = "mae"
 FULL: Final = ("auroc", "auprc", "balanced_accuracy")  # scores from 0 to 1, drawn as bars
+MIN_PATIENTS: Final = 10  # of fewer an interval by bootstrap is too narrow to go by
 SIDE: Final = 100.0  # of a drawing
 
 
@@ -92,6 +94,9 @@ def _section(result: TargetResult, probed: Probed) -> Section:
 
 def verdict(result: TargetResult) -> str:
     """What the linear head on pretrained features beats, and what not: a sentence."""
+    if result.patients < MIN_PATIENTS:
+        count = counted(result.patients, "patient")
+        return f"Too few patients to tell what is better ({count}, at least {MIN_PATIENTS} needed)."
     metric, sign = (_MAE, -1) if result.target.kind == "number" else (_AUROC, 1)
     told: dict[str, list[str]] = {"better than": [], "not told apart from": [], "worse than": []}
     ours = (one for one in result.heads if (one.source, one.head) == (PRETRAINED, "linear"))

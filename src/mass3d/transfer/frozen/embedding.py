@@ -11,6 +11,7 @@ from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.pool import run_cases
 from mass3d.execution.progress import TellOnce
 from mass3d.files import file_hash
+from mass3d.inspection.case import voxel_hash
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.source import source_hash
 from mass3d.io.read import read_volume
@@ -71,4 +72,8 @@ class Embedder:
         if self.picture is not None:
             self.picture(folder.picture(name), seen)
         result = file_hash(folder.features(name))
-        folder.put(name, Entry(source=source, result=result, dense=dense, doubts=doubted))
+        content = voxel_hash(volume.voxels)
+        folder.put(
+            name,
+            Entry(source=source, result=result, dense=dense, doubts=doubted, content=content),
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,6 +19,7 @@ from mass3d.files import file_hash, read_json, write_bytes, write_json, write_te
 from mass3d.transfer.frozen.encoder import MapShape
 from mass3d.transfer.frozen.neighbours import Neighbour
 from mass3d.transfer.frozen.scan import PRETRAINED, read_arrays
+from mass3d.transfer.trained import read_run
 
 INDEX: Final = "embeddings.json"
 TABLE: Final = "embeddings.csv"
@@ -38,6 +39,9 @@ class Entry(Config):
     """SHA-256 of its dense features, if they were wanted."""
     doubts: tuple[str, ...] = ()
     """What cannot be right about the scan."""
+    content: str = ""
+    """SHA-256 of the shape and the voxels that were read, whatever the file is; empty where an
+    earlier version wrote this."""
 
 
 class Index(Config):
@@ -156,6 +160,17 @@ class EmbeddingsFolder:
         files += [(self.dense(case_id), entry.dense)] if self.index.dense else []
         return all(file.is_file() and file_hash(file) == wanted for file, wanted in files)
 
+    def contents(self, cases: Iterable[str]) -> dict[str, str]:
+        """Case -> hash that equal scans share, in whatever files; of the file if no other is known.
+
+        That of a file stands for its content where the same file is there with both.
+        """
+        known = {one.source: one.content for one in self.entries.values() if one.content}
+        found = {case: self.entries[case] for case in cases}
+        return {
+            case: one.content or known.get(one.source, one.source) for case, one in found.items()
+        }
+
     def arrays(self, case_id: str) -> dict[str, NDArray[np.generic]]:
         """All that is kept of a case. Raises `DataError` where it is damaged."""
         return read_arrays(self.features(case_id))
@@ -214,11 +229,12 @@ def require_case(folder: EmbeddingsFolder, case_id: str) -> None:
         )
 
 
-def made_before(path: Path, *, within: Path | None) -> EmbeddingsFolder:
+def made_before(path: Path, *, within: Path | None, model: Path | None) -> EmbeddingsFolder:
     """A folder of whole features, beside which are those of the untrained network.
 
-    within: a task that was given beside it. Raises `ConfigError` for that, and where features of
-    the untrained network are lacking, `DataError` for a damaged case.
+    within: a task that was given beside it. model: a run that was. Raises `ConfigError` for a
+    task, for another run than that of the features, and where features of the untrained network
+    are lacking, `DataError` for a damaged case, `ModelError` for a run that cannot be trusted.
     """
     folder = EmbeddingsFolder.open(path)
     if not folder.index.untrained:
@@ -236,6 +252,14 @@ def made_before(path: Path, *, within: Path | None) -> EmbeddingsFolder:
             expected="scans, in which the task is to find something",
             fix="Give the scans and the model, or leave the task out.",
             setting="within",
+        )
+    if model is not None and read_run(model)[2] != folder.index.model:
+        raise ConfigError(
+            model,
+            found="another model than that of the features",
+            expected=f"the one with the fingerprint {folder.index.model}, or none",
+            fix="Leave the model out, or give the scans with it.",
+            setting="model",
         )
     for case in folder.entries:
         require_case(folder, case)

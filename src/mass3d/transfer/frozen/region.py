@@ -14,6 +14,18 @@ from mass3d.volume.preparation import Prepared, prepare_label
 from mass3d.volume.volume import Volume
 
 
+def require_task(task: Path | None, structure: str | None) -> None:
+    """Raise `ConfigError` for a structure without the task that is to find it."""
+    if structure is not None and task is None:
+        raise ConfigError(
+            "structure",
+            found=f"the structure {structure!r} without a task",
+            expected="a task that finds it",
+            fix="Say which task in the setting within, or leave the structure out.",
+            setting="structure",
+        )
+
+
 @dataclass(frozen=True)
 class Region:
     """What finds a part of a scan."""

@@ -72,6 +72,18 @@ def test_a_class_of_fewer_patients_than_folds_is_told() -> None:
         folds_of(ill, np.array(ill.cases), folds=20, seed=0, where="x")
 
 
+def test_few_numbers_that_are_taken_for_classes_are_told_as_such() -> None:
+    age = target([0.0, 1.0, 2.0], ("61", "62", "63.5"))
+    with pytest.raises(DataError, match=r"ill = '61', a column that was read as classes") as caught:
+        folds_of(age, np.array(age.cases), folds=2, seed=0, where="x")
+    assert "say in kinds that it is a number" in str(caught.value)
+    named = target([0.0, 1.0, 2.0], ("61", "62", "old"))
+    with pytest.raises(DataError) as caught:
+        folds_of(named, np.array(named.cases), folds=2, seed=0, where="x")
+    assert "kinds" not in str(caught.value)
+    assert "join classes, or leave" in str(caught.value)
+
+
 def test_a_class_within_patients_of_one_fold_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     ill = target([0.0, 0.0, 1.0, 1.0])
 

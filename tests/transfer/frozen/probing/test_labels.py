@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from mass3d.errors import ConfigError, DataError
-from mass3d.transfer.frozen.probing.labels import Kind, Table, patients_of, read_table, targets_of
+from mass3d.transfer.frozen.probing.labels import (
+    Kind,
+    Table,
+    left_out_sentences,
+    patients_of,
+    read_table,
+    targets_of,
+)
 
 ROWS = "case,sex,age,subject\na,F,30,p1\nb,M,41.5,p2\nc,,52,p2\n"
 
@@ -47,7 +54,11 @@ def test_tables_of_all_programs_are_read(tmp_path: Path, text: str | bytes) -> N
         ("case,x\n,1\n", "no case name in row 2"),
         ("case,x\na,1,2\n", "3 values in row 2"),
         ('case,x\na,"1\n', "no table"),
-        (b"case,x\n\xff,1\n", "no table"),
+        ("case,x\n\n,,\na,1\n\na,2\n", "the case 'a' a second time, in row 6"),
+        ("case,x\na,1\n\nb,1,2\n", "3 values in row 4"),
+        (b"case,x\n\xff,1\n", "Save it as UTF-8"),
+        ("case,x\n\u00e4,1\n".encode("latin-1"), "Save it as UTF-8"),
+        ("case,x\na,1\n".encode("utf-16"), "no text in UTF-8"),
     ],
 )
 def test_what_is_no_table_is_told(tmp_path: Path, text: str | bytes, message: str) -> None:
@@ -85,6 +96,22 @@ def test_classes_are_sorted_and_missing_values_are_told(tmp_path: Path) -> None:
     assert sex.missing == ("c",)
 
 
+def test_words_for_a_missing_value_are_no_class(tmp_path: Path) -> None:
+    words = ("NA", "n/a", "N.A.", "NaN", "null", "None", "-", "?", "")
+    rows = "".join(f"m{i},{word}\n" for i, word in enumerate(words))
+    found = table(tmp_path, "case,ill\na,yes\nb,no\nNA,yes\n" + rows)
+    ill = targets_of(found, found.cases, named=(), others=("case",), kinds={})[0]
+    assert (ill.classes, ill.cases) == (("no", "yes"), ("a", "b", "NA"))
+    assert ill.missing == tuple(f"m{i}" for i in range(len(words)))
+    told = left_out_sentences({"without_scan": [], "without_row": []}, [ill])[0]
+    assert told.startswith("9 scans without a value of ill ('-', '?', 'N.A.', ")
+    assert told.endswith(", 'null' taken as missing): m0, m1, m2, ...")
+    with pytest.raises(DataError, match=r"ill = 'yes' for all cases \('none' taken as missing\)"):
+        targets(tmp_path, "case,ill\na,yes\nb,none\nc,yes\n")
+    with pytest.raises(DataError, match="no patient of the case b"):
+        patients_of(table(tmp_path, "case,patient\na,p\nb,NA\n"), None, {"a": "1", "b": "2"})
+
+
 def test_numbers_of_many_values_are_measured_and_few_are_classes(tmp_path: Path) -> None:
     rows = "".join(f"c{i},{i / 2},{10 - i % 3}\n" for i in range(12))
     found = targets(tmp_path, "case,long,grade\n" + rows)
@@ -105,6 +132,8 @@ def test_numbers_of_many_values_are_measured_and_few_are_classes(tmp_path: Path)
         ("case,x\na,\nb,\n", {}, "no value of x"),
         ("case\na\n", {}, "no column beside the cases"),
         ("case,x\na,1\nb,high\n", {"kinds": {"x": "number"}}, "x = 'high' of the case b"),
+        ("case;x\na;1,5\nb;2\n", {}, "x = '1,5' of the case a, with a decimal comma"),
+        ("case;x\na;1\nb;2,5\n", {"kinds": {"x": "number"}}, "with decimal points"),
     ],
 )
 def test_targets_that_cannot_be_predicted_are_told(
@@ -112,6 +141,14 @@ def test_targets_that_cannot_be_predicted_are_told(
 ) -> None:
     with pytest.raises(DataError, match=message):
         targets(tmp_path, text, **given)
+
+
+def test_classes_may_have_commas(tmp_path: Path) -> None:
+    text = "case;x\na;1,5\nb;2\n"
+    found = targets(tmp_path, text, kinds={"x": "classes"})["x"]
+    assert found.classes == ("1,5", "2")  # type: ignore[attr-defined]
+    found = targets(tmp_path, text + "c;a,b\n")["x"]
+    assert found.classes == ("1,5", "2", "a,b")  # type: ignore[attr-defined]
 
 
 def test_columns_that_are_not_there_are_told(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from mass3d.errors import DataError
-from mass3d.transfer.frozen.probing.labels import Target
+from mass3d.transfer.frozen.probing.labels import Target, all_numbers
 
 INNER: Final = 4  # folds within what is learned from, at most
 ATTEMPTS: Final = 20  # at folds that have every class in every part that is learned from
@@ -104,12 +104,16 @@ def _require_enough(target: Target, patients: NDArray[np.str_], folds: int, wher
     counts = {f"{target.name} in all": len(np.unique(patients))}
     for number, name in enumerate(target.classes):
         counts[f"{target.name} = {name!r}"] = len(np.unique(patients[target.truth == number]))
+    read, or_number = "", ""
+    if all_numbers(target.classes):
+        read = ", a column that was read as classes"
+        or_number = "say in kinds that it is a number, "
     for what, count in counts.items():
         if count < folds:
             raise DataError(
                 where,
-                found=f"{count} patient{'' if count == 1 else 's'} with a scan and {what}",
+                found=f"{count} patient{'' if count == 1 else 's'} with a scan and {what}{read}",
                 expected=f"at least {folds}, one for each fold",
-                fix="Ask for fewer folds, join classes, or leave the target out.",
+                fix=f"Ask for fewer folds, join classes, {or_number}or leave the target out.",
                 setting="folds",
             )

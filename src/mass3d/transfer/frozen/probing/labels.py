@@ -20,12 +20,13 @@ Kind = Literal["classes", "number"]
 MAX_CLASSES: Final = 10  # numbers of more different values are taken as measured ones
 MAX_BYTES: Final = 2**28
 DELIMITERS: Final = (",", ";", "\t")
+MISSING: Final = ("", "na", "n/a", "n.a.", "nan", "null", "none", "-", "?")  # in any case
 PATIENT: Final = "patient"  # the column that is taken where none is named
 
 
 @dataclass(frozen=True)
 class Table:
-    """labels.csv: cases, and what each column says of them; an empty text is a missing value."""
+    """labels.csv: cases, and what each column says of them; `MISSING` are missing values."""
 
     path: Path
     columns: Mapping[str, Mapping[str, str]]  # column -> case -> value
@@ -46,12 +47,13 @@ class Target:
     cases: tuple[str, ...]
     truth: NDArray[np.float64]  # (N,): class numbers, or the number itself
     missing: tuple[str, ...]  # cases that have a scan but no value
+    words: tuple[str, ...] = ()  # that stand there instead, if any
 
 
 def read_table(path: Path, *, case_column: str) -> Table:
     """Read a CSV file with a header. Raises `DataError` where it is none, or names a case twice."""
     rows = _rows(path)
-    header = [name.strip() for name in rows[0]] if rows else []
+    header = [name.strip() for name in rows[0][1]] if rows else []
     if len(set(header)) < len(header) or not any(header):
         raise _bad(path, f"a header of {header}", "a row of different names", "Correct it.")
     if case_column not in header:
@@ -64,7 +66,7 @@ def read_table(path: Path, *, case_column: str) -> Table:
         )
     at = header.index(case_column)
     columns: dict[str, dict[str, str]] = {name: {} for name in header if name}
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in rows[1:]:
         if len(row) != len(header):
             found = f"{len(row)} values in row {number}"
             raise _bad(path, found, f"{len(header)}, as in the header", "Correct the row.")
@@ -84,25 +86,33 @@ def read_table(path: Path, *, case_column: str) -> Table:
     return Table(path, columns)
 
 
-def _rows(path: Path) -> list[list[str]]:
-    """The rows that are not empty, split at what the header has most of."""
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows that are not empty, split at what the header has most of, with their lines."""
+    lines = _text(path).splitlines()
+    delimiter = max(DELIMITERS, key=(lines[0] if lines else "").count)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        found = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise _bad(path, f"no table ({error})", "a CSV file", "Correct it.") from error
+    return [(line, row) for line, row in found if any(value.strip() for value in row)]
+
+
+def _text(path: Path) -> str:
     try:
         with open_regular(path) as stream:
             content = stream.read(MAX_BYTES + 1)
-        text = content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise _bad(
             path, f"no table ({error})", "a CSV file with a header", "Give another file."
         ) from error
     if len(content) > MAX_BYTES:
         raise _bad(path, "more than 256 MB", "a table of labels", "Give another file.")
-    lines = text.splitlines()
-    delimiter = max(DELIMITERS, key=(lines[0] if lines else "").count)
     try:
-        found = list(csv.reader(lines, delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise _bad(path, f"no table ({error})", "a CSV file", "Correct it.") from error
-    return [row for row in found if any(value.strip() for value in row)]
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        fix = "Save it as UTF-8, or give another file."
+        raise _bad(path, f"no text in UTF-8 ({error.reason})", "a CSV file in it", fix) from error
 
 
 def targets_of(
@@ -142,17 +152,21 @@ def require_column(table: Table, name: str, setting: str) -> None:
 
 def _target(table: Table, name: str, cases: Sequence[str], kind: Kind | None) -> Target:
     values = {case: table.columns[name][case] for case in cases}
-    known = {case: value for case, value in values.items() if value}
+    missing = {case: value for case, value in values.items() if _is_missing(value)}
+    words = tuple(sorted({value for value in missing.values() if value}))
+    known = {case: value for case, value in values.items() if case not in missing}
     numbers = {case: _number(value) for case, value in known.items()}
     different = sorted(set(known.values()))
     if len(different) < 2:
         raise _bad(
             table.path,
-            f"{name} = {different[0]!r} for all cases" if different else f"no value of {name}",
+            (f"{name} = {different[0]!r} for all cases" if different else f"no value of {name}")
+            + _but(words),
             "a target that differs between cases",
             "Leave the column out.",
             setting="targets",
         )
+    _require_points(table, name, known, kind)
     finite = all(math.isfinite(value) for value in numbers.values())
     if kind is None:
         kind = "number" if finite and len(set(numbers.values())) > MAX_CLASSES else "classes"
@@ -162,8 +176,17 @@ def _target(table: Table, name: str, cases: Sequence[str], kind: Kind | None) ->
         raise _bad(table.path, found, "a number", "Correct it, or take the column as classes.")
     classes = tuple(_sorted(different)) if kind == "classes" else ()
     truth = [classes.index(value) if classes else numbers[case] for case, value in known.items()]
-    missing = tuple(case for case, value in values.items() if not value)
-    return Target(name, kind, classes, tuple(known), np.array(truth, np.float64), missing)
+    rows = np.array(truth, np.float64)
+    return Target(name, kind, classes, tuple(known), rows, tuple(missing), words)
+
+
+def _is_missing(value: str) -> bool:
+    return value.casefold() in MISSING
+
+
+def _but(words: Sequence[str]) -> str:
+    """The words of a column that are taken for missing values, as part of a sentence."""
+    return f" ({', '.join(map(repr, words))} taken as missing)" if words else ""
 
 
 def _number(value: str) -> float:
@@ -174,9 +197,24 @@ def _number(value: str) -> float:
         return math.nan
 
 
+def all_numbers(values: Sequence[str]) -> bool:
+    """Whether there are values, and each is a finite number."""
+    return bool(values) and all(math.isfinite(_number(value)) for value in values)
+
+
+def _require_points(table: Table, name: str, known: Mapping[str, str], kind: Kind | None) -> None:
+    """Raise `DataError` for a column of numbers with decimal commas."""
+    commas = [case for case, value in known.items() if not math.isfinite(_number(value))]
+    points = [known[case].replace(",", ".") for case in commas]
+    if kind != "classes" and all_numbers(points):
+        found = f"{name} = {known[commas[0]]!r} of the case {commas[0]}, with a decimal comma"
+        fix = "Write decimal points, or say in kinds that these are classes."
+        raise _bad(table.path, found, "numbers with decimal points", fix, setting="kinds")
+
+
 def _sorted(values: Sequence[str]) -> list[str]:
     """Class names, by number where all are numbers."""
-    if all(math.isfinite(_number(value)) for value in values):
+    if all_numbers(values):
         return sorted(values, key=lambda value: (_number(value), value))
     return sorted(values)
 
@@ -187,8 +225,9 @@ def patients_of(
     """The patient of every case that has a scan, and sentences about scans that are there twice.
 
     column: of the table; where none is named, `PATIENT` if it is there, else every case is a
-    patient. sources: case -> hash of its scan; equal scans are of one patient, whatever the table
-    says. Raises `ConfigError` for a column that is not there, `DataError` for a case without one.
+    patient. sources: case -> hash of the content of its scan; equal scans are of one patient,
+    whatever the table says. Raises `ConfigError` for a column that is not there, `DataError` for a
+    case without one.
     """
     if column is not None:
         require_column(table, column, "patient_column")
@@ -196,7 +235,7 @@ def patients_of(
         column = PATIENT
     cases = [case for case in table.cases if case in sources]
     patients = {case: table.columns[column][case] if column else case for case in cases}
-    lost = [case for case, name in patients.items() if not name]
+    lost = [case for case, name in patients.items() if _is_missing(name)]
     if lost:
         raise _bad(table.path, f"no {column} of the case {lost[0]}", "one", "Add it.")
     return _joined(patients, sources)
@@ -245,5 +284,6 @@ def left_out_sentences(apart: Mapping[str, Sequence[str]], targets: Sequence[Tar
     for target in targets:
         if target.missing:
             cases = counted(len(target.missing), "scan")
-            told.append(f"{cases} without a value of {target.name}: {first_of(target.missing)}")
+            what = f"{target.name}{_but(target.words)}"
+            told.append(f"{cases} without a value of {what}: {first_of(target.missing)}")
     return told
