@@ -39,8 +39,8 @@ VERBS = [
     "masks",
     "check",
     "extract",
-    "export",
     "show",
+    "export",
     "demo",
 ]
 SHAPE = (20, 24, 22)

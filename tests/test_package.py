@@ -37,8 +37,8 @@ FUNCTIONS = {
     "measure_masks": "masks",
     "check": "check",
     "extract": "extract",
-    "export": "export",
     "show": "show",
+    "export": "export",
     "demo": "demo",
 }
 

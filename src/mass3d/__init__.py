@@ -28,8 +28,8 @@ VERBS: Final = {
     "measure_masks": "masks",
     "check": "check",
     "extract": "extract",
-    "export": "export",
     "show": "show",
+    "export": "export",
     "demo": "demo",
 }
 # What else there is -> module and name.
