@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "what-is-read.md").read_text(encoding="utf-8")
 READERS = ("read", "in_memory")
+WRITERS = ("segmentation.py",)
 SOURCES = [
     *(ROOT / "src" / "mass3d" / "io" / f"{name}.py" for name in READERS),
     *sorted((ROOT / "src" / "mass3d" / "io" / "formats").glob("*.py")),
@@ -32,7 +33,11 @@ def sentences(tree: ast.AST) -> list[str]:
     return found
 
 
-TREES = {path.name: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+TREES = {
+    path.name: ast.parse(path.read_text(encoding="utf-8"))
+    for path in SOURCES
+    if path.name not in WRITERS
+}
 CODE = "\n".join(text for tree in TREES.values() for text in sentences(tree))
 SAID = re.findall(r"`([^`\n]+)`", PAGE)
 

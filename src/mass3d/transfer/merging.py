@@ -60,7 +60,7 @@ def merge_tasks(tasks: Mapping[Path, Task]) -> Merged:
         first.model,
         oneshot=_oneshot(parts, len(structures)),
         ranges=_ranges(tasks.values()),
-        merged=tuple(sorted(set[str]().union(*map(_of, tasks.values())))),
+        merged=tuple(one for task in tasks.values() for one in _of(task)),
         license=" AND ".join(dict.fromkeys(t.license for t in tasks.values() if t.license)),
     )
     return Merged(task, dict(_renumbered(tasks, structures)))
@@ -84,16 +84,16 @@ def _require_mergeable(path: Path, task: Task) -> None:
 def _require_one_model(tasks: Mapping[Path, Task]) -> None:
     """Raise `ModelError` unless one model and the same settings made all tasks, each once."""
     (first, task), *others = tasks.items()
-    seen = _of(task)
+    seen = {*_of(task)}
     for path, other in others:
-        if seen & _of(other):
+        if seen & {*_of(other)}:
             raise ModelError(
                 path,
                 found="a task that is given twice, by itself or within a merged one",
                 expected="tasks that have nothing in common",
                 fix="Give each task once: a labelled scan must not vote twice.",
             )
-        seen |= _of(other)
+        seen |= {*_of(other)}
         if other.model != task.model:
             raise _other_model(first, task, path, other)
         assert task.oneshot is not None, "what was just checked"
@@ -108,9 +108,9 @@ def _require_one_model(tasks: Mapping[Path, Task]) -> None:
             )
 
 
-def _of(task: Task) -> set[str]:
+def _of(task: Task) -> tuple[str, ...]:
     """Fingerprints of a task and of those that it was merged of."""
-    return {task.fingerprint, *task.merged}
+    return (task.fingerprint, *task.merged)
 
 
 def _other_model(first: Path, task: Task, path: Path, other: Task) -> ModelError:
