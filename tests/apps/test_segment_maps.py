@@ -126,7 +126,7 @@ def test_maps_are_neither_predictions_nor_scans(
 def test_agreement_takes_several_references(
     cohort: Path, tasks: list[Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="a map of agreement of 1 references"):
+    with pytest.raises(ConfigError, match="a map of agreement of 1 reference;"):
         run(cohort, tasks[0], tmp_path / "out", agreement=True)
     assert not (tmp_path / "out").exists()
 
