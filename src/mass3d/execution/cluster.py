@@ -34,6 +34,7 @@ from distributed import (
     Worker,
     get_worker,
 )
+from distributed.core import Status
 from distributed.utils import silence_logging_cmgr
 
 from mass3d.errors import ConfigError
@@ -174,12 +175,22 @@ def _processes(count: int) -> Iterator[Client]:
         try:
             with Client(cluster, set_as_default=False) as client:
                 yield client
+            _kill(cluster, starting=True)
         except BaseException:  # Ctrl+C above all: do not wait for cases under way
-            for nanny in cluster.workers.values():
-                nanny.close_gracefully()  # that is: replace no process
-                if nanny.pid:
-                    os.kill(nanny.pid, signal.SIGKILL)
+            _kill(cluster, starting=False)
             raise
+
+
+def _kill(cluster: LocalCluster, *, starting: bool) -> None:
+    """Kill all processes, or those alone that still start in the place of dead ones.
+
+    Asked to close, one that starts would end in a traceback.
+    """
+    for nanny in cluster.workers.values():
+        nanny.close_gracefully()  # that is: replace no process
+        ready = nanny.process is not None and nanny.process.status == Status.running
+        if nanny.pid and not (starting and ready):
+            os.kill(nanny.pid, signal.SIGKILL)
 
 
 @contextmanager
