@@ -14,6 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from mass3d.config import Config
 from mass3d.errors import ConfigError
 from mass3d.files import read_json, real
 
@@ -85,6 +86,34 @@ def earlier_record(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def require_same_settings(
+    folder: Path, what: str, found: Config, wanted: Config, *, maker: str, other: str
+) -> None:
+    """Raise `ConfigError` when a folder lists results of other settings than these.
+
+    what: the results in a word; maker: the field that says what made them, told as `other` where it
+    differs. The list of `cases` is no setting.
+    """
+    if getattr(found, maker) != getattr(wanted, maker):
+        raise _other_results(folder, other, f"{what} of this one")
+    for name in type(wanted).model_fields:
+        if name in (maker, "cases"):
+            continue
+        old, new = getattr(found, name), getattr(wanted, name)
+        if old != new:
+            raise _other_results(folder, f"{what} with {name} = {old}", f"{what} of {name} = {new}")
+
+
+def _other_results(folder: Path, found: str, expected: str) -> ConfigError:
+    return ConfigError(
+        folder,
+        found=found,
+        expected=f"an empty folder, or {expected}",
+        fix="Choose another output.",
+        setting="output",
+    )
 
 
 def _same(output: Path, given: Path) -> bool:

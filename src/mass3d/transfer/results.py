@@ -13,8 +13,8 @@ from typing import Final
 from pydantic import Field, TypeAdapter, ValidationError
 
 from mass3d.config import Config, Structures
-from mass3d.errors import ConfigError, DataError
-from mass3d.execution.ownership import earlier_record
+from mass3d.errors import DataError
+from mass3d.execution.ownership import earlier_record, require_same_settings
 from mass3d.files import file_hash, read_json, write_json, write_text
 from mass3d.io.read import read_label
 
@@ -64,9 +64,6 @@ class Index(Config):
     cases: dict[str, Entry] = Field(default_factory=dict)
 
 
-SETTINGS: Final = tuple(name for name in Index.model_fields if name not in ("task", "cases"))
-
-
 def read_results(folder: Path) -> Index:
     """The list of results in a folder. Raises `DataError` for a damaged one."""
     file = folder / CASES
@@ -86,23 +83,10 @@ def begun_results(folder: Path, wanted: Index) -> Index:
     if not (folder / CASES).exists():
         return wanted
     found = read_results(folder)
-    if found.task != wanted.task:
-        raise _other_results(folder, "results of another task or model", "this one")
-    for name in SETTINGS:
-        old, new = getattr(found, name), getattr(wanted, name)
-        if old != new:
-            raise _other_results(folder, f"results with {name} = {old}", f"{name} = {new}")
-    return found
-
-
-def _other_results(folder: Path, found: str, wanted: str) -> ConfigError:
-    return ConfigError(
-        folder,
-        found=found,
-        expected=f"an empty folder, or results of {wanted}",
-        fix="Choose another output.",
-        setting="output",
+    require_same_settings(
+        folder, "results", found, wanted, maker="task", other="results of another task or model"
     )
+    return found
 
 
 def structures_of_results(folder: Path) -> dict[str, int] | None:

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from mass3d.config import Config
 from mass3d.errors import ConfigError, DataError
+from mass3d.execution.ownership import require_same_settings
 from mass3d.files import file_hash, read_json, write_bytes, write_json, write_text
 from mass3d.transfer.frozen.encoder import MapShape
 from mass3d.transfer.frozen.neighbours import Neighbour
@@ -25,7 +26,6 @@ INDEX: Final = "embeddings.json"
 TABLE: Final = "embeddings.csv"
 ARRAYS: Final = "embeddings.npz"
 NEIGHBOURS: Final = "neighbours.csv"
-SETTINGS: Final = ("overlap", "untrained", "dense", "within")
 
 
 class Entry(Config):
@@ -94,23 +94,10 @@ def begun(folder: Path, wanted: Index) -> Index:
     if not is_embeddings(folder):
         return wanted
     found = read_index(folder)
-    if found.model != wanted.model:
-        raise _other(folder, "embeddings by another model", "this one")
-    for name in SETTINGS:
-        old, new = getattr(found, name), getattr(wanted, name)
-        if old != new:
-            raise _other(folder, f"embeddings with {name} = {old}", f"{name} = {new}")
-    return found
-
-
-def _other(folder: Path, found: str, wanted: str) -> ConfigError:
-    return ConfigError(
-        folder,
-        found=found,
-        expected=f"an empty folder, or embeddings of {wanted}",
-        fix="Choose another output.",
-        setting="output",
+    require_same_settings(
+        folder, "embeddings", found, wanted, maker="model", other="embeddings by another model"
     )
+    return found
 
 
 @dataclass(frozen=True)
