@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from mass3d.config import differences
 from mass3d.errors import StoreError
 from mass3d.files import text_hash
 from mass3d.store.reader import Store, StoredCase
-from mass3d.store.schema import differences
 from mass3d.volume.preparation import PreparationConfig
 
 
