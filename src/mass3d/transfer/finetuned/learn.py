@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from mass3d.execution.progress import Advance
@@ -28,19 +27,6 @@ from mass3d.views.labelled import (
 )
 
 TRUNK = "trunk."  # beginning of the names of all that is not the head
-
-
-class FinetuneFitConfig(FitConfig):
-    """How a network is trained with labels."""
-
-    steps: int = Field(default=600, ge=1, le=10**9)
-    """Optimiser updates of the whole run; the schedule is stretched over them."""
-    batch_size: int = Field(default=2, ge=1, le=10**4)
-    """Samples per batch."""
-    lr: float = Field(default=2e-3, gt=0, le=1e3)
-    """Peak learning rate, of the head."""
-    ema_decay: float = Field(default=0.99, ge=0, lt=1)
-    """Decay of the average of the weights, which is what a run delivers."""
 
 
 def learn(
