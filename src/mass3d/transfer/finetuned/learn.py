@@ -14,6 +14,7 @@ from mass3d.execution.progress import Advance
 from mass3d.model.build import build_network
 from mass3d.model.segmentation import SegmentationNetwork, add_head
 from mass3d.objective.label_loss import label_losses, mean_dice
+from mass3d.training.choosing import Judge
 from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
 from mass3d.transfer.finetuned.segmenter import Start
 from mass3d.transfer.trained import fill_weights, read_run, require_features
@@ -39,10 +40,12 @@ def learn(
     views: LabelledViewConfig,
     device: torch.device,
     advance: Advance,
+    judge: Judge | None = None,
 ) -> None:
     """Train the network of the pretrained run `model` in `run`, or go on with that.
 
-    `facts` are those of a `FinetunedRecord`, but for what the training adds. Raises as `fit` does.
+    `facts` are those of a `FinetunedRecord`, but for what the training adds. `judge`: of the
+    weights on the way. Raises as `fit` does.
     """
     net = first_network(model, len(facts["structures"]), start=facts["start"], seed=facts["seed"])
     crop = choose_crop(tuple(facts["crop_vox"]), [], net.stride, max_voxels=0)
@@ -63,6 +66,7 @@ def learn(
         rates={TRUNK: facts["trunk_share"]},
         probe=probe_of(net),
         device=device,
+        judge=judge,
     )
 
 

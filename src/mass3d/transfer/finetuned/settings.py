@@ -26,6 +26,16 @@ class FinetuneFitConfig(FitConfig):
     """Decay of the average of the weights, which is what a run delivers."""
 
 
+class StoppingConfig(Config):
+    """Weights that are scored on the way, on the scans kept apart."""
+
+    every: int = Field(default=0, ge=0)
+    """Updates between two scorings, of which the best weights are delivered; 0 for none: those
+    after the last update are."""
+    patience: int = Field(default=0, ge=0)
+    """Scorings without a gain after which training ends; 0: it goes to its end."""
+
+
 class LearningConfig(Config):
     """How is learned with labels, whatever the scans; the second parent, as it is told last."""
 
@@ -68,6 +78,8 @@ class RunConfig(Config):
     from scratch."""
     resume: bool = False
     """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
+    stopping: StoppingConfig = StoppingConfig()
+    """Which weights are delivered, and when training ends before its last update."""
 
 
 class FinetuneConfig(LearningConfig, RunConfig):

@@ -14,12 +14,19 @@ from mass3d.execution.progress import progress
 from mass3d.execution.summary import counted, write_provenance
 from mass3d.files import only_writer
 from mass3d.io.datasets.cohort import CaseFile
+from mass3d.training.choosing import Chosen
 from mass3d.training.resume import is_finished, require_same_run
 from mass3d.transfer.finetuned.learn import Began, began, learn
 from mass3d.transfer.finetuned.scans import Material, Split, fingerprint, gather, structures_of
 from mass3d.transfer.finetuned.scores import Scores, scores_in
 from mass3d.transfer.finetuned.segmenter import load_finetuned
 from mass3d.transfer.finetuned.settings import FinetuneConfig
+from mass3d.transfer.finetuned.stopping import (
+    chosen_in,
+    chosen_in_words,
+    judge_of,
+    stopping_facts,
+)
 from mass3d.transfer.trained import read_run
 
 PRETRAINED_SHARE: Final = 0.5  # of the learning rate, for weights that know something
@@ -35,6 +42,8 @@ class Finetuned:
     scores: Scores | None  # of the validation scans, if there are any
     began: Began  # what was loaded, and what was fresh
     warnings: tuple[str, ...] = ()  # sentences about what is odd, but no fault
+    chosen: Chosen | None = None  # how the weights were, if they were scored on the way
+    steps: int = 0  # updates that were asked for
 
     def summary(self) -> str:
         """One paragraph for people, and a line for each oddity."""
@@ -44,6 +53,8 @@ class Finetuned:
         )
         if self.scores is not None:
             first += self.scores.in_words()
+        if self.chosen is not None:
+            first += chosen_in_words(self.chosen, steps=self.steps)
         return "\n".join([first, *(f"  Warning: {one}." for one in self.warnings)])
 
 
@@ -55,6 +66,7 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
     keep_freed_memory()
     structures = structures_of(parts.training, config.structures)
     facts = _facts(config, parts.training, structures)
+    facts |= stopping_facts(config.stopping, parts.validation)
     first = began(config.model, len(structures), start=config.start)
     warnings: tuple[str, ...] = ()
     if not is_finished(config.output, facts, steps=config.fit.steps, must_resume=config.resume):
@@ -64,6 +76,7 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
         with only_writer(config.output, ModelError):
             require_same_run(config.output, facts)  # before its settings are written over
             write_provenance(config.output, "finetune", config, began=first._asdict(), **told)
+            device = choose_device(config.device)
             with progress("finetune", config.fit.steps) as advance:
                 learn(
                     config.output,
@@ -72,11 +85,13 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
                     facts=facts,
                     config=config.fit,
                     views=config.views,
-                    device=choose_device(config.device),
+                    device=device,
                     advance=advance,
+                    judge=judge_of(config.stopping, parts.validation, facts, device),
                 )
     ids, scores = parts.ids()["training"], _scores(config, parts)
-    return Finetuned(config.output, structures, tuple(ids), scores, first, warnings)
+    chosen, steps = chosen_in(config.output), config.fit.steps
+    return Finetuned(config.output, structures, tuple(ids), scores, first, warnings, chosen, steps)
 
 
 def _facts(
