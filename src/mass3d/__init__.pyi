@@ -40,8 +40,8 @@ from mass3d.masks.settings import MaskConfig
 from mass3d.store.reader import Store as Store
 from mass3d.training.config import FitConfig
 from mass3d.transfer.adaptation.settings import AdaptationConfig
-from mass3d.transfer.finetuned.learn import FinetuneFitConfig
 from mass3d.transfer.finetuned.segmenter import load_segmenter as _load
+from mass3d.transfer.finetuned.settings import FinetuneFitConfig, StoppingConfig
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.views.draw import ViewConfig
 from mass3d.views.labelled import LabelledViewConfig
@@ -181,11 +181,12 @@ def finetune(
     labels: int | str = ...,
     validation: int | None = ...,
     start: Literal["pretrained", "scratch"] = ...,
+    trunk_share: float | None = ...,
+    resume: bool = ...,
+    stopping: StoppingConfig | Mapping[str, object] = ...,
     structures: Mapping[str, int] | None = ...,
     partial: bool = ...,
-    trunk_share: float | None = ...,
     seed: int = ...,
-    resume: bool = ...,
     device: str = ...,
     fit: FinetuneFitConfig | Mapping[str, object] = ...,
     views: LabelledViewConfig | Mapping[str, object] = ...,

@@ -145,6 +145,33 @@ def test_a_finished_run_is_not_done_again_and_of_other_settings_refused(
             finetune.run(settings(cohort, pretrained, tuned, **changes))
 
 
+def test_the_best_weights_on_scans_kept_apart_are_kept_and_told(
+    cohort: Path, pretrained: Path, tuned: Path, tmp_path: Path
+) -> None:
+    fit = {"steps": 6, "log_every": 1, "lr": 2e-2, "precision": "32-true"}
+    config = settings(
+        cohort, pretrained, tmp_path / "run", fit=fit, stopping={"every": 1, "patience": 2}
+    )
+    report = finetune.run(config)
+    facts = checkpoint.read_facts(tmp_path / "run" / WEIGHTS, kind="weights")
+    assert report.chosen is not None
+    assert report.scores is not None
+    step, dice = report.chosen.best
+    assert facts["step"] == step
+    assert dice == report.scores.mean  # scored as at the end, with the very weights
+    assert dice == max(score for _, score in report.chosen.scored)
+    assert f"the weights after {step} update" in report.summary()
+    before = content(tmp_path / "run", WEIGHTS, METRICS, SCORES)
+    again = finetune.run(config)  # finished, though perhaps with fewer updates
+    assert content(tmp_path / "run", WEIGHTS, METRICS, SCORES) == before
+    assert again.chosen == report.chosen
+    with pytest.raises(ConfigError, match="stopping"):
+        finetune.run(settings(cohort, pretrained, tmp_path / "run", fit=fit))
+    with pytest.raises(ConfigError, match="no labelled scan that is kept apart"):
+        finetune.run(config.model_copy(update={"validation": 0}))
+    assert "stopping" not in checkpoint.read_facts(tuned / WEIGHTS, kind="weights")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.5, 1.5])
 def test_a_killed_run_ends_with_the_same_bytes(

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
-
-from mass3d.apps.finetune import FinetuneConfig, FinetuneReport, run_on
-from mass3d.config import Config, Device, Seed, Structures
+from mass3d.config import Structures
 from mass3d.errors import OutputError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import earlier_record, require_own_folder
@@ -17,40 +14,19 @@ from mass3d.files import only_writer
 from mass3d.pages.curve import PAGE, write_curve_page
 from mass3d.transfer.curves.curves import Curves
 from mass3d.transfer.curves.files import write_files
-from mass3d.transfer.curves.plan import Numbers, Plan, Point, Starts, make_plan, odd_starts
-from mass3d.transfer.finetuned.learn import FinetuneFitConfig
+from mass3d.transfer.curves.plan import Plan, PlanConfig, Point, make_plan, odd_starts
 from mass3d.transfer.finetuned.scans import structures_of
-from mass3d.views.labelled import LabelledViewConfig
+from mass3d.transfer.finetuned.settings import FinetuneConfig, FinetuneFitConfig, LearningConfig
+from mass3d.transfer.finetuned.verb import Finetuned, finetune_on
 
 
-class CurveConfig(Config):
+class CurveConfig(LearningConfig, PlanConfig):
     """Settings of `mass3d curve`."""
 
-    dataset: Path = Field(examples=["dataset"])
-    """Labelled scans in the layout of nnU-Net or another; imagesTs is scored where there is one."""
-    model: Path = Field(examples=["run"])
-    """Run folder of the pretrained model."""
-    output: Path = Field(examples=["curve"])
-    """Folder for all finetunings, curve.json, curve.csv, curve.svg and curve.html."""
-    labels: Numbers = (1, 2, 5, 10, "20%", "40%", "all")
-    """Numbers of labelled scans, shares of all such as 10%, or all, with commas between them."""
-    draws: int = Field(default=3, ge=1, le=1000)
-    """Choices of the labelled scans; in each, a larger number adds to what a smaller one has."""
-    against: Starts = ("scratch",)
-    """What the model is compared with: scratch (first weights) and other run folders."""
-    held_out: int | None = Field(default=None, ge=1, examples=[10])
-    """Labelled scans that are kept apart and scored; by default the test part of the dataset, or a
-    fifth where it has none."""
     structures: Structures = None
     """Name and label value of the structures; by default as in finetuning with all labels."""
-    partial: bool = False
-    """Structures that a label map does not show at all may be in the scan all the same."""
-    seed: Seed = 0
-    device: Device = "auto"
     fit: FinetuneFitConfig = FinetuneFitConfig()
     """Optimisation of each finetuning."""
-    views: LabelledViewConfig = LabelledViewConfig()
-    """Crops of the labelled scans."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +52,7 @@ def run(config: CurveConfig) -> CurveReport:
     others = [Path(name) for name in config.against]
     given = (config.dataset, config.model, *(path for path in others if path.exists()))
     require_own_folder(config.output, "curve", inputs=given)
-    plan = make_plan(
-        config.dataset,
-        config.model,
-        config.against,
-        labels=config.labels,
-        draws=config.draws,
-        held_out=config.held_out,
-        seed=config.seed,
-    )
+    plan = make_plan(config, seed=config.seed)
     structures = structures_of(plan.training, config.structures)
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
@@ -104,7 +72,7 @@ def run(config: CurveConfig) -> CurveReport:
 
 def _finetune(
     config: CurveConfig, plan: Plan, point: Point, structures: dict[str, int]
-) -> FinetuneReport:
+) -> Finetuned:
     settings = FinetuneConfig(
         images=(config.dataset,),
         model=point.start.run,
@@ -119,4 +87,4 @@ def _finetune(
         fit=config.fit,
         views=config.views,
     )
-    return run_on(settings, plan.scans(point))
+    return finetune_on(settings, plan.scans(point))

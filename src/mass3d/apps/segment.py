@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,7 @@ from mass3d.pages.segment import PAGE, write_segment_page
 from mass3d.transfer.knowledge import Knowledge, load_knowledge
 from mass3d.transfer.maps import scratch_maps, write_maps
 from mass3d.transfer.references import require_several, volumes_ml
-from mass3d.transfer.results import Entry, Index, ResultsFolder, begun_results
+from mass3d.transfer.results import Entry, Index, ResultsFolder, begun_results, never_found
 from mass3d.volume.doubts import require_scan
 
 
@@ -159,11 +159,11 @@ def _report(
     part = known.task.oneshot if known.task else None
     hoped = config.alignment and config.prior is None and part is not None
     alone = [name for name in sorted(entries) if entries[name].method == "network"]
-    notes = {name: [*entry.doubts, *_unusual(entry)] for name, entry in entries.items()}
+    notes = {name: [*entry.doubts, *entry.unusual()] for name, entry in entries.items()}
     return SegmentReport(
         config.output,
         volumes,
-        (*in_short(notes), *few(_never_found(known.structures, volumes))),
+        (*in_short(notes), *few(never_found(known.structures, volumes))),
         faults,
         tuple(alone) if hoped else (),
     )
@@ -192,22 +192,6 @@ def _segment_one(work: _Work, case: CaseFile) -> None:
     found = _segment_scan(work, case, prior)
     result = file_hash(work.folder.label_map(case.case_id))
     work.folder.put(case.case_id, begun.model_copy(update=found | {"result": result}))
-
-
-def _unusual(entry: Entry) -> Iterator[str]:
-    """A sentence for every structure of an odd volume; what was not found is told elsewhere."""
-    for name in entry.odd_volumes:
-        if entry.volumes_ml[name]:
-            yield f"the volume of {name} is far from that in all references"
-
-
-def _never_found(
-    structures: Iterable[str], volumes: Mapping[str, Mapping[str, float]]
-) -> Iterator[str]:
-    """A sentence for every structure that no scan shows."""
-    for name in structures if volumes else ():
-        if not any(found.get(name) for found in volumes.values()):
-            yield f"{name} was found in none of {counted(len(volumes), 'scan')}"
 
 
 def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from torch import nn
 from mass3d.errors import Interrupted
 from mass3d.execution.processes import ALONE, Processes
 from mass3d.execution.signals import StopSignal, stop_signals
+from mass3d.training.choosing import Judge
 from mass3d.training.config import FitConfig, Precision
 from mass3d.training.ema import Ema
 from mass3d.training.fabric import (
@@ -72,6 +73,7 @@ def fit(
     probe: nn.Module | None = None,
     device: torch.device | None = None,
     processes: Processes = ALONE,
+    judge: Judge | None = None,
 ) -> nn.Module:
     """Train `model` to `config.steps` and return the averaged model.
 
@@ -81,7 +83,8 @@ def fit(
     Several `processes`, each of which calls this, share the batches of every step and end with the
     weights of one that takes them all. `rates` are factors of the learning rate, by the beginning
     of the names of parameters. `probe` takes the place of the model in the first try of 16 bits,
-    where the model's first weights hide gradients.
+    where the model's first weights hide gradients. A `judge`, of one process alone, chooses which
+    averaged weights are delivered, and may end the run before.
 
     Raises `ConfigError` on the resume state of another run, for 16 bits that the processor has not
     and for steps that do not fit into memory, `ModelError` on a loss or weights that are not
@@ -89,7 +92,7 @@ def fit(
     signal asked for the end; what is good is saved first.
     """
     per_step = batches_per_step(config, run, processes)
-    job = Job(batches, step, config, run, facts, seed, hooks, rates, processes, per_step)
+    job = Job(batches, step, config, run, facts, seed, hooks, rates, processes, per_step, judge)
     record = read_record(run)
     if record is not None:
         require_same(run, "an unfinished run", wanted=facts, found=record.run)
@@ -112,6 +115,7 @@ def fit(
     if state.fabric.is_global_zero:
         save_weights(job, state)
         (run / RESUME).unlink(missing_ok=True)  # last: without it the run counts as finished
+    state.choice.put_into(state.ema.model)
     return state.ema.model
 
 
@@ -140,8 +144,9 @@ def _train(job: Job[Batch], state: FitState, stop: StopSignal) -> None:
         ahead=config.prefetch and max(config.prefetch, makers),
         makers=makers,
     ) as batches:
-        while state.step < config.steps:
+        while state.step < config.steps and not state.choice.is_over(job.judge):
             update(job, state, batches)
+            state.choice.consider(job.judge, state.ema.model, step=state.step, steps=config.steps)
             now = time.monotonic()
             if state.step % config.log_every == 0 or state.step == config.steps:
                 _log(job, state, steps_per_s=(state.step - since) / (now - clock))

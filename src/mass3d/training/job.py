@@ -13,6 +13,7 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import nn
 
 from mass3d.execution.processes import Processes
+from mass3d.training.choosing import Choice, Judge
 from mass3d.training.config import FitConfig, Precision
 from mass3d.training.ema import Ema
 from mass3d.training.log import StepLog
@@ -33,6 +34,7 @@ class Job(Generic[Batch]):
     rates: Mapping[str, float]  # factors of the learning rate; see `make_optimizer`
     processes: Processes
     batches_per_step: int  # of all processes together
+    judge: Judge | None = None  # of the weights on the way
 
 
 @dataclass
@@ -47,6 +49,7 @@ class FitState:
     optimizer: torch.optim.Optimizer
     step: int = 0
     log: StepLog = field(default_factory=StepLog)
+    choice: Choice = field(default_factory=Choice)
 
     def is_finite(self) -> bool:
         """Whether all weights, and their averages, are finite numbers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -14,11 +14,13 @@ from mass3d.errors import ConfigError, ModelError
 from mass3d.execution.processes import Processes
 from mass3d.model.protocol import network_of
 from mass3d.training import checkpoint
+from mass3d.training.choosing import Choice, Chosen, Scored
 from mass3d.training.config import FitConfig, Precision
 from mass3d.training.job import FitState, Job
 from mass3d.training.optimizers import read_state, restore_state
 
 RESUME, WEIGHTS = "resume.safetensors", "model.safetensors"
+CHOSEN: Final = "chosen"  # the fact of weights that a judge chose
 
 
 class ResumeRecord(Config):
@@ -34,6 +36,8 @@ class ResumeRecord(Config):
     """Numbers that the optimiser remembers."""
     run: dict[str, Any]
     """What the caller of `fit` told about the run."""
+    scored: tuple[Scored, ...] = ()
+    """Updates and score of each scoring so far."""
 
 
 def read_record(run: Path) -> ResumeRecord | None:
@@ -102,6 +106,8 @@ def is_finished(
         return False
     found = checkpoint.read_facts(run / WEIGHTS, kind="weights")
     found.pop("precision", None)  # what `auto` came to
+    if found.pop(CHOSEN, None):
+        found["step"] = steps  # the judge took other weights than the last, or ended the run
     require_same(run, "a finished run", wanted={**facts, "step": steps}, found=found)
     return True
 
@@ -138,20 +144,25 @@ def save_resume(job: Job[Any], state: FitState) -> None:
     tensors |= _prefixed("ema", state.ema.model.state_dict())
     tensors |= _prefixed("optimizer", remembered)
     tensors |= _prefixed("log", state.log.tensors())
+    tensors |= _prefixed("best", state.choice.weights)
     record = ResumeRecord(
         step=state.step,
         precision=state.precision,
         batches_per_step=job.batches_per_step,
         optimizer=numbers,
         run=dict(job.facts),
+        scored=tuple(state.choice.scored),
     )
     checkpoint.save(job.run / RESUME, tensors, kind="resume", facts=record.plain())
 
 
 def save_weights(job: Job[Any], state: FitState) -> None:
-    """Write the averaged weights of the network, which are what a run delivers."""
+    """Write the averaged weights of the network, or the best so far: what a run delivers."""
     facts = {**job.facts, "step": state.step, "precision": state.precision}
-    weights = network_of(state.ema.model).state_dict()
+    weights: Mapping[str, Tensor] = network_of(state.ema.model).state_dict()
+    if state.choice.scored:
+        weights, chosen = state.choice.weights, Chosen(scored=tuple(state.choice.scored))
+        facts |= {"step": chosen.best[0], CHOSEN: chosen.plain()}
     checkpoint.save(job.run / WEIGHTS, weights, kind="weights", facts=facts)
 
 
@@ -170,7 +181,8 @@ def restore(state: FitState, run: Path, record: ResumeRecord) -> None:
 
 
 def _fill(state: FitState, tensors: Mapping[str, Tensor], record: ResumeRecord) -> None:
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}, "log": {}}
+    kinds = ("model", "ema", "optimizer", "log", "best")
+    groups: dict[str, dict[str, Tensor]] = {kind: {} for kind in kinds}
     for name, tensor in tensors.items():
         kind, _, key = name.partition(".")
         groups[kind][key] = tensor
@@ -181,6 +193,7 @@ def _fill(state: FitState, tensors: Mapping[str, Tensor], record: ResumeRecord) 
     restore_state(state.optimizer, groups["optimizer"], record.optimizer)
     on_device = {key: values.to(state.fabric.device) for key, values in groups["log"].items()}
     state.log.restore(record.step, on_device)
+    state.choice = Choice(list(record.scored), groups["best"])
     state.step = record.step
 
 

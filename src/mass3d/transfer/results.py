@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from mass3d.config import Config, Structures
 from mass3d.errors import DataError
 from mass3d.execution.ownership import earlier_record, require_same_settings
+from mass3d.execution.summary import counted
 from mass3d.files import file_hash, read_json, write_json, write_text
 from mass3d.io.read import read_label
 
@@ -46,6 +47,12 @@ class Entry(Config):
     """Structures whose volume is far from that in all references."""
     maps: dict[str, str] = Field(default_factory=dict)
     """Files of maps beside the label map -> SHA-256 of each."""
+
+    def unusual(self) -> Iterator[str]:
+        """A sentence for every structure of an odd volume; what was not found is told elsewhere."""
+        for name in self.odd_volumes:
+            if self.volumes_ml[name]:
+                yield f"the volume of {name} is far from that in all references"
 
 
 class Index(Config):
@@ -169,6 +176,15 @@ class ResultsFolder:
         """Whether a map is as it was written."""
         file = self.path / name
         return file.is_file() and file_hash(file) == digest
+
+
+def never_found(
+    structures: Iterable[str], volumes: Mapping[str, Mapping[str, float]]
+) -> Iterator[str]:
+    """A sentence for every structure that no scan shows. volumes: case -> structure -> ml."""
+    for name in structures if volumes else ():
+        if not any(found.get(name) for found in volumes.values()):
+            yield f"{name} was found in none of {counted(len(volumes), 'scan')}"
 
 
 def _rows(entries: Mapping[str, Entry]) -> str:

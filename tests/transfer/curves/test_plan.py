@@ -12,11 +12,22 @@ from pydantic import TypeAdapter
 from mass3d.errors import ConfigError, DataError, ModelError
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
-from mass3d.transfer.curves.plan import Numbers, Plan, Starts, find_starts, make_plan, odd_starts
+from mass3d.transfer.curves.plan import (
+    Numbers,
+    Plan,
+    PlanConfig,
+    Starts,
+    find_starts,
+    make_plan,
+    odd_starts,
+)
 
 
 def plan(dataset: Path, run: Path, *labels: int | str, held_out: int | None = None) -> Plan:
-    return make_plan(dataset, run, ["scratch"], labels=labels, draws=2, held_out=held_out, seed=5)
+    config = PlanConfig(
+        dataset=dataset, model=run, output=run, labels=labels, draws=2, held_out=held_out
+    )
+    return make_plan(config, seed=5)
 
 
 def test_numbers_and_starts_are_typed_with_commas() -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
+from mass3d.config import Config
 from mass3d.errors import ConfigError
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.labelled import find_labelled, find_tests
@@ -32,6 +33,26 @@ Numbers = Annotated[tuple[Number, ...], BeforeValidator(_parts), Field(min_lengt
 """Several numbers of labels: `1,5,20%,all`."""
 Starts = Annotated[tuple[str, ...], BeforeValidator(_parts)]
 """Several starts: run folders, and `scratch`."""
+
+
+class PlanConfig(Config):
+    """What a curve is made of."""
+
+    dataset: Path = Field(examples=["dataset"])
+    """Labelled scans in the layout of nnU-Net or another; imagesTs is scored where there is one."""
+    model: Path = Field(examples=["run"])
+    """Run folder of the pretrained model."""
+    output: Path = Field(examples=["curve"])
+    """Folder for all finetunings, curve.json, curve.csv, curve.svg and curve.html."""
+    labels: Numbers = (1, 2, 5, 10, "20%", "40%", "all")
+    """Numbers of labelled scans, shares of all such as 10%, or all, with commas between them."""
+    draws: int = Field(default=3, ge=1, le=1000)
+    """Choices of the labelled scans; in each, a larger number adds to what a smaller one has."""
+    against: Starts = ("scratch",)
+    """What the model is compared with: scratch (first weights) and other run folders."""
+    held_out: int | None = Field(default=None, ge=1, examples=[10])
+    """Labelled scans that are kept apart and scored; by default the test part of the dataset, or a
+    fifth where it has none."""
 
 
 class CurveStart(NamedTuple):
@@ -80,33 +101,21 @@ class Plan:
         return Split(drawn.training, self.tests)
 
 
-def make_plan(
-    dataset: Path,
-    model: Path,
-    against: Sequence[str],
-    *,
-    labels: Sequence[Number],
-    draws: int,
-    held_out: int | None,
-    seed: int,
-) -> Plan:
-    """Find scans and starts. Raises as `find_labelled`, `split` and `read_run` do.
-
-    `held_out`: so many labelled scans, drawn by the seed, are scored; None takes the dataset's test
-    part, or a fifth where it has none.
-    """
-    labelled = find_labelled([dataset])
-    tests = tuple(find_tests(dataset)) if held_out is None else ()
+def make_plan(config: PlanConfig, *, seed: int) -> Plan:
+    """Find scans and starts. Raises as `find_labelled`, `split` and `read_run` do."""
+    labelled = find_labelled([config.dataset])
+    held_out = config.held_out
+    tests = tuple(find_tests(config.dataset)) if held_out is None else ()
     apart = 0 if tests else held_out or max(1, len(labelled) // HELD_OUT_SHARE)
     parts = split(labelled, "all", validation=apart, seed=seed)
     left = len(parts.training)
-    counts = {split_size(number, left) for number in labels}
+    counts = {split_size(number, left) for number in config.labels}
     return Plan(
         parts.training,
         tests or parts.validation,
-        find_starts(model, against),
+        find_starts(config.model, config.against),
         tuple(sorted(counts)),
-        draws,
+        config.draws,
         seed,
     )
 

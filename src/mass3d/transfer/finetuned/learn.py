@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from mass3d.execution.progress import Advance
 from mass3d.model.build import build_network
 from mass3d.model.segmentation import SegmentationNetwork, add_head
 from mass3d.objective.label_loss import label_losses, mean_dice
+from mass3d.training.choosing import Judge
 from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
 from mass3d.transfer.finetuned.segmenter import Start
 from mass3d.transfer.trained import fill_weights, read_run, require_features
@@ -30,19 +30,6 @@ from mass3d.views.labelled import (
 TRUNK = "trunk."  # beginning of the names of all that is not the head
 
 
-class FinetuneFitConfig(FitConfig):
-    """How a network is trained with labels."""
-
-    steps: int = Field(default=600, ge=1, le=10**9)
-    """Optimiser updates of the whole run; the schedule is stretched over them."""
-    batch_size: int = Field(default=2, ge=1, le=10**4)
-    """Samples per batch."""
-    lr: float = Field(default=2e-3, gt=0, le=1e3)
-    """Peak learning rate, of the head."""
-    ema_decay: float = Field(default=0.99, ge=0, lt=1)
-    """Decay of the average of the weights, which is what a run delivers."""
-
-
 def learn(
     run: Path,
     cases: Sequence[LabelledCase],
@@ -53,10 +40,12 @@ def learn(
     views: LabelledViewConfig,
     device: torch.device,
     advance: Advance,
+    judge: Judge | None = None,
 ) -> None:
     """Train the network of the pretrained run `model` in `run`, or go on with that.
 
-    `facts` are those of a `FinetunedRecord`, but for what the training adds. Raises as `fit` does.
+    `facts` are those of a `FinetunedRecord`, but for what the training adds. `judge`: of the
+    weights on the way. Raises as `fit` does.
     """
     net = first_network(model, len(facts["structures"]), start=facts["start"], seed=facts["seed"])
     crop = choose_crop(tuple(facts["crop_vox"]), [], net.stride, max_voxels=0)
@@ -77,6 +66,7 @@ def learn(
         rates={TRUNK: facts["trunk_share"]},
         probe=probe_of(net),
         device=device,
+        judge=judge,
     )
 
 

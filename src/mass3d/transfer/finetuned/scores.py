@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mass3d.config import Config
+from mass3d.execution.summary import counted
 from mass3d.files import read_json, write_json
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.metrics.overlap import label_overlaps
@@ -31,6 +32,14 @@ class Scores(Config):
     """Mean over structures of their means over cases; null where nothing was scored."""
     ci95: tuple[float | None, float | None] = (None, None)
     """Its bootstrap interval over cases; null for one case."""
+
+    def in_words(self) -> str:
+        """A sentence to be put behind another one; nothing where nothing was scored."""
+        if self.mean is None:
+            return ""
+        low, high = self.ci95
+        interval = f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
+        return f" Dice {self.mean:.3f}{interval} on {counted(len(self.cases), 'scan')} kept apart."
 
 
 def scores_in(

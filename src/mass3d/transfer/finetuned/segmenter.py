@@ -19,6 +19,7 @@ from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
 from mass3d.model.released import is_released
 from mass3d.model.segmentation import SegmentationNetwork
 from mass3d.training import checkpoint
+from mass3d.training.choosing import Chosen
 from mass3d.transfer.maps import Maps
 from mass3d.transfer.oneshot.output import labels_of_slabs
 from mass3d.transfer.segmenter import Answer, Segmenter
@@ -68,6 +69,10 @@ class FinetunedRecord(Config):
     """Settings of the loop."""
     views: dict[str, Any] = Field(default_factory=dict)
     """Settings of the views."""
+    stopping: dict[str, Any] | None = None
+    """When weights were scored on the way, and the fingerprint of the scans they were scored on."""
+    chosen: Chosen | None = None
+    """The scores on the way, by which the weights were chosen."""
 
 
 @dataclass(frozen=True)
@@ -186,8 +191,19 @@ def load_finetuned(run: Path, *, device: str = "auto") -> FinetunedSegmenter:
     net = net.eval().requires_grad_(False).to(target)
     # torch's stubs do not know the argument
     net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return segmenter_of(net, record, target, facts=facts, fingerprint=fingerprint)
+
+
+def segmenter_of(
+    net: SegmentationNetwork,
+    record: FinetunedRecord,
+    device: torch.device,
+    *,
+    facts: Mapping[str, Any],
+    fingerprint: str = "",
+) -> FinetunedSegmenter:
+    """A network on a device at work, in evaluation mode; `record` is what `facts` say."""
+    trunk = cast("NetworkModule", net.trunk)
     crop, preparation = record.crop_vox, record.preparation
-    trained = TrainedModel(
-        cast("NetworkModule", net.trunk), crop, preparation, fingerprint, target, facts=facts
-    )
+    trained = TrainedModel(trunk, crop, preparation, fingerprint, device, facts=facts)
     return FinetunedSegmenter(trained, net, dict(record.structures))

@@ -1,0 +1,86 @@
+"""The settings of a finetuning, and those that a curve of many shares with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from mass3d.config import Config, Device, Seed, Structures
+from mass3d.training.config import FitConfig
+from mass3d.transfer.finetuned.scans import Number
+from mass3d.transfer.finetuned.segmenter import Start
+from mass3d.views.labelled import LabelledViewConfig
+
+
+class FinetuneFitConfig(FitConfig):
+    """How a network is trained with labels."""
+
+    steps: int = Field(default=600, ge=1, le=10**9)
+    """Optimiser updates of the whole run; the schedule is stretched over them."""
+    batch_size: int = Field(default=2, ge=1, le=10**4)
+    """Samples per batch."""
+    lr: float = Field(default=2e-3, gt=0, le=1e3)
+    """Peak learning rate, of the head."""
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the average of the weights, which is what a run delivers."""
+
+
+class StoppingConfig(Config):
+    """Weights that are scored on the way, on the scans kept apart."""
+
+    every: int = Field(default=0, ge=0)
+    """Updates between two scorings, of which the best weights are delivered; 0 for none: those
+    after the last update are."""
+    patience: int = Field(default=0, ge=0)
+    """Scorings without a gain after which training ends; 0: it goes to its end."""
+
+
+class LearningConfig(Config):
+    """How is learned with labels, whatever the scans; the second parent, as it is told last."""
+
+    structures: Structures = None
+    """Name and label value of the structures; by default those of dataset.json or of files of
+    masks, else all values in the labels."""
+    partial: bool = False
+    """Structures that a label map does not show at all may be in the scan all the same."""
+    seed: Seed = 0
+    device: Device = "auto"
+    fit: FinetuneFitConfig = FinetuneFitConfig()
+    """Optimisation."""
+    views: LabelledViewConfig = LabelledViewConfig()
+    """Crops of the labelled scans."""
+
+
+class RunConfig(Config):
+    """What one finetuning learns from, begins with and writes."""
+
+    images: tuple[Path, ...] = Field(min_length=1, examples=[["dataset"]])
+    """Labelled scans: a dataset in the layout of nnU-Net or another, of which imagesTr is taken
+    alone; folders of scans; or files."""
+    label_maps: tuple[Path, ...] = Field(default=(), examples=[["labels"]])
+    """Folder of label maps that are called as the cases, or one file for each scan, in order; by
+    default what the layout of the dataset says."""
+    model: Path = Field(examples=["run"])
+    """Run folder of the pretrained model."""
+    output: Path = Field(examples=["tuned"])
+    """Run folder to write."""
+    labels: Number = "all"
+    """How many labelled scans to learn from: a number, a share such as 10%, or all. A larger
+    number adds to what a smaller one has."""
+    validation: int | None = Field(default=None, ge=0, examples=[10])
+    """Labelled scans that are kept apart and scored at the end; by default a fifth, at most ten,
+    and none of fewer than ten."""
+    start: Start = "pretrained"
+    """Weights to begin with; with scratch, everything else stays the same."""
+    trunk_share: float | None = Field(default=None, ge=0, le=1, examples=[0.5])
+    """Share of the learning rate that all but the new head has; by default a half, and all of it
+    from scratch."""
+    resume: bool = False
+    """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
+    stopping: StoppingConfig = StoppingConfig()
+    """Which weights are delivered, and when training ends before its last update."""
+
+
+class FinetuneConfig(LearningConfig, RunConfig):
+    """Settings of `mass3d finetune`."""

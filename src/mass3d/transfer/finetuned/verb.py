@@ -1,0 +1,141 @@
+"""Finetune on scans that are chosen, in a run folder: what the verbs finetune and curve do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mass3d.device import choose_device
+from mass3d.errors import ModelError
+from mass3d.execution.allocator import keep_freed_memory
+from mass3d.execution.progress import progress
+from mass3d.execution.summary import counted, write_provenance
+from mass3d.files import only_writer
+from mass3d.io.datasets.cohort import CaseFile
+from mass3d.training.choosing import Chosen
+from mass3d.training.resume import is_finished, require_same_run
+from mass3d.transfer.finetuned.learn import Began, began, learn
+from mass3d.transfer.finetuned.scans import Material, Split, fingerprint, gather, structures_of
+from mass3d.transfer.finetuned.scores import Scores, scores_in
+from mass3d.transfer.finetuned.segmenter import load_finetuned
+from mass3d.transfer.finetuned.settings import FinetuneConfig
+from mass3d.transfer.finetuned.stopping import (
+    chosen_in,
+    chosen_in_words,
+    judge_of,
+    stopping_facts,
+)
+from mass3d.transfer.trained import read_run
+
+PRETRAINED_SHARE: Final = 0.5  # of the learning rate, for weights that know something
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What a finetuning ended with."""
+
+    run: Path
+    structures: dict[str, int]
+    training: tuple[str, ...]  # ids of the scans it learned from
+    scores: Scores | None  # of the validation scans, if there are any
+    began: Began  # what was loaded, and what was fresh
+    warnings: tuple[str, ...] = ()  # sentences about what is odd, but no fault
+    chosen: Chosen | None = None  # how the weights were, if they were scored on the way
+    steps: int = 0  # updates that were asked for
+
+    def summary(self) -> str:
+        """One paragraph for people, and a line for each oddity."""
+        first = (
+            f"Finetuned for {counted(len(self.structures), 'structure')} on "
+            f"{counted(len(self.training), 'labelled scan')} in {self.run}. {self.began.in_words()}"
+        )
+        if self.scores is not None:
+            first += self.scores.in_words()
+        if self.chosen is not None:
+            first += chosen_in_words(self.chosen, steps=self.steps)
+        return "\n".join([first, *(f"  Warning: {one}." for one in self.warnings)])
+
+
+def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
+    """Finetune on some scans, or go on, and score others; what is finished is not done again.
+
+    Raises as `run` of the verb does.
+    """
+    keep_freed_memory()
+    structures = structures_of(parts.training, config.structures)
+    facts = _facts(config, parts.training, structures)
+    facts |= stopping_facts(config.stopping, parts.validation)
+    first = began(config.model, len(structures), start=config.start)
+    warnings: tuple[str, ...] = ()
+    if not is_finished(config.output, facts, steps=config.fit.steps, must_resume=config.resume):
+        cases, warnings, ranges = _read(config, parts.training, structures)
+        told = {"structures": structures, "ranges": ranges.plain(), **parts.ids()}
+        config.output.mkdir(parents=True, exist_ok=True)
+        with only_writer(config.output, ModelError):
+            require_same_run(config.output, facts)  # before its settings are written over
+            write_provenance(config.output, "finetune", config, began=first._asdict(), **told)
+            device = choose_device(config.device)
+            with progress("finetune", config.fit.steps) as advance:
+                learn(
+                    config.output,
+                    cases,
+                    model=config.model,
+                    facts=facts,
+                    config=config.fit,
+                    views=config.views,
+                    device=device,
+                    advance=advance,
+                    judge=judge_of(config.stopping, parts.validation, facts, device),
+                )
+    ids, scores = parts.ids()["training"], _scores(config, parts)
+    chosen, steps = chosen_in(config.output), config.fit.steps
+    return Finetuned(config.output, structures, tuple(ids), scores, first, warnings, chosen, steps)
+
+
+def _facts(
+    config: FinetuneConfig, training: Sequence[CaseFile], structures: Mapping[str, int]
+) -> dict[str, Any]:
+    """All that decides the weights."""
+    record, _, model = read_run(config.model)
+    usual = PRETRAINED_SHARE if config.start == "pretrained" else 1.0
+    return {
+        "preset": record.preset.plain(),
+        "crop_vox": list(config.views.crop_vox or record.crop_vox),
+        "preparation": record.preparation.plain(),
+        "structures": [[name, value] for name, value in structures.items()],
+        "start": config.start,
+        "model": model,
+        "scans": fingerprint(training),
+        "partial": config.partial,
+        "trunk_share": usual if config.trunk_share is None else config.trunk_share,
+        "seed": config.seed,
+        "fit": config.fit.decisive(),
+        "views": config.views.plain(),
+    }
+
+
+def _read(
+    config: FinetuneConfig, training: Sequence[CaseFile], structures: Mapping[str, int]
+) -> Material:
+    with progress("read", len(training)) as advance:
+        return gather(
+            training,
+            structures,
+            read_run(config.model)[0].preparation,
+            partial=config.partial,
+            chosen=config.structures is not None,
+            advance=advance,
+        )
+
+
+def _scores(config: FinetuneConfig, parts: Split) -> Scores | None:
+    """Dice of the validation scans, as it is in the folder or measured now."""
+    if not parts.validation:
+        return None
+    segmenter = load_finetuned(config.output, device=config.device)
+    with progress("validate", len(parts.validation)) as advance:
+        return scores_in(
+            config.output, segmenter, parts.validation, seed=config.seed, advance=advance
+        )
