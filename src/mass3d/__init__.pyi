@@ -206,6 +206,7 @@ def curve(
     labels: Sequence[int | str] = ...,
     draws: int = ...,
     against: Sequence[str] = ...,
+    most_references: int = ...,
     held_out: int | None = ...,
     structures: Mapping[str, int] | None = ...,
     partial: bool = ...,

@@ -91,7 +91,7 @@ def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
     )
 
 
-def require_matching(trained: TrainedModel) -> None:
+def require_matching(trained: TrainedModel | RunRecord) -> None:
     """Raise `ModelError` for a network that never learned to match: a task of it means nothing."""
     if trained.objective not in MATCHING:
         raise ModelError(

@@ -83,6 +83,11 @@ class FinetunedSegmenter(Segmenter):
     structures: Mapping[str, int]  # name -> label value, in the order of the classes
 
     @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the weights and what is said of them."""
+        return self.trained.fingerprint
+
+    @property
     def _whole(self) -> nn.Module:
         return self.net
 
