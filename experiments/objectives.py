@@ -8,7 +8,8 @@ DATA is a raw dataset of nnU-Net. Its training scans are prepared once, without 
 network is pretrained on them with each objective for the same CPU-minutes on one thread: what comes
 before the first step (alignments of scans) and what a step takes are measured first, and the number
 of steps is what fits. The runs are then the starts of one `mass3d curve`, beside first weights: the
-same seeds, scans, crops and updates, scored on all scans of imagesTs.
+same seeds, scans, crops and updates, scored on all scans of imagesTs; and the run of masks is shown
+the same labelled scans as a task, without training.
 
 `OUT/runs/<objective>` are the runs, `OUT/curve` is the curve with every score, and
 `OUT/objectives.md` the table. The same command goes on where it was, in the middle of a training
@@ -31,7 +32,7 @@ import mass3d
 from mass3d.metrics.crossed import crossed_mean
 from mass3d.metrics.statistics import Interval
 from mass3d.transfer.curves.curves import Curves
-from mass3d.transfer.curves.plan import SCRATCH
+from mass3d.transfer.curves.plan import SCRATCH, TASK
 from model import store_of
 
 Objective = Literal["masks", "autoencoder", "contrastive", "correspondence"]
@@ -61,10 +62,11 @@ def main() -> None:
         workers=1,
     )
     runs = [pretrained(asked, name) for name in asked.objectives]
+    shown = [TASK] if asked.objectives[0] == "masks" else []  # others cannot match
     report = mass3d.curve(
         dataset=asked.data,
         model=runs[0],
-        against=[SCRATCH, *map(str, runs[1:])],
+        against=[SCRATCH, *shown, *map(str, runs[1:])],
         output=asked.output / "curve",
         labels=asked.labels.split(","),
         draws=asked.draws,
