@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mass3d.config import Structures
+from mass3d.config import Regions
 from mass3d.errors import OutputError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import earlier_record, require_own_folder
@@ -23,8 +23,9 @@ from mass3d.transfer.finetuned.verb import Finetuned, finetune_on
 class CurveConfig(LearningConfig, PlanConfig):
     """Settings of `mass3d curve`."""
 
-    structures: Structures = None
-    """Name and label value of the structures; by default as in finetuning with all labels."""
+    structures: Regions = None
+    """Name and label value of the structures, or all values of a region; by default as in
+    finetuning with all labels."""
     fit: FinetuneFitConfig = FinetuneFitConfig()
     """Optimisation of each finetuning."""
 
@@ -53,12 +54,15 @@ def run(config: CurveConfig) -> CurveReport:
     given = (config.dataset, config.model, *(path for path in others if path.exists()))
     require_own_folder(config.output, "curve", inputs=given)
     plan = make_plan(config, seed=config.seed)
-    structures = structures_of(plan.training, config.structures)
+    targets = structures_of(plan.training, config.structures)
+    structures = targets.plain()
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
         if not earlier_record(config.output):  # of results, which stay what they are till the end
             write_provenance(config.output, "curve", config, structures=structures)
-        reports = {point: _finetune(config, plan, point, structures) for point in plan.points()}
+        # regions of dataset.json also say with which values they are written
+        wanted: Regions = config.structures if targets.regions else {**targets.values}
+        reports = {point: _finetune(config, plan, point, wanted) for point in plan.points()}
         scores = {point: one.scores for point, one in reports.items() if one.scores}
         curves = Curves.of(plan, scores, tuple(structures))
         training = {point: one.training for point, one in reports.items()}
@@ -70,9 +74,7 @@ def run(config: CurveConfig) -> CurveReport:
     return CurveReport(config.output, curves, warnings)
 
 
-def _finetune(
-    config: CurveConfig, plan: Plan, point: Point, structures: dict[str, int]
-) -> Finetuned:
+def _finetune(config: CurveConfig, plan: Plan, point: Point, structures: Regions) -> Finetuned:
     settings = FinetuneConfig(
         images=(config.dataset,),
         model=point.start.run,

@@ -91,14 +91,19 @@ def read_scores(file: Path, *, model: str, cases: Sequence[CaseFile]) -> Scores 
 
 
 def _dice(segmenter: FinetunedSegmenter, case: CaseFile) -> dict[str, float]:
-    scan = read_labelled(case, segmenter.structures)
+    targets = segmenter.targets
+    scan = read_labelled(case, targets)
     values = np.zeros(UNKNOWN + 1, np.uint16)
-    values[1 : 1 + len(segmenter.structures)] = list(segmenter.structures.values())
+    values[1 : 1 + len(targets.classes)] = [some[0] for some in targets.classes]
     found = segmenter.segment(scan.volume).voxels
-    counted = scan.numbers != UNKNOWN
-    overlaps = label_overlaps(found[counted], values[scan.numbers[counted]])
-    shown = zip(segmenter.structures.items(), scan.shown, strict=True)
-    return {name: overlaps[value].dice for (name, value), seen in shown if seen}
+    known = scan.numbers != UNKNOWN
+    overlaps = label_overlaps(found[known], values[scan.numbers[known]], regions=targets.by_value)
+    seen = targets.table @ np.array(scan.shown)
+    return {
+        name: overlaps[value].dice
+        for (name, value), here in zip(targets.values.items(), seen, strict=True)
+        if here
+    }
 
 
 def _known(number: float) -> float | None:
