@@ -181,6 +181,7 @@ def finetune(
     labels: int | str = ...,
     validation: int | None = ...,
     start: Literal["pretrained", "scratch"] = ...,
+    learn: Literal["full", "decoder", "head"] = ...,
     trunk_share: float | None = ...,
     resume: bool = ...,
     stopping: StoppingConfig | Mapping[str, object] = ...,

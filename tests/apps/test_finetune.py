@@ -172,6 +172,29 @@ def test_the_best_weights_on_scans_kept_apart_are_kept_and_told(
     assert "stopping" not in checkpoint.read_facts(tuned / WEIGHTS, kind="weights")
 
 
+def test_only_the_chosen_weights_move(
+    cohort: Path, pretrained: Path, tuned: Path, tmp_path: Path
+) -> None:
+    first, _, _ = checkpoint.load(pretrained / WEIGHTS, kind="weights")
+    down = ("trunk.stem", "trunk.down", "trunk.deep")
+    for learn in ("full", "decoder", "head"):
+        run = tuned
+        if learn != "full":
+            run = tmp_path / learn
+            report = finetune.run(settings(cohort, pretrained, run, learn=learn))
+            assert "trained." in report.summary()
+        tensors, facts, _ = checkpoint.load(run / WEIGHTS, kind="weights")
+        assert facts.get("learn", "full") == learn
+        names = [name for name in first if name.startswith("trunk.")]
+        moved = {
+            name for name in names if not np.array_equal(first[name], tensors[f"trunk.{name}"])
+        }
+        below = {name for name in names if name.startswith(down)}
+        assert bool(moved & below) == (learn == "full")
+        assert bool(moved - below) == (learn != "head")
+        assert tensors["out.weight"].any()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.5, 1.5])
 def test_a_killed_run_ends_with_the_same_bytes(

@@ -24,6 +24,7 @@ from mass3d.transfer.finetuned.scans import (
     read_labelled,
     split,
     structures_of,
+    what_is_kept,
 )
 from mass3d.views.labelled import UNKNOWN
 from mass3d.volume.preparation import PreparationConfig
@@ -160,7 +161,23 @@ def test_what_labels_do_not_teach_is_told(cohort: Path) -> None:
     assert "does not name (2, 4)" in told(5.0, chosen=False)[0]
     coarse = told(70.0, chosen=True)
     assert coarse[:2] == ("aorta has no voxel left at 70 mm and will not be found", none)
-    assert "the model works with 70 mm: what is smaller is lost" in coarse[2]
+    assert "the model works with 70 mm: what is smaller is lost, and no Dice can" in coarse[2]
+    assert "0.00 of aorta" in coarse[2]
+
+
+def test_what_coarse_voxels_lose_is_what_a_perfect_network_would_lose(cohort: Path) -> None:
+    case = find_labelled([cohort])[0]
+    targets = targets_of({"organs": (1, 2, 3, 4), "aorta": 3})
+    scan = read_labelled(case, targets)
+    losses = []
+    for spacing_mm in (4.0, 7.0, 15.0):
+        preparation = PreparationConfig(spacing_mm=spacing_mm)
+        there = prepared(scan, preparation, partial=False)
+        losses.append(what_is_kept(scan, there, targets, preparation))
+    for name in ("organs", "aorta"):
+        dice = [loss[name] for loss in losses]
+        assert 1 > dice[0] > dice[1] > dice[2] > 0.1
+    assert losses[1]["organs"] > losses[1]["aorta"]  # thin
 
 
 def test_voxels_that_nobody_annotated_are_unknown(cohort: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from mass3d.model.segmentation import SegmentationNetwork, add_head
 from mass3d.objective.label_loss import label_losses, mean_dice
 from mass3d.training.choosing import Judge
 from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
-from mass3d.transfer.finetuned.segmenter import Start, targets_in
+from mass3d.transfer.finetuned.segmenter import Learn, Start, targets_in
 from mass3d.transfer.trained import fill_weights, read_run, require_features
 from mass3d.views.crop import choose_crop
 from mass3d.views.labelled import (
@@ -52,6 +52,8 @@ def learn(
     targets = targets_in(facts)
     classes = len(targets.classes)
     net = first_network(model, classes, start=facts["start"], seed=facts["seed"])
+    for name, weight in net.named_parameters():
+        weight.requires_grad_(is_learned(name, net, facts.get("learn", "full")))
     crop = choose_crop(tuple(facts["crop_vox"]), [], net.stride, max_voxels=0)
 
     def hook(averaged: nn.Module, now: Progress) -> None:
@@ -84,6 +86,14 @@ def first_network(run: Path, structures: int, *, start: Start, seed: int) -> Seg
     if start == "pretrained":
         fill_weights(run, trunk, tensors)
     return add_head(trunk, structures, seed=seed)
+
+
+def is_learned(name: str, net: SegmentationNetwork, learn: Learn) -> bool:
+    """Whether a weight of the network moves, by its name."""
+    if learn == "full" or not name.startswith(TRUNK):
+        return True
+    parts = tuple(TRUNK + part for part in net.trunk.encoder_parts)
+    return learn == "decoder" and not name.startswith(parts)
 
 
 class Began(NamedTuple):

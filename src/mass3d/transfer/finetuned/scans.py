@@ -21,8 +21,11 @@ from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.datasets.regions import Targets, targets_of
 from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.read import read_label, read_volume
+from mass3d.metrics.overlap import dice
+from mass3d.transfer.oneshot.output import labels_on
 from mass3d.transfer.references import volumes_ml
 from mass3d.views.labelled import MAX_STRUCTURES, UNKNOWN, LabelledCase
+from mass3d.volume.box import whole_box
 from mass3d.volume.preparation import (
     PreparationConfig,
     prepare_label,
@@ -48,6 +51,7 @@ Number = Annotated[int | str, BeforeValidator(_number)]
 VALIDATION_SHARE = 5  # one in as many is kept apart where there are at least twice as many,
 MAX_VALIDATION = 10  # and no more than these
 MUCH_FINER = 2  # times, of voxels of scans than those of the model
+MOST_LOST = 3  # structures that are told
 
 
 class Split(NamedTuple):
@@ -230,7 +234,7 @@ def gather(
     """
     table = targets.table
     cases, odd, shown, edges = [], [], np.zeros(table.shape[1], bool), []
-    measures, volumes = [], []
+    measures, volumes, kept = [], [], list[dict[str, float]]()
     numbers = {
         n: [*(np.flatnonzero(row) + 1)] for n, row in zip(targets.values, table, strict=True)
     }
@@ -238,8 +242,10 @@ def gather(
         scan = read_labelled(file, targets)
         cases.append(prepared(scan, preparation, partial=partial))
         odd += [] if chosen else [f"{scan.case_id}: {sentence}" for sentence in scan.odd]
+        if is_much_finer(scan, preparation):
+            kept.append(what_is_kept(scan, cases[-1], targets, preparation))
         shown |= scan.shown
-        edges.append(float(np.prod(scan.volume.spacing_mm)) ** (1 / 3))
+        edges.append(edge_mm(scan))
         measures.append(Measures.of(scan.volume, prepared_modality(scan.volume, preparation)))
         volumes.append(volumes_ml(scan.numbers, numbers, scan.volume.grid.voxel_ml))
         advance(done)
@@ -247,9 +253,47 @@ def gather(
     if np.median(edges) < preparation.spacing_mm / MUCH_FINER:
         odd.append(
             f"voxels of the scans have edges of about {np.median(edges):.2g} mm, but the model "
-            f"works with {preparation.spacing_mm:g} mm: what is smaller is lost"
+            f"works with {preparation.spacing_mm:g} mm: what is smaller is lost{_most_lost(kept)}"
         )
     return Material(tuple(cases), tuple(odd), Ranges.of(measures, volumes))
+
+
+def edge_mm(scan: LabelledScan) -> float:
+    """Of a cube as large as a voxel."""
+    return float(np.cbrt(np.prod(scan.volume.spacing_mm)))
+
+
+def is_much_finer(scan: LabelledScan, preparation: PreparationConfig) -> bool:
+    """Whether a scan's voxels are much smaller than those the network sees."""
+    return edge_mm(scan) < preparation.spacing_mm / MUCH_FINER
+
+
+def what_is_kept(
+    scan: LabelledScan, case: LabelledCase, targets: Targets, preparation: PreparationConfig
+) -> dict[str, float]:
+    """Dice of what a network would write that knew the label on its own grid, by structure."""
+    classes = range(1, len(targets.classes) + 1)
+    shares = np.stack([case.label == number for number in classes]).astype(np.float32)
+    edge = preparation.spacing_mm
+    coarse = scan.volume.grid.resampled((edge, edge, edge))
+    best = labels_on(scan.volume.grid, shares, whole_box(case.shape), coarse, list(classes))
+    counted = scan.numbers != UNKNOWN
+    found = {}
+    for name, row in zip(targets.values, targets.table, strict=True):
+        numbers = np.flatnonzero(row) + 1
+        truth = np.isin(scan.numbers, numbers) & counted
+        if truth.any():
+            found[name] = dice(np.isin(best, numbers) & counted, truth)
+    return found
+
+
+def _most_lost(kept: Sequence[Mapping[str, float]]) -> str:
+    """The structures that lose most, in words."""
+    names = {name for one in kept for name in one}
+    means = {n: float(np.mean([one[n] for one in kept if n in one])) for n in sorted(names)}
+    worst = sorted(means.items(), key=lambda item: item[1])[:MOST_LOST]
+    told = ", ".join(f"{mean:.2f} of {name}" for name, mean in worst)
+    return f", and no Dice can be better than about {told}" if told else ""
 
 
 def _not_to_be_found(

@@ -39,6 +39,7 @@ from mass3d.volume.preparation import PreparationConfig
 from mass3d.volume.volume import Volume
 
 Start = Literal["pretrained", "scratch"]
+Learn = Literal["full", "decoder", "head"]
 REGION: Final = 0.5  # what the probability of a region has to exceed
 
 
@@ -63,6 +64,8 @@ class FinetunedRecord(Config):
     """Whether structures that a label map did not show counted as unknown in it."""
     trunk_share: float = 1.0
     """Share of the learning rate that the trunk had."""
+    learn: Learn = "full"
+    """Weights that were moved."""
     step: int = Field(ge=0)
     """Updates behind the weights."""
     seed: int = Field(default=0, ge=0)

@@ -9,7 +9,7 @@ from pydantic import Field
 from mass3d.config import Config, Device, Regions, Seed
 from mass3d.training.config import FitConfig
 from mass3d.transfer.finetuned.scans import Number
-from mass3d.transfer.finetuned.segmenter import Start
+from mass3d.transfer.finetuned.segmenter import Learn, Start
 from mass3d.views.labelled import LabelledViewConfig
 
 
@@ -73,6 +73,8 @@ class RunConfig(Config):
     and none of fewer than ten."""
     start: Start = "pretrained"
     """Weights to begin with; with scratch, everything else stays the same."""
+    learn: Learn = "full"
+    """Weights that move: all; decoder: those of the way up and the new head; or the head alone."""
     trunk_share: float | None = Field(default=None, ge=0, le=1, examples=[0.5])
     """Share of the learning rate that all but the new head has; by default a half, and all of it
     from scratch."""

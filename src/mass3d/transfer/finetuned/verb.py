@@ -20,7 +20,7 @@ from mass3d.training.resume import is_finished, require_same_run
 from mass3d.transfer.finetuned.learn import Began, began, learn
 from mass3d.transfer.finetuned.scans import Material, Split, fingerprint, gather, structures_of
 from mass3d.transfer.finetuned.scores import Scores, scores_in
-from mass3d.transfer.finetuned.segmenter import load_finetuned
+from mass3d.transfer.finetuned.segmenter import Learn, load_finetuned
 from mass3d.transfer.finetuned.settings import FinetuneConfig
 from mass3d.transfer.finetuned.stopping import (
     chosen_in,
@@ -30,6 +30,11 @@ from mass3d.transfer.finetuned.stopping import (
 )
 from mass3d.transfer.trained import read_run
 
+MOVED: Final[dict[Learn, str]] = {
+    "full": "",
+    "decoder": " Only the way up and the head were trained.",
+    "head": " Only the head was trained.",
+}
 PRETRAINED_SHARE: Final = 0.5  # of the learning rate, for weights that know something
 
 
@@ -45,6 +50,7 @@ class Finetuned:
     warnings: tuple[str, ...] = ()  # sentences about what is odd, but no fault
     chosen: Chosen | None = None  # how the weights were, if they were scored on the way
     steps: int = 0  # updates that were asked for
+    learn: Learn = "full"  # weights that moved
 
     def summary(self) -> str:
         """One paragraph for people, and a line for each oddity."""
@@ -52,6 +58,7 @@ class Finetuned:
             f"Finetuned for {counted(len(self.structures), 'structure')} on "
             f"{counted(len(self.training), 'labelled scan')} in {self.run}. {self.began.in_words()}"
         )
+        first += MOVED[self.learn]
         if self.scores is not None:
             first += self.scores.in_words()
         if self.chosen is not None:
@@ -93,7 +100,15 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
     ids, scores = parts.ids()["training"], _scores(config, parts)
     chosen, steps = chosen_in(config.output), config.fit.steps
     return Finetuned(
-        config.output, targets.values, tuple(ids), scores, first, warnings, chosen, steps
+        config.output,
+        targets.values,
+        tuple(ids),
+        scores,
+        first,
+        warnings,
+        chosen,
+        steps,
+        config.learn,
     )
 
 
@@ -110,6 +125,7 @@ def _facts(
         "structures": [[name, value] for name, value in targets.values.items()],
         **({"regions": list(map(list, targets.regions.values()))} if targets.regions else {}),
         "start": config.start,
+        **({"learn": config.learn} if config.learn != "full" else {}),
         "model": model,
         "scans": fingerprint(training),
         "partial": config.partial,
