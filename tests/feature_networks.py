@@ -14,6 +14,7 @@ class SmallTrunk(nn.Module):
     stride = 4
     feature_stride = 2
     feature_channels = 12
+    encoder_parts = ("stem",)
 
     def __init__(self) -> None:
         super().__init__()

@@ -57,6 +57,19 @@ def _each_value_once(structures: dict[str, int]) -> dict[str, int]:
     return structures
 
 
+def _each_region_once(
+    structures: dict[str, int | tuple[int, ...]],
+) -> dict[str, int | tuple[int, ...]]:
+    """A region of one value is that value."""
+    single = {
+        name: some[0] if isinstance(some, tuple) and len(set(some)) == 1 else some
+        for name, some in structures.items()
+    }
+    if len(set(single.values())) < len(single):
+        raise ValueError(STRUCTURES_ONCE)
+    return single
+
+
 # Settings that several verbs share: what they mean, and what may be written, stands here once.
 Workers = Annotated[
     Annotated[int, Field(ge=1)] | None,
@@ -83,6 +96,17 @@ Structures = Annotated[
     | None,
     Field(examples=[{"liver": 1, "spleen": 3}]),
 ]
+Value = Annotated[int, Field(gt=0, le=65535)]
+Regions = Annotated[
+    Annotated[
+        dict[str, Value | Annotated[tuple[Value, ...], Field(min_length=1)]],
+        Field(min_length=1),
+        AfterValidator(_each_region_once),
+    ]
+    | None,
+    Field(examples=[{"liver": 1, "spleen": 3}]),
+]
+"""As `Structures`, or with regions of several values."""
 Scheduler = Annotated[
     str | None,
     Field(

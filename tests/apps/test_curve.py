@@ -129,12 +129,12 @@ def test_the_labelled_scans_can_be_shown_as_a_task_instead(
     model = Segmenter.load(trained, device="cpu")
     scan, label = cohort / "imagesTr" / f"{drawn_id}_0000.nii.gz", cohort / "labelsTr" / drawn_id
     named = structures_of(find_labelled([cohort]), None)
-    made = model.task([scan], [label.with_suffix(".nii.gz")], named)
+    made = model.task([scan], [label.with_suffix(".nii.gz")], dict(named.values))
     case = next(one for one in find_tests(cohort) if one.case_id == "ct_test_000")
     truth = read_labelled(case, named)
     found = model.segment(truth.volume, made).voxels
     expected = label_overlaps(found, truth.numbers)[1].dice  # phantoms count structures from 1
-    first = next(iter(named))
+    first = next(iter(named.values))
     assert read_json(scores)["cases"]["ct_test_000"][first] == pytest.approx(expected)
 
 
@@ -143,6 +143,16 @@ def test_a_task_of_what_never_learned_to_match_is_refused_before_the_work(
 ) -> None:
     config = settings(cohort, objective_runs["autoencoder"], tmp_path / "curve", against=["task"])
     with pytest.raises(ModelError, match="never learned to match"):
+        curve.run(config)
+    assert not (tmp_path / "curve").exists()
+
+
+def test_a_task_of_regions_is_refused_before_the_work(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    regions = {"both": [1, 2], "one": [1]}
+    config = settings(cohort, trained, tmp_path / "curve", against=["task"], structures=regions)
+    with pytest.raises(ConfigError, match="a task of regions"):
         curve.run(config)
     assert not (tmp_path / "curve").exists()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -591,3 +592,30 @@ def test_a_broken_label_is_a_fault_of_its_case(cohort: Folders) -> None:
     report = cohort.run()
     assert [fault.where for fault in report.faults] == ["a"]
     assert list(report.dice) == ["b", "c"]
+
+
+# --- regions -----------------------------------------------------------------------------------
+
+
+def test_regions_are_scored_as_the_union_of_their_values(tmp_path: Path) -> None:
+    folders = Folders(tmp_path)
+    folders.add("a", truth="0012233", found="0112230")
+    folders.add("b", truth="0011000", found="0010000")
+    labels = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "inner": 3}
+    table = {"labels": labels, "regions_class_order": [1, 2, 3]}
+    # not by write_json, which sorts the names
+    (folders.labels.parent / "dataset.json").write_text(json.dumps(table))
+    report = folders.run(surface=True)
+    assert report.dice["a"]["whole"] == pytest.approx(2 * 4 / (5 + 5))
+    assert report.dice["a"]["core"] == pytest.approx(2 * 3 / (4 + 3))
+    assert report.dice["a"]["inner"] == pytest.approx(2 * 1 / (2 + 1))
+    assert report.dice["b"] == {"whole": pytest.approx(2 / 3)}
+    assert report.unnamed == {}
+    assert report.scores["nsd"]["a"]["core"] > 0
+    told = folders.metrics()
+    assert told["regions"] == {"whole": [1, 2, 3], "core": [2, 3], "inner": [3]}
+    wanted = {"core": [2, 3], "whole": [1, 2, 3]}
+    chosen = folders.run(structures=wanted, output=tmp_path / "other").dice
+    assert chosen["a"] == {name: report.dice["a"][name] for name in ("whole", "core")}
+    with pytest.raises(ConfigError, match="whole and core overlap"):
+        folders.run(structures={"whole": [1, 2], "core": [2, 3]})

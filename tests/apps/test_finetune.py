@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import mass3d
-from mass3d.apps import finetune, segment
+from mass3d.apps import evaluate, finetune, segment
 from mass3d.config import build
 from mass3d.errors import ConfigError, DataError, ModelError
 from mass3d.io.datasets.cohort import find_label
@@ -172,6 +172,29 @@ def test_the_best_weights_on_scans_kept_apart_are_kept_and_told(
     assert "stopping" not in checkpoint.read_facts(tuned / WEIGHTS, kind="weights")
 
 
+def test_only_the_chosen_weights_move(
+    cohort: Path, pretrained: Path, tuned: Path, tmp_path: Path
+) -> None:
+    first, _, _ = checkpoint.load(pretrained / WEIGHTS, kind="weights")
+    down = ("trunk.stem", "trunk.down", "trunk.deep")
+    for learn in ("full", "decoder", "head"):
+        run = tuned
+        if learn != "full":
+            run = tmp_path / learn
+            report = finetune.run(settings(cohort, pretrained, run, learn=learn))
+            assert "trained." in report.summary()
+        tensors, facts, _ = checkpoint.load(run / WEIGHTS, kind="weights")
+        assert facts.get("learn", "full") == learn
+        names = [name for name in first if name.startswith("trunk.")]
+        moved = {
+            name for name in names if not np.array_equal(first[name], tensors[f"trunk.{name}"])
+        }
+        below = {name for name in names if name.startswith(down)}
+        assert bool(moved & below) == (learn == "full")
+        assert bool(moved - below) == (learn != "head")
+        assert tensors["out.weight"].any()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.5, 1.5])
 def test_a_killed_run_ends_with_the_same_bytes(
@@ -310,6 +333,74 @@ def test_what_is_not_given_of_the_optimisation_is_that_of_finetuning(tmp_path: P
     values = {"images": [tmp_path], "model": tmp_path, "output": tmp_path}
     found = build(finetune.FinetuneConfig, {**values, "fit": {"steps": 9}}).fit
     assert (found.steps, found.batch_size, found.lr, found.ema_decay) == (9, 2, 2e-3, 0.99)
+
+
+# --- regions -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def regions(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cohort with nested regions in its dataset.json."""
+    data = shutil.copytree(cohort, tmp_path_factory.mktemp("regions") / "data")
+    table = json.loads((data / "dataset.json").read_text())
+    table["labels"] = {"background": 0, "organs": [1, 2, 3, 4], "soft": [1, 4], "liver": 1}
+    table["regions_class_order"] = [2, 4, 1]
+    (data / "dataset.json").write_text(json.dumps(table))
+    return data
+
+
+def test_regions_are_learned_written_by_their_order_and_scored(
+    regions: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    fit = {"steps": 40, "lr": 4e-3, "precision": "32-true"}
+    run, out = tmp_path / "run", tmp_path / "out"
+    report = finetune.run(settings(regions, pretrained, run, labels="all", fit=fit))
+    assert report.structures == {"organs": 2, "soft": 4, "liver": 1}
+    facts = checkpoint.read_facts(run / WEIGHTS, kind="weights")
+    assert facts["regions"] == [[1, 2, 3, 4], [1, 4], [1]]
+    found = segment.run(
+        segment.SegmentConfig(
+            inputs=(regions / "imagesTr",), model=run, output=out, device="cpu", probabilities=True
+        )
+    )
+    members = {"organs": (1, 2, 3, 4), "soft": (1, 4), "liver": (1,)}
+    assert report.scores is not None
+    ((case, scores),) = report.scores.cases.items()
+    label = read_label(out / f"{case}.nii.gz")
+    truth = read_label(regions / "labelsTr" / f"{case}.nii.gz").voxels
+    assert set(np.unique(label.voxels)) <= {0, 1, 2, 4}
+    for name, some in members.items():
+        mine, truly = np.isin(label.voxels, some), np.isin(truth, some)
+        dice = 2 * int((mine & truly).sum()) / int(mine.sum() + truly.sum())
+        assert scores[name] == pytest.approx(dice)
+        ml = int(mine.sum()) * label.grid.voxel_ml
+        assert found.volumes_ml[case][name] == pytest.approx(ml, abs=1e-3)
+        shares = nib.load(out / "probabilities" / case / f"{name}.nii.gz")
+        above = np.asanyarray(shares.dataobj) > 0.51
+        assert mine.sum() >= above.sum() > 0
+    assert scores["organs"] > 0.4
+    evaluated = evaluate.run(  # the record of segment says what its values mean
+        evaluate.EvaluateConfig(
+            predictions=out, labels=regions / "labelsTr", output=tmp_path / "scores"
+        )
+    )
+    assert evaluated.dice[case] == pytest.approx(scores)
+    bare = shutil.copytree(regions / "labelsTr", tmp_path / "bare")
+    alone = evaluate.EvaluateConfig(predictions=out, labels=bare, output=tmp_path / "scores2")
+    assert evaluate.run(alone).dice[case] == pytest.approx(scores)
+
+
+def test_a_layout_of_regions_that_is_not_complete_is_refused(
+    regions: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(regions, tmp_path / "data")
+    table = json.loads((data / "dataset.json").read_text())
+    del table["regions_class_order"]
+    (data / "dataset.json").write_text(json.dumps(table))
+    with pytest.raises(DataError, match="regions_class_order is None"):
+        finetune.run(settings(data, pretrained, tmp_path / "run"))
+    wanted = settings(data, pretrained, tmp_path / "run", structures={"soft": [1, 4], "rest": 2})
+    assert finetune.run(wanted).structures == {"soft": 1, "rest": 2}  # says it all by itself
 
 
 # --- segmenting with it --------------------------------------------------------------------------

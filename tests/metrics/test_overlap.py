@@ -75,3 +75,16 @@ def test_ignored_voxels_are_not_counted_whatever_is_predicted_there() -> None:
         2: Overlap(truth=1, predicted=0, shared=0),
         9: Overlap(truth=0, predicted=1, shared=0),
     }
+
+
+@given(label_pairs())
+def test_a_region_is_the_union_of_its_values(pair: tuple[Label, Label]) -> None:
+    prediction, truth = pair
+    regions = {1: (1, 2, 7), 2: (2,)}
+    found = label_overlaps(prediction, truth, ignored=65535, regions=regions)
+    counted = truth != 65535
+    assert set(found) <= {1, 2, 65535}
+    for value, some in regions.items():
+        mine, truly = (np.isin(one, some) & counted for one in (prediction, truth))
+        expected = Overlap(int(truly.sum()), int(mine.sum()), int((mine & truly).sum()))
+        assert found.get(value, Overlap(0, 0, 0)) == expected

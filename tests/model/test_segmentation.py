@@ -28,6 +28,20 @@ def test_the_first_weights_of_the_head_depend_on_the_seed_alone() -> None:
     assert not torch.equal(ours["conv.weight"], other["conv.weight"])
 
 
+def test_voxels_of_a_cell_that_the_trunk_cannot_tell_apart_get_logits_of_their_own() -> None:
+    net = add_head(small_trunk(), 1, seed=0)
+    net.trunk.features = lambda image: torch.zeros(1, net.trunk.feature_channels, 2, 2, 2)
+    for last in net.ends:
+        torch.nn.init.ones_(last.weight)
+    cells = net.cell * 2
+    image = torch.zeros(1, 1, cells, cells, cells)
+    dark = net(image)[0, 1]
+    image[..., 0, 0, 0] = 1
+    moved = net(image)[0, 1] != dark
+    assert moved[0, 0, 0]
+    assert not moved[3, 3, 3]  # beyond what two convolutions see
+
+
 def test_what_is_folded_out_is_where_its_cell_was() -> None:
     x = torch.arange(2 * 3 * 2 * 2 * 2.0).view(2, 3, 2, 2, 2).repeat_interleave(27, dim=1)
     out = folded_out(x, 3)

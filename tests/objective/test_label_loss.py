@@ -34,6 +34,26 @@ def test_it_is_cross_entropy_and_soft_dice_of_the_structures() -> None:
     assert found.total == pytest.approx(float(found.cross_entropy + found.dice))
 
 
+def test_regions_are_overlapping_targets_of_the_dice() -> None:
+    logits, label, _ = made()
+    label[0, 0] = IGNORED
+    members = {0: (1, 2, 3), 1: (2, 3), 2: (3,)}
+    table = torch.tensor([[number in some for number in (1, 2, 3)] for some in members.values()])
+    found = label_losses(logits, label, None, ignored=IGNORED, regions=table)
+    counted = label != IGNORED
+    terms = []
+    for some in members.values():
+        truth = torch.isin(label, torch.tensor(some)) & counted
+        claim = logits.softmax(1)[:, list(some)].sum(1) * counted
+        overlap = 2 * float(claim[truth].sum()) + 1
+        terms.append(1 - overlap / (float(claim.sum()) + int(truth.sum()) + 1))
+    assert found.dice == pytest.approx(sum(terms) / 3, abs=1e-5)
+    plain = label_losses(logits, label, None, ignored=IGNORED)
+    assert found.cross_entropy == plain.cross_entropy
+    single = label_losses(logits, label, None, ignored=IGNORED, regions=torch.eye(3).bool())
+    assert single.dice == pytest.approx(float(plain.dice), abs=1e-6)
+
+
 def test_a_structure_that_the_batch_does_not_show_has_no_dice() -> None:
     logits, label, known = made()
     label[label == 2] = 0

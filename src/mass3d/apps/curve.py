@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from mass3d.config import Structures
+from mass3d.config import Regions
 from mass3d.errors import OutputError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import earlier_record, require_own_folder
 from mass3d.execution.progress import progress
 from mass3d.execution.summary import Report, few, write_provenance
 from mass3d.files import only_writer
+from mass3d.io.datasets.regions import Targets
 from mass3d.pages.curve import PAGE, write_curve_page
 from mass3d.transfer.curves.curves import Curves
 from mass3d.transfer.curves.files import write_files
 from mass3d.transfer.curves.plan import Plan, PlanConfig, Point, make_plan, odd_starts
-from mass3d.transfer.curves.shown import scores_of_task
+from mass3d.transfer.curves.shown import require_no_regions, scores_of_task
 from mass3d.transfer.finetuned.scans import structures_of
 from mass3d.transfer.finetuned.scores import Scores
 from mass3d.transfer.finetuned.settings import FinetuneConfig, FinetuneFitConfig, LearningConfig
@@ -27,8 +28,9 @@ from mass3d.transfer.finetuned.verb import finetune_on
 class CurveConfig(LearningConfig, PlanConfig):
     """Settings of `mass3d curve`."""
 
-    structures: Structures = None
-    """Name and label value of the structures; by default as in finetuning with all labels."""
+    structures: Regions = None
+    """Name and label value of the structures, or all values of a region; by default as in
+    finetuning with all labels."""
     fit: FinetuneFitConfig = FinetuneFitConfig()
     """Optimisation of each finetuning."""
 
@@ -57,12 +59,19 @@ def run(config: CurveConfig) -> CurveReport:
     given = (config.dataset, config.model, *(path for path in others if path.exists()))
     require_own_folder(config.output, "curve", inputs=given)
     plan = make_plan(config, seed=config.seed)
-    structures = structures_of(plan.training, config.structures)
+    targets = structures_of(plan.training, config.structures)
+    structures = targets.plain()
+    if any(start.start == "task" for start in plan.starts):
+        require_no_regions(targets)
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
         if not earlier_record(config.output):  # of results, which stay what they are till the end
             write_provenance(config.output, "curve", config, structures=structures)
-        measured = {point: _measure(config, plan, point, structures) for point in plan.points()}
+        # regions of dataset.json also say with which values they are written
+        wanted: Regions = config.structures if targets.regions else {**targets.values}
+        measured = {
+            point: _measure(config, plan, point, targets, wanted) for point in plan.points()
+        }
         scores = {point: one.scores for point, one in measured.items() if one.scores}
         curves = Curves.of(plan, scores, tuple(structures))
         training = {point: tuple(plan.scans(point).ids()["training"]) for point in measured}
@@ -80,7 +89,7 @@ class _Measured(NamedTuple):
 
 
 def _measure(
-    config: CurveConfig, plan: Plan, point: Point, structures: dict[str, int]
+    config: CurveConfig, plan: Plan, point: Point, targets: Targets, structures: Regions
 ) -> _Measured:
     """Finetune, or make a task; what is scored already is read."""
     folder, seed, scans = config.output / point.folder, config.seed + point.draw, plan.scans(point)
@@ -89,7 +98,7 @@ def _measure(
         with progress("task", len(scans.validation)) as advance:
             return _Measured(
                 scores_of_task(
-                    folder, run, scans, structures, seed=seed, device=device, advance=advance
+                    folder, run, scans, targets, seed=seed, device=device, advance=advance
                 )
             )
     settings = FinetuneConfig(

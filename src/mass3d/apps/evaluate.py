@@ -11,20 +11,21 @@ import numpy as np
 from pydantic import Field, PositiveFloat
 from rich.console import Console
 
-from mass3d.config import Config, Scheduler, Seed, Structures, Workers
+from mass3d.config import Config, Regions, Scheduler, Seed, Workers
 from mass3d.errors import DataError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import comparing_bytes
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import Report, counted, write_provenance
-from mass3d.io.datasets.dataset_json import read_structures
+from mass3d.io.datasets.dataset_json import read_targets
 from mass3d.io.datasets.predictions import (
     Prediction,
     find_both,
     labels_without_prediction,
     require_folders,
 )
+from mass3d.io.datasets.regions import Targets, targets_of
 from mass3d.metrics.cases import (
     Absent,
     StructureScores,
@@ -64,10 +65,10 @@ class EvaluateConfig(Config):
     output: Path = Field(examples=["scores"])
     """Folder for metrics.json, tables and evaluate.html."""
     seed: Seed = 0
-    structures: Structures = None
-    """Name and label value of what to score; by default those of dataset.json beside the labels,
-    else those of the segmentation, else as headers of label maps name them, else all values in
-    the labels."""
+    structures: Regions = None
+    """Name and label value of what to score, or all values of a region; by default those of
+    dataset.json beside the labels, else those of the segmentation, else as headers of label maps
+    name them, else all values in the labels."""
     absent: Absent = "skip"
     """A structure that the label of a case lacks: `skip` does not score it there, for it may not
     have been contoured; `score` gives Dice 0 to whatever is predicted there."""
@@ -150,12 +151,12 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     folders |= {"against": config.against} if config.against else {}
     require_folders(folders)
     require_own_folder(config.output, "evaluate", inputs=folders.values())
-    named = config.structures or read_structures(config.labels)
-    named = named or structures_of_results(config.predictions)
+    targets = targets_of(config.structures) if config.structures else read_targets(config.labels)
+    targets = targets or structures_of_results(config.predictions) or Targets({})
     files, others = find_both(config.predictions, config.against, config.labels)
-    ours = _count_all(config, files)
-    theirs = None if others is None else _count_all(config, others)
-    structures = named or names_in_headers(ours, theirs) or labelled_values(ours.cases)
+    ours = _count_all(config, files, targets)
+    theirs = None if others is None else _count_all(config, others, targets)
+    structures = targets.values or names_in_headers(ours, theirs) or labelled_values(ours.cases)
     tables = _tables(config, ours, structures)
     means = {name: bootstrap_mean_of_means(one, seed=config.seed) for name, one in tables.items()}
     report = EvaluateReport(
@@ -169,12 +170,15 @@ def run(config: EvaluateConfig) -> EvaluateReport:
         comparison=None if theirs is None else _compared(config, ours, theirs, tables, structures),
         faults=(*ours.faults, *(theirs.faults if theirs else ())),
     )
-    _write(config, report, ours)
+    _write(config, report, ours, targets)
     return report
 
 
-def _count_all(config: EvaluateConfig, files: Mapping[str, Prediction]) -> CountedFolder:
-    jobs = {name: CountJob(one, config.tolerance) for name, one in files.items()}
+def _count_all(
+    config: EvaluateConfig, files: Mapping[str, Prediction], targets: Targets
+) -> CountedFolder:
+    regions = targets.by_value
+    jobs = {name: CountJob(one, config.tolerance, regions) for name, one in files.items()}
     sizes = [one.voxels for one in files.values() if one.label]
     here = 1 if sum(sizes) < POOL_VOXELS and config.scheduler is None else None
     outcomes = run_cases(
@@ -227,13 +231,17 @@ def _compared(
     return compared(here, there, list(structures), names=names, seed=config.seed)
 
 
-def _write(config: EvaluateConfig, report: EvaluateReport, ours: CountedFolder) -> None:
+def _write(
+    config: EvaluateConfig, report: EvaluateReport, ours: CountedFolder, targets: Targets
+) -> None:
     values = {name: found.value for name, found in report.structures.items()}
-    write_provenance(config.output, "evaluate", config, structures=values)
+    told = targets.plain() if targets.regions else values
+    write_provenance(config.output, "evaluate", config, structures=told)
     facts: dict[str, Any] = {
         "absent": config.absent,
         "tolerance_mm": config.tolerance,
         "unnamed_values": {str(value): asdict(seen) for value, seen in report.unnamed.items()},
+        **({"regions": targets.plain()} if targets.regions else {}),
     }
     write_scores(
         config.output,

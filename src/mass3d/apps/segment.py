@@ -119,7 +119,7 @@ def run(config: SegmentConfig) -> SegmentReport:
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
         folder = ResultsFolder(config.output, begun_results(config.output, _wanted(config, known)))
-        names = dict(known.structures)
+        names = known.targets.plain()
         write_provenance(config.output, "segment", config, task=known.fingerprint, structures=names)
         faults = _segment_all(cases, _Work(known, config, folder))
         folder.finish()
@@ -217,7 +217,7 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, 
             maps=maps,
         )
         written = write_maps(config.output, case.case_id, maps, structures, volume.source)
-    names = label_table(structures)
+    names = label_table(known.targets.header_names)
     write_label(folder.label_map(case.case_id), answer.labels, volume.source, names=names)
     colours = value_colours(known.structures.values())
     if config.dicom_seg:
@@ -225,7 +225,7 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, 
         write_segmentation(file, answer.labels, volume.source, case.scan, names)
         written[file.name] = file_hash(file)
     write_jpeg(folder.picture(case.case_id), found_picture(volume, answer.labels, colours))
-    volumes = volumes_ml(answer.labels, known.structures, volume.grid.voxel_ml)
+    volumes = volumes_ml(answer.labels, known.targets.members, volume.grid.voxel_ml)
     return {
         "volumes_ml": volumes,
         "method": answer.method,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mass3d.metrics.overlap import Overlap, label_overlaps
+from mass3d.metrics.overlap import NO_REGIONS, Overlap, label_overlaps
 from mass3d.metrics.scores import Metric, Score, Seen
 from mass3d.metrics.statistics import Interval, bootstrap_mean
 from mass3d.metrics.surface import UNSCORED, SurfaceScores, surface_scores
@@ -38,18 +38,19 @@ class CaseCounts:
         *,
         ignored: int | None = None,
         tolerance_mm: float | None = None,
+        regions: Mapping[int, Sequence[int]] = NO_REGIONS,
     ) -> CaseCounts:
         """Of two label maps on one grid.
 
         ignored: the value of voxels that nobody has annotated, which belong to no structure.
-        tolerance_mm: that of NSD; None: surfaces are not scored.
+        tolerance_mm: that of NSD; None: surfaces are not scored. regions: as `label_overlaps`.
         """
-        overlaps = label_overlaps(prediction.voxels, truth.voxels, ignored=ignored)
+        overlaps = label_overlaps(prediction.voxels, truth.voxels, ignored=ignored, regions=regions)
         annotated = np.True_ if ignored is None else truth.voxels != ignored
         surfaces = {
             value: surface_scores(
-                (prediction.voxels == value) & annotated,
-                (truth.voxels == value) & annotated,
+                np.isin(prediction.voxels, regions.get(value, (value,))) & annotated,
+                np.isin(truth.voxels, regions.get(value, (value,))) & annotated,
                 truth.spacing_mm,
                 tolerance_mm=tolerance_mm,
             )

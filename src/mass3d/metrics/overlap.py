@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+NO_REGIONS: Final[Mapping[int, Sequence[int]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,15 @@ def label_overlaps(
     truth: NDArray[np.integer[Any]],
     *,
     ignored: int | None = None,
+    regions: Mapping[int, Sequence[int]] = NO_REGIONS,
 ) -> dict[int, Overlap]:
     """Value -> overlap, for every value but 0 that either label map (D, H, W) holds, by value.
 
-    Voxels where the truth is `ignored` are not counted. Values are non-negative; both maps have
-    one shape. The volume is passed over once, whatever the number of structures: of the joint
-    histogram Dice needs only the sums and the diagonal, so it never grows with the square of the
-    values.
+    Voxels where the truth is `ignored` are not counted. regions: the value that a region is known
+    by, and all of its values, which then are not told by themselves. Values are non-negative; both
+    maps have one shape. The volume is passed over once, whatever the number of structures: of the
+    joint histogram Dice needs only the sums and the diagonal, so it never grows with the square of
+    the values.
     """
     assert prediction.shape == truth.shape, (prediction.shape, truth.shape)
     anywhere = (prediction > 0) | (truth > 0)  # background is most of a scan
@@ -63,8 +69,14 @@ def label_overlaps(
     predicted, true, shared = (
         np.bincount(values, minlength=length) for values in (ours, theirs, ours[ours == theirs])
     )
-    return {
+    inside = {value for some in regions.values() for value in some}
+    found = {
         int(value): Overlap(int(true[value]), int(predicted[value]), int(shared[value]))
         for value in np.flatnonzero(predicted + true)
-        if value != 0
+        if value != 0 and value not in inside
     }
+    for value, some in regions.items():
+        mine, truly = np.isin(ours, list(some)), np.isin(theirs, list(some))
+        if mine.any() or truly.any():
+            found[value] = Overlap(*(int(one.sum()) for one in (truly, mine, truly & mine)))
+    return dict(sorted(found.items()))

@@ -36,6 +36,7 @@ class CorrespondenceNet(nn.Module):
     """
 
     feature_stride = FOLD
+    encoder_parts = ("trunk.stem", "trunk.down", "trunk.deep")
 
     def __init__(self, preset: CorrespondencePreset) -> None:
         super().__init__()

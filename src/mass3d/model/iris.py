@@ -126,6 +126,7 @@ class IrisNet(nn.Module):
 
     stride = STRIDE
     feature_stride = 1
+    encoder_parts = ("encoder",)
 
     def __init__(self, preset: IrisPreset) -> None:
         super().__init__()

@@ -53,6 +53,7 @@ class FeatureNetwork(Protocol):
     stride: int
     feature_stride: int  # voxels per cell of the feature map, along every axis
     feature_channels: int
+    encoder_parts: tuple[str, ...]  # beginnings of the names of the weights on the way down
 
     def features(self, image: Tensor) -> Tensor:
         """image (B, 1, D, H, W), unitless -> (B, C, D / s, H / s, W / s), s = `feature_stride`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mass3d.execution.faults import Fault
@@ -20,6 +21,7 @@ class CountJob:
 
     files: Prediction
     tolerance_mm: float | None  # None: surfaces are not scored
+    regions: Mapping[int, Sequence[int]] = field(default_factory=dict)  # as `label_overlaps`
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,18 @@ def count_case(job: CountJob) -> CountedCase:
     """Read prediction and label once, for counts, picture and names. Raises `DataError`."""
     files = job.files
     prediction, truth = files.read()
-    counts = CaseCounts.of(prediction, truth, ignored=files.ignored, tolerance_mm=job.tolerance_mm)
+    counts = CaseCounts.of(
+        prediction,
+        truth,
+        ignored=files.ignored,
+        tolerance_mm=job.tolerance_mm,
+        regions=job.regions,
+    )
     picture = compared_picture(
         prediction.voxels,
         truth.voxels,
         truth.spacing_mm,
-        value_colours(counts.overlaps),
+        value_colours({*counts.overlaps, *(v for some in job.regions.values() for v in some)}),
         ignored=files.ignored,
     )
     return CountedCase(counts, jpeg_uri(picture), files.names())

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from mass3d.errors import ConfigError
 from mass3d.execution.ownership import earlier_record
+from mass3d.io.datasets.regions import Targets
 from mass3d.transfer.finetuned.segmenter import load_finetuned
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, find_run, load_task, require_model
@@ -25,9 +26,14 @@ class Knowledge:
 
     segmenter: Segmenter
     task: Task | None  # None: the model knows its structures by itself
-    structures: Mapping[str, int]  # name -> label value
+    targets: Targets  # structures and regions that are found
     fingerprint: str  # of all that decides a result, but for settings
     ranges: Ranges | None = None  # what the labelled scans are like, where it is known
+
+    @property
+    def structures(self) -> Mapping[str, int]:
+        """Name -> label value."""
+        return self.targets.values
 
     def doubts(self, volume: Volume) -> tuple[str, ...]:
         """What cannot be right about a scan, or is far from what was learned, a sentence each."""
@@ -51,7 +57,8 @@ def load_knowledge(
         found = load_task(task)
         segmenter = Segmenter.load(model or find_run(task, found), device=device)
         require_model(task, found, segmenter.trained)
-        return Knowledge(segmenter, found, found.structures, found.fingerprint, found.ranges)
+        targets = Targets(dict(found.structures))
+        return Knowledge(segmenter, found, targets, found.fingerprint, found.ranges)
     if model is None:
         raise ConfigError(
             "task",
@@ -70,7 +77,7 @@ def load_knowledge(
         )
     tuned = load_finetuned(model, device=device)
     ranges = _ranges_beside(model)
-    return Knowledge(tuned, None, tuned.structures, tuned.trained.fingerprint, ranges)
+    return Knowledge(tuned, None, tuned.targets, tuned.trained.fingerprint, ranges)
 
 
 def _ranges_beside(run: Path) -> Ranges | None:

@@ -93,11 +93,12 @@ def ranges_of(
 
 
 def volumes_ml(
-    label: NDArray[np.integer], structures: Mapping[str, int], voxel_ml: float
+    label: NDArray[np.integer], structures: Mapping[str, int | Sequence[int]], voxel_ml: float
 ) -> dict[str, float]:
-    """The volume of every structure in a label map (D, H, W)."""
-    counts = np.bincount(label.ravel(), minlength=max(structures.values()) + 1)
-    return {name: round(float(counts[value]) * voxel_ml, 4) for name, value in structures.items()}
+    """The volume of every structure, of one or several values, in a label map (D, H, W)."""
+    members = {n: [some] if isinstance(some, int) else list(some) for n, some in structures.items()}
+    counts = np.bincount(label.ravel(), minlength=max(map(max, members.values())) + 1)
+    return {name: round(float(counts[some].sum()) * voxel_ml, 4) for name, some in members.items()}
 
 
 def _require_values(structures: Mapping[str, int]) -> None:

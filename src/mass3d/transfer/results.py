@@ -12,16 +12,17 @@ from typing import Final
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from mass3d.config import Config, Structures
-from mass3d.errors import DataError
+from mass3d.config import Config, Regions
+from mass3d.errors import ConfigError, DataError
 from mass3d.execution.ownership import earlier_record, require_same_settings
 from mass3d.execution.summary import counted
 from mass3d.files import file_hash, read_json, write_json, write_text
+from mass3d.io.datasets.regions import Targets, targets_of
 from mass3d.io.read import read_label
 
 CASES: Final = "cases.json"
 VOLUMES: Final = "volumes.csv"
-NAMED: Final[TypeAdapter[dict[str, int] | None]] = TypeAdapter(Structures)
+NAMED: Final[TypeAdapter[Regions]] = TypeAdapter(Regions)
 
 
 class Entry(Config):
@@ -96,13 +97,16 @@ def begun_results(folder: Path, wanted: Index) -> Index:
     return found
 
 
-def structures_of_results(folder: Path) -> dict[str, int] | None:
+def structures_of_results(folder: Path) -> Targets | None:
     """The structures that `segment` looked for, by value; None where it wrote nothing here."""
     try:
         named = NAMED.validate_python(earlier_record(folder).get("structures"))
-    except ValidationError:
+        found = targets_of(named) if named else None
+    except (ValidationError, ConfigError):
         return None
-    return dict(sorted(named.items(), key=itemgetter(1))) if named else None
+    if found is None or found.regions:
+        return found
+    return Targets(dict(sorted(found.values.items(), key=itemgetter(1))))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from mass3d.errors import DataError
-from mass3d.io.datasets.dataset_json import read_channels, read_ignored, read_structures
+from mass3d.io.datasets.dataset_json import (
+    read_channels,
+    read_ignored,
+    read_structures,
+    read_targets,
+)
 
 
 def written(folder: Path, content: object) -> Path:
@@ -70,7 +75,9 @@ def test_the_file_is_looked_for_beside_and_above_the_labels(
         ("[]", "list indices"),
         ({}, "'labels'"),
         ({"labels": ["liver"]}, "no attribute 'items'"),
-        ({"labels": {"whole tumor": [1, 2]}}, r"\[1, 2\] is no label value"),
+        ({"labels": {"whole tumor": [1, "x"]}}, "'x' is no label value"),
+        ({"labels": {"whole tumor": []}}, r"\[\] is no label value"),
+        ({"labels": {"whole tumor": [0, 1]}}, "a region with the background in it"),
         ({"labels": {"liver": 1.5}}, "1.5 is no label value"),
         ({"labels": {"liver": True}}, "True is no label value"),
         ({"labels": {"liver": None}}, "None is no label value"),
@@ -91,7 +98,63 @@ def test_a_table_that_does_not_name_values_is_refused(
     assert told.where == str(folder / "dataset.json")
     assert told.found.startswith("no readable table of labels (")
     assert told.expected == '"labels": {"background": 0, "liver": 1, ...}'
-    assert told.fix == "Correct the file. Regions of several values are not supported."
+    assert told.fix == "Correct the file."
+
+
+BRAIN = {
+    "background": 0,
+    "whole tumor": [1, 2, 3],
+    "tumor core": [2, 3],
+    "enhancing tumor": [3],
+    "ignore": 4,
+}
+
+
+def test_regions_are_read_with_the_values_that_nnunet_writes(tmp_path: Path) -> None:
+    folder = written(tmp_path, {"labels": BRAIN, "regions_class_order": [1, 2, 3]})
+    found = read_targets(folder)
+    assert found is not None
+    assert found.values == {"whole tumor": 1, "tumor core": 2, "enhancing tumor": 3}
+    assert found.regions == {
+        "whole tumor": (1, 2, 3),
+        "tumor core": (2, 3),
+        "enhancing tumor": (3,),
+    }
+    assert read_ignored(folder) == 4
+    with pytest.raises(DataError, match=r"regions of several values \(whole tumor: \[1, 2, 3\]"):
+        read_structures(folder)  # where nobody asks for regions, none is taken for one value
+    kidney = {"kidney": [1, 2, 3], "mass": [2, 3], "tumor": 2}
+    folder = written(tmp_path / "k", {"labels": kidney, "regions_class_order": [1, 3, 2]})
+    found = read_targets(folder)
+    assert found is not None
+    assert found.values == {"kidney": 1, "mass": 3, "tumor": 2}
+
+
+def test_a_list_of_one_value_is_no_region(tmp_path: Path) -> None:
+    folder = written(tmp_path, {"labels": {"background": [0], "b": [2], "a": 1}})
+    assert read_structures(folder) == {"a": 1, "b": 2}
+    assert read_targets(tmp_path / "nowhere" / "labels") is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "order", "found"),
+    [
+        (BRAIN, None, "regions_class_order is None, for 3 structures"),
+        (BRAIN, [1, 2], r"regions_class_order is \[1, 2\]"),
+        (BRAIN, [3, 2, 1], "whole tumor is written as 3, which is not its own value"),
+        (BRAIN, [1, 2, 7], "enhancing tumor is written as 7"),
+        ({"a": [1, 2], "b": [2, 3]}, [1, 3], "a and b overlap, and neither lies within"),
+        ({"a": [1, 2], "b": 1, "c": 2}, [1, 1, 2], "all of a is in regions within it"),
+    ],
+)
+def test_a_layout_of_regions_that_is_not_complete_is_refused(
+    tmp_path: Path, labels: dict[str, object], order: object, found: str
+) -> None:
+    folder = written(tmp_path, {"labels": labels, "regions_class_order": order})
+    with pytest.raises(DataError, match=found) as caught:
+        read_targets(folder)
+    assert caught.value.where == str(folder / "dataset.json")
+    assert "regions_class_order" in caught.value.expected
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from mass3d.errors import ConfigError, DataError
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.labelled import find_labelled
 from mass3d.io.datasets.layouts import LabelFiles
+from mass3d.io.datasets.regions import Targets, targets_of
 from mass3d.io.read import read_label
 from mass3d.phantom import STRUCTURES
 from mass3d.transfer.finetuned.scans import (
@@ -23,6 +24,7 @@ from mass3d.transfer.finetuned.scans import (
     read_labelled,
     split,
     structures_of,
+    what_is_kept,
 )
 from mass3d.views.labelled import UNKNOWN
 from mass3d.volume.preparation import PreparationConfig
@@ -83,16 +85,16 @@ def test_names_come_from_the_setting_the_dataset_or_the_values(
     cohort: Path, tmp_path: Path
 ) -> None:
     cases = find_labelled([cohort])
-    assert structures_of(cases, {"bowel": 9}) == {"bowel": 9}
-    assert structures_of(cases, None) == STRUCTURES
+    assert structures_of(cases, {"bowel": 9}).values == {"bowel": 9}
+    assert structures_of(cases, None).values == STRUCTURES
     plain = shutil.copytree(cohort, tmp_path / "plain", ignore=shutil.ignore_patterns("*.json"))
-    assert structures_of(find_labelled([plain]), None) == {"1": 1, "2": 2, "3": 3, "4": 4}
+    assert structures_of(find_labelled([plain]), None).values == {"1": 1, "2": 2, "3": 3, "4": 4}
 
 
 def test_files_of_masks_name_structures_that_not_every_scan_has() -> None:
     labels = [LabelFiles((Path("x"), Path("y")), ("liver", "spleen")), LabelFiles((), ("aorta",))]
     cases = [CaseFile(str(i), Path(), label=label) for i, label in enumerate(labels)]
-    assert structures_of(cases, None) == {"aorta": 1, "liver": 2, "spleen": 3}
+    assert structures_of(cases, None).values == {"aorta": 1, "liver": 2, "spleen": 3}
 
 
 def test_too_many_structures_and_empty_labels_are_refused(cohort: Path, tmp_path: Path) -> None:
@@ -112,7 +114,7 @@ def test_too_many_structures_and_empty_labels_are_refused(cohort: Path, tmp_path
 def test_a_label_is_numbered_in_the_order_of_the_structures(cohort: Path) -> None:
     case = find_labelled([cohort])[0]
     wanted = {"aorta": 3, "liver": 1, "spleen": 77}
-    scan = read_labelled(case, wanted)
+    scan = read_labelled(case, Targets(wanted))
     assert case.label is not None
     truth = read_label(case.label.paths[0]).voxels
     np.testing.assert_array_equal(scan.numbers == 1, truth == 3)
@@ -121,13 +123,33 @@ def test_a_label_is_numbered_in_the_order_of_the_structures(cohort: Path) -> Non
     assert scan.shown == (True, True, False)
 
 
+def test_values_of_the_same_regions_are_one_class(cohort: Path) -> None:
+    case = find_labelled([cohort])[0]
+    targets = targets_of({"all": (1, 2, 3, 4, 9), "solid": (1, 2), "spleen": 9})
+    assert targets.classes == ((1, 2), (3, 4), (9,))
+    scan = read_labelled(case, targets)
+    assert case.label is not None
+    truth = read_label(case.label.paths[0]).voxels
+    np.testing.assert_array_equal(scan.numbers == 1, (truth == 1) | (truth == 2))
+    np.testing.assert_array_equal(scan.numbers == 2, truth >= 3)
+    assert scan.shown == (True, True, False)
+    assert scan.odd == ()
+    found = gather([case], targets, COARSE, partial=False, chosen=True, advance=lambda done: None)
+    assert found.odd[0] == "spleen is in none of the labels and will not be found"
+    masks = CaseFile("m", Path(), label=LabelFiles((Path("x"),), ("liver",)))
+    with pytest.raises(ConfigError, match="a mask for each structure"):
+        structures_of([masks], {"all": (1, 2)})
+
+
 def test_what_labels_do_not_teach_is_told(cohort: Path) -> None:
     cases, wanted = find_labelled([cohort])[:2], {"aorta": 3, "liver": 1, "spleen": 77}
 
     def told(spacing_mm: float, *, chosen: bool) -> tuple[str, ...]:
         done: list[int] = []
         preparation = PreparationConfig(spacing_mm=spacing_mm)
-        found = gather(cases, wanted, preparation, partial=True, chosen=chosen, advance=done.append)
+        found = gather(
+            cases, Targets(wanted), preparation, partial=True, chosen=chosen, advance=done.append
+        )
         assert done == [1, 2]
         assert [case.case_id for case in found.cases] == ["ct_000", "ct_002"]
         assert all(case.known[2] is False for case in found.cases)
@@ -139,7 +161,23 @@ def test_what_labels_do_not_teach_is_told(cohort: Path) -> None:
     assert "does not name (2, 4)" in told(5.0, chosen=False)[0]
     coarse = told(70.0, chosen=True)
     assert coarse[:2] == ("aorta has no voxel left at 70 mm and will not be found", none)
-    assert "the model works with 70 mm: what is smaller is lost" in coarse[2]
+    assert "the model works with 70 mm: what is smaller is lost, and no Dice can" in coarse[2]
+    assert "0.00 of aorta" in coarse[2]
+
+
+def test_what_coarse_voxels_lose_is_what_a_perfect_network_would_lose(cohort: Path) -> None:
+    case = find_labelled([cohort])[0]
+    targets = targets_of({"organs": (1, 2, 3, 4), "aorta": 3})
+    scan = read_labelled(case, targets)
+    losses = []
+    for spacing_mm in (4.0, 7.0, 15.0):
+        preparation = PreparationConfig(spacing_mm=spacing_mm)
+        there = prepared(scan, preparation, partial=False)
+        losses.append(what_is_kept(scan, there, targets, preparation))
+    for name in ("organs", "aorta"):
+        dice = [loss[name] for loss in losses]
+        assert 1 > dice[0] > dice[1] > dice[2] > 0.1
+    assert losses[1]["organs"] > losses[1]["aorta"]  # thin
 
 
 def test_voxels_that_nobody_annotated_are_unknown(cohort: Path, tmp_path: Path) -> None:
@@ -156,7 +194,7 @@ def test_voxels_that_nobody_annotated_are_unknown(cohort: Path, tmp_path: Path) 
 
 
 def test_on_the_grid_of_the_network_label_and_image_fit(cohort: Path) -> None:
-    scan = read_labelled(find_labelled([cohort])[0], {"liver": 1, "spleen": 9})
+    scan = read_labelled(find_labelled([cohort])[0], Targets({"liver": 1, "spleen": 9}))
     case = prepared(scan, COARSE, partial=False)
     assert case.image.shape == case.label.shape
     assert case.image.dtype == np.float16
@@ -182,12 +220,12 @@ def test_masks_of_one_structure_each_are_put_together(cohort: Path, tmp_path: Pa
         nib.save(nib.Nifti1Image(mask, label.affine), paths[-1])
     files = LabelFiles(tuple(paths), ("kidneys", "liver"))
     masks = CaseFile(case.case_id, case.path, label=files)
-    scan = read_labelled(masks, {"liver": 1, "kidneys": 2})
-    truth = read_labelled(case, {"liver": 1, "kidneys": 2})
+    scan = read_labelled(masks, Targets({"liver": 1, "kidneys": 2}))
+    truth = read_labelled(case, Targets({"liver": 1, "kidneys": 2}))
     np.testing.assert_array_equal(scan.numbers, truth.numbers)
     paths[1].write_bytes(b"no mask")
     with pytest.raises(DataError, match="a mask that cannot be used"):
-        read_labelled(masks, {"liver": 1, "kidneys": 2})
+        read_labelled(masks, Targets({"liver": 1, "kidneys": 2}))
 
 
 def test_a_fingerprint_is_that_of_content_wherever_it_lies(cohort: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mass3d.errors import DataError
+from mass3d.io.datasets.regions import Targets
 from mass3d.transfer.frozen.region import Region
 from mass3d.transfer.knowledge import Knowledge
 from mass3d.transfer.segmenter import Answer, Segmenter
@@ -29,7 +30,10 @@ class Fixed:
 
 def region(labels: NDArray[np.uint16], *names: str) -> Region:
     known = Knowledge(
-        cast("Segmenter", Fixed(labels)), None, {"liver": 1, "spleen": 2, "aorta": 3}, "abc"
+        cast("Segmenter", Fixed(labels)),
+        None,
+        Targets({"liver": 1, "spleen": 2, "aorta": 3}),
+        "abc",
     )
     return Region(known, names)
 

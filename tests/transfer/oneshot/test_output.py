@@ -74,3 +74,11 @@ def test_slabs_of_structures_asked_for_one_by_one_are_those_of_the_whole(spacing
     found = labels_of_slabs(SOURCE, slabs, grid, [7, 300], above=0.6)
     assert (found != np.array([0, 7, 300])[fine.argmax(0)]).mean() < 1e-4  # ties
     assert set(np.unique(found)) == {0, 7, 300}
+
+
+def test_of_nested_regions_the_innermost_is_written() -> None:
+    grid = Grid.make((1, 1, 4), np.eye(4))
+    votes = np.array([[0.4, 0.9, 0.9, 1.0], [0.4, 0.6, 0.2, 1.0], [0.3, 0.1, 0.1, 0.6]], np.float32)
+    slabs = [(0, votes.reshape(3, 1, 1, 4))]
+    found = labels_of_slabs(grid, slabs, grid, [1, 3, 2], above=0.5, nested=True)
+    assert found.ravel().tolist() == [0, 3, 1, 2]

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeGuard
 
 from mass3d.errors import DataError
 from mass3d.files import read_json, real
+from mass3d.io.datasets.regions import Members, Targets, written
 
 IGNORE: Final = "ignore"  # nnU-Net's name for voxels that nobody has annotated
 
@@ -15,7 +16,7 @@ def read_structures(labels: Path) -> dict[str, int] | None:
     """Name -> label value, by value, without background; None where no dataset.json is near.
 
     The file is looked for in the folder of the labels and in the one above. nnU-Net's ignore
-    label is no structure. Raises `DataError` when the file cannot be read.
+    label is no structure. Raises `DataError` when the file cannot be read, and for regions.
     """
     file = find_dataset_json(labels)
     return None if file is None else read_dataset_json(file)
@@ -24,7 +25,8 @@ def read_structures(labels: Path) -> dict[str, int] | None:
 def read_ignored(labels: Path) -> int | None:
     """The value of nnU-Net's ignore label, if there is one near, as for `read_structures`."""
     file = find_dataset_json(labels)
-    return None if file is None else _parse(file).get(IGNORE)
+    value = None if file is None else _parse(file).get(IGNORE)
+    return value if isinstance(value, int) else None
 
 
 def find_dataset_json(labels: Path) -> Path | None:
@@ -35,7 +37,48 @@ def find_dataset_json(labels: Path) -> Path | None:
 
 def read_dataset_json(file: Path) -> dict[str, int]:
     """The structures of a dataset.json, as `read_structures`."""
-    return {name: value for name, value in _parse(file).items() if name != IGNORE}
+    found = read_targets_in(file)
+    if found.regions:
+        name, some = next(iter(found.regions.items()))
+        raise DataError(
+            file,
+            found=f"regions of several values ({name}: {list(some)})",
+            expected="one value for each structure, where regions are not asked for",
+            fix="finetune, curve and evaluate take regions; for others name single values.",
+        )
+    return found.values
+
+
+def read_targets(labels: Path) -> Targets | None:
+    """As `read_structures`, with regions."""
+    file = find_dataset_json(labels)
+    return None if file is None else read_targets_in(file)
+
+
+def read_targets_in(file: Path) -> Targets:
+    """The structures and regions of a dataset.json, without the ignore label.
+
+    The n-th of them is written with the n-th value of `regions_class_order`. Raises `DataError`
+    where that is missing or does not fit.
+    """
+    named = {name: value for name, value in _parse(file).items() if name != IGNORE}
+    plain = {name: value for name, value in named.items() if isinstance(value, int)}
+    if len(plain) == len(named):
+        return Targets(dict(sorted(plain.items(), key=lambda item: item[1])))
+    members = {name: (v,) if isinstance(v, int) else v for name, v in named.items()}
+    try:
+        order = read_json(file).get("regions_class_order")
+        if not isinstance(order, list) or len(order) != len(named):
+            raise ValueError(f"regions_class_order is {order}, for {len(named)} structures")
+        return written(dict(zip(named, order, strict=True)), members)
+    except ValueError as error:
+        raise DataError(
+            file,
+            found=f"regions that cannot be written ({error})",
+            expected='"regions_class_order" with a value of its own for each label but background '
+            "and ignore, in their order; any two regions nested or without a common value",
+            fix="Complete the file.",
+        ) from error
 
 
 def read_channels(file: Path) -> dict[int, str]:
@@ -53,8 +96,8 @@ def read_channels(file: Path) -> dict[int, str]:
         ) from error
 
 
-def _parse(file: Path) -> dict[str, int]:
-    """Every label but the background, by value."""
+def _parse(file: Path) -> dict[str, int | Members]:
+    """Every label but the background, in the order of the file."""
     try:
         labels = read_json(file)["labels"]
         pairs = [_name_and_value(key, value) for key, value in labels.items()]
@@ -66,21 +109,33 @@ def _parse(file: Path) -> dict[str, int]:
             file,
             found=f"no readable table of labels ({error})",
             expected='"labels": {"background": 0, "liver": 1, ...}',
-            fix="Correct the file. Regions of several values are not supported.",
+            fix="Correct the file.",
         ) from error
-    return dict(sorted(named.items(), key=lambda item: item[1]))
+    return named
 
 
-def _name_and_value(key: str, entry: object) -> tuple[str, int]:
-    """nnU-Net v2 writes {"liver": 1}, the decathlon {"1": "liver"}, others {"liver": "1"}."""
-    name, value = key, entry
+def _name_and_value(key: str, entry: object) -> tuple[str, int | Members]:
+    """nnU-Net v2 writes {"liver": 1}, the decathlon {"1": "liver"}, others {"liver": "1"}.
+
+    A region is a list of values.
+    """
     if isinstance(entry, str) and _is_number(key):
-        name, value = entry, int(key)
-    elif _is_number(entry):
-        value = int(entry)
+        return entry, int(key)
+    if not isinstance(entry, list) or not entry:
+        return key, _value(entry)
+    some = sorted(set(map(_value, entry)))
+    if len(some) == 1:
+        return key, some[0]
+    if some[0] == 0:
+        raise ValueError(f"{key} is a region with the background in it")
+    return key, tuple(some)
+
+
+def _value(entry: object) -> int:
+    value = int(entry) if _is_number(entry) else entry
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{value!r} is no label value")
-    return name, value
+    return value
 
 
 def _is_number(entry: Any) -> TypeGuard[str | float]:

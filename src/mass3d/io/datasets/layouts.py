@@ -22,7 +22,8 @@ from mass3d.io.datasets.bids import (
     bids_name,
     subject_folder,
 )
-from mass3d.io.datasets.dataset_json import read_channels, read_dataset_json
+from mass3d.io.datasets.dataset_json import read_channels, read_targets_in
+from mass3d.io.datasets.regions import Targets
 from mass3d.io.names import CHANNEL, LABEL, LABEL_FIRST, case_id_of, safe_name, stem_of
 
 IMAGES: Final = re.compile(r"images?(?P<split>tr|ts|val)?", re.IGNORECASE)
@@ -46,14 +47,14 @@ class LabelFiles:
     table: Path | None = None  # the dataset.json that names the values of a label map
 
     @property
-    def structures(self) -> Mapping[str, int] | None:
-        """Name -> value, by value; the masks count from 1. None where nothing tells.
+    def targets(self) -> Targets | None:
+        """Structures and regions; the masks count from 1. None where nothing tells.
 
         Raises `DataError` when dataset.json cannot be read.
         """
         if self.names:
-            return {name: number for number, name in enumerate(self.names, start=1)}
-        return read_dataset_json(self.table) if self.table else None
+            return Targets({name: number for number, name in enumerate(self.names, start=1)})
+        return read_targets_in(self.table) if self.table else None
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mass3d.execution.progress import Advance
+from mass3d.io.datasets.regions import Targets
 from mass3d.model.build import build_network
 from mass3d.model.segmentation import SegmentationNetwork, add_head
 from mass3d.objective.label_loss import label_losses, mean_dice
 from mass3d.training.choosing import Judge
 from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
-from mass3d.transfer.finetuned.segmenter import Start
+from mass3d.transfer.finetuned.segmenter import Learn, Start, targets_in
 from mass3d.transfer.trained import fill_weights, read_run, require_features
 from mass3d.views.crop import choose_crop
 from mass3d.views.labelled import (
@@ -47,7 +49,11 @@ def learn(
     `facts` are those of a `FinetunedRecord`, but for what the training adds. `judge`: of the
     weights on the way. Raises as `fit` does.
     """
-    net = first_network(model, len(facts["structures"]), start=facts["start"], seed=facts["seed"])
+    targets = targets_in(facts)
+    classes = len(targets.classes)
+    net = first_network(model, classes, start=facts["start"], seed=facts["seed"])
+    for name, weight in net.named_parameters():
+        weight.requires_grad_(is_learned(name, net, facts.get("learn", "full")))
     crop = choose_crop(tuple(facts["crop_vox"]), [], net.stride, max_voxels=0)
 
     def hook(averaged: nn.Module, now: Progress) -> None:
@@ -57,7 +63,7 @@ def learn(
     fit(
         net,
         LabelledMaker(cases, crop, config.batch_size, facts["seed"], views),
-        label_step,
+        partial(label_step, regions=regions_of(targets, device)),
         config,
         run=run,
         facts=facts,
@@ -80,6 +86,14 @@ def first_network(run: Path, structures: int, *, start: Start, seed: int) -> Seg
     if start == "pretrained":
         fill_weights(run, trunk, tensors)
     return add_head(trunk, structures, seed=seed)
+
+
+def is_learned(name: str, net: SegmentationNetwork, learn: Learn) -> bool:
+    """Whether a weight of the network moves, by its name."""
+    if learn == "full" or not name.startswith(TRUNK):
+        return True
+    parts = tuple(TRUNK + part for part in net.trunk.encoder_parts)
+    return learn == "decoder" and not name.startswith(parts)
 
 
 class Began(NamedTuple):
@@ -117,15 +131,23 @@ def probe_of(net: SegmentationNetwork) -> SegmentationNetwork:
     probe = copy.deepcopy(net)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        nn.init.normal_(probe.out.weight, std=net.conv.out_channels**-0.5)
+        for last in probe.ends:
+            nn.init.normal_(last.weight, std=last.in_channels**-0.5)
     return probe
 
 
-def label_step(model: nn.Module, views: LabelledViews, context: StepContext) -> StepOutcome:
-    """One step: tell the structures of labelled views apart."""
+def regions_of(targets: Targets, device: torch.device) -> Tensor | None:
+    """Which classes are part of which structures (S, C); None where each is its own."""
+    return torch.from_numpy(targets.table).to(device) if targets.regions else None
+
+
+def label_step(
+    model: nn.Module, views: LabelledViews, context: StepContext, *, regions: Tensor | None = None
+) -> StepOutcome:
+    """One step: tell the classes of labelled views apart, with the Dice of regions of them."""
     del context
     logits = model(views.image).float()
-    losses = label_losses(logits, views.label, views.known, ignored=UNKNOWN)
+    losses = label_losses(logits, views.label, views.known, ignored=UNKNOWN, regions=regions)
     figures = {
         "cross_entropy": losses.cross_entropy,
         "dice_loss": losses.dice,

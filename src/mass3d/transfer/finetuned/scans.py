@@ -11,16 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
+from mass3d.config import Regions
 from mass3d.errors import ConfigError, DataError
 from mass3d.files import text_hash
 from mass3d.inspection.label import CountedLabel, Names, count_label
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.dataset_json import read_ignored
 from mass3d.io.datasets.layouts import LabelFiles
+from mass3d.io.datasets.regions import Targets, targets_of
 from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.read import read_label, read_volume
+from mass3d.metrics.overlap import dice
+from mass3d.transfer.oneshot.output import labels_on
 from mass3d.transfer.references import volumes_ml
 from mass3d.views.labelled import MAX_STRUCTURES, UNKNOWN, LabelledCase
+from mass3d.volume.box import whole_box
 from mass3d.volume.preparation import (
     PreparationConfig,
     prepare_label,
@@ -46,6 +51,7 @@ Number = Annotated[int | str, BeforeValidator(_number)]
 VALIDATION_SHARE = 5  # one in as many is kept apart where there are at least twice as many,
 MAX_VALIDATION = 10  # and no more than these
 MUCH_FINER = 2  # times, of voxels of scans than those of the model
+MOST_LOST = 3  # structures that are told
 
 
 class Split(NamedTuple):
@@ -95,13 +101,22 @@ def count_of(number: Number, among: int) -> int:
     return number
 
 
-def structures_of(cases: Sequence[CaseFile], wanted: Mapping[str, int] | None) -> dict[str, int]:
-    """Name -> value: the wanted ones, else those that the labels' layout names, else all values.
+def structures_of(cases: Sequence[CaseFile], wanted: Regions) -> Targets:
+    """The wanted structures, else those that the labels' layout names, else all values.
 
     Masks of one structure each count from 1. Raises `DataError` where the labels are empty or
-    dataset.json cannot be read, `ConfigError` for too many.
+    dataset.json cannot be read, `ConfigError` for too many, and for regions of masks.
     """
-    found = dict(wanted) if wanted else _named(cases) or _values(cases)
+    targets = targets_of(wanted) if wanted else _named(cases) or Targets(_values(cases))
+    if targets.regions and any(_label_of(case).names for case in cases):
+        raise ConfigError(
+            "structures",
+            found="regions of several values, and labels with a mask for each structure",
+            expected="regions of label maps alone",
+            fix="Name the structures as the masks are called.",
+            setting="structures",
+        )
+    found = targets.classes
     if len(found) > MAX_STRUCTURES:
         raise ConfigError(
             "structures",
@@ -110,16 +125,17 @@ def structures_of(cases: Sequence[CaseFile], wanted: Mapping[str, int] | None) -
             fix="Name those that are wanted.",
             setting="structures",
         )
-    return found
+    return targets
 
 
-def _named(cases: Sequence[CaseFile]) -> dict[str, int]:
+def _named(cases: Sequence[CaseFile]) -> Targets | None:
     """What dataset.json or the files of masks name."""
     labels = [_label_of(case) for case in cases]
     names = dict.fromkeys(name for label in labels for name in label.names)
     if names:
-        return {name: number for number, name in enumerate(sorted(names), start=1)}
-    return dict(labels[0].structures or {})
+        return Targets({name: number for number, name in enumerate(sorted(names), start=1)})
+    named = labels[0].targets
+    return named if named and named.values else None
 
 
 def _values(cases: Sequence[CaseFile]) -> dict[str, int]:
@@ -152,16 +168,18 @@ class LabelledScan:
 
     case_id: str
     volume: Volume
-    numbers: NDArray[np.uint8] = field(repr=False)  # (D, H, W): 0, structures from 1, UNKNOWN
-    shown: tuple[bool, ...]  # of each structure
+    numbers: NDArray[np.uint8] = field(repr=False)  # (D, H, W): 0, classes from 1, UNKNOWN
+    shown: tuple[bool, ...]  # of each class
     odd: tuple[str, ...] = ()  # sentences about the label
 
 
-def read_labelled(case: CaseFile, structures: Mapping[str, int]) -> LabelledScan:
+def read_labelled(case: CaseFile, targets: Targets) -> LabelledScan:
     """Read a scan and its label. Raises `DataError`, also where one of several masks is bad."""
+    names = _parts(targets)
+    values = {name: value for some in names for name, value in some.items()}
     files, volume = _label_of(case), read_volume(case.scan)
     ignored = read_ignored(files.table.parent) if files.table else None
-    label = count_label(files, Names(structures, ignored), volume)
+    label = count_label(files, Names(values, ignored), volume)
     if files.names and label.faults:
         raise DataError(
             files.paths[0].parent,
@@ -170,17 +188,24 @@ def read_labelled(case: CaseFile, structures: Mapping[str, int]) -> LabelledScan
             fix="Correct it, or leave the scan out.",
         )
     table = np.zeros(int(label.voxels.max()) + 1, np.uint8)
-    for value, number in _numbered(label, structures, ignored):
+    for value, number in _numbered(label, names, ignored):
         table[value : value + 1] = number  # of a value that is not there: nothing
-    shown = tuple(label.facts.voxels.get(name, 0) > 0 for name in structures)
+    shown = tuple(any(label.facts.voxels.get(name, 0) for name in some) for some in names)
     return LabelledScan(case.case_id, volume, table[label.voxels], shown, label.faults)
 
 
+def _parts(targets: Targets) -> list[dict[str, int]]:
+    """Of each class the values, as they are called in messages."""
+    if not targets.regions:
+        return [{name: value} for name, value in targets.values.items()]
+    return [{str(value): value for value in some} for some in targets.classes]
+
+
 def _numbered(
-    label: CountedLabel, structures: Mapping[str, int], ignored: int | None
+    label: CountedLabel, names: Sequence[Mapping[str, int]], ignored: int | None
 ) -> list[tuple[int, int]]:
-    """Values of a label map, and the numbers of their structures."""
-    numbers = {name: number for number, name in enumerate(structures, start=1)}
+    """Values of a label map, and the numbers of their classes."""
+    numbers = {name: number for number, some in enumerate(names, start=1) for name in some}
     pairs = [(label.values[name], n) for name, n in numbers.items() if name in label.values]
     return [*pairs, *([(ignored, UNKNOWN)] if ignored is not None else [])]
 
@@ -195,7 +220,7 @@ class Material(NamedTuple):
 
 def gather(
     files: Sequence[CaseFile],
-    structures: Mapping[str, int],
+    targets: Targets,
     preparation: PreparationConfig,
     *,
     partial: bool,
@@ -207,39 +232,82 @@ def gather(
     `partial`: as for `prepared`; `chosen`: other values than those of the structures are meant to
     be background. Raises as `read_labelled` does.
     """
-    cases, odd, shown, edges = [], [], np.zeros(len(structures), bool), []
-    measures, volumes = [], []
-    numbers = {name: number for number, name in enumerate(structures, start=1)}
+    table = targets.table
+    cases, odd, shown, edges = [], [], np.zeros(table.shape[1], bool), []
+    measures, volumes, kept = [], [], list[dict[str, float]]()
+    numbers = {
+        n: [*(np.flatnonzero(row) + 1)] for n, row in zip(targets.values, table, strict=True)
+    }
     for done, file in enumerate(files, start=1):
-        scan = read_labelled(file, structures)
+        scan = read_labelled(file, targets)
         cases.append(prepared(scan, preparation, partial=partial))
         odd += [] if chosen else [f"{scan.case_id}: {sentence}" for sentence in scan.odd]
+        if is_much_finer(scan, preparation):
+            kept.append(what_is_kept(scan, cases[-1], targets, preparation))
         shown |= scan.shown
-        edges.append(float(np.prod(scan.volume.spacing_mm)) ** (1 / 3))
+        edges.append(edge_mm(scan))
         measures.append(Measures.of(scan.volume, prepared_modality(scan.volume, preparation)))
         volumes.append(volumes_ml(scan.numbers, numbers, scan.volume.grid.voxel_ml))
         advance(done)
-    odd += _not_to_be_found(structures, shown.tolist(), cases, preparation.spacing_mm)
+    odd += _not_to_be_found(targets, shown, cases, preparation.spacing_mm)
     if np.median(edges) < preparation.spacing_mm / MUCH_FINER:
         odd.append(
             f"voxels of the scans have edges of about {np.median(edges):.2g} mm, but the model "
-            f"works with {preparation.spacing_mm:g} mm: what is smaller is lost"
+            f"works with {preparation.spacing_mm:g} mm: what is smaller is lost{_most_lost(kept)}"
         )
     return Material(tuple(cases), tuple(odd), Ranges.of(measures, volumes))
 
 
+def edge_mm(scan: LabelledScan) -> float:
+    """Of a cube as large as a voxel."""
+    return float(np.cbrt(np.prod(scan.volume.spacing_mm)))
+
+
+def is_much_finer(scan: LabelledScan, preparation: PreparationConfig) -> bool:
+    """Whether a scan's voxels are much smaller than those the network sees."""
+    return edge_mm(scan) < preparation.spacing_mm / MUCH_FINER
+
+
+def what_is_kept(
+    scan: LabelledScan, case: LabelledCase, targets: Targets, preparation: PreparationConfig
+) -> dict[str, float]:
+    """Dice of what a network would write that knew the label on its own grid, by structure."""
+    classes = range(1, len(targets.classes) + 1)
+    shares = np.stack([case.label == number for number in classes]).astype(np.float32)
+    edge = preparation.spacing_mm
+    coarse = scan.volume.grid.resampled((edge, edge, edge))
+    best = labels_on(scan.volume.grid, shares, whole_box(case.shape), coarse, list(classes))
+    counted = scan.numbers != UNKNOWN
+    found = {}
+    for name, row in zip(targets.values, targets.table, strict=True):
+        numbers = np.flatnonzero(row) + 1
+        truth = np.isin(scan.numbers, numbers) & counted
+        if truth.any():
+            found[name] = dice(np.isin(best, numbers) & counted, truth)
+    return found
+
+
+def _most_lost(kept: Sequence[Mapping[str, float]]) -> str:
+    """The structures that lose most, in words."""
+    names = {name for one in kept for name in one}
+    means = {n: float(np.mean([one[n] for one in kept if n in one])) for n in sorted(names)}
+    worst = sorted(means.items(), key=lambda item: item[1])[:MOST_LOST]
+    told = ", ".join(f"{mean:.2f} of {name}" for name, mean in worst)
+    return f", and no Dice can be better than about {told}" if told else ""
+
+
 def _not_to_be_found(
-    structures: Mapping[str, int],
-    shown: Sequence[bool],
+    targets: Targets,
+    shown: NDArray[np.bool_],
     cases: Sequence[LabelledCase],
     spacing_mm: float,
 ) -> Iterator[str]:
     """A sentence for every structure that no label teaches."""
-    left = {number for case in cases for number in case.places}
-    for number, (name, seen) in enumerate(zip(structures, shown, strict=True), start=1):
-        if not seen:
+    left = np.array([any(n in case.places for case in cases) for n, _ in enumerate(shown, 1)])
+    for name, parts in zip(targets.values, targets.table, strict=True):
+        if not shown[parts].any():
             yield f"{name} is in none of the labels and will not be found"
-        elif number not in left:
+        elif not left[parts].any():
             yield f"{name} has no voxel left at {spacing_mm:g} mm and will not be found"
 
 

@@ -13,6 +13,7 @@ from mass3d.config import Config
 from mass3d.execution.summary import counted
 from mass3d.files import read_json, write_json
 from mass3d.io.datasets.cohort import CaseFile
+from mass3d.io.datasets.regions import Targets
 from mass3d.metrics.overlap import label_overlaps
 from mass3d.metrics.statistics import bootstrap_mean_of_means
 from mass3d.transfer.finetuned.scans import read_labelled
@@ -32,6 +33,10 @@ class Finder(Protocol):
     @property
     def structures(self) -> Mapping[str, int]:
         """Name -> value."""
+
+    @property
+    def targets(self) -> Targets:
+        """What is looked for: the structures, or regions of several values."""
 
     def segment(self, scan: Any) -> Volume:
         """A label map on the grid of the scan."""
@@ -107,14 +112,19 @@ def read_scores(file: Path, *, model: str, cases: Sequence[CaseFile]) -> Scores 
 
 
 def _dice(segmenter: Finder, case: CaseFile) -> dict[str, float]:
-    scan = read_labelled(case, segmenter.structures)
+    targets = segmenter.targets
+    scan = read_labelled(case, targets)
     values = np.zeros(UNKNOWN + 1, np.uint16)
-    values[1 : 1 + len(segmenter.structures)] = list(segmenter.structures.values())
+    values[1 : 1 + len(targets.classes)] = [some[0] for some in targets.classes]
     found = segmenter.segment(scan.volume).voxels
-    counted = scan.numbers != UNKNOWN
-    overlaps = label_overlaps(found[counted], values[scan.numbers[counted]])
-    shown = zip(segmenter.structures.items(), scan.shown, strict=True)
-    return {name: overlaps[value].dice for (name, value), seen in shown if seen}
+    known = scan.numbers != UNKNOWN
+    overlaps = label_overlaps(found[known], values[scan.numbers[known]], regions=targets.by_value)
+    seen = targets.table @ np.array(scan.shown)
+    return {
+        name: overlaps[value].dice
+        for (name, value), here in zip(targets.values.items(), seen, strict=True)
+        if here
+    }
 
 
 def _known(number: float) -> float | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 import torch
-from pydantic import Field, PositiveInt, StringConstraints
+from pydantic import Field, PositiveInt, StringConstraints, model_validator
 from torch import Tensor, nn
 
 from mass3d.config import Config
 from mass3d.device import choose_device
 from mass3d.errors import ConfigError, ModelError
+from mass3d.io.datasets.regions import Members, Targets, written
 from mass3d.model.presets import Preset
 from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
 from mass3d.model.released import is_released
@@ -32,10 +34,13 @@ from mass3d.transfer.trained import (
     unfilled_network,
     weights_file,
 )
+from mass3d.views.labelled import MAX_STRUCTURES
 from mass3d.volume.preparation import PreparationConfig
 from mass3d.volume.volume import Volume
 
 Start = Literal["pretrained", "scratch"]
+Learn = Literal["full", "decoder", "head"]
+REGION: Final = 0.5  # what the probability of a region has to exceed
 
 
 class FinetunedRecord(Config):
@@ -48,7 +53,7 @@ class FinetunedRecord(Config):
     preparation: PreparationConfig
     """How a scan is brought to what the network has seen."""
     structures: Annotated[tuple[tuple[Name, Value], ...], Field(min_length=1)]
-    """Name and label value of each structure, in the order of the classes."""
+    """Name of each structure and the value that it is written with, in the order of the classes."""
     start: Start
     """What the training began with."""
     model: Annotated[str, StringConstraints(max_length=64)]
@@ -59,6 +64,8 @@ class FinetunedRecord(Config):
     """Whether structures that a label map did not show counted as unknown in it."""
     trunk_share: float = 1.0
     """Share of the learning rate that the trunk had."""
+    learn: Learn = "full"
+    """Weights that were moved."""
     step: int = Field(ge=0)
     """Updates behind the weights."""
     seed: int = Field(default=0, ge=0)
@@ -73,6 +80,29 @@ class FinetunedRecord(Config):
     """When weights were scored on the way, and the fingerprint of the scans they were scored on."""
     chosen: Chosen | None = None
     """The scores on the way, by which the weights were chosen."""
+    regions: tuple[tuple[Value, ...], ...] | None = None
+    """All values of each structure in a label map, where they are regions."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> FinetunedRecord:
+        targets = self.targets
+        if not targets.table.any(0).all() or len(targets.classes) > MAX_STRUCTURES:
+            raise ValueError("regions of other structures")
+        return self
+
+    @property
+    def targets(self) -> Targets:
+        """What it looks for. Raises `ValueError` where the regions do not fit the structures."""
+        return targets_in({"structures": self.structures, "regions": self.regions})
+
+
+def targets_in(facts: Mapping[str, Any]) -> Targets:
+    """What a finetuned model looks for. Raises `ValueError` where its facts do not fit."""
+    values = {str(name): int(value) for name, value in facts["structures"]}
+    regions = facts.get("regions")
+    if regions is None:
+        return Targets(values)
+    return written(values, dict(zip(values, map(tuple, regions), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -81,6 +111,12 @@ class FinetunedSegmenter(Segmenter):
 
     net: SegmentationNetwork = field(repr=False)
     structures: Mapping[str, int]  # name -> label value, in the order of the classes
+    regions: Mapping[str, Members] = field(default_factory=dict)  # all values; see `Targets`
+
+    @cached_property
+    def targets(self) -> Targets:
+        """What it looks for."""
+        return Targets(dict(self.structures), dict(self.regions))
 
     @property
     def fingerprint(self) -> str:
@@ -142,12 +178,25 @@ class FinetunedSegmenter(Segmenter):
         found = ((first, slab.numpy()) for first, slab in slabs)
         values = list(self.structures.values())
         shares = maps.probabilities if maps is not None else ()
-        labels = labels_of_slabs(volume.grid, found, scan.grid, values, shares=shares)
+        regions = bool(self.regions)
+        labels = labels_of_slabs(
+            volume.grid,
+            found,
+            scan.grid,
+            values,
+            above=REGION if regions else None,
+            nested=regions,
+            shares=shares,
+        )
         return Answer(labels, "finetuned")
 
     def _windows(self, images: Tensor) -> Tensor:
         """Probabilities (B, S, d, h, w) of the structures in windows (B, 1, d, h, w)."""
-        return cast("Tensor", self.net(images)).float().softmax(1)[:, 1:]
+        classes = cast("Tensor", self.net(images)).float().softmax(1)[:, 1:]
+        if not self.regions:
+            return classes
+        table = torch.from_numpy(self.targets.table).to(classes)
+        return torch.einsum("sc,bcdhw->bsdhw", table, classes)
 
     def _window_of(self, shape: torch.Size) -> tuple[int, int, int]:
         """A window that shows the whole scan, but is at most twice a view along each axis."""
@@ -191,7 +240,8 @@ def load_finetuned(run: Path, *, device: str = "auto") -> FinetunedSegmenter:
     record = checkpoint.validated(FinetunedRecord, facts, path)
     named = {name.removeprefix("trunk."): tensor for name, tensor in tensors.items()}
     trunk = unfilled_network(path, record.preset, named)
-    net = SegmentationNetwork(cast("FeatureNetworkModule", trunk), len(record.structures))
+    classes = len(record.targets.classes)
+    net = SegmentationNetwork(cast("FeatureNetworkModule", trunk), classes)
     fill_weights(path, net, tensors)
     net = net.eval().requires_grad_(False).to(target)
     # torch's stubs do not know the argument
@@ -211,4 +261,5 @@ def segmenter_of(
     trunk = cast("NetworkModule", net.trunk)
     crop, preparation = record.crop_vox, record.preparation
     trained = TrainedModel(trunk, crop, preparation, fingerprint, device, facts=facts)
-    return FinetunedSegmenter(trained, net, dict(record.structures))
+    targets = record.targets
+    return FinetunedSegmenter(trained, net, targets.values, targets.regions)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from mass3d.config import Config, Device, Seed, Structures
+from mass3d.config import Config, Device, Regions, Seed
 from mass3d.training.config import FitConfig
 from mass3d.transfer.finetuned.scans import Number
-from mass3d.transfer.finetuned.segmenter import Start
+from mass3d.transfer.finetuned.segmenter import Learn, Start
 from mass3d.views.labelled import LabelledViewConfig
 
 
@@ -39,9 +39,9 @@ class StoppingConfig(Config):
 class LearningConfig(Config):
     """How is learned with labels, whatever the scans; the second parent, as it is told last."""
 
-    structures: Structures = None
-    """Name and label value of the structures; by default those of dataset.json or of files of
-    masks, else all values in the labels."""
+    structures: Regions = None
+    """Name and label value of the structures, or all values of a region; by default those of
+    dataset.json or of files of masks, else all values in the labels."""
     partial: bool = False
     """Structures that a label map does not show at all may be in the scan all the same."""
     seed: Seed = 0
@@ -73,6 +73,8 @@ class RunConfig(Config):
     and none of fewer than ten."""
     start: Start = "pretrained"
     """Weights to begin with; with scratch, everything else stays the same."""
+    learn: Learn = "full"
+    """Weights that move: all; decoder: those of the way up and the new head; or the head alone."""
     trunk_share: float | None = Field(default=None, ge=0, le=1, examples=[0.5])
     """Share of the learning rate that all but the new head has; by default a half, and all of it
     from scratch."""

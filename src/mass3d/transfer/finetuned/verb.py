@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,12 +14,13 @@ from mass3d.execution.progress import progress
 from mass3d.execution.summary import counted, write_provenance
 from mass3d.files import only_writer
 from mass3d.io.datasets.cohort import CaseFile
+from mass3d.io.datasets.regions import Targets
 from mass3d.training.choosing import Chosen
 from mass3d.training.resume import is_finished, require_same_run
 from mass3d.transfer.finetuned.learn import Began, began, learn
 from mass3d.transfer.finetuned.scans import Material, Split, fingerprint, gather, structures_of
 from mass3d.transfer.finetuned.scores import Scores, scores_in
-from mass3d.transfer.finetuned.segmenter import load_finetuned
+from mass3d.transfer.finetuned.segmenter import Learn, load_finetuned
 from mass3d.transfer.finetuned.settings import FinetuneConfig
 from mass3d.transfer.finetuned.stopping import (
     chosen_in,
@@ -29,6 +30,11 @@ from mass3d.transfer.finetuned.stopping import (
 )
 from mass3d.transfer.trained import read_run
 
+MOVED: Final[dict[Learn, str]] = {
+    "full": "",
+    "decoder": " Only the way up and the head were trained.",
+    "head": " Only the head was trained.",
+}
 PRETRAINED_SHARE: Final = 0.5  # of the learning rate, for weights that know something
 
 
@@ -44,6 +50,7 @@ class Finetuned:
     warnings: tuple[str, ...] = ()  # sentences about what is odd, but no fault
     chosen: Chosen | None = None  # how the weights were, if they were scored on the way
     steps: int = 0  # updates that were asked for
+    learn: Learn = "full"  # weights that moved
 
     def summary(self) -> str:
         """One paragraph for people, and a line for each oddity."""
@@ -51,6 +58,7 @@ class Finetuned:
             f"Finetuned for {counted(len(self.structures), 'structure')} on "
             f"{counted(len(self.training), 'labelled scan')} in {self.run}. {self.began.in_words()}"
         )
+        first += MOVED[self.learn]
         if self.scores is not None:
             first += self.scores.in_words()
         if self.chosen is not None:
@@ -64,14 +72,14 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
     Raises as `run` of the verb does.
     """
     keep_freed_memory()
-    structures = structures_of(parts.training, config.structures)
-    facts = _facts(config, parts.training, structures)
+    targets = structures_of(parts.training, config.structures)
+    facts = _facts(config, parts.training, targets)
     facts |= stopping_facts(config.stopping, parts.validation)
-    first = began(config.model, len(structures), start=config.start)
+    first = began(config.model, len(targets.classes), start=config.start)
     warnings: tuple[str, ...] = ()
     if not is_finished(config.output, facts, steps=config.fit.steps, must_resume=config.resume):
-        cases, warnings, ranges = _read(config, parts.training, structures)
-        told = {"structures": structures, "ranges": ranges.plain(), **parts.ids()}
+        cases, warnings, ranges = _read(config, parts.training, targets)
+        told = {"structures": targets.plain(), "ranges": ranges.plain(), **parts.ids()}
         config.output.mkdir(parents=True, exist_ok=True)
         with only_writer(config.output, ModelError):
             require_same_run(config.output, facts)  # before its settings are written over
@@ -91,11 +99,21 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
                 )
     ids, scores = parts.ids()["training"], _scores(config, parts)
     chosen, steps = chosen_in(config.output), config.fit.steps
-    return Finetuned(config.output, structures, tuple(ids), scores, first, warnings, chosen, steps)
+    return Finetuned(
+        config.output,
+        targets.values,
+        tuple(ids),
+        scores,
+        first,
+        warnings,
+        chosen,
+        steps,
+        config.learn,
+    )
 
 
 def _facts(
-    config: FinetuneConfig, training: Sequence[CaseFile], structures: Mapping[str, int]
+    config: FinetuneConfig, training: Sequence[CaseFile], targets: Targets
 ) -> dict[str, Any]:
     """All that decides the weights."""
     record, _, model = read_run(config.model)
@@ -104,8 +122,10 @@ def _facts(
         "preset": record.preset.plain(),
         "crop_vox": list(config.views.crop_vox or record.crop_vox),
         "preparation": record.preparation.plain(),
-        "structures": [[name, value] for name, value in structures.items()],
+        "structures": [[name, value] for name, value in targets.values.items()],
+        **({"regions": list(map(list, targets.regions.values()))} if targets.regions else {}),
         "start": config.start,
+        **({"learn": config.learn} if config.learn != "full" else {}),
         "model": model,
         "scans": fingerprint(training),
         "partial": config.partial,
@@ -116,13 +136,11 @@ def _facts(
     }
 
 
-def _read(
-    config: FinetuneConfig, training: Sequence[CaseFile], structures: Mapping[str, int]
-) -> Material:
+def _read(config: FinetuneConfig, training: Sequence[CaseFile], targets: Targets) -> Material:
     with progress("read", len(training)) as advance:
         return gather(
             training,
-            structures,
+            targets,
             read_run(config.model)[0].preparation,
             partial=config.partial,
             chosen=config.structures is not None,

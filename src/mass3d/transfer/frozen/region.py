@@ -58,7 +58,8 @@ class Region:
     def find(self, volume: Volume, scan: Prepared) -> NDArray[np.bool_]:
         """The part on the prepared grid (D, H, W). Raises `DataError` where there is none of it."""
         labels = self.known.segmenter.answer(volume, self.known.task).labels
-        values = [self.known.structures[name] for name in self.names]
+        members = self.known.targets.members
+        values = [value for name in self.names for value in members[name]]
         part = prepare_label(volume.with_voxels(np.isin(labels, values)), scan.grid)
         if not part.any():
             raise DataError(

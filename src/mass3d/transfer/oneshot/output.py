@@ -49,14 +49,16 @@ def labels_of_slabs(
     values: Sequence[int],
     *,
     above: float | None = None,
+    nested: bool = False,
     shares: Sequence[Share] = (),
 ) -> NDArray[np.uint16]:
     """As `labels_on` of the whole prepared grid, whose probabilities come from slice to slice.
 
     slabs: number of the first slice and (S, slices, H, W), in order. above: what the probability
     of a structure has to exceed, where each was asked for by itself; by default they and the
-    background share 1. Memory is that of the labels and of a slab with the few slices before it
-    that interpolation still needs.
+    background share 1. nested: of several that exceed it, the last one is written, for each lies
+    within one before it or apart from it. Memory is that of the labels and of a slab with the few
+    slices before it that interpolation still needs.
     """
     labels = np.zeros(grid.shape, np.uint16)
     sizes = zip(whole_box(old.shape), old.shape, grid.shape, strict=True)
@@ -71,7 +73,16 @@ def labels_of_slabs(
         ready = int(np.searchsorted(last, stop))
         rows = d[0][written:ready, start:stop].tocsr()
         part = [share[written:ready] for share in shares]
-        _write(labels[written:ready], kept, rows, (h, w), values, above=above, shares=part)
+        _write(
+            labels[written:ready],
+            kept,
+            rows,
+            (h, w),
+            values,
+            above=above,
+            nested=nested,
+            shares=part,
+        )
         needed = min(int(first[ready]), stop) if ready < len(first) else stop
         kept, start, written = kept[:, needed - start :], needed, ready
     return labels
@@ -85,6 +96,7 @@ def _write(
     values: Sequence[int],
     *,
     above: float | None = None,
+    nested: bool = False,
     shares: Sequence[Share] = (),
 ) -> None:
     """Fill rows of labels and shares (rows, H, W) from probabilities (S, d, h, w), slab by slab.
@@ -112,7 +124,7 @@ def _write(
             if shares:
                 rows_of = shares[number][start : start + part.shape[0], h[1], w[1]]
                 rows_of[reached] = as_shares(fine)
-            higher = fine > best[reached]
+            higher = fine > (above if nested and above is not None else best[reached])
             best[reached][higher] = fine[higher]
             named[reached][higher] = values[number]
         named[best <= (1 - total if above is None else above)] = 0
