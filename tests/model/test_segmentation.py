@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from feature_networks import small_trunk
+from feature_networks import SmallTrunk, small_trunk
+from mass3d.model.protocol import FeatureNetworkModule
 from mass3d.model.segmentation import add_head, folded_out
 
 
@@ -29,8 +33,11 @@ def test_the_first_weights_of_the_head_depend_on_the_seed_alone() -> None:
 
 
 def test_voxels_of_a_cell_that_the_trunk_cannot_tell_apart_get_logits_of_their_own() -> None:
-    net = add_head(small_trunk(), 1, seed=0)
-    net.trunk.features = lambda image: torch.zeros(1, net.trunk.feature_channels, 2, 2, 2)
+    class Blind(SmallTrunk):
+        def features(self, image: Tensor) -> Tensor:
+            return super().features(torch.zeros_like(image))
+
+    net = add_head(cast("FeatureNetworkModule", Blind()), 1, seed=0)
     for last in net.ends:
         torch.nn.init.ones_(last.weight)
     cells = net.cell * 2
