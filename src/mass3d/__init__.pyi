@@ -37,6 +37,7 @@ from mass3d.errors import StoreError as StoreError
 from mass3d.io.read import label_of as _read_label
 from mass3d.io.read import volume_of as _read
 from mass3d.masks.settings import MaskConfig
+from mass3d.model.presets import ResEncConfig
 from mass3d.store.reader import Store as Store
 from mass3d.training.config import FitConfig
 from mass3d.transfer.adaptation.settings import AdaptationConfig
@@ -112,9 +113,10 @@ def pretrain(
     *,
     store: str | Path | Sequence[str | Path],
     output: str | Path,
-    preset: Literal["tiny", "small", "tokens", "base"] = ...,
+    preset: Literal["tiny", "small", "tokens", "base", "resenc-m", "resenc-l"] = ...,
     objective: Literal["masks", "autoencoder", "contrastive", "correspondence"] = ...,
     channels: Sequence[int] | None = ...,
+    resenc: ResEncConfig | Mapping[str, object] = ...,
     seed: int = ...,
     resume: bool = ...,
     device: str = ...,
@@ -397,11 +399,15 @@ def export(
     title: str = ...,
     license: str = ...,
     data: str = ...,
+    to: Literal["hub", "nnunet"] = ...,
+    plans: str | Path | None = ...,
+    configuration: str = ...,
 ) -> ExportReport:
     """Write weights, which are checked, and a card made from their record.
 
-    Raises `ModelError` for a model that cannot be trusted, `ConfigError` for a store, out of which
-    cases are taken otherwise.
+    Raises `ModelError` for a model that cannot be trusted or that nnU-Net cannot take,
+    `ConfigError` for a plans file that it does not fit, and for a store, out of which cases are
+    taken otherwise.
     """
 
 def demo(

@@ -18,7 +18,9 @@ from mass3d.execution.processes import Processes, started_processes
 from mass3d.execution.progress import Advance, progress
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.model.build import build_network
-from mass3d.model.presets import PRESETS, Preset, PresetName, Width, with_channels
+from mass3d.model.nnunet import Stacks, first_stacks
+from mass3d.model.plan import Width
+from mass3d.model.presets import PRESETS, Preset, PresetName, ResEncConfig, chosen_preset
 from mass3d.pages.step import step_page
 from mass3d.pretext.task import (
     MASKS,
@@ -55,6 +57,8 @@ class PretrainConfig(Config):
     (`autoencoder`), what tells scans apart (`contrastive`) or places alone (`correspondence`)."""
     channels: tuple[Width, ...] | None = Field(default=None, examples=[[16, 32, 64, 128, 256]])
     """Widths of its maps, the finest first, instead of those of the preset."""
+    resenc: ResEncConfig = ResEncConfig()
+    """Stacks and first weights of the presets resenc-m and resenc-l, which nnU-Net takes."""
     seed: Seed = 0
     resume: bool = False
     """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
@@ -89,6 +93,7 @@ class PretrainReport(Report):
     step: int
     crop_vox: Shape
     fingerprint: str  # of the delivered weights
+    began: str = ""  # with what other weights, in a sentence
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
@@ -96,8 +101,8 @@ class PretrainReport(Report):
         crop = " x ".join(str(n) for n in self.crop_vox)
         return (
             f"Pretrained {counted(self.step, 'step')} on crops of {crop} voxels; "
-            f"weights {self.fingerprint[:12]} in {self.run / WEIGHTS}."
-        )
+            f"weights {self.fingerprint[:12]} in {self.run / WEIGHTS}. {self.began}"
+        ).rstrip()
 
 
 def run(config: PretrainConfig) -> PretrainReport:
@@ -111,9 +116,10 @@ def run(config: PretrainConfig) -> PretrainReport:
     require_own_folder(output, "pretrain", inputs=config.store)
     stores = Stores.open(config.store)
     cases = [stores.case(case_id) for case_id in stores.case_ids]
-    preset = with_channels(PRESETS[config.preset], config.channels)
+    preset = chosen_preset(config.preset, config.channels, config.resenc)
     task = task_of(config.objective, preset.kind)
     net = build_network(preset, seed=config.seed)
+    begun = first_stacks(net, preset, config.resenc.init)
     crop = choose_crop(
         config.views.crop_vox,
         [case.shape for case in cases],
@@ -121,17 +127,18 @@ def run(config: PretrainConfig) -> PretrainReport:
         max_voxels=preset.max_crop_voxels,
         max_edge=preset.max_crop_edge,
     )
-    facts = _facts(config, preset, stores, crop, processes)
+    facts = _facts(config, preset, stores, crop, processes) | begun.facts()
     device = choose_device(config.device)
     steps = config.fit.steps
     if is_finished(output, facts, steps=steps, must_resume=config.resume):
-        return _report(config, crop)
+        return _report(config, crop, begun)
     together = make_fabric(device, "32-true", processes)
     together.barrier()  # all have looked at the folder before the first of them writes there
     with processes.writing(output), progress("pretrain", steps) as advance:
         if processes.first:
             require_same_run(output, facts)  # before its settings are written over
             write_provenance(output, "pretrain", config, store=stores.fingerprint, crop_vox=crop)
+            begun.write(output)
         size = config.fit.batch_size
         cohort = Cohort(cases, crop, size, config.seed, output, config.workers)
         with together.rank_zero_first():  # it aligns scans, and the others read what it found
@@ -149,7 +156,7 @@ def run(config: PretrainConfig) -> PretrainReport:
             processes=processes,
         )
     together.barrier()
-    return _report(config, crop)
+    return _report(config, crop, begun)
 
 
 def _facts(
@@ -182,6 +189,6 @@ def _hooks(
     return (told, step_page(run, lambda: show(batches(0, device)))) if show else (told,)
 
 
-def _report(config: PretrainConfig, crop: Shape) -> PretrainReport:
+def _report(config: PretrainConfig, crop: Shape, begun: Stacks) -> PretrainReport:
     _, facts, fingerprint = checkpoint.load(config.output / WEIGHTS, kind="weights")
-    return PretrainReport(config.output, facts["step"], crop, fingerprint)
+    return PretrainReport(config.output, facts["step"], crop, fingerprint, begun.in_words())

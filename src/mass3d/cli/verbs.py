@@ -50,6 +50,8 @@ VERBS: Final = {
             "output": "-o --output RUN",
             "preset": "--preset NAME",
             "objective": "--objective NAME",
+            "resenc.plans": "--plans FILE",
+            "resenc.init": "--init FILE",
             "fit.steps": "--steps N",
             **SEED,
             "resume": "--resume",
@@ -233,6 +235,8 @@ VERBS: Final = {
             "title": "--title TEXT",
             "license": "--license TERMS",
             "data": "--data TEXT",
+            "to": "--to KIND",
+            "plans": "--plans FILE",
         },
     ),
     "demo": Verb(

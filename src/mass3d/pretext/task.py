@@ -160,24 +160,26 @@ TASKS: Final[Mapping[str, PretextTask]] = {
     "incontext": PretextTask(_pairs, pair_step, shown_tokens, "dice", {}),
     "iris": PretextTask(_pairs, pair_step, shown_tokens, "dice", {}),
     "correspondence": PretextTask(_matched, match_step, shown_matched, "accuracy", MATCHING_VIEWS),
+    "resenc": PretextTask(_matched, match_step, shown_matched, "accuracy", MATCHING_VIEWS),
 }
 
-# Objective -> kind of network -> how. Comparisons are for networks with one dense feature map.
+MATCHING_KINDS: Final = ("correspondence", "resenc")
+
+# Objective -> kind of network -> how. Comparisons are for networks with one dense feature map; the
+# autoencoder's masked convolutions are those of our own trunk.
 OBJECTIVES: Final[Mapping[str, Mapping[str, PretextTask]]] = {
     MASKS: TASKS,
     "autoencoder": {
         "correspondence": PretextTask(_single, draw_step, None, "share", DRAWN_VIEWS, Autoencoder)
     },
-    "contrastive": {
-        "correspondence": PretextTask(
-            _twice, contrast_step, None, "accuracy", CONTRASTED_VIEWS, Contrastive
-        )
-    },
-    "correspondence": {
-        "correspondence": PretextTask(
-            _matched_images, correspondence_step, None, "match", MATCHING_VIEWS, Matcher
-        )
-    },
+    "contrastive": dict.fromkeys(
+        MATCHING_KINDS,
+        PretextTask(_twice, contrast_step, None, "accuracy", CONTRASTED_VIEWS, Contrastive),
+    ),
+    "correspondence": dict.fromkeys(
+        MATCHING_KINDS,
+        PretextTask(_matched_images, correspondence_step, None, "match", MATCHING_VIEWS, Matcher),
+    ),
 }
 
 
@@ -192,7 +194,7 @@ def task_of(objective: ObjectiveName, kind: str) -> PretextTask:
     if kind not in OBJECTIVES[objective]:
         raise ConfigError(
             "objective",
-            found=f"the objective {objective} for a network of task tokens",
+            found=f"the objective {objective} for a network of the kind {kind}",
             expected="a network with a dense feature map, such as the preset tiny",
             fix="Choose another preset, or the objective masks.",
             setting="objective",

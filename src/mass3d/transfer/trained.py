@@ -52,6 +52,9 @@ class RunRecord(Config):
     """Settings of the views."""
     objective: ObjectiveName = "masks"
     """What it learned from."""
+    # a run that began with first weights of its own says nothing of it, as older ones do
+    began: str = Field(default="", exclude_if=lambda value: not value)
+    """Fingerprint of the encoder and decoder that it began with, where these were another's."""
 
 
 @dataclass(frozen=True)
