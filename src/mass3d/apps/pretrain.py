@@ -6,36 +6,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import Field, model_validator
-from torch import nn
 
 from mass3d.config import Config, Device, Paths, Seed, Workers, merged
 from mass3d.device import choose_device
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.processes import Processes, started_processes
-from mass3d.execution.progress import Advance, progress
+from mass3d.execution.progress import progress, tell
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, Preset, PresetName, Width, with_channels
-from mass3d.pages.step import step_page
+from mass3d.pages.watch import watching
 from mass3d.pretext.task import (
     MASKS,
     TASKS,
-    Batches,
     Cohort,
     ObjectiveName,
-    PretextTask,
     task_of,
     usual_views,
 )
 from mass3d.store.several import Stores
 from mass3d.training import checkpoint
 from mass3d.training.fabric import make_fabric
-from mass3d.training.fit import WEIGHTS, FitConfig, Progress, fit
+from mass3d.training.fit import WEIGHTS, FitConfig, fit
 from mass3d.training.resume import batches_per_step, is_finished, require_same_run
-from mass3d.training.step import Hook
+from mass3d.views.balance import DrawConfig, balance_of
 from mass3d.views.crop import choose_crop
 from mass3d.views.draw import ViewConfig
 from mass3d.volume.geometry import Shape
@@ -64,6 +60,8 @@ class PretrainConfig(Config):
     """Optimisation; what is not given comes from the preset."""
     views: ViewConfig = ViewConfig.model_validate(TASKS[PRESETS["tiny"].kind].views)
     """The pairs of views and their masks; what is not given comes from the preset."""
+    draws: DrawConfig = DrawConfig()
+    """How often the scans of several stores, or of a modality, are drawn."""
 
     @model_validator(mode="before")
     @classmethod
@@ -121,7 +119,9 @@ def run(config: PretrainConfig) -> PretrainReport:
         max_voxels=preset.max_crop_voxels,
         max_edge=preset.max_crop_edge,
     )
+    balance = balance_of(stores, cases, config.draws)
     facts = _facts(config, preset, stores, crop, processes)
+    facts |= {"draws": balance.plain()} if balance else {}
     device = choose_device(config.device)
     steps = config.fit.steps
     if is_finished(output, facts, steps=steps, must_resume=config.resume):
@@ -131,9 +131,14 @@ def run(config: PretrainConfig) -> PretrainReport:
     with processes.writing(output), progress("pretrain", steps) as advance:
         if processes.first:
             require_same_run(output, facts)  # before its settings are written over
-            write_provenance(output, "pretrain", config, store=stores.fingerprint, crop_vox=crop)
+            told = {"draws": [part.plain() for part in balance.parts]} if balance else {}
+            write_provenance(
+                output, "pretrain", config, store=stores.fingerprint, crop_vox=crop, **told
+            )
+        if balance is not None:
+            tell(balance.in_words())
         size = config.fit.batch_size
-        cohort = Cohort(cases, crop, size, config.seed, output, config.workers)
+        cohort = Cohort(cases, crop, size, config.seed, output, config.workers, balance)
         with together.rank_zero_first():  # it aligns scans, and the others read what it found
             batches = task.batches(cohort, config.views)
         fit(
@@ -144,7 +149,7 @@ def run(config: PretrainConfig) -> PretrainReport:
             run=output,
             facts=facts,
             seed=config.seed,
-            hooks=_hooks(output, task, batches, device, advance),
+            hooks=watching(output, task, batches, device, advance),
             device=device,
             processes=processes,
         )
@@ -167,19 +172,6 @@ def _facts(
         "views": config.views.plain(),
         **({} if config.objective == MASKS else {"objective": config.objective}),
     }
-
-
-def _hooks(
-    run: Path, task: PretextTask, batches: Batches, device: torch.device, advance: Advance
-) -> tuple[Hook, ...]:
-    """Tell how the run goes, and after its last step show what that saw."""
-
-    def told(_: nn.Module, now: Progress) -> None:
-        figures = f"loss {now.figures['loss']:.3f}  {task.figure} {now.figures[task.figure]:.3f}"
-        advance(now.step, f"{figures}  {now.samples_per_s:.1f} samples/s")
-
-    show = task.show
-    return (told, step_page(run, lambda: show(batches(0, device)))) if show else (told,)
 
 
 def _report(config: PretrainConfig, crop: Shape) -> PretrainReport:

@@ -50,8 +50,15 @@ class RunRecord(Config):
     """Settings of the loop."""
     views: dict[str, Any] = Field(default_factory=dict)
     """Settings of the views."""
+    draws: dict[str, Any] = Field(default_factory=dict)
+    """Samples of each part of a thousand, where not every scan was drawn as often."""
     objective: ObjectiveName = "masks"
     """What it learned from."""
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-able values; draws are told only where they are not even."""
+        told = super().plain()
+        return told if self.draws else {k: v for k, v in told.items() if k != "draws"}
 
 
 @dataclass(frozen=True)
