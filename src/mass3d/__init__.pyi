@@ -43,6 +43,7 @@ from mass3d.transfer.adaptation.settings import AdaptationConfig
 from mass3d.transfer.finetuned.learn import FinetuneFitConfig
 from mass3d.transfer.finetuned.segmenter import load_segmenter as _load
 from mass3d.transfer.tuning.settings import TuningConfig
+from mass3d.transfer.validation.settings import ValidationConfig
 from mass3d.views.balance import DrawConfig
 from mass3d.views.draw import ViewConfig
 from mass3d.views.labelled import LabelledViewConfig
@@ -123,6 +124,7 @@ def pretrain(
     fit: FitConfig | Mapping[str, object] = ...,
     views: ViewConfig | Mapping[str, object] = ...,
     draws: DrawConfig | Mapping[str, object] = ...,
+    validation: ValidationConfig | Mapping[str, object] = ...,
 ) -> PretrainReport:
     """Pretrain, or go on with the unfinished run in `config.output`.
 

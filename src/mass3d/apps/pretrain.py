@@ -31,6 +31,8 @@ from mass3d.training import checkpoint
 from mass3d.training.fabric import make_fabric
 from mass3d.training.fit import WEIGHTS, FitConfig, fit
 from mass3d.training.resume import batches_per_step, is_finished, require_same_run
+from mass3d.transfer.validation.course import Trial, begin_course
+from mass3d.transfer.validation.settings import ValidationConfig
 from mass3d.views.balance import DrawConfig, balance_of
 from mass3d.views.crop import choose_crop
 from mass3d.views.draw import ViewConfig
@@ -62,6 +64,8 @@ class PretrainConfig(Config):
     """The pairs of views and their masks; what is not given comes from the preset."""
     draws: DrawConfig = DrawConfig()
     """How often the scans of several stores, or of a modality, are drawn."""
+    validation: ValidationConfig = ValidationConfig()
+    """What the run is scored on while it goes on; no part of what is learned."""
 
     @model_validator(mode="before")
     @classmethod
@@ -139,6 +143,13 @@ def run(config: PretrainConfig) -> PretrainReport:
             tell(balance.in_words())
         size = config.fit.batch_size
         cohort = Cohort(cases, crop, size, config.seed, output, config.workers, balance)
+        course = None
+        if config.validation.dataset is not None and processes.first:
+            rows = config.fit.log_every
+            trial = Trial(
+                preset, config.seed, config.objective, crop, stores.preparation, device, rows
+            )
+            course = begin_course(output, config.validation, trial)
         with together.rank_zero_first():  # it aligns scans, and the others read what it found
             batches = task.batches(cohort, config.views)
         fit(
@@ -149,7 +160,7 @@ def run(config: PretrainConfig) -> PretrainReport:
             run=output,
             facts=facts,
             seed=config.seed,
-            hooks=watching(output, task, batches, device, advance),
+            hooks=watching(output, task, batches, device, advance, course=course),
             device=device,
             processes=processes,
         )

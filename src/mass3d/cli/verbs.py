@@ -51,6 +51,7 @@ VERBS: Final = {
             "preset": "--preset NAME",
             "objective": "--objective NAME",
             "fit.steps": "--steps N",
+            "validation.dataset": "--validate DATASET",
             **SEED,
             "resume": "--resume",
             **DEVICE,
