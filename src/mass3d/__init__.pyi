@@ -125,6 +125,7 @@ def pretrain(
     views: ViewConfig | Mapping[str, object] = ...,
     draws: DrawConfig | Mapping[str, object] = ...,
     validation: ValidationConfig | Mapping[str, object] = ...,
+    tensorboard: bool = ...,
 ) -> PretrainReport:
     """Pretrain, or go on with the unfinished run in `config.output`.
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from helpers import STEPS, pretrain_config
 from mass3d.apps import pretrain
 from mass3d.pretext.task import TASKS
+from mass3d.training.events import EVENTS
 from mass3d.training.fit import METRICS, WEIGHTS, StepContext, StepOutcome
 from mass3d.transfer.validation.course import FLOORS, ROWS
 
@@ -24,7 +26,7 @@ def test_a_validated_run_has_the_bytes_of_one_that_is_not_and_goes_on_with_its_r
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     validation = {"dataset": cohort, "every": 1, "queries": 1, "patience": 1}
-    config = pretrain_config(store, tmp_path / "run", validation=validation)
+    config = pretrain_config(store, tmp_path / "run", validation=validation, tensorboard=True)
     usual = TASKS["correspondence"]
 
     def watched(model: Any, batch: Any, context: StepContext) -> StepOutcome:
@@ -45,3 +47,12 @@ def test_a_validated_run_has_the_bytes_of_one_that_is_not_and_goes_on_with_its_r
     assert lines[:3] == begun  # the third was found again
     assert [json.loads(line)["step"] for line in lines] == list(range(1, STEPS + 1))
     assert (tmp_path / "run" / FLOORS).exists()
+    rows = [json.loads(line) for line in (trained / METRICS).read_text().splitlines()]
+    read = EventAccumulator(str(tmp_path / "run" / EVENTS))
+    read.Reload()
+    for name in ("loss", "accuracy", "lr"):
+        shown = {row.step: row.value for row in read.Scalars(name)}
+        assert shown == pytest.approx({row["step"]: row[name] for row in rows}, rel=1e-6), name
+    dice = {row.step: row.value for row in read.Scalars("validation")}
+    told = {row["step"]: row["dice"] for row in map(json.loads, lines)}
+    assert dice == pytest.approx(told, rel=1e-6)

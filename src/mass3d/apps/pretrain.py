@@ -17,7 +17,7 @@ from mass3d.execution.progress import progress, tell
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, Preset, PresetName, Width, with_channels
-from mass3d.pages.watch import watching
+from mass3d.pages.watch import Watch
 from mass3d.pretext.task import (
     MASKS,
     TASKS,
@@ -31,7 +31,7 @@ from mass3d.training import checkpoint
 from mass3d.training.fabric import make_fabric
 from mass3d.training.fit import WEIGHTS, FitConfig, fit
 from mass3d.training.resume import batches_per_step, is_finished, require_same_run
-from mass3d.transfer.validation.course import Trial, begin_course
+from mass3d.transfer.validation.course import Trial
 from mass3d.transfer.validation.settings import ValidationConfig
 from mass3d.views.balance import DrawConfig, balance_of
 from mass3d.views.crop import choose_crop
@@ -66,6 +66,8 @@ class PretrainConfig(Config):
     """How often the scans of several stores, or of a modality, are drawn."""
     validation: ValidationConfig = ValidationConfig()
     """What the run is scored on while it goes on; no part of what is learned."""
+    tensorboard: bool = False
+    """Write the rows of the run as event files of TensorBoard, too (the extra `tensorboard`)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -135,21 +137,17 @@ def run(config: PretrainConfig) -> PretrainReport:
     with processes.writing(output), progress("pretrain", steps) as advance:
         if processes.first:
             require_same_run(output, facts)  # before its settings are written over
-            told = {"draws": [part.plain() for part in balance.parts]} if balance else {}
-            write_provenance(
-                output, "pretrain", config, store=stores.fingerprint, crop_vox=crop, **told
-            )
+            known: dict[str, Any] = {"store": stores.fingerprint, "crop_vox": crop}
+            known |= {"draws": [part.plain() for part in balance.parts]} if balance else {}
+            write_provenance(output, "pretrain", config, **known)
         if balance is not None:
             tell(balance.in_words())
         size = config.fit.batch_size
         cohort = Cohort(cases, crop, size, config.seed, output, config.workers, balance)
-        course = None
-        if config.validation.dataset is not None and processes.first:
-            rows = config.fit.log_every
-            trial = Trial(
-                preset, config.seed, config.objective, crop, stores.preparation, device, rows
-            )
-            course = begin_course(output, config.validation, trial)
+        trial = Trial(preset, config.seed, config.objective, crop, stores.preparation, device)
+        watch = Watch(output, task, trial, config.plain())
+        if processes.first:
+            watch.begin(config.validation, tensorboard=config.tensorboard)
         with together.rank_zero_first():  # it aligns scans, and the others read what it found
             batches = task.batches(cohort, config.views)
         fit(
@@ -160,7 +158,7 @@ def run(config: PretrainConfig) -> PretrainReport:
             run=output,
             facts=facts,
             seed=config.seed,
-            hooks=watching(output, task, batches, device, advance, course=course),
+            hooks=watch.hooks(batches, advance),
             device=device,
             processes=processes,
         )

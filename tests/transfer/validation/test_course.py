@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,13 @@ CROP = (32, 32, 32)
 PREPARATION = PreparationConfig(spacing_mm=7.0)
 
 
-def trial(objective: str = "masks", *, seed: int = 0, log_every: int = 1) -> Trial:
+def trial(objective: str = "masks", *, seed: int = 0) -> Trial:
     cpu = torch.device("cpu")
-    return Trial(PRESETS["tiny"], seed, objective, CROP, PREPARATION, cpu, log_every)
+    return Trial(PRESETS["tiny"], seed, objective, CROP, PREPARATION, cpu)
 
 
-def at(step: int, steps: int = 1000) -> Progress:
-    return Progress(step, steps, {"loss": 1.0}, 1.0)
+def at(step: int, steps: int = 1000, *, before: int = 0) -> Progress:
+    return Progress(step, steps, {"loss": 1.0}, 1.0, before=before)
 
 
 @pytest.fixture
@@ -52,11 +53,14 @@ class Failing(nn.Module):
         raise AssertionError
 
 
-def test_a_validation_is_due_once_its_steps_have_passed_and_at_the_end() -> None:
-    rows = [*range(10, 100, 10), 95]
-    due = [step for step in rows if trial(log_every=10).due(step, 95, 25)]
-    assert due == [30, 50, 80, 95]
-    assert [step for step in range(1, 10) if trial().due(step, 9, 3)] == [3, 6, 9]
+def test_a_validation_is_due_once_its_steps_have_passed_and_at_the_end(
+    config: ValidationConfig, tmp_path: Path, trained: Path
+) -> None:
+    course = begin_course(tmp_path, config.model_copy(update={"every": 25}), trial())
+    net = load_trained(trained, device="cpu").net
+    for before, step in pairwise([*range(0, 100, 10), 95]):
+        course(net, at(step, 95, before=before))
+    assert [row["step"] for row in course.rows] == [30, 50, 80, 95]
 
 
 def test_a_row_has_the_dice_of_structures_beside_floors_that_are_found_once(
@@ -96,7 +100,7 @@ def test_a_dice_that_does_not_rise_is_told_once_and_stops_nothing(
     said = []
     for step in range(1, 5):
         capsys.readouterr()
-        course(net, at(step))
+        course(net, at(step, before=step - 1))
         said.append("has not risen above" in capsys.readouterr().err)
     assert said == [False, False, True, False]
     assert "(step 1) in 3 validations" in course.plateau()

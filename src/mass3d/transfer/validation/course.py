@@ -52,7 +52,6 @@ class Trial(NamedTuple):
     crop: Shape
     preparation: PreparationConfig
     device: torch.device
-    log_every: int  # steps between rows of the log, at which alone there is something to validate
 
     def score(self, net: nn.Module, scans: Scans) -> Scores:
         """Dice of a network as it is."""
@@ -60,11 +59,6 @@ class Trial(NamedTuple):
         return score_network(
             TrainedModel(network, self.crop, self.preparation, "", self.device), scans
         )
-
-    def due(self, step: int, steps: int, every: int) -> bool:
-        """Whether a multiple of `every` was passed since the row before, or all is done."""
-        before = (step - 1) // self.log_every * self.log_every
-        return step == steps or step // every > before // every
 
 
 @dataclass
@@ -81,7 +75,10 @@ class Course:
 
     def __call__(self, averaged: nn.Module, now: Progress) -> None:
         """Validate where it is due."""
-        if not self.trial.due(now.step, now.steps, self.config.every):
+        if (
+            now.step != now.steps
+            and now.step // self.config.every == now.before // self.config.every
+        ):
             return
         try:
             self.last = self.trial.score(network_of(averaged), self.scans)
