@@ -44,6 +44,8 @@ from mass3d.transfer.adaptation.settings import AdaptationConfig
 from mass3d.transfer.finetuned.segmenter import load_segmenter as _load
 from mass3d.transfer.finetuned.settings import FinetuneFitConfig, StoppingConfig
 from mass3d.transfer.tuning.settings import TuningConfig
+from mass3d.transfer.validation.settings import ValidationConfig
+from mass3d.views.balance import DrawConfig
 from mass3d.views.draw import ViewConfig
 from mass3d.views.labelled import LabelledViewConfig
 from mass3d.volume.volume import Volume as Volume
@@ -123,6 +125,9 @@ def pretrain(
     workers: int | None = ...,
     fit: FitConfig | Mapping[str, object] = ...,
     views: ViewConfig | Mapping[str, object] = ...,
+    draws: DrawConfig | Mapping[str, object] = ...,
+    validation: ValidationConfig | Mapping[str, object] = ...,
+    tensorboard: bool = ...,
 ) -> PretrainReport:
     """Pretrain, or go on with the unfinished run in `config.output`.
 

@@ -152,7 +152,7 @@ def test_a_task_of_regions_is_refused_before_the_work(
 ) -> None:
     regions = {"both": [1, 2], "one": [1]}
     config = settings(cohort, trained, tmp_path / "curve", against=["task"], structures=regions)
-    with pytest.raises(ConfigError, match="a task of regions"):
+    with pytest.raises(ConfigError, match="regions of several values"):
         curve.run(config)
     assert not (tmp_path / "curve").exists()
 

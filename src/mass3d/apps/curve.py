@@ -13,12 +13,12 @@ from mass3d.execution.ownership import earlier_record, require_own_folder
 from mass3d.execution.progress import progress
 from mass3d.execution.summary import Report, few, write_provenance
 from mass3d.files import only_writer
-from mass3d.io.datasets.regions import Targets
+from mass3d.io.datasets.regions import Targets, require_no_regions
 from mass3d.pages.curve import PAGE, write_curve_page
 from mass3d.transfer.curves.curves import Curves
 from mass3d.transfer.curves.files import write_files
 from mass3d.transfer.curves.plan import Plan, PlanConfig, Point, make_plan, odd_starts
-from mass3d.transfer.curves.shown import require_no_regions, scores_of_task
+from mass3d.transfer.curves.shown import scores_of_task
 from mass3d.transfer.finetuned.scans import structures_of
 from mass3d.transfer.finetuned.scores import Scores
 from mass3d.transfer.finetuned.settings import FinetuneConfig, FinetuneFitConfig, LearningConfig
@@ -62,7 +62,7 @@ def run(config: CurveConfig) -> CurveReport:
     targets = structures_of(plan.training, config.structures)
     structures = targets.plain()
     if any(start.start == "task" for start in plan.starts):
-        require_no_regions(targets)
+        require_no_regions(targets, "against")
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
         if not earlier_record(config.output):  # of results, which stay what they are till the end

@@ -53,6 +53,7 @@ VERBS: Final = {
             "resenc.plans": "--plans FILE",
             "resenc.init": "--init FILE",
             "fit.steps": "--steps N",
+            "validation.dataset": "--validate DATASET",
             **SEED,
             "resume": "--resume",
             **DEVICE,

@@ -47,6 +47,14 @@ class Stores:
         )
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What each store is called, in their order: as ids of its cases begin, or its folder."""
+        return tuple(
+            before.removesuffix("/") or store.path.resolve().name
+            for before, store in self.stores.items()
+        )
+
+    @property
     def preparation(self) -> PreparationConfig:
         """How scans were brought onto the grid; the same in all stores."""
         return next(iter(self.stores.values())).preparation

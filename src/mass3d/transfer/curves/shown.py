@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from mass3d.errors import ConfigError
 from mass3d.files import text_hash, write_json
 from mass3d.io.datasets.regions import Targets
 from mass3d.transfer.finetuned.scans import LabelledScan, Split, fingerprint, read_labelled
@@ -39,18 +38,6 @@ class Shown:
     def segment(self, scan: Any) -> Volume:
         """The label map of a scan, on its grid."""
         return self.segmenter.segment(scan, self.task)
-
-
-def require_no_regions(targets: Targets) -> None:
-    """Raise `ConfigError` for regions of several values, which a task does not know."""
-    if targets.regions:
-        raise ConfigError(
-            "against",
-            found=f"a task of regions ({', '.join(targets.regions)})",
-            expected="structures of one value each",
-            fix="Leave `task` out, or name structures of one value.",
-            setting="against",
-        )
 
 
 def scores_of_task(
