@@ -8,7 +8,8 @@ from torch import Tensor
 
 from feature_networks import SmallTrunk, small_trunk
 from mass3d.model.protocol import FeatureNetworkModule
-from mass3d.model.segmentation import add_head, folded_out
+from mass3d.model.segmentation import add_head
+from mass3d.model.trunk import fold, unfold
 
 
 def test_every_voxel_gets_a_logit_of_every_class_and_all_are_alike_at_first() -> None:
@@ -32,30 +33,29 @@ def test_the_first_weights_of_the_head_depend_on_the_seed_alone() -> None:
     assert not torch.equal(ours["conv.weight"], other["conv.weight"])
 
 
-def test_voxels_of_a_cell_that_the_trunk_cannot_tell_apart_get_logits_of_their_own() -> None:
+def test_the_head_sees_voxels_that_the_trunk_does_not() -> None:
     class Blind(SmallTrunk):
         def features(self, image: Tensor) -> Tensor:
             return super().features(torch.zeros_like(image))
 
     net = add_head(cast("FeatureNetworkModule", Blind()), 1, seed=0)
-    for last in net.ends:
-        torch.nn.init.ones_(last.weight)
-    cells = net.cell * 2
-    image = torch.zeros(1, 1, cells, cells, cells)
+    torch.nn.init.normal_(net.out.weight)
+    image = torch.zeros(1, 1, 8, 8, 8)
     dark = net(image)[0, 1]
-    image[..., 0, 0, 0] = 1
+    image[..., 1, 1, 1] = 1
     moved = net(image)[0, 1] != dark
-    assert moved[0, 0, 0]
-    assert not moved[3, 3, 3]  # beyond what two convolutions see
+    assert moved[:4, :4, :4].all()  # its own cell and the next
+    assert not moved[4:].any()  # beyond what one convolution sees
 
 
-def test_what_is_folded_out_is_where_its_cell_was() -> None:
+def test_what_is_unfold_is_where_its_cell_was() -> None:
     x = torch.arange(2 * 3 * 2 * 2 * 2.0).view(2, 3, 2, 2, 2).repeat_interleave(27, dim=1)
-    out = folded_out(x, 3)
+    out = unfold(x, 3)
     assert out.shape == (2, 3, 6, 6, 6)
     assert torch.equal(out, F.interpolate(x[:, ::27], scale_factor=3, mode="nearest"))
 
 
 def test_voxels_of_a_cell_are_told_apart_along_all_axes() -> None:
     cell = torch.arange(8.0).view(1, 8, 1, 1, 1)
-    assert torch.equal(folded_out(cell, 2)[0, 0], torch.arange(8.0).view(2, 2, 2))
+    assert torch.equal(unfold(cell, 2)[0, 0], torch.arange(8.0).view(2, 2, 2))
+    assert torch.equal(fold(unfold(cell, 2), 2), cell)

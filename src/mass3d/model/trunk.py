@@ -62,19 +62,16 @@ class Trunk(nn.Module):
         return F.silu(self.out(x))
 
 
-def fold(x: Tensor) -> Tensor:
-    """(B, C, D, H, W) -> (B, 8 C, D/2, H/2, W/2): blocks of 2³ voxels become channels."""
+def fold(x: Tensor, cell: int = FOLD) -> Tensor:
+    """(B, C, D, H, W) -> (B, cell³ C, D/cell, H/cell, W/cell): voxels of a cell become channels."""
     B, C, D, H, W = x.shape
-    blocks = x.view(B, C, D // FOLD, FOLD, H // FOLD, FOLD, W // FOLD, FOLD)
-    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(
-        B, C * FOLD**3, D // FOLD, H // FOLD, W // FOLD
-    )
+    d, h, w = D // cell, H // cell, W // cell
+    blocks = x.reshape(B, C, d, cell, h, cell, w, cell).permute(0, 1, 3, 5, 7, 2, 4, 6)
+    return blocks.reshape(B, C * cell**3, d, h, w)
 
 
-def unfold(x: Tensor) -> Tensor:
+def unfold(x: Tensor, cell: int = FOLD) -> Tensor:
     """The inverse of `fold`: sub-pixel upsampling (Shi et al. 2016)."""
     B, C, d, h, w = x.shape
-    blocks = x.view(B, C // FOLD**3, FOLD, FOLD, FOLD, d, h, w)
-    return blocks.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(
-        B, C // FOLD**3, FOLD * d, FOLD * h, FOLD * w
-    )
+    blocks = x.reshape(B, C // cell**3, cell, cell, cell, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return blocks.reshape(B, C // cell**3, d * cell, h * cell, w * cell)
