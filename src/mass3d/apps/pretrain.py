@@ -117,13 +117,9 @@ def run(config: PretrainConfig) -> PretrainReport:
     task = task_of(config.objective, preset.kind)
     net = build_network(preset, seed=config.seed)
     begun = first_stacks(net, preset, config.resenc.init)
-    crop = choose_crop(
-        config.views.crop_vox,
-        [case.shape for case in cases],
-        net.stride,
-        max_voxels=preset.max_crop_voxels,
-        max_edge=preset.max_crop_edge,
-    )
+    most, edge = preset.max_crop_voxels, preset.max_crop_edge
+    shapes = [case.shape for case in cases]
+    crop = choose_crop(config.views.crop_vox, shapes, net.stride, max_voxels=most, max_edge=edge)
     balance = balance_of(stores, cases, config.draws)
     drawn = {"draws": balance.plain()} if balance else {}
     facts = _facts(config, preset, stores, crop, processes) | begun.facts() | drawn
