@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import torch
-from nnunetv2.utilities.get_network_from_plans import (  # type: ignore[import-not-found]
+from nnunetv2.utilities.get_network_from_plans import (
     get_network_from_plans,
 )
 

@@ -71,8 +71,9 @@ def nnunet(tmp_path_factory: pytest.TempPathFactory) -> Nnunet:
     if not named:
         pytest.skip("MASS3D_NNUNET names no environment of nnU-Net; `make nnunet` makes one")
     found = Path(named) / "bin"
-    tried = [found / "python", "-c", "import nnunetv2"]
-    if not tried[0].exists() or subprocess.run(tried, capture_output=True, check=False).returncode:
+    python = found / "python"
+    tried = [str(python), "-c", "import nnunetv2"]
+    if not python.exists() or subprocess.run(tried, capture_output=True, check=False).returncode:
         pytest.skip(f"nnunetv2 cannot be imported in {named}; `make nnunet` prepares it")
     folder = tmp_path_factory.mktemp("nnunet")
     for name in FOLDERS:
@@ -145,7 +146,7 @@ def test_its_network_computes_what_ours_does(nnunet: Nnunet, tmp_path: Path) -> 
     ours = trained.net
     assert isinstance(ours, CorrespondenceNet)
     with torch.no_grad():
-        found = ours.trunk.decoder(ours.trunk.descend(torch.from_numpy(image)))  # type: ignore[union-attr,operator]
+        found = ours.trunk.decoder(ours.trunk.descend(torch.from_numpy(image)))  # type: ignore[operator]
     theirs = torch.from_numpy(np.load(tmp_path / "theirs.npy"))
     torch.testing.assert_close(found.contiguous(), theirs, rtol=1e-4, atol=1e-4)
 

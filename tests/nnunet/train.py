@@ -7,11 +7,11 @@ that need timm and torchvision.
 """
 
 import torch
-from nnunetv2.run.run_training import run_training_entry  # type: ignore[import-not-found]
-from nnunetv2.training.nnUNetTrainer import nnUNetTrainer  # type: ignore[import-not-found]
+from nnunetv2.run.run_training import run_training_entry
+from nnunetv2.training.nnUNetTrainer import nnUNetTrainer
 
 
-class ShortTrainer(nnUNetTrainer.nnUNetTrainer):  # type: ignore[misc]
+class ShortTrainer(nnUNetTrainer.nnUNetTrainer):
     """nnU-Net's own trainer but for how long it takes; it predicts no whole scans at the end."""
 
     def __init__(  # nnU-Net looks up its own arguments by these names
