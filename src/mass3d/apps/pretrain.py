@@ -112,7 +112,7 @@ def run(config: PretrainConfig) -> PretrainReport:
     processes, output = started_processes(), config.output
     require_own_folder(output, "pretrain", inputs=config.store)
     stores = Stores.open(config.store)
-    cases = [stores.case(case_id) for case_id in stores.case_ids]
+    cases = stores.cases()
     preset = chosen_preset(config.preset, config.channels, config.resenc)
     task = task_of(config.objective, preset.kind)
     net = build_network(preset, seed=config.seed)

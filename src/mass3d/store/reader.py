@@ -139,6 +139,10 @@ class StoredCase:
         grid, source = grids(record, folder / RECORD)
         return cls(folder, record, grid, source, before + record.case_id)
 
+    def unopened(self) -> StoredCase:
+        """The same case, which has not opened a file yet."""
+        return StoredCase(self.folder, self.record, self.grid, self.source, self.case_id)
+
     def __reduce__(self) -> tuple[object, ...]:
         return StoredCase, (self.folder, self.record, self.grid, self.source, self.case_id)
 

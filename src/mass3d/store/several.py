@@ -10,6 +10,7 @@ from pathlib import Path
 from mass3d.config import differences
 from mass3d.errors import StoreError
 from mass3d.files import text_hash
+from mass3d.store.opened import OpenedCases
 from mass3d.store.reader import Store, StoredCase
 from mass3d.volume.preparation import PreparationConfig
 
@@ -64,6 +65,10 @@ class Stores:
         """That of the one store, or a hash over those of all, wherever they lie."""
         fingerprints = [store.fingerprint for store in self.stores.values()]
         return fingerprints[0] if len(fingerprints) == 1 else text_hash(fingerprints)
+
+    def cases(self) -> OpenedCases:
+        """All cases, in the order of their ids. Raises `StoreError` as `case` does."""
+        return OpenedCases([self.case(case_id) for case_id in self.case_ids])
 
     def case(self, case_id: str) -> StoredCase:
         """One case by its id here. Raises `StoreError` as the `case` of a single store does."""
