@@ -7,8 +7,9 @@ what the verbs have written.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,7 +66,7 @@ class Rounds:
     """The rounds of a project. What has not changed on disk is not read again."""
 
     project: Project
-    images: Mapping[str, str]  # path of a reference as the command has it -> case id
+    case_of: Callable[[str], str]  # the case whose scan a command names so
     _known: dict[Path, tuple[str, Any]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -138,12 +139,12 @@ class Rounds:
         settings = settings if isinstance(settings, dict) else {}
         dice = told if isinstance(told, dict) else {}
         begun = _begun(folder / BEGUN)
-        structures = settings.get("structures")
+        structures = settings.get("structures") or dict.fromkeys(dice, 0)
         return Round(
             number,
             folder,
-            tuple(self.images.get(str(one), str(one)) for one in settings.get("images", ())),
-            structures if isinstance(structures, dict) else dict.fromkeys(dice, 0),
+            tuple(self.case_of(str(one)) for one in settings.get("images", ())),
+            dict(sorted(structures.items(), key=itemgetter(1))),
             str(settings.get("model", "")),
             {name: {key: _number(one, key) for key in SCORES} for name, one in dice.items()},
             begun,
