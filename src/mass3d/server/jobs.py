@@ -332,7 +332,7 @@ class _Kept:
             raise
         self._tell(f"{self._process.pid}\n")
         with suppress(psutil.Error):
-            psutil.Process(self._process.pid).nice(NICE + os.nice(0))
+            psutil.Process(self._process.pid).nice(max(NICE, os.nice(0)))
         return self._process
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from mass3d.config import Config
 from mass3d.errors import DataError
-from mass3d.files import VERSION, read_json, write_json
+from mass3d.files import VERSION, read_json, real, write_json
 from mass3d.io.colours import Colour, value_colours
 from mass3d.io.formats.label_table import MAX_VALUE, LabelName
 from mass3d.pages.pictures import css
@@ -105,7 +105,11 @@ class Project:
 
     def has_label(self, case_id: str) -> bool:
         """Whether there is a label map of a case."""
-        return self.label(case_id).is_file()
+        return self.owns(self.label(case_id))
+
+    def owns(self, path: Path) -> bool:
+        """Whether this is a file of the project, and no link out of it."""
+        return path.is_file() and real(self.folder) in real(path).parents
 
     def begin(self, model: Path, inputs: tuple[Path, ...]) -> None:
         """Start a project, or go on with one. Raises `DataError` for a damaged one."""

@@ -78,11 +78,7 @@ class Rounds:
         """All rounds whose task is there, the newest last."""
         top = self.project.folder / ROUNDS
         numbers = [int(path.name) for path in _folders(top) if path.name.isdecimal()]
-        return [
-            self._round(number)
-            for number in sorted(numbers)
-            if number > 0 and (self.folder(number) / TASK).is_file()
-        ]
+        return [self._round(number) for number in sorted(numbers) if self._is_made(number)]
 
     def newest(self) -> Round | None:
         """The newest of them."""
@@ -90,8 +86,10 @@ class Rounds:
 
     def of(self, number: int) -> Round | None:
         """The round of a number, where it is made."""
-        made = number > 0 and (self.folder(number) / TASK).is_file()
-        return self._round(number) if made else None
+        return self._round(number) if self._is_made(number) else None
+
+    def _is_made(self, number: int) -> bool:
+        return number > 0 and self.project.owns(self.folder(number) / TASK)
 
     def results(self, one: Round) -> dict[str, Entry]:
         """What was segmented and is finished, by case."""
@@ -123,7 +121,7 @@ class Rounds:
     def _changed(self, one: Round, case_id: str) -> bool:
         """Whether the label map of a reference is another one than the task was made of."""
         label = self.project.label(case_id)
-        if not label.is_file():
+        if not self.project.owns(label):
             return True
         if one.begun is None:
             return label.stat().st_mtime_ns > one.task.stat().st_mtime_ns

@@ -157,7 +157,10 @@ class Site:
         one = self.rounds.newest()
         if one is None or case_id not in self.rounds.results(one):
             raise unknown("segmentation of this case")
-        return one.label_map(case_id)
+        file = one.label_map(case_id)
+        if not self.project.owns(file):
+            raise unknown("label map of this case any more")
+        return file
 
     def label(self, case_id: str, which: str) -> Path:
         """A label map of a case for a viewer."""
