@@ -75,7 +75,7 @@ class Server:
 @contextmanager
 def started(model: Path, scans: Path, project: Path, *further: str) -> Iterator[Server]:
     """`mass3d serve` on a free port; killed at the end where it still runs."""
-    words = (model, scans, "-o", project, "--port", "0", *further)
+    words: tuple[str | Path, ...] = (model, scans, "-o", project, "--port", "0", *further)
     process = subprocess.Popen(
         [sys.executable, "-m", "mass3d", "serve", *map(str, words)],
         stdout=subprocess.PIPE,

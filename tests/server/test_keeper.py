@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -23,6 +24,10 @@ def process(code: str) -> subprocess.Popen[bytes]:
     )
 
 
+def has_ended(one: subprocess.Popen[bytes]) -> bool:
+    return one.poll() is not None
+
+
 def test_a_job_that_has_ended_is_left_alone() -> None:
     assert not keep(io.StringIO("999999999\nended\n"))
     for told in ("", "\n", "x\n", "-1\n"):
@@ -36,7 +41,7 @@ def test_a_group_is_asked_to_end_and_killed_if_it_does_not() -> None:
                 assert one.stdout is not None
                 one.stdout.readline()
             before = time.monotonic()
-            end(one.pid, grace_s=0.3, gone=lambda one=one: one.poll() is not None)
+            end(one.pid, grace_s=0.3, gone=partial(has_ended, one))
             assert one.wait() == -number
             assert time.monotonic() - before < 10
     end(one.pid, grace_s=0)  # there is none any more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def serve_project(
     with listener(host, port) as made:
         site.project.begin(model, tuple(inputs))
         site.jobs.recover(resume=resume)
+        threading.Thread(target=site.scans.facts, daemon=True).start()  # before the page asks
         try:
             app = application(site)
             serve(app, made, host, ready=lambda address: ready(host, address))
