@@ -46,6 +46,7 @@ HEADERS: Final[dict[int, Any]] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 LENGTH_UNITS: Final = {1: "metres", 3: "micrometres"}  # other codes: mm or not said
 MAX_DIMENSIONS = 7
 BUFFER = 2**18  # bytes that are unpacked together
+BEFORE_VOXELS = 2**11  # likewise where only the header is wanted
 MAX_EXTENSIONS = 2**24  # bytes before the voxels that are searched for names of labels
 MAX_EXTRA = 2**30  # unpacked bytes after the voxels that are looked at
 AGREE_VOX = 0.1  # where header fields differ by less of a voxel, they agree
@@ -63,7 +64,7 @@ def read_nifti(path: Path) -> Raw:
 
 def read_nifti_grid(path: Path) -> Fit:
     """The grid, without the voxels. Raises `DataError`."""
-    with _opened(path) as stream:
+    with _opened(path, BEFORE_VOXELS) as stream:
         header = _read_header(path, stream)
         fit = _geometry(path, header)[1]
         offset = _require_room(path, header, stream)
@@ -95,7 +96,7 @@ def _extensions(block: bytes, endianness: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BufferedReader[Any]]:
+def _opened(path: Path, buffer: int = BUFFER) -> Iterator[BufferedReader[Any]]:
     """The unpacked content; what goes wrong with it in the block is damage to the file.
 
     Odd numbers in the header raise no warning there: what matters becomes an error or a note.
@@ -104,7 +105,7 @@ def _opened(path: Path) -> Iterator[BufferedReader[Any]]:
         opened = BufferedReader(open_unbuffered(path))
         with opened as stream, _quiet_nibabel(), np.errstate(all="ignore"):
             zipped = stream.peek(2)[:2] == GZIP
-            yield BufferedReader(GunzipStream(stream), BUFFER) if zipped else stream
+            yield BufferedReader(GunzipStream(stream), buffer) if zipped else stream
     except DAMAGE as error:
         raise damaged(path, str(error) or type(error).__name__) from error
 
