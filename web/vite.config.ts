@@ -1,9 +1,9 @@
 import { defineConfig } from 'vite'
-import { records } from './build/records.ts'
+import { records } from './tools/records.ts'
 
 export default defineConfig({
   base: '/',
-  resolve: { alias: { zarrita: new URL('./build/no-zarr.ts', import.meta.url).pathname } },
+  resolve: { alias: { zarrita: new URL('./tools/no-zarr.ts', import.meta.url).pathname } },
   plugins: [records()],
   build: {
     outDir: '../src/mass3d/server/page',

@@ -6,23 +6,34 @@ import { adviceOf } from './guide'
 import { currentStep, isActive, shownJob, viewOfJob } from './jobs'
 import type { State } from './state'
 
+interface Choice {
+  kind: JobKind
+  label: string
+  button: HTMLButtonElement
+}
+
 export class Actions {
   readonly element = h('footer', { 'aria-label': 'Actions and job' })
   private readonly state: State
-  private readonly jobPlace = h('div', { class: 'job', role: 'status' })
-  private readonly buttons = h('div', { class: 'row' })
+  private readonly advice = h('p', { class: 'advice', role: 'status' })
+  private readonly job: JobBar
+  private readonly choices: Choice[]
   /** Asked before anything starts, so that nothing unsaved is forgotten. */
   before: () => Promise<boolean> = () => Promise.resolve(true)
 
   constructor(state: State) {
     this.state = state
-    this.element.append(this.jobPlace, this.buttons)
+    this.job = new JobBar(state)
+    const labels: [JobKind, string][] = [['task', 'Make task'], ['segment', 'Segment the cohort'], ['both', 'Task and cohort']]
+    this.choices = labels.map(([kind, label]) => ({ kind, label, button: button(label, () => void this.start(kind)) }))
+    this.element.append(h('div', { class: 'job' }, this.advice, this.job.element), h('div', { class: 'row' }, ...this.choices.map((choice) => choice.button)))
     state.watch(() => this.render())
   }
 
-  async start(kind: JobKind): Promise<void> {
+  private async start(kind: JobKind): Promise<void> {
     if (!(await this.before())) return
-    if (await attempt(() => api.start(kind))) await this.state.refresh()
+    await attempt(() => api.start(kind))
+    await this.state.refresh()
     this.state.poll()
   }
 
@@ -30,53 +41,74 @@ export class Actions {
     const { project, jobs } = this.state.known
     if (!project) return
     const job = shownJob(jobs)
-    this.renderJob(job, project)
-    refill(this.buttons, ...this.choices(project, job !== null && isActive(job)))
+    const busy = job !== null && isActive(job)
+    const ended = job?.state === 'done'
+    this.job.show(job === null || ended ? null : job)
+    this.advice.hidden = job !== null && !ended
+    setText(this.advice, (ended ? `${viewOfJob(job).title}: done. ` : '') + adviceOf(currentStep(project)))
+    for (const choice of this.choices) this.allow(choice, project, busy)
   }
 
-  private choices(project: Project, busy: boolean): HTMLElement[] {
-    const step = currentStep(project)
-    const drawn = project.references.length > 0
-    const make = (label: string, kind: JobKind, primary: boolean, can: boolean, why: string): HTMLElement =>
-      button(label, () => void this.start(kind), {
-        class: primary ? 'primary' : '',
-        disabled: busy || !can,
-        title: busy ? 'A job runs already' : can ? null : why,
-      })
-    return [
-      make('Make task', 'task', step === 2, drawn && project.stale, drawn ? 'The task is up to date' : 'There is no reference yet'),
-      make('Segment the cohort', 'segment', step === 3, project.round > 0 && !project.stale,
-        project.round > 0 ? 'References have changed: make the task first' : 'There is no task yet'),
-      make('Both', 'both', false, drawn, 'There is no reference yet'),
-    ]
+  private allow({ kind, button: element }: Choice, project: Project, busy: boolean): void {
+    const why = busy ? 'A job runs already' : whyNot(kind, project)
+    const primary = { 2: 'task', 3: 'segment' }[currentStep(project) as 2 | 3]
+    element.disabled = why !== ''
+    element.title = why
+    element.className = primary === kind && why === '' ? 'primary' : ''
+  }
+}
+
+/** Why something cannot be started now, or ''. */
+export function whyNot(kind: JobKind, project: Project): string {
+  if (kind !== 'segment' && project.references.length === 0) return 'There is no reference yet'
+  if (kind === 'task' && !project.stale) return 'The task is up to date'
+  if (kind === 'segment' && project.round === 0) return 'There is no task yet'
+  if (kind === 'segment' && project.stale) return 'References have changed: make the task first'
+  return ''
+}
+
+/** A job that runs or has stopped early. Its elements stay, so that the keyboard stays on them. */
+class JobBar {
+  readonly element = h('div', { class: 'job', hidden: true })
+  private readonly title = h('strong', {})
+  private readonly mark = h('span', { role: 'status' })
+  private readonly told = h('span', { class: 'quiet' })
+  private readonly bar = h('progress', { max: 1 })
+  private readonly error = h('p', { class: 'bad', role: 'alert', hidden: true })
+  private readonly cancel: HTMLButtonElement
+  private readonly resume: HTMLButtonElement
+  private readonly command = h('span', { class: 'command-place' })
+  private job: Job | null = null
+
+  constructor(state: State) {
+    const act = (label: string, does: (id: number) => Promise<Job>): HTMLButtonElement =>
+      button(label, () => {
+        if (this.job) void attempt(() => does(this.job!.id)).then(() => state.refresh()).then(() => state.poll())
+      }, { class: 'small' })
+    this.cancel = act('Cancel', api.cancel)
+    this.resume = act('Resume', api.resume)
+    this.element.append(
+      h('div', { class: 'row' }, this.title, this.mark, this.told, this.cancel, this.resume, this.command),
+      this.bar, this.error)
   }
 
-  private renderJob(job: Job | null, project: Project): void {
-    const step = currentStep(project)
-    if (!job || (job.state === 'done' && !isActive(job))) {
-      const done = job ? `${viewOfJob(job).title}: done. ` : ''
-      refill(this.jobPlace, h('p', { class: 'advice' }, h('strong', {}, done), adviceOf(step)))
-      return
-    }
-    refill(this.jobPlace, ...this.jobParts(job))
-  }
-
-  private jobParts(job: Job): HTMLElement[] {
+  show(job: Job | null): void {
+    this.element.hidden = job === null
+    if (job === null) return
     const view = viewOfJob(job)
-    const bar = h('progress', { 'aria-label': view.title, max: 1, value: view.share })
-    const act = (label: string, does: (id: number) => Promise<Job>): HTMLElement =>
-      button(label, () => void attempt(() => does(job.id)).then(() => this.state.refresh()), { class: 'small' })
-    return [
-      h('div', { class: 'row' },
-        h('strong', {}, view.title),
-        h('span', { class: `mark ${view.tone}` }, view.state),
-        h('span', { class: 'quiet' }, view.told),
-        ...(view.canCancel ? [act('Cancel', api.cancel)] : []),
-        ...(view.canResume ? [act('Resume', api.resume)] : []),
-        foldedCommand(job.command) ?? ''),
-      bar,
-      ...(job.error ? [h('p', { class: 'bad', role: 'alert' }, job.error)] : []),
-    ]
+    if (job.command !== this.job?.command) refill(this.command, foldedCommand(job.command))
+    this.job = job
+    setText(this.title, view.title)
+    setText(this.mark, view.state)
+    this.mark.className = `mark ${view.tone}`
+    setText(this.told, view.told)
+    this.cancel.hidden = !view.canCancel
+    this.resume.hidden = !view.canResume
+    if (view.share === null) this.bar.removeAttribute('value')
+    else this.bar.value = view.share
+    this.bar.setAttribute('aria-label', view.title)
+    this.error.hidden = !job.error
+    setText(this.error, job.error ?? '')
   }
 }
 

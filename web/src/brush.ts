@@ -53,6 +53,11 @@ export class Brush {
     }
   }
 
+  /** Whether a stroke is being drawn now. */
+  get busy(): boolean {
+    return this.stroke !== null
+  }
+
   hideRing(): void {
     this.ring.hidden = true
   }
@@ -93,11 +98,10 @@ export class Brush {
   private act(place: Place): void {
     const { tool, byte, tolerance, reach } = this.hand
     if (this.isPen) return this.draw(place.voxel, place.voxel)
-    const { voxels } = this.viewer.intensity()
     const box =
       tool === 'fill'
         ? this.drawing!.fill(place.voxel, place.axis, byte)
-        : this.drawing!.grow(place.voxel, voxels, tolerance, reach, byte)
+        : this.drawing!.grow(place.voxel, this.viewer.intensity(), tolerance, reach, byte)
     if (box) this.viewer.upload(box)
     else if (tool === 'fill') this.refused('Nothing to fill here: click inside a closed outline of this slice.')
   }

@@ -17,6 +17,7 @@ export class OpenCase {
   usualWindow: [number, number] = [NaN, NaN]
   loading = 'Loading …'
   error = ''
+  private revision = ''
   private readonly aborted = new AbortController()
   private readonly viewer: Viewer
   private readonly state: State
@@ -55,6 +56,7 @@ export class OpenCase {
   /** Show the small volume, then the whole one in its place, then the labels. */
   async load(): Promise<void> {
     try {
+      if (this.scan?.error) throw new Error(this.scan.error)
       await this.loadLevel('small', false)
       this.loading = 'Loading the whole scan …'
       this.changed()
@@ -80,6 +82,7 @@ export class OpenCase {
   async showLabels(which: Labels): Promise<void> {
     const { loaded } = this
     if (!loaded) return
+    this.revision = this.scan?.revision ?? ''
     const some = this.scan?.drawn || this.scan?.segmented // else it need not be asked for
     const file = some ? await api.labels(this.id, which, this.aborted.signal) : null
     const { dims } = loaded.grid
@@ -129,7 +132,7 @@ export class OpenCase {
       this.source = 'none'
     } else {
       const bytes = encode(loaded.header, drawing.voxels, loaded.order, (byte) => this.bytes.valueOf(byte))
-      await api.saveLabels(this.id, bytes)
+      await api.saveLabels(this.id, await zipped(bytes))
       this.source = 'drawn'
     }
     drawing.markSaved()
@@ -148,6 +151,21 @@ export class OpenCase {
     if (!box) return
     this.viewer.upload(box)
     this.changed()
+  }
+
+  /** Show a newer result where one has come, unless the user's own drawing is on the screen. */
+  async keepUp(): Promise<void> {
+    const scan = this.scan
+    const mayChange = this.drawing && !this.unsaved && this.source !== 'drawn'
+    if (!scan || !mayChange || scan.revision === this.revision) return
+    await this.showLabels('start')
+  }
+
+  /** Throw the drawing of the user away, here and on the server. */
+  async discard(): Promise<void> {
+    await api.deleteLabels(this.id)
+    await this.state.refresh()
+    await this.showLabels('start')
   }
 
   /** Structures have come or gone: give new values their bytes. */
@@ -194,6 +212,12 @@ async function unzipped(file: File): Promise<ArrayBuffer> {
   const head = new Uint8Array(await file.slice(0, 2).arrayBuffer())
   if (head[0] !== 0x1f || head[1] !== 0x8b) return file.arrayBuffer()
   return new Response(file.stream().pipeThrough(new DecompressionStream('gzip'))).arrayBuffer()
+}
+
+/** Bytes zipped: most of a label map is background. */
+async function zipped(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream('gzip'))
+  return new Uint8Array(await new Response(stream).arrayBuffer())
 }
 
 function valuesOf(voxels: ArrayLike<number>): number[] {

@@ -38,6 +38,7 @@ export class CaseView {
   private viewer: Viewer | null = null
   private brush: Brush | null = null
   private open: OpenCase | null = null
+  private told = ''
 
   constructor(state: State, ways: Ways) {
     this.state = state
@@ -59,7 +60,10 @@ export class CaseView {
     this.element = this.layout()
     this.structures.changed = () => this.recolour()
     this.structures.find = (value) => this.goTo(value)
-    state.watch(() => this.renderFacts())
+    state.watch(() => {
+      this.renderFacts()
+      if (!this.brush?.busy) void attempt(async () => this.open?.keepUp())
+    })
   }
 
   get id(): string {
@@ -209,7 +213,7 @@ export class CaseView {
   private offerWindows(): void {
     const { viewer, open } = this
     if (!viewer || !open) return
-    const { voxels, scale } = viewer.intensity()
+    const { voxels, scale } = viewer.values()
     const offered = presets(open.scan?.modality ?? null, open.usualWindow, voxels, scale)
     this.toolbar.offer(offered)
     const spread = Math.abs(offered[0]!.high - offered[0]!.low) / Math.abs(scale(1) - scale(0) || 1)
@@ -300,6 +304,13 @@ export class CaseView {
     this.recolour()
   }
 
+  private async discard(): Promise<void> {
+    const { open } = this
+    if (!open) return
+    const answer = await choose('Discard the drawing', `The drawing in ${open.id} will be gone for good.`, { keep: 'Keep it', discard: 'Discard it' })
+    if (answer === 'discard') await attempt(() => open.discard())
+  }
+
   private async download(name: string, suffix: string): Promise<void> {
     await attempt(async () => {
       const blob = await api.file(caseAddress(this.id, name))
@@ -332,7 +343,7 @@ export class CaseView {
     if (!open || !brush) return
     brush.drawing = open.drawing
     this.toolbar.show({ hand: brush.hand, canDraw: this.canDraw, canUndo: open.drawing?.canUndo ?? false })
-    this.save.disabled = !open.unsaved
+    this.save.disabled = !open.unsaved && open.source !== 'found'
     this.save.className = open.unsaved ? 'primary' : ''
     setText(this.busy, open.loading)
     this.busy.hidden = open.loading === ''
@@ -356,6 +367,9 @@ export class CaseView {
     const { open } = this
     const scan = open?.scan
     if (!open || !scan) return
+    const told = JSON.stringify([scan, open.source, open.unsaved, this.canDraw])
+    if (told === this.told) return
+    this.told = told
     const shown = { drawn: 'your drawing', found: 'the result of the newest round', none: 'no labels yet' }[open.source]
     const uses = scan.state === 'reference'
     const labelled = open.source !== 'none'
@@ -371,6 +385,7 @@ export class CaseView {
         scan.segmented ? button('Correct this result', () => void this.correct(), { disabled: !this.canDraw }) : null,
         scan.drawn && scan.segmented && open.source === 'found' && !open.unsaved
           ? button('Show my drawing', () => void attempt(() => open.showLabels('drawn'))) : null,
+        scan.drawn && !uses ? button('Discard my drawing', () => void this.discard()) : null,
         uses
           ? button('No longer a reference', () => void this.useAsReference(false))
           : button(scan.segmented ? 'Use as another reference' : 'Use as reference', () => void this.useAsReference(true), {

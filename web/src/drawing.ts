@@ -22,6 +22,7 @@ export class Drawing {
   readonly voxels: Uint8Array<ArrayBuffer>
   private readonly changes: Change[] = []
   private open: Change | null = null
+  private counted: Map<number, number> | null = null
   private saved: Change | null = null
 
   constructor(dims: Triple, spacing: Triple, voxels?: Uint8Array<ArrayBuffer>) {
@@ -57,6 +58,7 @@ export class Drawing {
     const change = this.open
     this.open = null
     if (!change || change.index.length === 0) return false
+    this.counted = null
     this.changes.push(change)
     if (this.changes.length > MAX_UNDO) this.changes.shift()
     return true
@@ -66,6 +68,7 @@ export class Drawing {
   undo(): Box | null {
     const change = this.changes.pop()
     if (!change) return null
+    this.counted = null
     for (let i = change.index.length - 1; i >= 0; i--) this.voxels[change.index[i]!] = change.before[i]!
     return this.around(change.index)
   }
@@ -193,11 +196,13 @@ export class Drawing {
     return best
   }
 
-  /** Voxels of each value, and with that its volume. */
+  /** Voxels of each value, as of the last stroke. */
   count(): Map<number, number> {
+    if (this.counted) return this.counted
     const counts = new Uint32Array(256)
     for (const value of this.voxels) counts[value]!++
-    return new Map([...counts].map((n, value): [number, number] => [value, n]).filter(([value, n]) => value && n))
+    this.counted = new Map([...counts].map((n, value): [number, number] => [value, n]).filter(([value, n]) => value && n))
+    return this.counted
   }
 
   index(at: Triple): number {

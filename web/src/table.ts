@@ -127,7 +127,6 @@ export class Table {
       role: 'row',
       class: `row-${scan.state}`,
       tabindex: scan.id === this.current ? 0 : -1,
-      'aria-label': `Open ${scan.id}`,
       click: () => this.open(scan.id),
       keydown: (event) => (event as KeyboardEvent).key === 'Enter' && this.open(scan.id),
       focus: () => (this.current = scan.id),

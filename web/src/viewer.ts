@@ -41,6 +41,8 @@ export interface Loaded {
   order: Order
   grid: { dims: Triple; affine: number[] }
   spacing: Triple
+  /** Its values in the order of the screen, made when they are needed. */
+  turned?: ArrayLike<number>
 }
 
 /** Where a pointer is: a voxel, and the axis that its plane is across. */
@@ -114,6 +116,8 @@ export class Viewer {
       loadingText: '',
     })
     await nv.attachToCanvas(canvas, false)
+    nv.setRenderAzimuthElevation(150, 15)
+    nv.setScale(1.15)
     nv.setCustomLayout(LAYOUTS.axial)
     return new Viewer(nv, canvas)
   }
@@ -249,13 +253,18 @@ export class Viewer {
     this.redraw()
   }
 
-  /** The values of the scan in the order of the screen, and what makes of them the values people know. */
-  intensity(): { voxels: ArrayLike<number>; scale: (raw: number) => number } {
-    const { image, order } = this.shown!
+  /** The values of the scan in the order of its file, and what makes of them the values people know. */
+  values(): { voxels: ArrayLike<number>; scale: (raw: number) => number } {
+    const { image } = this.shown!
     const { scl_slope: slope, scl_inter: inter } = image.hdr!
-    const natural = order.step[0] === 1 && order.step[1] === order.dims[0]
-    const voxels = natural && order.step[2] > 0 ? image.img! : image.img2RAS()
-    return { voxels, scale: (raw) => (slope ? raw * slope + inter : raw) }
+    return { voxels: image.img!, scale: (raw) => (slope ? raw * slope + inter : raw) }
+  }
+
+  /** The values of the scan in the order of the screen. */
+  intensity(): ArrayLike<number> {
+    const shown = this.shown!
+    shown.turned ??= shown.image.img2RAS()
+    return shown.turned
   }
 
   /** Draw anew, once for all changes of a frame. */
