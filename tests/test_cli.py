@@ -41,6 +41,7 @@ VERBS = [
     "extract",
     "show",
     "export",
+    "serve",
     "demo",
 ]
 SHAPE = (20, 24, 22)

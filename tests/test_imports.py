@@ -34,6 +34,7 @@ LINE = (
     "metrics",
     "transfer",
     "pages",
+    "server",
     "apps",
     "cli",
 )
@@ -51,6 +52,7 @@ WITHOUT_TORCH = (
     "store",
     "inspection",
     "metrics",
+    "server",
 )
 # The modules of these rooms that are imported only when the engine that needs a network runs.
 WITH_TORCH = {f"mass3d.masks.sam2.{name}" for name in ("network", "automatic", "propagate")}
@@ -75,10 +77,11 @@ APPS = (
     "probe",
     "evaluate",
     "show",
+    "serve",
     "demo",
 )
 # Verbs whose workers are processes of their own: torch would cost each of them 200 MB.
-APPS_WITHOUT_TORCH = ("prepare", "inspect", "masks", "check", "extract", "evaluate")
+APPS_WITHOUT_TORCH = ("prepare", "inspect", "masks", "check", "extract", "evaluate", "serve")
 
 # library -> the only room that knows it
 OWNERS = {
@@ -97,6 +100,10 @@ OWNERS = {
     "distributed": {"execution"},
     "jinja2": {"pages"},
     "matplotlib": {"pages"},
+    "fastapi": {"server"},
+    "starlette": {"server"},
+    "uvicorn": {"server"},
+    "anyio": {"server"},
 }
 
 

@@ -39,6 +39,7 @@ FUNCTIONS = {
     "extract": "extract",
     "show": "show",
     "export": "export",
+    "serve": "serve",
     "demo": "demo",
 }
 

@@ -30,6 +30,7 @@ VERBS: Final = {
     "extract": "extract",
     "show": "show",
     "export": "export",
+    "serve": "serve",
     "demo": "demo",
 }
 # What else there is -> module and name.

@@ -25,6 +25,7 @@ from mass3d.apps.prepare import PrepareReport
 from mass3d.apps.pretrain import PretrainReport
 from mass3d.apps.probe import ProbeReport
 from mass3d.apps.segment import SegmentReport
+from mass3d.apps.serve import ServeReport
 from mass3d.apps.show import ShowReport
 from mass3d.apps.task import TaskReport
 from mass3d.errors import ConfigError as ConfigError
@@ -81,6 +82,7 @@ __all__ = [
     "read",
     "read_label",
     "segment",
+    "serve",
     "show",
     "task",
 ]
@@ -399,6 +401,25 @@ def export(
 
     Raises `ModelError` for a model that cannot be trusted, `ConfigError` for a store, out of which
     cases are taken otherwise.
+    """
+
+def serve(
+    *,
+    model: str | Path,
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    host: str = ...,
+    port: int = ...,
+    resume: bool = ...,
+    links: bool = ...,
+    tune: bool = ...,
+    label_maps: bool = ...,
+    device: str = ...,
+) -> ServeReport:
+    """Serve the page until a signal ends it; what runs then is interrupted, and kept.
+
+    Raises `ConfigError` where the server is not installed, the port is taken, or the project is
+    not a folder of its own; `OutputError` where another server has it.
     """
 
 def demo(

@@ -235,6 +235,20 @@ VERBS: Final = {
             "data": "--data TEXT",
         },
     ),
+    "serve": Verb(
+        "Open a local page: draw one example, get the other scans, correct.",
+        "run/ scans/ -o project/",
+        {
+            "model": "RUN",
+            "inputs": "SCANS...",
+            "output": "-o --output PROJECT",
+            "port": "--port N",
+            "host": "--host ADDRESS",
+            "links": "--links",
+            "tune": "--tune 0|1",
+            **DEVICE,
+        },
+    ),
     "demo": Verb(
         "Run every step on made-up scans and write a page about it.",
         "-o demo/",

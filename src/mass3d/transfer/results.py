@@ -20,6 +20,7 @@ from mass3d.io.read import read_label
 
 CASES: Final = "cases.json"
 VOLUMES: Final = "volumes.csv"
+PICTURES: Final = "pictures"
 NAMED: Final[TypeAdapter[dict[str, int] | None]] = TypeAdapter(Structures)
 
 
@@ -124,7 +125,7 @@ class ResultsFolder:
 
     def picture(self, case_id: str) -> Path:
         """Where a picture of a case is."""
-        return self.path / "pictures" / f"{case_id}.jpg"
+        return self.path / PICTURES / f"{case_id}.jpg"
 
     def put(self, case_id: str, entry: Entry) -> None:
         """Note what is known of a case now."""

@@ -58,6 +58,16 @@ def modality_of(volume: Volume) -> tuple[Modality, str]:
     return guess_modality(volume.voxels, volume.path)
 
 
+def modality_by_name(path: Path | None) -> Modality | None:
+    """What a whole word of the name of a file, or of its two folders, says; None for nothing."""
+    for part in [path.name, *(parent.name for parent in list(path.parents)[:2])] if path else []:
+        words = set(re.split(r"[^a-z0-9]+", part.lower()))
+        found = [modality for modality, tokens in NAME_TOKENS.items() if words & tokens]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
 def guess_modality(image: NDArray[Any], path: Path | None) -> tuple[Modality, str]:
     """The modality and what decided it: "name" or "histogram".
 
@@ -65,10 +75,8 @@ def guess_modality(image: NDArray[Any], path: Path | None) -> tuple[Modality, st
     pet, ...). Otherwise a scan whose darkest percentile is air in HU is CT, and everything else
     is MR, the only kind with arbitrary units and no sign.
     """
-    for part in [path.name, *(parent.name for parent in list(path.parents)[:2])] if path else []:
-        words = set(re.split(r"[^a-z0-9]+", part.lower()))
-        found = [modality for modality, tokens in NAME_TOKENS.items() if words & tokens]
-        if len(found) == 1:
-            return found[0], "name"
+    named = modality_by_name(path)
+    if named is not None:
+        return named, "name"
     darkest = float(np.percentile(image[::2, ::2, ::2] if image.size > 8**3 else image, 1))
     return ("ct" if darkest <= AIR_HU else "mr"), "histogram"

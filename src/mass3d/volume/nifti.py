@@ -18,6 +18,7 @@ from mass3d.files import write_bytes
 from mass3d.volume.geometry import SourceGrid
 
 SLOPE = 112  # byte at which slope and intercept begin
+VOXELS = 352  # byte at which voxels begin where there are no extensions
 LABEL_TYPES = (np.uint8, np.uint16, np.uint32)  # the smallest that holds a label map is taken
 
 
@@ -40,6 +41,24 @@ def nifti_image(voxels: NDArray[Any], affine: NDArray[np.float64]) -> Any:
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
     return image
+
+
+def nifti_start(
+    shape: tuple[int, int, int],
+    kind: type[np.generic],
+    affine: NDArray[np.float64],
+    *,
+    scale: tuple[float, float] = (1.0, 0.0),
+) -> bytes:
+    """All of a NIfTI file that comes before its voxels (i, j, k), which follow in Fortran order.
+
+    scale: slope and intercept that turn stored numbers into those of the image.
+    """
+    header = nifti_image(np.zeros((1, 1, 1), kind), affine).header
+    header.set_data_shape(shape)
+    header.set_data_offset(VOXELS)
+    start: bytes = header.binaryblock + bytes(VOXELS - len(header.binaryblock))
+    return start[:SLOPE] + struct.pack("<2f", *scale) + start[SLOPE + 8 :]
 
 
 def nifti_of(voxels: NDArray[Any], source: SourceGrid) -> Any:

@@ -1,0 +1,74 @@
+"""A small picture of every case, with what was drawn or found in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mass3d.files import text_hash
+from mass3d.io.read import read_label, read_volume
+from mass3d.pages.pictures import Rgb, best_slices, three_views, write_jpeg
+from mass3d.server.labels import Labels
+from mass3d.server.project import State
+from mass3d.server.rounds import Round
+from mass3d.server.volumes import Volumes, steps_of
+from mass3d.transfer.results import PICTURES
+
+SIZE: Final = 192  # pixels of an edge
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """The pictures of a project, each made once for every state of its case."""
+
+    volumes: Volumes
+    labels: Labels
+    cache: Path
+
+    def of(self, case_id: str, revision: str, state: State, one: Round | None) -> Path:
+        """The picture of a case as JPEG. Raises `Refused` and `DataError`."""
+        target = self.cache / "thumbnails" / f"{text_hash([case_id, revision])[:32]}.jpg"
+        if not target.exists():
+            write_jpeg(target, self._picture(case_id, state, one))
+        return target
+
+    def _picture(self, case_id: str, state: State, one: Round | None) -> Rgb:
+        if not self.labels.is_drawn(case_id) and one is not None:
+            found = one.found / PICTURES / f"{case_id}.jpg"
+            if found.is_file():
+                return _first_view(found)
+        small = self.volumes.small(case_id)
+        scan = read_volume(small.path)
+        label = self._label(case_id, scan.grid.shape)
+        return three_views(
+            scan.voxels,
+            slices=best_slices(label),
+            spacing_mm=scan.spacing_mm,
+            grey=(small.window.low, small.window.high),
+            label=label,
+            colours=state.colours,
+            size=SIZE,
+        )[:, :SIZE]
+
+    def _label(self, case_id: str, shape: tuple[int, int, int]) -> NDArray[np.uint16]:
+        """The drawn label map at the centres of the voxels of a small volume (D, H, W)."""
+        if not self.labels.is_drawn(case_id):
+            return np.zeros(shape, np.uint16)
+        label = read_label(self.labels.project.label(case_id))
+        d, h, w = steps_of(label.grid.shape)
+        cut: NDArray[np.uint16] = label.voxels[d // 2 :: d, h // 2 :: h, w // 2 :: w]
+        nd, nh, nw = shape
+        return cut[:nd, :nh, :nw]
+
+
+def _first_view(file: Path) -> Rgb:
+    """The first of the three squares of a picture of `segment`, as large as a thumbnail."""
+    with Image.open(file) as picture:
+        edge = picture.height
+        square = picture.convert("RGB").crop((0, 0, edge, edge))
+        return np.asarray(square.resize((SIZE, SIZE)), np.uint8)
