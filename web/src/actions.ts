@@ -3,7 +3,7 @@ import { api, type Job, type JobKind, type Project } from './api'
 import { attempt } from './dialog'
 import { button, commandLine, foldedCommand, h, refill, setText } from './dom'
 import { adviceOf } from './guide'
-import { currentStep, isActive, shownJob, viewOfJob } from './jobs'
+import { currentStep, isActive, shownJob, viewOfJob, whyNot } from './jobs'
 import type { State } from './state'
 
 interface Choice {
@@ -56,15 +56,6 @@ export class Actions {
     element.title = why
     element.className = primary === kind && why === '' ? 'primary' : ''
   }
-}
-
-/** Why something cannot be started now, or ''. */
-export function whyNot(kind: JobKind, project: Project): string {
-  if (kind !== 'segment' && project.references.length === 0) return 'There is no reference yet'
-  if (kind === 'task' && !project.stale) return 'The task is up to date'
-  if (kind === 'segment' && project.round === 0) return 'There is no task yet'
-  if (kind === 'segment' && project.stale) return 'References have changed: make the task first'
-  return ''
 }
 
 /** A job that runs or has stopped early. Its elements stay, so that the keyboard stays on them. */

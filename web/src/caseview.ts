@@ -376,7 +376,7 @@ export class CaseView {
     refill(this.facts, h('h3', {}, 'This scan'),
       h('dl', { class: 'facts' },
         ...pair('State', stateMark(scan)), ...pair('Shown', shown),
-        ...pair('Modality', scan.modality ?? '–'), ...pair('Spacing', scan.spacing_mm ? `${spacingText(scan.spacing_mm)} mm` : '–'),
+        ...pair('Modality', scan.modality ?? '–'), ...pair('Spacing (mm)', spacingText(scan.spacing_mm) || '–'),
         ...pair('Voxels', scan.shape?.join(' × ') ?? '–'), ...pair('Agreement', agreementBar(scan.agreement)),
         ...Object.entries(scan.volumes_ml).flatMap(([name, ml]) => pair(`Found ${name}`, volumeText(ml)))),
       ...scan.notes.map((note) => h('p', { class: 'odd' }, note)),

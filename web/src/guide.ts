@@ -7,7 +7,7 @@ const STEPS: [string, string][] = [
   ['Draw', 'Open a scan, add a structure, brush it, save, and use it as a reference.'],
   ['Make the task', 'The model learns your structures from the references. It takes some seconds for each.'],
   ['Segment', 'All scans of the cohort are segmented by the task, in the background.'],
-  ['Correct the worst', 'Open the first of the table, correct it, use it as another reference, and go on at 2.'],
+  ['Correct the worst', 'Open the first scan of the table, correct it, use it as another reference, and go on at step 2.'],
 ]
 
 export function adviceOf(step: Step): string {

@@ -1,5 +1,5 @@
 // What a job is to the reader: words, a share, and what can be done about it. Pure.
-import type { Job, JobState, Project } from './api'
+import type { Job, JobKind, JobState, Project, Round } from './api'
 
 const ENDED: ReadonlySet<JobState> = new Set(['done', 'failed', 'cancelled', 'interrupted'])
 const STATES: Record<JobState, string> = {
@@ -64,10 +64,24 @@ export function viewOfJob(job: Job): JobView {
 
 export type Step = 1 | 2 | 3 | 4
 
+/** The round whose task is the newest, if any is made. */
+function newestRound(project: Project): Round | undefined {
+  return project.rounds.find((round) => round.round === project.round)
+}
+
 /** Where one is: draw, make the task, segment, correct. */
 export function currentStep(project: Project): Step {
   if (project.references.length === 0) return 1
   if (project.round === 0 || project.stale) return 2
-  const newest = project.rounds.find((round) => round.round === project.round)
-  return newest && newest.segmented > 0 ? 4 : 3
+  return (newestRound(project)?.segmented ?? 0) > 0 ? 4 : 3
+}
+
+/** Why something cannot be started now, or ''. */
+export function whyNot(kind: JobKind, project: Project): string {
+  const complete = !project.stale && newestRound(project)?.segmented === project.scans
+  if (kind !== 'segment' && project.references.length === 0) return 'There is no reference yet'
+  if (kind === 'task') return project.stale || project.round === 0 ? '' : 'The task is up to date'
+  if (kind === 'segment' && project.round === 0) return 'There is no task yet'
+  if (kind === 'segment' && project.stale) return 'References have changed: make the task first'
+  return complete ? 'All scans are segmented by the newest task' : ''
 }

@@ -31,7 +31,8 @@ function header(): HTMLElement {
   state.watch(() => {
     const { project } = state.known
     setText(name, project?.name ?? '')
-    setText(model, project ? `model ${project.model}` : '')
+    setText(model, project ? `model ${project.model.split('/').pop()}` : '')
+    model.title = project?.model ?? ''
     document.title = project ? `${view.id ? `${view.id} · ` : ''}${project.name} · mass3d` : 'mass3d'
   })
   return h('header', {}, h('h1', {}, 'mass3d'), name, model, new Guide(state).element,

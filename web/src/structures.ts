@@ -99,6 +99,7 @@ export class Structures {
     const before = new Set(this.all.map((structure) => structure.value))
     if (!(await this.set([...this.all, { name }]))) return
     this.name.value = ''
+    this.name.blur() // so that the next key is a shortcut again
     this.active = this.all.find((structure) => !before.has(structure.value))?.value ?? this.active
     this.render()
   }

@@ -30,7 +30,7 @@ const LAYOUTS: Record<Layout, Tile[]> = {
   ],
   '3d': [{ sliceType: SLICE_TYPE.RENDER, position: [0, 0, 1, 1] }],
 }
-const CROSSHAIR = 0.22 // per cent of the scan's width
+const CROSSHAIR = 0.18 // per cent of the scan's width
 const DRAWING_TEXTURE = 7 // the unit that NiiVue reads drawings from
 const HEADER_BYTES = 352
 

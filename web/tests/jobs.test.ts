@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Job, JobState, Project, Round } from '../src/api'
-import { currentStep, isActive, pollDelay, shownJob, viewOfJob } from '../src/jobs'
+import { currentStep, isActive, pollDelay, shownJob, viewOfJob, whyNot } from '../src/jobs'
 
 function job(id: number, state: JobState, more: Partial<Job> = {}): Job {
   return {
@@ -55,4 +55,18 @@ test('the guide goes from drawing over the task and the cohort to correcting, an
   expect(currentStep(project({ references: ['a'], round: 1, rounds: [round(0)] }))).toBe(3)
   expect(currentStep(project({ references: ['a'], round: 1, rounds: [round(3)] }))).toBe(4)
   expect(currentStep(project({ references: ['a', 'b'], round: 1, rounds: [round(3)], stale: true }))).toBe(2)
+})
+
+test('only what has something to do can be started, and the reason else is told', () => {
+  const can = (more: Partial<Project>): string[] => (['task', 'segment', 'both'] as const).filter((kind) => !whyNot(kind, project(more)))
+  const round = (segmented: number): Partial<Project> => ({
+    references: ['a'], round: 1, rounds: [{ round: 1, references: ['a'], structures: [], dice: {}, segmented }],
+  })
+  expect(can({})).toEqual([])
+  expect(can({ references: ['a'], stale: true })).toEqual(['task', 'both'])
+  expect(can(round(0))).toEqual(['segment', 'both'])
+  expect(can(round(3))).toEqual([])
+  expect(can({ ...round(3), stale: true })).toEqual(['task', 'both'])
+  expect(can({ ...round(3), references: [], stale: true })).toEqual([])
+  expect(whyNot('segment', project({ ...round(3), stale: true }))).toContain('make the task first')
 })
