@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help demo test check bench docs
+.PHONY: help demo test check bench docs page
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/'
@@ -36,3 +36,6 @@ bench: $(STAMP) ## run each benchmark in turn
 
 docs: $(STAMP) ## the site of all pages and the API, in build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+page: ## the page of `mass3d serve` from web/ (needs npm), in src/mass3d/server/page
+	cd web && npm ci && npm run check && npm test && npm run build

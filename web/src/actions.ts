@@ -45,7 +45,10 @@ export class Actions {
     const ended = job?.state === 'done'
     this.job.show(job === null || ended ? null : job)
     this.advice.hidden = job !== null && !ended
-    setText(this.advice, (ended ? `${viewOfJob(job).title}: done. ` : '') + adviceOf(currentStep(project)))
+    const error = ended ? job.error : null
+    const told = ended ? `${viewOfJob(job).title}: done${error ? `, but ${error}` : ''}. ` : ''
+    setText(this.advice, told + adviceOf(currentStep(project)))
+    this.advice.classList.toggle('odd', Boolean(error))
     for (const choice of this.choices) this.allow(choice, project, busy)
   }
 

@@ -48,6 +48,7 @@ export interface Case {
   error: string | null
   drawn: boolean
   corrected: boolean
+  reference: boolean
   revision: string
 }
 

@@ -6,7 +6,7 @@ import { attempt, choose, say } from './dialog'
 import { button, h, refill, setText } from './dom'
 import type { Triple } from './drawing'
 import type { Shortcut } from './keys'
-import { spacingText, volumeText } from './order'
+import { spacingText } from './order'
 import type { State } from './state'
 import { Structures } from './structures'
 import { agreementBar, stateMark } from './table'
@@ -164,12 +164,17 @@ export class CaseView {
       return false
     }
     this.viewer.located = (location) => this.showPlace(location)
+    this.viewer.windowed = (low, high) => this.toolbar.showOwn(low, high)
     this.viewer.setOpacity(0.5)
     this.brush = new Brush(this.viewer, this.frame, this.canvas, this.ring)
     this.brush.changed = () => this.open?.edited()
     this.brush.refused = (why) => say(why, 'bad')
     this.frame.addEventListener('wheel', (event) => this.zoomByWheel(event), { capture: true, passive: false })
     this.frame.addEventListener('contextmenu', (event) => event.preventDefault())
+    // NiiVue's own keys, and its double click, which would set the window anew between two strokes.
+    for (const kind of ['keydown', 'keyup', 'dblclick']) {
+      this.frame.addEventListener(kind, (event) => event.stopPropagation(), true)
+    }
     return true
   }
 
@@ -371,14 +376,13 @@ export class CaseView {
     if (told === this.told) return
     this.told = told
     const shown = { drawn: 'your drawing', found: 'the result of the newest round', none: 'no labels yet' }[open.source]
-    const uses = scan.state === 'reference'
+    const uses = scan.reference
     const labelled = open.source !== 'none'
     refill(this.facts, h('h3', {}, 'This scan'),
       h('dl', { class: 'facts' },
         ...pair('State', stateMark(scan)), ...pair('Shown', shown),
         ...pair('Modality', scan.modality ?? '–'), ...pair('Spacing (mm)', spacingText(scan.spacing_mm) || '–'),
-        ...pair('Voxels', scan.shape?.join(' × ') ?? '–'), ...pair('Agreement', agreementBar(scan.agreement)),
-        ...Object.entries(scan.volumes_ml).flatMap(([name, ml]) => pair(`Found ${name}`, volumeText(ml)))),
+        ...pair('Voxels', scan.shape?.join(' × ') ?? '–'), ...pair('Agreement', agreementBar(scan.agreement))),
       ...scan.notes.map((note) => h('p', { class: 'odd' }, note)),
       scan.error ? h('p', { class: 'bad' }, scan.error) : null,
       h('div', { class: 'stack' },

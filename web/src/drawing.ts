@@ -20,15 +20,19 @@ export class Drawing {
   readonly dims: Triple
   readonly spacing: Triple
   readonly voxels: Uint8Array<ArrayBuffer>
+  /** Voxels of each value, kept with every change. */
+  private readonly counts = new Float64Array(256)
   private readonly changes: Change[] = []
   private open: Change | null = null
-  private counted: Map<number, number> | null = null
   private saved: Change | null = null
 
   constructor(dims: Triple, spacing: Triple, voxels?: Uint8Array<ArrayBuffer>) {
     this.dims = dims
     this.spacing = spacing
     this.voxels = voxels ?? new Uint8Array(dims[0] * dims[1] * dims[2])
+    const all = this.voxels
+    if (voxels) for (let i = 0; i < all.length; i++) this.counts[all[i]!]!++
+    else this.counts[0] = all.length
   }
 
   /** Whether there is anything that has not been saved. */
@@ -41,7 +45,7 @@ export class Drawing {
   }
 
   get empty(): boolean {
-    return !this.voxels.some((value) => value !== 0)
+    return this.counts[0] === this.voxels.length
   }
 
   markSaved(): void {
@@ -58,7 +62,6 @@ export class Drawing {
     const change = this.open
     this.open = null
     if (!change || change.index.length === 0) return false
-    this.counted = null
     this.changes.push(change)
     if (this.changes.length > MAX_UNDO) this.changes.shift()
     return true
@@ -68,8 +71,7 @@ export class Drawing {
   undo(): Box | null {
     const change = this.changes.pop()
     if (!change) return null
-    this.counted = null
-    for (let i = change.index.length - 1; i >= 0; i--) this.voxels[change.index[i]!] = change.before[i]!
+    for (let i = change.index.length - 1; i >= 0; i--) this.set(change.index[i]!, change.before[i]!)
     return this.around(change.index)
   }
 
@@ -78,6 +80,8 @@ export class Drawing {
     if (before === value) return
     this.open?.index.push(index)
     this.open?.before.push(before)
+    this.counts[before]!--
+    this.counts[value]!++
     this.voxels[index] = value
   }
 
@@ -153,26 +157,42 @@ export class Drawing {
    *
    * The outline moves evenly from one to the other (signed distances, mixed by place). */
   between(axis: number, value: number): void {
+    const box = this.box(value)
+    if (box === null) return
     const [u, v] = [0, 1, 2].filter((i) => i !== axis) as [number, number]
     const step = [1, this.dims[0], this.dims[0] * this.dims[1]]
-    const size = [this.dims[u]!, this.dims[v]!] as [number, number]
-    const at = (slice: number, i: number): number =>
-      slice * step[axis]! + (i % size[0]) * step[u]! + Math.floor(i / size[0]) * step[v]!
+    const spacing: [number, number] = [this.spacing[u]!, this.spacing[v]!]
+    // One pixel of nothing around what is drawn, so that every outline is closed.
+    const size: [number, number] = [box.size[u]! + 2, box.size[v]! + 2]
+    const visit = (slice: number, pixel: (i: number, index: number) => void): void => {
+      for (let y = 0; y < box.size[v]!; y++) {
+        const row = slice * step[axis]! + box.start[u]! * step[u]! + (box.start[v]! + y) * step[v]!
+        for (let x = 0; x < box.size[u]!; x++) pixel(x + 1 + size[0] * (y + 1), row + x * step[u]!)
+      }
+    }
     let last: { slice: number; distance: Float32Array } | null = null
-    for (let slice = 0; slice < this.dims[axis]!; slice++) {
-      const mask = new Uint8Array(size[0] * size[1]).map((_, i) => (this.voxels[at(slice, i)] === value ? 1 : 0))
+    for (let slice = box.start[axis]!; slice < box.start[axis]! + box.size[axis]!; slice++) {
+      const mask = new Uint8Array(size[0] * size[1])
+      visit(slice, (i, index) => (mask[i] = this.voxels[index] === value ? 1 : 0))
       if (!mask.includes(1)) continue
-      const distance = signedDistance(mask, size, [this.spacing[u]!, this.spacing[v]!])
-      for (let middle = (last?.slice ?? slice) + 1; last && middle < slice; middle++) {
-        const share = (middle - last.slice) / (slice - last.slice)
-        for (let i = 0; i < mask.length; i++) {
-          const mixed = last.distance[i]! * (1 - share) + distance[i]! * share
-          const index = at(middle, i)
+      const before: typeof last = last
+      const distance = signedDistance(mask, size, spacing)
+      for (let middle = (before?.slice ?? slice) + 1; before && middle < slice; middle++) {
+        const share = (middle - before.slice) / (slice - before.slice)
+        visit(middle, (i, index) => {
+          const mixed = before.distance[i]! * (1 - share) + distance[i]! * share
           if (mixed < 0 && this.voxels[index] === 0) this.set(index, value)
-        }
+        })
       }
       last = { slice, distance }
     }
+  }
+
+  /** The box around all voxels of a value, or null where it has none. */
+  private box(value: number): Box | null {
+    const span = new Span()
+    this.each(value, (x, y, z) => span.add(x, y, z))
+    return span.box
   }
 
   /** The voxel of a value nearest to the middle of all its voxels, or null where it has none. */
@@ -196,13 +216,9 @@ export class Drawing {
     return best
   }
 
-  /** Voxels of each value, as of the last stroke. */
+  /** Voxels of each value that there is. */
   count(): Map<number, number> {
-    if (this.counted) return this.counted
-    const counts = new Uint32Array(256)
-    for (const value of this.voxels) counts[value]!++
-    this.counted = new Map([...counts].map((n, value): [number, number] => [value, n]).filter(([value, n]) => value && n))
-    return this.counted
+    return new Map([...this.counts].map((n, value): [number, number] => [value, n]).filter(([value, n]) => value && n))
   }
 
   index(at: Triple): number {
@@ -246,21 +262,31 @@ export class Drawing {
   }
 
   private around(indices: number[]): Box | null {
-    if (indices.length === 0) return null
-    const low: Triple = [...this.dims]
-    const high: Triple = [0, 0, 0]
-    for (const index of indices) {
-      const place = [
-        index % this.dims[0],
-        Math.floor(index / this.dims[0]) % this.dims[1],
-        Math.floor(index / (this.dims[0] * this.dims[1])),
-      ]
-      for (let i = 0; i < 3; i++) {
-        if (place[i]! < low[i]!) low[i] = place[i]!
-        if (place[i]! > high[i]!) high[i] = place[i]!
-      }
-    }
-    return { start: low, size: high.map((at, i) => at - low[i]! + 1) as Triple }
+    const [nx, ny] = this.dims
+    const span = new Span()
+    for (const index of indices) span.add(index % nx, Math.floor(index / nx) % ny, Math.floor(index / (nx * ny)))
+    return span.box
+  }
+}
+
+/** The box around places, one after the other. */
+class Span {
+  private readonly low: Triple = [Infinity, Infinity, Infinity]
+  private readonly high: Triple = [-1, -1, -1]
+
+  add(x: number, y: number, z: number): void {
+    const { low, high } = this
+    if (x < low[0]) low[0] = x
+    if (y < low[1]) low[1] = y
+    if (z < low[2]) low[2] = z
+    if (x > high[0]) high[0] = x
+    if (y > high[1]) high[1] = y
+    if (z > high[2]) high[2] = z
+  }
+
+  get box(): Box | null {
+    if (this.high[0] < 0) return null
+    return { start: [...this.low], size: this.high.map((at, i) => at - this.low[i]! + 1) as Triple }
   }
 }
 

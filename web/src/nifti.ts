@@ -13,14 +13,13 @@ export interface Order {
 const HEADER = 352
 const [UINT8, UINT16] = [2, 512]
 
-/** Visit all voxels: index on the screen, index in the file. */
-function each(order: Order, visit: (screen: number, file: number) => void): void {
+/** Visit all rows along x: index of the first voxel on the screen, and in the file. */
+function eachRow(order: Order, visit: (screen: number, file: number) => void): void {
   const { dims, start, step } = order
   let screen = 0
   for (let z = 0; z < dims[2]; z++) {
-    for (let y = 0; y < dims[1]; y++) {
-      let file = start[0] + start[1] + start[2] + z * step[2] + y * step[1]
-      for (let x = 0; x < dims[0]; x++, file += step[0]) visit(screen++, file)
+    for (let y = 0; y < dims[1]; y++, screen += dims[0]) {
+      visit(screen, start[0] + start[1] + start[2] + z * step[2] + y * step[1])
     }
   }
 }
@@ -31,10 +30,13 @@ export function toScreen(
   order: Order,
   byteOf: (value: number) => number,
 ): Uint8Array<ArrayBuffer> {
-  const out = new Uint8Array(order.dims[0] * order.dims[1] * order.dims[2])
-  each(order, (screen, file) => {
-    const value = voxels[file]!
-    if (value) out[screen] = byteOf(value)
+  const [n, step] = [order.dims[0], order.step[0]]
+  const out = new Uint8Array(n * order.dims[1] * order.dims[2])
+  eachRow(order, (screen, file) => {
+    for (let x = 0; x < n; x++) {
+      const value = voxels[file + x * step]!
+      if (value !== 0) out[screen + x] = byteOf(value)
+    }
   })
   return out
 }
@@ -49,7 +51,7 @@ export function encode(
   valueOf: (byte: number) => number,
 ): Uint8Array<ArrayBuffer> {
   const values = new Uint16Array(256).map((_, byte) => (byte ? valueOf(byte) : 0))
-  const wide = drawing.some((byte) => values[byte]! > 255)
+  const wide = values.some((value) => value > 255) && drawing.some((byte) => values[byte]! > 255)
   const out = new Uint8Array(HEADER + drawing.length * (wide ? 2 : 1))
   out.set(new Uint8Array(image, 0, 348))
   const view = new DataView(out.buffer)
@@ -61,10 +63,14 @@ export function encode(
   view.setFloat32(116, 0, little) // intercept
   view.setFloat32(124, 0, little) // cal_max
   view.setFloat32(128, 0, little) // cal_min
-  each(order, (screen, file) => {
-    const value = values[drawing[screen]!]!
-    if (wide) view.setUint16(HEADER + 2 * file, value, little)
-    else out[HEADER + file] = value
+  const [n, step] = [order.dims[0], order.step[0]]
+  eachRow(order, (screen, file) => {
+    for (let x = 0; x < n; x++) {
+      const value = values[drawing[screen + x]!]!
+      if (value === 0) continue
+      if (wide) view.setUint16(HEADER + 2 * (file + x * step), value, little)
+      else out[HEADER + file + x * step] = value
+    }
   })
   return out
 }

@@ -123,6 +123,12 @@ export class Toolbar {
     this.act.window(known.low, known.high)
   }
 
+  /** Tell a window that was set on the picture. */
+  showOwn(low: number, high: number): void {
+    this.preset.value = CUSTOM
+    this.showWindow(low, high)
+  }
+
   private showWindow(low: number, high: number): void {
     this.low.value = tidy(low)
     this.high.value = tidy(high)

@@ -86,11 +86,14 @@ export class Viewer {
   private frame = 0
   shown: Loaded | null = null
   located: (location: Location) => void = () => undefined
+  /** Called where the hand has changed the window on the picture. */
+  windowed: (low: number, high: number) => void = () => undefined
 
   private constructor(nv: Niivue, canvas: HTMLCanvasElement) {
     this.nv = nv
     this.canvas = canvas
     nv.onLocationChange = () => this.locate()
+    nv.onIntensityChange = (image) => this.windowed(image.cal_min ?? NaN, image.cal_max ?? NaN)
   }
 
   /** Throws where the browser has no WebGL 2. */
@@ -144,10 +147,6 @@ export class Viewer {
     this.nv.updateGLVolume()
   }
 
-  get window(): [number, number] {
-    return [this.shown?.image.cal_min ?? NaN, this.shown?.image.cal_max ?? NaN]
-  }
-
   setLayout(layout: Layout): void {
     this.nv.setCustomLayout(LAYOUTS[layout])
   }
@@ -188,6 +187,7 @@ export class Viewer {
     gl.pixelStorei(gl.UNPACK_ROW_LENGTH, 0)
     gl.pixelStorei(gl.UNPACK_IMAGE_HEIGHT, 0)
     this.redraw()
+    this.locate()
   }
 
   /** Colours of structures; those of `hidden` are not shown. */

@@ -154,3 +154,16 @@ test('the middle of a structure is a voxel of it', () => {
 test('the union of two boxes holds both', () => {
   expect(union({ start: [1, 5, 0], size: [2, 1, 1] }, { start: [0, 2, 3], size: [1, 9, 1] })).toEqual({ start: [0, 2, 0], size: [3, 9, 4] })
 })
+
+test.each([0, 1, 2])('slices between two rectangles are rectangles, across axis %i and in a full frame', (axis) => {
+  const dims: Triple = [5, 5, 5]
+  const drawing = new Drawing(dims, [1, 1, 1])
+  for (let i = 0; i < 125; i++) {
+    const place = [i % 5, Math.floor(i / 5) % 5, Math.floor(i / 25)]
+    if (place[axis] === 0 || place[axis] === 4) drawing.set(i, 3)
+  }
+  expect(stroke(drawing, () => drawing.between(axis, 3))).toBe(true)
+  expect(drawing.count()).toEqual(new Map([[3, 125]]))
+  drawing.undo()
+  expect(drawing.count()).toEqual(new Map([[3, 50]]))
+})

@@ -5,7 +5,7 @@ import { filtered, neighbour, ordered, spacingText, stateWord } from '../src/ord
 function scan(id: string, more: Partial<Case> = {}): Case {
   return {
     id, state: 'new', segmented: false, modality: null, shape: null, spacing_mm: null, agreement: null,
-    volumes_ml: {}, notes: [], error: null, drawn: false, corrected: false, revision: '', ...more,
+    volumes_ml: {}, notes: [], error: null, drawn: false, corrected: false, reference: false, revision: '', ...more,
   }
 }
 
