@@ -56,7 +56,8 @@ export class OpenCase {
   /** Show the small volume, then the whole one in its place, then the labels. */
   async load(): Promise<void> {
     try {
-      if (this.scan?.error) throw new Error(this.scan.error)
+      const scan = this.scan // what has no shape could not be read at all
+      if (scan?.error && !scan.shape) throw new Error(scan.error)
       await this.loadLevel('small', false)
       this.loading = 'Loading the whole scan …'
       this.changed()

@@ -46,15 +46,18 @@ export function button(label: string, click: () => void, props: Props = {}): HTM
   return h('button', { type: 'button', click: () => click(), ...props }, label)
 }
 
-/** A command ready to copy. */
+/** A command ready to copy. Where the browser keeps the clipboard shut, the text is selected instead. */
 export function commandLine(command: string): HTMLElement {
-  const copy = button('Copy', () => {
-    void navigator.clipboard.writeText(command).then(
-      () => setText(copy, 'Copied'),
-      () => getSelection()?.selectAllChildren(code),
-    )
-  }, { class: 'small', 'aria-label': 'Copy the command' })
   const code = h('code', { tabindex: 0 }, command)
+  const copy = button('Copy', () => void take(), { class: 'small', 'aria-label': 'Copy the command' })
+  const take = async (): Promise<void> => {
+    try {
+      await navigator.clipboard.writeText(command)
+      setText(copy, 'Copied')
+    } catch {
+      getSelection()?.selectAllChildren(code)
+    }
+  }
   return h('div', { class: 'command' }, code, copy)
 }
 

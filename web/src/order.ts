@@ -30,7 +30,7 @@ export function ordered(cases: Case[], order: Order): Case[] {
 
 /** One word or two for where a case stands. */
 export function stateWord(scan: Case): string {
-  if (scan.state === 'fault') return 'cannot be used'
+  if (scan.state === 'fault') return scan.shape ? 'failed' : 'cannot be used'
   if (scan.state === 'reference') return 'reference'
   if (scan.corrected) return 'corrected'
   if (scan.segmented) return 'segmented'

@@ -142,7 +142,7 @@ export class Table {
 }
 
 function thumbnail(scan: Case): HTMLElement {
-  if (scan.state === 'fault') return h('div', { class: 'thumb none', 'aria-hidden': 'true' }, '!')
+  if (!scan.shape) return h('div', { class: 'thumb none', 'aria-hidden': 'true' }, '!')
   return h('img', { class: 'thumb', src: thumbnailAddress(scan), alt: '', loading: 'lazy', decoding: 'async' })
 }
 

@@ -49,6 +49,7 @@ test('one word tells where a case stands', () => {
   expect(stateWord(scan('a', { state: 'segmented', segmented: true, drawn: true, corrected: true }))).toBe('corrected')
   expect(stateWord(scan('a', { state: 'reference', segmented: true, corrected: true }))).toBe('reference')
   expect(stateWord(scan('a', { state: 'fault', segmented: true }))).toBe('cannot be used')
+  expect(stateWord(scan('a', { state: 'fault', shape: [9, 9, 9] }))).toBe('failed')
 })
 
 test('spacing has two decimals at most', () => {
