@@ -49,7 +49,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def address(cohort: Path, trained: Path, tmp_path: Path) -> Iterator[str]:
     """A server of four phantoms, and the address with its token."""
-    command = [sys.executable, "-m", "mass3d", "serve", trained, cohort / "imagesTr"]
+    command: list[str | Path] = [sys.executable, "-m", "mass3d", "serve"]
+    command += [trained, cohort / "imagesTr"]
     command += ["-o", tmp_path / "project", "--port", "0"]
     command += ["--set", 'device="cpu"', "--set", "tune=false"]  # for speed
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
@@ -72,9 +73,13 @@ class Visitor:
         self.pictures = pictures
         self.wrong: list[str] = []
         self.hosts: set[str] = set()
-        page.on("console", lambda m: m.type in ("error", "warning") and self.wrong.append(m.text))
+        page.on("console", self.hear)
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+
+    def hear(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.wrong.append(message.text)
 
     def button(self, name: str) -> Any:
         """A button by its whole name."""
