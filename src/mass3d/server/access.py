@@ -65,7 +65,9 @@ class Guard:
     addresses: bool = False  # whether any address as a number may be asked for, too
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request; what is no HTTP is not answered."""
+        """One request; what is neither HTTP nor the server itself is not answered."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
         if scope["type"] != "http":
             return
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from mass3d.config import toml_value
 from mass3d.io.datasets.cohort import CaseFile
+from mass3d.io.names import case_id_of
 from mass3d.io.read import read_volume
 from mass3d.io.write import write_image
 from mass3d.server.project import Project, State
@@ -35,6 +38,7 @@ class Further:
 
 
 PLAIN: Final = Further()
+KINDS: Final = ("ct", "mr", "pet")  # folders of copies, by modality
 
 
 @dataclass(frozen=True)
@@ -80,20 +84,39 @@ class Commands:
         if self._is_lone(case) or self._copy(case_id).exists():
             return
         volume = read_volume(case.scan)
-        folder = self.project.folder / "scans" / modality_of(volume)[0]
+        folder = self._copies / modality_of(volume)[0]
         write_image(folder / f"{case_id}.nii.gz", volume.voxels, volume.source)
 
+    def case_of(self, path: str) -> str:
+        """The case whose scan a command names so; the path itself where there is none."""
+        known = self._by_path.get(path)
+        if known is not None:
+            return known
+        copied = Path(path)
+        return case_id_of(copied) if copied.parent.parent == self._copies else path
+
+    @property
+    def _copies(self) -> Path:
+        return self.project.folder / "scans"
+
     def _copy(self, case_id: str) -> Path:
-        top = self.project.folder / "scans"
-        found = (top / kind / f"{case_id}.nii.gz" for kind in ("ct", "mr", "pet"))
-        return next((path for path in found if path.exists()), top / "mr" / f"{case_id}.nii.gz")
+        found = (self._copies / kind / f"{case_id}.nii.gz" for kind in KINDS)
+        return next((path for path in found if path.exists()), self._copies / f"{case_id}.nii.gz")
+
+    @cached_property
+    def _by_path(self) -> dict[str, str]:
+        lone = (case for case in self.cases.values() if self._is_lone(case))
+        return {_word(str(case.path)): case.case_id for case in lone}
+
+    @cached_property
+    def _within(self) -> Counter[Path]:
+        """How many cases a path leads to: of a folder, those in it."""
+        paths = [case.path for case in self.cases.values()]
+        return Counter(place for path in paths for place in (path, *path.parents))
 
     def _is_lone(self, case: CaseFile) -> bool:
         """Whether the path of a case leads to it alone."""
-        if case.series is None:
-            return True
-        others = (one.path for one in self.cases.values() if one is not case)
-        return not any(path == case.path or case.path in path.parents for path in others)
+        return case.series is None or self._within[case.path] == 1
 
 
 def typed(words: Sequence[str]) -> str:

@@ -76,6 +76,7 @@ class Jobs:
     commands: Commands
     cases: Sequence[str]
     grace_s: float = GRACE_S
+    program: tuple[str, ...] = (sys.executable, "-m", "mass3d")
     _jobs: dict[int, Job] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _running: _Running = field(default_factory=_Running)
@@ -268,7 +269,7 @@ class Jobs:
             start = stream.tell()
             stream.write(f"$ {typed(words)}\n".encode())
             stream.flush()
-            with _Kept(words, stream.fileno()) as process:
+            with _Kept([*self.program, *words], stream.fileno()) as process:
                 with self._lock:
                     running.process = process
                     began = _began(process.pid)
@@ -295,7 +296,7 @@ class Jobs:
 
     def _progress(self, job: Job) -> tuple[int, str]:
         """How many scans are done, and what the verb says of the time left."""
-        tail = _tail(self._folder / f"{job.id}.log")
+        tail = _tail(self._folder / f"{job.id}.log").rpartition("\n$ ")[2]  # of the last start
         if job.commands[job.step][0] == "task":
             return 0, "making the task"
         said = [found for line in tail.splitlines() if (found := LINE.fullmatch(line.strip()))]
@@ -313,32 +314,46 @@ class _Kept:
         self._words, self._log = words, log
 
     def __enter__(self) -> subprocess.Popen[bytes]:
-        python = [sys.executable, "-m"]
         self._keeper = subprocess.Popen(
-            [*python, "mass3d.server.keeper"], stdin=subprocess.PIPE, start_new_session=True
-        )
-        process = subprocess.Popen(
-            [*python, "mass3d", *self._words],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
+            [sys.executable, "-m", "mass3d.server.keeper"],
+            stdin=subprocess.PIPE,
             start_new_session=True,
         )
-        self._tell(f"{process.pid}\n")
+        try:
+            self._process = subprocess.Popen(
+                self._words,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError:
+            self._let_go()
+            raise
+        self._tell(f"{self._process.pid}\n")
         with suppress(psutil.Error):
-            psutil.Process(process.pid).nice(NICE + os.nice(0))
-        return process
+            psutil.Process(self._process.pid).nice(max(NICE, os.nice(0)))
+        return self._process
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:  # nobody would wait for it any more
+            end(self._process.pid, grace_s=0)
+            self._process.wait()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Tell the keeper that the job has ended."""
         self._tell("ended\n")
         assert self._keeper.stdin is not None, "it was asked for"
-        self._keeper.stdin.close()
+        with suppress(OSError):
+            self._keeper.stdin.close()
         self._keeper.wait()
 
     def _tell(self, line: str) -> None:
         assert self._keeper.stdin is not None, "it was asked for"
-        self._keeper.stdin.write(line.encode())
-        self._keeper.stdin.flush()
+        with suppress(OSError):  # somebody has ended it
+            self._keeper.stdin.write(line.encode())
+            self._keeper.stdin.flush()
 
 
 def faults_in(log: str, cases: Sequence[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from mass3d.errors import DataError
-from mass3d.files import read_json, write_json
+from mass3d.files import read_json, write_json, writing
 from mass3d.io.read import Header, read_grid, read_label
 from mass3d.io.write import write_label
 from mass3d.server.project import Project, State
@@ -22,6 +22,7 @@ from mass3d.server.scans import Facts, Scans, stamp_of
 from mass3d.volume.volume import Volume
 
 INDEX: Final = "labels.json"
+THE_LABEL: Final = "the label map"
 COUNTS: Final = TypeAdapter(dict[str, tuple[str, dict[int, int]]])  # case -> stamp, value -> voxels
 
 
@@ -29,6 +30,16 @@ def empty_scan(header: Header, path: Path) -> Volume:
     """A volume on the grid of a header that takes no memory: what a label is compared with."""
     nothing = np.broadcast_to(np.uint8(0), header.grid.shape)
     return Volume(nothing, header.grid, header.source, path)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A label map that may be kept."""
+
+    case_id: str
+    file: Path
+    counts: dict[int, int]  # value -> voxels
+    voxel_ml: float
 
 
 @dataclass
@@ -52,34 +63,41 @@ class Labels:
 
     def is_drawn(self, case_id: str) -> bool:
         """Whether there is a label map of a case."""
-        return self.project.label(case_id).is_file()
+        return self.project.has_label(case_id)
 
     def drawn(self) -> list[str]:
         """All cases with one."""
         return [name for name in self.scans.cases if self.is_drawn(name)]
 
-    def take(self, case_id: str, upload: Path, state: State) -> dict[str, float]:
-        """Check a NIfTI file and keep it as the label map of a case; the volumes in it.
+    def checked(self, case_id: str, upload: Path, state: State) -> Checked:
+        """Check a NIfTI file, and write it beside itself as it would be kept.
 
         Raises `DataError` for a damaged file or one on another grid, `Refused` for values that no
         structure has.
         """
         case = self.scans.readable(case_id)
         header = read_grid(case.scan)
-        label = read_label(upload, like=empty_scan(header, case.path))
-        counts = counted(label.voxels)
-        strange = sorted(set(counts) - set(state.values.values()))
-        if strange:
+        try:
+            label = read_label(upload, like=empty_scan(header, case.path))
+        except DataError as error:
             raise Refused(
-                422,
-                found=f"label values {', '.join(map(str, strange[:10]))}",
-                expected=f"0, and those of the structures ({_told(state)})",
-                fix="Add the structures first, or renumber the label map.",
-            )
-        target = self.project.label(case_id)
-        write_label(target, label.voxels, header.source, names=state.names)
-        self._note(case_id, counts)
-        return in_ml(counts, state, header.grid.voxel_ml)
+                422, THE_LABEL, found=error.found, expected=error.expected, fix=error.fix
+            ) from error
+        counts = counted(label.voxels)
+        _require_known(counts, state)
+        file = upload.with_name("kept.nii.gz")
+        write_label(file, label.voxels, header.source, names=state.names)
+        return Checked(case_id, file, counts, header.grid.voxel_ml)
+
+    def keep(self, label: Checked, state: State) -> dict[str, float]:
+        """Put a checked label map in place; the volumes in it. Raises `Refused`, `OutputError`."""
+        _require_known(label.counts, state)  # which may have changed since
+        target = self.project.label(label.case_id)
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            label.file.replace(target)
+        self._note(label.case_id, label.counts)
+        return in_ml(label.counts, state, label.voxel_ml)
 
     def remove(self, case_id: str) -> None:
         """Remove the label map of a case, where there is one."""
@@ -132,6 +150,18 @@ def counted(label: NDArray[Any]) -> dict[int, int]:
 def in_ml(counts: Mapping[int, int], state: State, voxel_ml: float) -> dict[str, float]:
     """Structure -> millilitres."""
     return {one.name: round(counts.get(one.value, 0) * voxel_ml, 4) for one in state.structures}
+
+
+def _require_known(counts: Mapping[int, int], state: State) -> None:
+    strange = sorted(set(counts) - set(state.values.values()))
+    if strange:
+        raise Refused(
+            422,
+            THE_LABEL,
+            found=f"label values {', '.join(map(str, strange[:10]))}",
+            expected=f"0, and those of the structures ({_told(state)})",
+            fix="Add the structures first, or renumber the label map.",
+        )
 
 
 def _told(state: State) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 import uvicorn
@@ -36,10 +36,12 @@ def listener(host: str, port: int) -> socket.socket:
         kind, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        made = socket.socket(kind, socket.SOCK_STREAM)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
-        made.listen(128)
+        with ExitStack() as on_failure:
+            made = on_failure.enter_context(socket.socket(kind, socket.SOCK_STREAM))
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind(address)
+            made.listen(128)
+            on_failure.pop_all()
     except (OSError, OverflowError) as error:
         raise ConfigError(
             f"{host}:{port}",
@@ -68,7 +70,7 @@ def serve(app: ASGIApp, made: socket.socket, host: str, *, ready: Callable[[str]
     )
     server = _Server(settings)
     with stop_signals() as stop:
-        ready(f"http://{_shown(host)}:{port}/?token={token}")
+        ready(f"http://{shown(host)}:{port}/?token={token}")
         asyncio.run(_until_stopped(server, made, stop))
 
 
@@ -91,7 +93,8 @@ def tell_address(host: str, address: str) -> None:
         )
 
 
-def _shown(host: str) -> str:
+def shown(host: str) -> str:
+    """An address in the form in which a browser takes it."""
     if host in ("0.0.0.0", "::"):
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host

@@ -10,7 +10,7 @@ cache/                    may be removed at any time
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from mass3d.config import Config
 from mass3d.errors import DataError
-from mass3d.files import VERSION, read_json, write_json
+from mass3d.files import VERSION, read_json, real, write_json
 from mass3d.io.colours import Colour, value_colours
 from mass3d.io.formats.label_table import MAX_VALUE, LabelName
 from mass3d.pages.pictures import css
@@ -86,6 +86,7 @@ class Project:
     """A project folder; whoever changes its state holds the lock meanwhile."""
 
     folder: Path
+    cases: Collection[str]  # ids of the scans that are served
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -102,6 +103,14 @@ class Project:
         """Where the label map of a case is kept."""
         return self.folder / LABELS / f"{case_id}.nii.gz"
 
+    def has_label(self, case_id: str) -> bool:
+        """Whether there is a label map of a case."""
+        return self.owns(self.label(case_id))
+
+    def owns(self, path: Path) -> bool:
+        """Whether this is a file of the project, and no link out of it."""
+        return path.is_file() and real(self.folder) in real(path).parents
+
     def begin(self, model: Path, inputs: tuple[Path, ...]) -> None:
         """Start a project, or go on with one. Raises `DataError` for a damaged one."""
         with self.lock:
@@ -111,7 +120,15 @@ class Project:
                 write_json(self.file, State(model=model, inputs=inputs).plain())
 
     def state(self) -> State:
-        """What the file says now. Raises `DataError`."""
+        """What the file says now, of scans and label maps that are there. Raises `DataError`."""
+        state = self._read()
+        there = {one for one in state.references if one in self.cases and self.has_label(one)}
+        if len(there) == len(state.references):
+            return state
+        kept = tuple(one for one in state.references if one in there)
+        return state.model_copy(update={"references": kept})
+
+    def _read(self) -> State:
         try:
             return State.model_validate(read_json(self.file))
         except (OSError, ValueError) as error:  # pydantic's errors are ValueErrors
@@ -145,11 +162,12 @@ def completed(given: list[Any], known: tuple[Structure, ...]) -> tuple[Structure
         raise ValueError(f"more than {MAX_STRUCTURES} structures")
     before = {one.name: one.plain() for one in known}
     entries = [_filled(one, before) for one in given]
-    taken = {entry["value"] for entry in entries if isinstance(entry["value"], int)}
+    taken: set[int] = {entry["value"] for entry in entries if isinstance(entry["value"], int)}
     for entry in entries:
         if entry["value"] is None:
-            entry["value"] = min(set(range(1, len(taken) + 2)) - taken)
-            taken.add(entry["value"])
+            lowest = min(set(range(1, len(taken) + 2)) - taken)
+            taken.add(lowest)
+            entry["value"] = lowest
         if entry["colour"] is None and isinstance(entry["value"], int):
             entry["colour"] = css(next(iter(value_colours([entry["value"]]).values())))
     try:

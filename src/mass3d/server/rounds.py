@@ -7,8 +7,9 @@ what the verbs have written.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,7 +66,7 @@ class Rounds:
     """The rounds of a project. What has not changed on disk is not read again."""
 
     project: Project
-    images: Mapping[str, str]  # path of a reference as the command has it -> case id
+    case_of: Callable[[str], str]  # the case whose scan a command names so
     _known: dict[Path, tuple[str, Any]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -77,11 +78,7 @@ class Rounds:
         """All rounds whose task is there, the newest last."""
         top = self.project.folder / ROUNDS
         numbers = [int(path.name) for path in _folders(top) if path.name.isdecimal()]
-        return [
-            self._round(number)
-            for number in sorted(numbers)
-            if number > 0 and (self.folder(number) / TASK).is_file()
-        ]
+        return [self._round(number) for number in sorted(numbers) if self._is_made(number)]
 
     def newest(self) -> Round | None:
         """The newest of them."""
@@ -89,8 +86,10 @@ class Rounds:
 
     def of(self, number: int) -> Round | None:
         """The round of a number, where it is made."""
-        made = number > 0 and (self.folder(number) / TASK).is_file()
-        return self._round(number) if made else None
+        return self._round(number) if self._is_made(number) else None
+
+    def _is_made(self, number: int) -> bool:
+        return number > 0 and self.project.owns(self.folder(number) / TASK)
 
     def results(self, one: Round) -> dict[str, Entry]:
         """What was segmented and is finished, by case."""
@@ -122,7 +121,7 @@ class Rounds:
     def _changed(self, one: Round, case_id: str) -> bool:
         """Whether the label map of a reference is another one than the task was made of."""
         label = self.project.label(case_id)
-        if not label.is_file():
+        if not self.project.owns(label):
             return True
         if one.begun is None:
             return label.stat().st_mtime_ns > one.task.stat().st_mtime_ns
@@ -138,12 +137,12 @@ class Rounds:
         settings = settings if isinstance(settings, dict) else {}
         dice = told if isinstance(told, dict) else {}
         begun = _begun(folder / BEGUN)
-        structures = settings.get("structures")
+        structures = settings.get("structures") or dict.fromkeys(dice, 0)
         return Round(
             number,
             folder,
-            tuple(self.images.get(str(one), str(one)) for one in settings.get("images", ())),
-            structures if isinstance(structures, dict) else dict.fromkeys(dice, 0),
+            tuple(self.case_of(str(one)) for one in settings.get("images", ())),
+            dict(sorted(structures.items(), key=itemgetter(1))),
             str(settings.get("model", "")),
             {name: {key: _number(one, key) for key in SCORES} for name, one in dice.items()},
             begun,

@@ -108,10 +108,10 @@ class Scans:
     def learn(self, case: CaseFile, modality: Modality) -> None:
         """Note the modality of a scan that was read whole."""
         with self._lock:
-            known = self._facts.get(case.case_id)
-            if known is not None and known.modality is None:
-                update = {"modality": modality}
-                self._facts[case.case_id] = known.model_copy(update=update)
+            known = self._facts.get(case.case_id) or self._read(case, self.stamp(case))
+            if known.modality is None:
+                known = known.model_copy(update={"modality": modality})
+                self._facts[case.case_id] = known
                 self._keep()
 
     def _keep(self) -> None:

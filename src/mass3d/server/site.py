@@ -57,11 +57,11 @@ class Site:
         further: Further = PLAIN,
     ) -> Site:
         """The parts of a server of these cases, found below `roots`."""
-        project = Project(folder)
         known = {case.case_id: case for case in cases}
+        project = Project(folder, known)
         scans = Scans(known, roots, project.cache, links)
         commands = Commands(project, known, further)
-        rounds = Rounds(project, {str(commands.image(name)): name for name in known})
+        rounds = Rounds(project, commands.case_of)
         labels = Labels(project, scans)
         volumes = Volumes(scans, project.cache)
         return cls(
@@ -157,7 +157,10 @@ class Site:
         one = self.rounds.newest()
         if one is None or case_id not in self.rounds.results(one):
             raise unknown("segmentation of this case")
-        return one.label_map(case_id)
+        file = one.label_map(case_id)
+        if not self.project.owns(file):
+            raise unknown("label map of this case any more")
+        return file
 
     def label(self, case_id: str, which: str) -> Path:
         """A label map of a case for a viewer."""
@@ -169,9 +172,9 @@ class Site:
 
     def take_label(self, case_id: str, upload: Path, most: int) -> dict[str, float]:
         """Keep an upload as the label map of a case; the volumes in it."""
-        plain = plain_nifti(upload, most)
+        label = self.labels.checked(case_id, plain_nifti(upload, most), self.project.state())
         with self.project.lock:
-            volumes = self.labels.take(case_id, plain, self.project.state())
+            volumes = self.labels.keep(label, self.project.state())
             one = self.rounds.newest()
             if one is not None and case_id in self.rounds.results(one):
                 self.project.update(lambda state: {"corrected": _with(state.corrected, case_id)})
@@ -192,18 +195,19 @@ class Site:
     def use_reference(self, case_id: str, *, use: bool) -> None:
         """Use a case as a reference, or no longer. Raises `Refused` where nothing is drawn."""
         self.scans.readable(case_id)
+        if use and self.labels.is_drawn(case_id):
+            self.commands.provide(case_id)
         with self.project.lock:
             if use and not self.labels.is_drawn(case_id):
                 raise conflict(
                     "no label map of this case", "one that was drawn or loaded", "Draw one first."
                 )
-            if use:
-                self.commands.provide(case_id)
             change = _with if use else _without
             self.project.update(lambda state: {"references": change(state.references, case_id)})
 
     def set_structures(self, given: Any) -> None:
         """Replace the structures. Raises `Refused` (422, or 409 where one is left out in use)."""
+        self.labels.values_in_use()  # reads what was not seen yet, while nobody waits for the lock
         with self.project.lock:
             state = self.project.state()
             structures = self._completed(given, state)

@@ -40,7 +40,7 @@ class Thumbnails:
     def _picture(self, case_id: str, state: State, one: Round | None) -> Rgb:
         if not self.labels.is_drawn(case_id) and one is not None:
             found = one.found / PICTURES / f"{case_id}.jpg"
-            if found.is_file():
+            if self.labels.project.owns(found):
                 return _first_view(found)
         small = self.volumes.small(case_id)
         scan = read_volume(small.path)

@@ -89,24 +89,32 @@ def scratch(cache: Path) -> Iterator[Path]:
 def plain_nifti(packed: Path, most: int) -> Path:
     """The NIfTI file of an upload, unpacked; no more than `most` bytes are ever written.
 
-    Raises `DataError` for what is no NIfTI or damaged, `Refused` (413) for what unpacks to more.
+    Raises `Refused`: 422 for what is no NIfTI or damaged, 413 for what unpacks to more.
     """
-    if sniff(packed) != "nifti":
-        raise DataError(
-            "the label map",
-            found="another kind of file",
-            expected="NIfTI (.nii, .nii.gz)",
-            fix="Convert it to NIfTI.",
-        )
+    _require_nifti(packed)
     target = packed.with_name("unpacked.nii")
-    with BufferedReader(packed.open("rb", buffering=0)) as stream:  # type: ignore[arg-type]
+    with BufferedReader(packed.open("rb", buffering=0)) as stream:
         if stream.peek(2)[:2] != GZIP:
             return packed
         try:
             _unpack(GunzipStream(stream), target, most)
         except (EOFError, zlib.error) as error:
-            raise damaged(packed, str(error)) from error
+            broken = damaged(packed, str(error))
+            raise _refused(broken.found, broken.expected, broken.fix) from error
     return target
+
+
+def _require_nifti(packed: Path) -> None:
+    try:
+        kind = sniff(packed)
+    except DataError as error:
+        raise _refused(error.found, error.expected, error.fix) from error
+    if kind != "nifti":
+        raise _refused("another kind of file", "NIfTI (.nii, .nii.gz)", "Convert it to NIfTI.")
+
+
+def _refused(found: str, expected: str, fix: str) -> Refused:
+    return Refused(422, "the label map", found=found, expected=expected, fix=fix)
 
 
 def _unpack(stream: GunzipStream, target: Path, most: int) -> None:

@@ -1,0 +1,184 @@
+"""The page of `mass3d serve`: a table of 1,000 cases, a scan of 512x512x300, 20 who ask at once."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from scipy import ndimage
+from support.measure import Row, main
+
+import mass3d
+from mass3d.io.write import write_file_order
+from mass3d.phantom import write_phantom_cohort
+
+POLLERS: Final = 20
+PAUSE_S: Final = 1.0  # between two requests of one of them, as the page has it
+ADDRESS: Final = re.compile(r"Open http://([\d.]+):(\d+)/\?token=([\w-]+)")
+
+
+def measure(small: bool) -> Sequence[Row]:
+    """Times on the clock, over HTTP on this machine."""
+    with tempfile.TemporaryDirectory() as place:
+        top = Path(place)
+        return [*table(top, 10 if small else 1000), *scan(top, small), *polled(top, small)]
+
+
+class Server:
+    """What `mass3d serve` has said of itself."""
+
+    def __init__(self, process: subprocess.Popen[str], said: str) -> None:
+        found = ADDRESS.search(said)
+        assert found, said
+        self.process, self.host, self.port = process, found[1], int(found[2])
+        self.headers = {"Authorization": f"Bearer {found[3]}", "X-Mass3d": "1"}
+
+    def ask(self, path: str, method: str = "GET", body: Any = None) -> bytes:
+        """The content of an answer that is no error."""
+        connection = http.client.HTTPConnection(self.host, self.port)
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        connection.request(method, path, content if body else None, self.headers)
+        answer = connection.getresponse()
+        told = answer.read()
+        connection.close()
+        assert answer.status < 300, told
+        return told
+
+    def seconds(self, path: str) -> float:
+        """How long an answer takes, to its last byte."""
+        return timed(lambda: self.ask(path))
+
+
+def timed(work: Callable[[], object]) -> float:
+    begin = time.monotonic()
+    work()
+    return time.monotonic() - begin
+
+
+@contextmanager
+def served(top: Path, model: Path, scans: Path) -> Iterator[Server]:
+    """A server with a project of its own."""
+    words = [str(model), str(scans), "-o", str(top / f"project-{scans.name}"), "--port", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mass3d", "serve", *words, "--device", "cpu"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stderr is not None
+    with process.stderr:
+        try:
+            yield Server(process, process.stderr.readline())
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+
+
+def no_model(top: Path) -> Path:
+    """A file that no job is asked to read."""
+    (top / "no-model").touch()
+    return top / "no-model"
+
+
+def table(top: Path, cases: int) -> Iterator[Row]:
+    scans = top / "many"
+    voxels = np.random.default_rng(0).integers(0, 1000, (64, 64, 32)).astype(np.int16)
+    write_file_order(scans / "0000.nii.gz", voxels, np.eye(4))
+    content = (scans / "0000.nii.gz").read_bytes()
+    for number in range(1, cases):
+        (scans / f"{number:04}.nii.gz").write_bytes(content)
+    with served(top, no_model(top), scans) as server:
+        first = server.seconds("/api/cases")
+        again = min(server.seconds("/api/cases") for _ in range(3))
+    with served(top, no_model(top), scans) as server:
+        restarted = server.seconds("/api/cases")
+    yield Row(f"table of {cases} cases, every header read", first, "s", budget="<= 1 s")
+    yield Row("the same after a restart", restarted, "s")
+    yield Row("the same again", again, "s")
+
+
+def scan(top: Path, small: bool) -> Iterator[Row]:
+    shape = (64, 64, 40) if small else (512, 512, 300)
+    noise = np.random.default_rng(0).standard_normal([-(-n // 4) for n in shape])
+    coarse = ndimage.gaussian_filter(noise, 3) * 4000
+    voxels = coarse.repeat(4, 0).repeat(4, 1).repeat(4, 2)[tuple(map(slice, shape))]
+    fine = np.random.default_rng(1).integers(-20, 20, shape, np.int16)
+    affine = np.diag([-0.8, -0.8, 1.5, 1.0])
+    write_file_order(top / "one" / "a.nii.gz", voxels.astype(np.int16) + fine, affine)
+    told = "x".join(map(str, shape))
+    with served(top, no_model(top), top / "one") as server:
+        server.ask("/api/cases")
+        first = server.seconds("/api/cases/a/image.nii?level=small")
+        again = min(server.seconds("/api/cases/a/image.nii?level=small") for _ in range(3))
+        full = min(server.seconds("/api/cases/a/image.nii?level=full") for _ in range(3))
+        picture = server.seconds("/api/cases/a/thumbnail.jpg")
+    yield Row(f"small image of {told} int16, the scan being read", first, "s")
+    yield Row("the same again", again, "s", budget="<= 1 s")
+    yield Row("the whole image, to its last byte", full, "s", budget="<= 2 s")
+    yield Row("its thumbnail", picture, "s")
+
+
+def polled(top: Path, small: bool) -> Iterator[Row]:
+    """The slowest answer to some who ask while a task is made and a cohort segmented."""
+    cohort = write_phantom_cohort(top / "cohort", cases=2 if small else 6, test_cases=1, seed=0)
+    model = no_model(top) if small else trained(top, cohort)
+    names = sorted(path.name.removesuffix(".nii.gz") for path in (cohort / "labelsTr").iterdir())
+    slowest: list[float] = []
+    with served(top, model, cohort / "imagesTr") as server:
+        server.ask("/api/structures", "PUT", [{"name": str(value)} for value in range(1, 5)])
+        label = (cohort / "labelsTr" / f"{names[0]}.nii.gz").read_bytes()
+        server.ask(f"/api/cases/{names[0]}/labels", "PUT", label)
+        server.ask(f"/api/cases/{names[0]}/reference", "PUT", {"use": True})
+        server.ask("/api/jobs", "POST", {"kind": "both"})
+        ended = threading.Event()
+        pollers = [
+            threading.Thread(target=poll, args=(server, ended, slowest)) for _ in range(POLLERS)
+        ]
+        for poller in pollers:
+            poller.start()
+        while json.loads(server.ask("/api/jobs"))[0]["state"] in ("queued", "running"):
+            time.sleep(PAUSE_S)
+        ended.set()
+        for poller in pollers:
+            poller.join()
+    yield Row(
+        f"slowest of {len(slowest)} answers to {POLLERS} who ask while a job runs",
+        max(slowest),
+        "s",
+        budget="<= 1 s",
+    )
+    yield Row("the median of the same", float(np.median(slowest)), "s")
+
+
+def poll(server: Server, ended: threading.Event, slowest: list[float]) -> None:
+    """Ask for jobs and the table in turns, as the page does."""
+    while not ended.wait(PAUSE_S):
+        slowest.extend(server.seconds(path) for path in ("/api/jobs", "/api/cases", "/api/project"))
+
+
+def trained(top: Path, cohort: Path) -> Path:
+    """A run of a few steps; how well it segments does not matter here."""
+    mass3d.prepare(inputs=[cohort / "imagesTr"], output=top / "store", spacing_mm=7.0)
+    mass3d.pretrain(
+        store=[top / "store"],
+        output=top / "run",
+        fit={"steps": 4, "batch_size": 2},
+        views={"crop_vox": (32, 32, 32)},
+    )
+    return top / "run"
+
+
+if __name__ == "__main__":
+    main(__file__, measure)
