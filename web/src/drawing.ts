@@ -130,7 +130,9 @@ export class Drawing {
     return this.around(region)
   }
 
-  /** Grow over neighbours in 3D whose intensity is within `tolerance` of the seed's, at most `reach` mm away. */
+  /** Grow over neighbours in 3D whose intensity is within `tolerance` of the seed's, at most `reach` mm away.
+   *
+   * Single voxels left out by noise are taken in: those with four or more neighbours in the region. */
   grow(seed: Triple, intensity: ArrayLike<number>, tolerance: number, reach: number, value: number): Box | null {
     const middle = intensity[this.index(seed)]!
     const { dims, spacing } = this
@@ -145,6 +147,7 @@ export class Drawing {
     const region = this.connected(seed, null, inside, true)
     if (region === null) return null
     for (const index of region) this.set(index, value)
+    for (const index of this.pits(region)) this.set(index, value)
     return this.around(region)
   }
 
@@ -259,6 +262,24 @@ export class Drawing {
       }
     }
     return region
+  }
+
+  /** Empty voxels of which at least four of six neighbours are in a region. */
+  private pits(region: number[]): number[] {
+    const { dims } = this
+    const sides = new Map<number, number>()
+    for (const index of region) {
+      const place = [index % dims[0], Math.floor(index / dims[0]) % dims[1], Math.floor(index / (dims[0] * dims[1]))]
+      for (const [i, step] of [1, dims[0], dims[0] * dims[1]].entries()) {
+        for (const side of [-1, 1]) {
+          const to = place[i]! + side
+          const other = index + side * step
+          if (to < 0 || to >= dims[i]! || this.voxels[other] !== 0) continue
+          sides.set(other, (sides.get(other) ?? 0) + 1)
+        }
+      }
+    }
+    return [...sides].filter(([, count]) => count >= 4).map(([index]) => index)
   }
 
   private around(indices: number[]): Box | null {

@@ -167,3 +167,13 @@ test.each([0, 1, 2])('slices between two rectangles are rectangles, across axis 
   drawing.undo()
   expect(drawing.count()).toEqual(new Map([[3, 50]]))
 })
+
+test('grow takes in single voxels that noise left out, and no more', () => {
+  const intensity = new Float32Array(9 * 9 * 9)
+  const drawing = new Drawing([9, 9, 9], [1, 1, 1])
+  for (let z = 2; z <= 6; z++) for (let y = 2; y <= 6; y++) for (let x = 2; x <= 6; x++) intensity[drawing.index([x, y, z])] = 100
+  intensity[drawing.index([4, 4, 3])] = 40
+  const box = drawing.grow([4, 4, 5], intensity, 10, 40, 1)
+  expect(drawing.count()).toEqual(new Map([[1, 125]]))
+  expect(box).toEqual({ start: [2, 2, 2], size: [5, 5, 5] })
+})
