@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # nnU-Net lies in an environment of its own, outside of this folder.
 NNUNET ?= $(HOME)/.cache/mass3d/nnunet
 
-.PHONY: help demo test check bench docs nnunet
+.PHONY: help demo test check bench docs page nnunet
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/'
@@ -39,6 +39,9 @@ bench: $(STAMP) ## run each benchmark in turn
 
 docs: $(STAMP) ## the site of all pages and the API, in build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+page: ## the page of `mass3d serve` from web/ (needs npm), in src/mass3d/server/page
+	cd web && npm ci && npm run check && npm test && npm run build
 
 nnunet: $(STAMP) ## the tests that really run nnU-Net, which is installed for them
 	$(BIN)/python -m venv $(NNUNET)
