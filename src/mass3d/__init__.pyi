@@ -228,6 +228,7 @@ def segment(
     model: str | Path | None = ...,
     alignment: bool = ...,
     prior: str | Path | None = ...,
+    references: int | Literal["all"] = ...,
     overlap: float = ...,
     probabilities: bool = ...,
     agreement: bool = ...,
