@@ -3,7 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help demo test check bench docs
+# nnU-Net lies in an environment of its own, outside of this folder.
+NNUNET ?= $(HOME)/.cache/mass3d/nnunet
+
+.PHONY: help demo test check bench docs nnunet
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/'
@@ -36,3 +39,10 @@ bench: $(STAMP) ## run each benchmark in turn
 
 docs: $(STAMP) ## the site of all pages and the API, in build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+nnunet: $(STAMP) ## the tests that really run nnU-Net, which is installed for them
+	$(BIN)/python -m venv $(NNUNET)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> "$$($(NNUNET)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/torch-of-mass3d.pth"
+	$(NNUNET)/bin/pip install --no-compile --no-deps -r tests/nnunet/requirements.txt
+	MASS3D_NNUNET=$(NNUNET) $(BIN)/pytest -rA tests/nnunet

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 import mass3d.apps
-from mass3d.config import Config, build, resolve, to_toml
+from mass3d.config import Config, build, differences, resolve, to_toml
 from mass3d.errors import ConfigError
 
 
@@ -320,3 +320,12 @@ def test_what_none_leaves_out_of_a_file_is_none_by_default(app: str) -> None:
         for name, field in kind.model_fields.items():
             if not field.is_required() and type(None) in get_args(field.annotation):
                 assert field.default is None, f"{kind.__name__}.{name}"
+
+
+def test_settings_that_only_one_side_has_differ() -> None:
+    assert differences({"a": 1, "b": {"c": 2, "e": {}}}, {"b": {"d": 4, "e": {}}}) == [
+        ("a", 1, None),
+        ("b.c", 2, None),
+        ("b.d", None, 4),
+    ]
+    assert differences({"a": {}}, {}) == [("a", {}, None)]

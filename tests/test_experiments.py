@@ -15,6 +15,7 @@ import SimpleITK as sitk
 import torch
 
 from mass3d.phantom import write_phantom_cohort
+from mass3d.transfer.curves.curves import Curves
 from mass3d.volume.volume import Volume
 
 FOLDER = Path(__file__).resolve().parent.parent / "experiments"
@@ -172,24 +173,17 @@ def test_frozen_features_are_asked_of_scans_and_of_cubes(
 
 
 def test_objectives_are_compared_by_draw_and_scan(script: Callable[[str], ModuleType]) -> None:
-    module, row = script("objectives"), script("finetune").Row
-    rows = {
-        name: [
-            row("set", 1, draw, start, 600, case, 9.0, 0.5, {"x": dice + 0.1 * draw})
-            for draw in (0, 1)
-            for case in "ab"
-        ]
-        for name, start, dice in (
-            ("masks", "pretrained", 0.7),
-            ("autoencoder", "pretrained", 0.6),
-            ("none", "scratch", 0.5),
-        )
-    }
-    del rows["autoencoder"][-2:]  # its second draw is not measured yet
+    module = script("objectives")
+    names = ("masks", "autoencoder", "scratch")
+    table = np.empty((3, 1, 2, 2, 1))  # starts, labels, draws, scans, structures
+    table[:] = np.reshape([0.7, 0.6, 0.5], (3, 1, 1, 1, 1)) + np.reshape([0, 0.1], (2, 1, 1))
+    table[1, :, 1] = np.nan  # its second draw was not scored
+    curves = Curves(names, (1,), ("a", "b"), ("x",), table, 0)
     costs = {"masks": {"steps": 80, "cpu_s": 600.0}}
-    lines = [line.split(" | ") for line in module.table(rows, costs).splitlines()[2:]]
+    lines = [line.split(" | ") for line in module.table("set", curves, costs).splitlines()[2:]]
     assert [line[2] for line in lines] == ["masks", "autoencoder", "none"]
     assert lines[0][3:7] == ["80", "10.0", "2", "2"]
+    assert lines[0][7] == "0.750 [0.700, 0.800]"
     assert [line[9] for line in lines[:2]] == ["+0.200 [+0.200, +0.200]", "+0.100 [+0.100, +0.100]"]
     assert lines[1][10] == "+0.100 [+0.100, +0.100] |"
     assert lines[2][9] == lines[0][10].removesuffix(" |") == ""
@@ -211,7 +205,7 @@ def test_objectives_are_pretrained_for_equal_time_and_measured_once(
         "--labels",
         "1",
     ]
-    words += ["--draws", "1", "--steps", "2", "--cases", "1", "--objectives", "autoencoder", "none"]
+    words += ["--draws", "1", "--steps", "2", "--objectives", "autoencoder"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["objectives.py", *words])
         module.main()
@@ -219,7 +213,7 @@ def test_objectives_are_pretrained_for_equal_time_and_measured_once(
         module.main()
     assert (tmp_path / "objectives.md").read_text() == table
     assert [line.split(" | ")[2] for line in table.splitlines()[2:]] == ["autoencoder", "none"]
-    cost = json.loads((tmp_path / "autoencoder" / "cost.json").read_text())
+    cost = json.loads((tmp_path / "measured" / "autoencoder" / "cost.json").read_text())
     assert cost["steps"] >= 1
     assert cost["step_s"] > 0
 

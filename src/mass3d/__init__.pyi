@@ -37,12 +37,15 @@ from mass3d.errors import StoreError as StoreError
 from mass3d.io.read import label_of as _read_label
 from mass3d.io.read import volume_of as _read
 from mass3d.masks.settings import MaskConfig
+from mass3d.model.presets import ResEncConfig
 from mass3d.store.reader import Store as Store
 from mass3d.training.config import FitConfig
 from mass3d.transfer.adaptation.settings import AdaptationConfig
 from mass3d.transfer.finetuned.segmenter import load_segmenter as _load
 from mass3d.transfer.finetuned.settings import FinetuneFitConfig, StoppingConfig
 from mass3d.transfer.tuning.settings import TuningConfig
+from mass3d.transfer.validation.settings import ValidationConfig
+from mass3d.views.balance import DrawConfig
 from mass3d.views.draw import ViewConfig
 from mass3d.views.labelled import LabelledViewConfig
 from mass3d.volume.volume import Volume as Volume
@@ -112,15 +115,19 @@ def pretrain(
     *,
     store: str | Path | Sequence[str | Path],
     output: str | Path,
-    preset: Literal["tiny", "small", "tokens", "base"] = ...,
+    preset: Literal["tiny", "small", "tokens", "base", "resenc-m", "resenc-l"] = ...,
     objective: Literal["masks", "autoencoder", "contrastive", "correspondence"] = ...,
     channels: Sequence[int] | None = ...,
+    resenc: ResEncConfig | Mapping[str, object] = ...,
     seed: int = ...,
     resume: bool = ...,
     device: str = ...,
     workers: int | None = ...,
     fit: FitConfig | Mapping[str, object] = ...,
     views: ViewConfig | Mapping[str, object] = ...,
+    draws: DrawConfig | Mapping[str, object] = ...,
+    validation: ValidationConfig | Mapping[str, object] = ...,
+    tensorboard: bool = ...,
 ) -> PretrainReport:
     """Pretrain, or go on with the unfinished run in `config.output`.
 
@@ -207,6 +214,7 @@ def curve(
     labels: Sequence[int | str] = ...,
     draws: int = ...,
     against: Sequence[str] = ...,
+    most_references: int = ...,
     held_out: int | None = ...,
     structures: Mapping[str, int | Sequence[int]] | None = ...,
     partial: bool = ...,
@@ -397,11 +405,15 @@ def export(
     title: str = ...,
     license: str = ...,
     data: str = ...,
+    to: Literal["hub", "nnunet"] = ...,
+    plans: str | Path | None = ...,
+    configuration: str = ...,
 ) -> ExportReport:
     """Write weights, which are checked, and a card made from their record.
 
-    Raises `ModelError` for a model that cannot be trusted, `ConfigError` for a store, out of which
-    cases are taken otherwise.
+    Raises `ModelError` for a model that cannot be trusted or that nnU-Net cannot take,
+    `ConfigError` for a plans file that it does not fit, and for a store, out of which cases are
+    taken otherwise.
     """
 
 def demo(

@@ -364,3 +364,25 @@ def merged(usual: Mapping[str, Any], given: Any) -> Any:
         for name in given
     }
     return {**usual, **below}
+
+
+def differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any]
+) -> list[tuple[str, object, object]]:
+    """Dotted names of the settings that differ between two nested groups, with both values.
+
+    None stands for a setting that a group does not have.
+    """
+    mine, other = _flat(ours), _flat(theirs)
+    keys = sorted(mine.keys() | other.keys())
+    return [(k, mine.get(k), other.get(k)) for k in keys if mine.get(k) != other.get(k)]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

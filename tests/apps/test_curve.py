@@ -13,12 +13,17 @@ import pytest
 from helpers import OTHERS
 from mass3d.apps import curve, finetune, task
 from mass3d.errors import ConfigError, ModelError
+from mass3d.files import read_json
 from mass3d.io.datasets.cohort import find_label
+from mass3d.io.datasets.labelled import find_labelled, find_tests
+from mass3d.metrics.overlap import label_overlaps
 from mass3d.pages.curve import PAGE, PLOT
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
 from mass3d.transfer.curves.files import JSON_FILE, TABLE
 from mass3d.transfer.finetuned.learn import first_network
+from mass3d.transfer.finetuned.scans import read_labelled, structures_of
+from mass3d.transfer.finetuned.scores import SCORES
 from mass3d.transfer.segmenter import Segmenter
 
 FIT = {"steps": 2, "log_every": 1, "precision": "32-true"}
@@ -43,7 +48,7 @@ def drawn(cohort: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory)
     output = tmp_path_factory.mktemp("curves") / "curve"
     report = curve.run(settings(cohort, trained, output))
     assert report.ok
-    assert "Finetuned from 2 starts with 2 numbers of labels in 1 draw" in report.summary()
+    assert "Compared 2 starts with 2 numbers of labels in 1 draw" in report.summary()
     assert any("edges" in one for one in report.warnings)  # phantoms are finer than the model
     return output
 
@@ -101,6 +106,55 @@ def test_the_same_command_goes_on_and_adds(
     with pytest.raises(ConfigError, match=r"fit\.steps"):
         curve.run(settings(cohort, trained, output, fit={**FIT, "steps": 3}))
     assert {name: (output / name).read_bytes() for name in told} == told  # those of the results
+
+
+def test_the_labelled_scans_can_be_shown_as_a_task_instead(
+    drawn: Path, cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "curve"
+    shutil.copytree(drawn, output)
+    config = settings(cohort, trained, output, against="scratch,task", most_references=1)
+    report = curve.run(config)
+    assert report.curves.starts == ("run", "scratch", "task")
+    marks = {(mark.start, mark.labels): mark.dice.mean for mark in report.curves.marks()}
+    assert ("task", 1) in marks
+    assert ("task", 4) not in marks  # more than are shown
+    assert [gain.labels for gain in report.curves.gains() if gain.over == "task"] == [1]
+    scores = output / "task" / "1-0" / SCORES
+    before = scores.stat().st_mtime_ns, (output / TABLE).read_bytes()
+    assert curve.run(config).curves.verdict() == report.curves.verdict()
+    assert (scores.stat().st_mtime_ns, (output / TABLE).read_bytes()) == before
+    # what the verbs task and segment make of the same labelled scan
+    drawn_id = json.loads((output / JSON_FILE).read_text())["training"]["1-0"][0]
+    model = Segmenter.load(trained, device="cpu")
+    scan, label = cohort / "imagesTr" / f"{drawn_id}_0000.nii.gz", cohort / "labelsTr" / drawn_id
+    named = structures_of(find_labelled([cohort]), None)
+    made = model.task([scan], [label.with_suffix(".nii.gz")], dict(named.values))
+    case = next(one for one in find_tests(cohort) if one.case_id == "ct_test_000")
+    truth = read_labelled(case, named)
+    found = model.segment(truth.volume, made).voxels
+    expected = label_overlaps(found, truth.numbers)[1].dice  # phantoms count structures from 1
+    first = next(iter(named.values))
+    assert read_json(scores)["cases"]["ct_test_000"][first] == pytest.approx(expected)
+
+
+def test_a_task_of_what_never_learned_to_match_is_refused_before_the_work(
+    cohort: Path, objective_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    config = settings(cohort, objective_runs["autoencoder"], tmp_path / "curve", against=["task"])
+    with pytest.raises(ModelError, match="never learned to match"):
+        curve.run(config)
+    assert not (tmp_path / "curve").exists()
+
+
+def test_a_task_of_regions_is_refused_before_the_work(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    regions = {"both": [1, 2], "one": [1]}
+    config = settings(cohort, trained, tmp_path / "curve", against=["task"], structures=regions)
+    with pytest.raises(ConfigError, match="regions of several values"):
+        curve.run(config)
+    assert not (tmp_path / "curve").exists()
 
 
 @pytest.mark.parametrize("objective", OTHERS)

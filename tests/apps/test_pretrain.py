@@ -18,6 +18,7 @@ from mass3d.errors import ConfigError, ModelError, StoreError
 from mass3d.files import LOCK, only_writer
 from mass3d.masks.hierarchy.settings import HierarchyConfig, SelectionConfig
 from mass3d.masks.settings import MaskConfig
+from mass3d.pages.run import PACE, RUN_PAGE
 from mass3d.pages.step import STEP_PAGE
 from mass3d.pretext.matching import MATCH_WEIGHT
 from mass3d.pretext.task import ALIGNMENTS, TASKS
@@ -41,6 +42,8 @@ def test_a_run_holds_weights_metrics_and_what_made_it(trained: Path) -> None:
         "record.json",
         ALIGNMENTS,
         STEP_PAGE,
+        RUN_PAGE,
+        PACE,
         LOCK,
     }
     rows = [json.loads(line) for line in (trained / METRICS).read_text().splitlines()]

@@ -3,16 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import psutil
-import pytest
 
-from mass3d.execution import memory
 from mass3d.execution.memory import (
     LABEL_BYTES,
     READ_BYTES,
     WORK_BYTES,
     WORKER_BYTES,
-    available_bytes,
     case_bytes,
     comparing_bytes,
     readable_grids,
@@ -24,22 +20,6 @@ from mass3d.volume.geometry import Grid
 
 def grid(edge: int, spacing_mm: float = 1.0) -> Grid:
     return Grid.make((edge,) * 3, np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0]))
-
-
-def test_free_memory_is_some_of_the_memory() -> None:
-    assert 0 < available_bytes() <= psutil.virtual_memory().total
-
-
-def test_a_limit_of_the_group_counts_where_it_is_lower(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    (tmp_path / "memory.current").write_text("7000\n")
-    for limit, expected in (("9000\n", 2000), ("6000\n", 0)):
-        (tmp_path / "memory.max").write_text(limit)
-        assert available_bytes() == expected
-    (tmp_path / "memory.max").write_text("max\n")
-    assert available_bytes() > 7000
 
 
 def test_the_largest_scan_decides_what_a_worker_needs() -> None:

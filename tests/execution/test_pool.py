@@ -8,7 +8,7 @@ from mass3d.errors import ConfigError
 from mass3d.execution import cluster
 from mass3d.execution.cluster import plan_workers
 from mass3d.execution.faults import Fault
-from mass3d.execution.memory import available_bytes
+from mass3d.execution.free import available_bytes
 from mass3d.execution.pool import run_cases
 from pool_jobs import MIB, dask_tells_errors, work
 

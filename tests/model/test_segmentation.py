@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from feature_networks import small_trunk
+from feature_networks import SmallTrunk, small_trunk
+from mass3d.model.protocol import FeatureNetworkModule
 from mass3d.model.segmentation import add_head, folded_out
 
 
@@ -26,6 +30,23 @@ def test_the_first_weights_of_the_head_depend_on_the_seed_alone() -> None:
     assert not torch.equal(ours["trunk.stem.weight"], theirs["trunk.stem.weight"])
     other = add_head(small_trunk(), 3, seed=3).state_dict()
     assert not torch.equal(ours["conv.weight"], other["conv.weight"])
+
+
+def test_voxels_of_a_cell_that_the_trunk_cannot_tell_apart_get_logits_of_their_own() -> None:
+    class Blind(SmallTrunk):
+        def features(self, image: Tensor) -> Tensor:
+            return super().features(torch.zeros_like(image))
+
+    net = add_head(cast("FeatureNetworkModule", Blind()), 1, seed=0)
+    for last in net.ends:
+        torch.nn.init.ones_(last.weight)
+    cells = net.cell * 2
+    image = torch.zeros(1, 1, cells, cells, cells)
+    dark = net(image)[0, 1]
+    image[..., 0, 0, 0] = 1
+    moved = net(image)[0, 1] != dark
+    assert moved[0, 0, 0]
+    assert not moved[3, 3, 3]  # beyond what two convolutions see
 
 
 def test_what_is_folded_out_is_where_its_cell_was() -> None:

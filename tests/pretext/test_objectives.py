@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers import OTHERS, pretrain_config
+from helpers import OTHERS, pretrain_config, small_resenc
 from mass3d.apps import pretrain
 from mass3d.errors import ConfigError, Interrupted
 from mass3d.model.build import build_network
@@ -87,6 +87,23 @@ def test_updates_lower_the_loss_of_a_batch(
         optimizer.step()
         losses.append(float(outcome.loss.detach()))
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("objective", ["contrastive", "correspondence"])
+def test_the_stacks_of_nnunet_are_taught_by_other_objectives(
+    objective: ObjectiveName, cases: list[StoredCase], tmp_path: Path
+) -> None:
+    task = task_of(objective, "resenc")
+    model = task.model(build_network(small_resenc(), seed=0), seed=0)
+    task.step(model, batch(task, cases, tmp_path), context(model)).loss.backward()
+    taught = {name for name, one in model.named_parameters() if one.grad is not None}
+    wanted = {name for name, _ in model.named_parameters() if name.startswith("network.trunk.")}
+    assert wanted <= taught
+
+
+def test_the_autoencoder_is_for_our_own_trunk() -> None:
+    with pytest.raises(ConfigError, match="a network of the kind resenc"):
+        task_of("autoencoder", "resenc")
 
 
 @pytest.mark.parametrize("objective", OTHERS)

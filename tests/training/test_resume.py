@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mass3d.errors import ConfigError, ModelError
 from mass3d.training import checkpoint
 from mass3d.training.fit import RESUME, FitConfig, StepContext, StepOutcome, fit
-from mass3d.training.resume import differences, read_record, require_same_run
+from mass3d.training.resume import read_record, require_same_run
 
 FACTS = {"seed": 3, "fit": {"lr": 0.25, "steps": 8}, "crop_vox": [16, 32, 16]}
 
@@ -106,14 +106,6 @@ def test_each_difference_is_named_with_both_values(unfinished: Path) -> None:
     assert "fit.lr: 0.25 there, 0.5 wanted" in found.value.found
     assert "seed" not in found.value.found
     assert found.value.setting == "output"
-
-
-def test_settings_that_only_one_side_has_differ() -> None:
-    assert list(differences({"a": 1, "b": {"c": 2}}, {"b": {"d": 4}})) == [
-        "a: None there, 1 wanted",
-        "b.c: None there, 2 wanted",
-        "b.d: 4 there, None wanted",
-    ]
 
 
 def test_a_state_without_its_parts_is_an_error_of_ours(unfinished: Path) -> None:

@@ -32,7 +32,7 @@ MOVED = STILL.model_copy(
 @pytest.fixture(scope="module")
 def ways(cases: list[StoredCase], tmp_path_factory: pytest.TempPathFactory) -> dict[Pair, Way]:
     cache = tmp_path_factory.mktemp("ways") / "ways.npz"
-    return find_ways(cases, draw_mates(len(cases), 8, seed=0), cache=cache, workers=1)
+    return find_ways(cases, draw_mates([""] * len(cases), 8, seed=0), cache=cache, workers=1)
 
 
 def maker(cases: list[StoredCase], ways: dict[Pair, Way], config: ViewConfig) -> MatchedMaker:

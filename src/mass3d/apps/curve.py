@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mass3d.config import Regions
 from mass3d.errors import OutputError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import earlier_record, require_own_folder
+from mass3d.execution.progress import progress
 from mass3d.execution.summary import Report, few, write_provenance
 from mass3d.files import only_writer
+from mass3d.io.datasets.regions import Targets, require_no_regions
 from mass3d.pages.curve import PAGE, write_curve_page
 from mass3d.transfer.curves.curves import Curves
 from mass3d.transfer.curves.files import write_files
 from mass3d.transfer.curves.plan import Plan, PlanConfig, Point, make_plan, odd_starts
+from mass3d.transfer.curves.shown import scores_of_task
 from mass3d.transfer.finetuned.scans import structures_of
+from mass3d.transfer.finetuned.scores import Scores
 from mass3d.transfer.finetuned.settings import FinetuneConfig, FinetuneFitConfig, LearningConfig
-from mass3d.transfer.finetuned.verb import Finetuned, finetune_on
+from mass3d.transfer.finetuned.verb import finetune_on
 
 
 class CurveConfig(LearningConfig, PlanConfig):
@@ -56,37 +61,59 @@ def run(config: CurveConfig) -> CurveReport:
     plan = make_plan(config, seed=config.seed)
     targets = structures_of(plan.training, config.structures)
     structures = targets.plain()
+    if any(start.start == "task" for start in plan.starts):
+        require_no_regions(targets, "against")
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
         if not earlier_record(config.output):  # of results, which stay what they are till the end
             write_provenance(config.output, "curve", config, structures=structures)
         # regions of dataset.json also say with which values they are written
         wanted: Regions = config.structures if targets.regions else {**targets.values}
-        reports = {point: _finetune(config, plan, point, wanted) for point in plan.points()}
-        scores = {point: one.scores for point, one in reports.items() if one.scores}
+        measured = {
+            point: _measure(config, plan, point, targets, wanted) for point in plan.points()
+        }
+        scores = {point: one.scores for point, one in measured.items() if one.scores}
         curves = Curves.of(plan, scores, tuple(structures))
-        training = {point: one.training for point, one in reports.items()}
+        training = {point: tuple(plan.scans(point).ids()["training"]) for point in measured}
         write_files(config.output, plan, curves, training)
         write_provenance(config.output, "curve", config, structures=structures)
-        odd = dict.fromkeys(sentence for one in reports.values() for sentence in one.warnings)
+        odd = dict.fromkeys(sentence for one in measured.values() for sentence in one.warnings)
         warnings = (*odd_starts(plan.starts), *few(odd))
         write_curve_page(config.output, curves, warnings=warnings)
     return CurveReport(config.output, curves, warnings)
 
 
-def _finetune(config: CurveConfig, plan: Plan, point: Point, structures: Regions) -> Finetuned:
+class _Measured(NamedTuple):
+    scores: Scores | None
+    warnings: tuple[str, ...] = ()
+
+
+def _measure(
+    config: CurveConfig, plan: Plan, point: Point, targets: Targets, structures: Regions
+) -> _Measured:
+    """Finetune, or make a task; what is scored already is read."""
+    folder, seed, scans = config.output / point.folder, config.seed + point.draw, plan.scans(point)
+    if point.start.start == "task":
+        run, device = point.start.run, config.device
+        with progress("task", len(scans.validation)) as advance:
+            return _Measured(
+                scores_of_task(
+                    folder, run, scans, targets, seed=seed, device=device, advance=advance
+                )
+            )
     settings = FinetuneConfig(
         images=(config.dataset,),
         model=point.start.run,
-        output=config.output / point.folder,
+        output=folder,
         labels=point.labels,
         validation=0,
         start=point.start.start,
         structures=structures,
         partial=config.partial,
-        seed=config.seed + point.draw,
+        seed=seed,
         device=config.device,
         fit=config.fit,
         views=config.views,
     )
-    return finetune_on(settings, plan.scans(point))
+    done = finetune_on(settings, scans)
+    return _Measured(done.scores, done.warnings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -12,11 +13,23 @@ from mass3d.errors import ConfigError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import earlier_record, require_own_folder
 from mass3d.execution.summary import Report, write_provenance
-from mass3d.files import write_text
+from mass3d.files import write_json, write_text
+from mass3d.model.nnunet import WEIGHTS_KEY
 from mass3d.pages.card import CARD, model_card
+from mass3d.pages.handover import GUIDE, handover_page
 from mass3d.pages.shown import facts_of
 from mass3d.store.schema import INDEX
 from mass3d.transfer.finetuned.segmenter import load_segmenter
+from mass3d.transfer.handover import (
+    ADAPTATION,
+    CHECKPOINT,
+    NNSSL,
+    checkpoint_of,
+    require_fit,
+    require_plan,
+    save_checkpoint,
+)
+from mass3d.transfer.segmenter import Segmenter
 
 ABOUT_DATA = ("structures", "ranges")  # of the record of a finetuning, which `segment` asks
 
@@ -34,6 +47,13 @@ class ExportConfig(Config):
     """Terms under which the weights may be used, as the hub names them."""
     data: str = ""
     """What scans it has learned from, in a sentence or two for the card."""
+    to: Literal["hub", "nnunet"] = "hub"
+    """For whom: `hub`, a model that is loaded like any run; `nnunet`, encoder and decoder of a
+    preset resenc-m or resenc-l as pretrained weights of nnU-Net."""
+    plans: Path | None = Field(default=None, examples=["nnUNetResEncUNetLPlans.json"])
+    """Plans file of nnU-Net that the weights must fit; with `to = "nnunet"`."""
+    configuration: str = "3d_fullres"
+    """Which configuration of the plans file."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +63,17 @@ class ExportReport(Report):
     output: Path
     fingerprint: str
     faults: tuple[Fault, ...] = ()
+    tensors: int = 0  # of nnU-Net's encoder and decoder, by all their names
 
     def summary(self) -> str:
         """One paragraph for people."""
+        if self.tensors:
+            return (
+                f"Exported encoder and decoder of the weights {self.fingerprint[:12]} as "
+                f"{self.tensors} tensors of nnU-Net: nnUNetv2_train ... -pretrained_weights "
+                f"{self.output / CHECKPOINT}. What else to type, and what nnU-Net does otherwise, "
+                f"stands in {self.output / GUIDE}."
+            )
         return (
             f"Exported the weights {self.fingerprint[:12]} into {self.output}, with a card: say in "
             f"{CARD} what only you know. The folder is loaded like any run; "
@@ -56,8 +84,9 @@ class ExportReport(Report):
 def run(config: ExportConfig) -> ExportReport:
     """Write weights, which are checked, and a card made from their record.
 
-    Raises `ModelError` for a model that cannot be trusted, `ConfigError` for a store, out of which
-    cases are taken otherwise.
+    Raises `ModelError` for a model that cannot be trusted or that nnU-Net cannot take,
+    `ConfigError` for a plans file that it does not fit, and for a store, out of which cases are
+    taken otherwise.
     """
     require_own_folder(config.output, "export", inputs=(config.model,))
     if (config.model / INDEX).exists():
@@ -68,12 +97,43 @@ def run(config: ExportConfig) -> ExportReport:
             fix="Cases are taken out of a store by `mass3d extract STORE -o FOLDER`.",
             setting="model",
         )
+    if config.plans is not None and config.to != "nnunet":
+        raise ConfigError(
+            config.plans,
+            found=f"a plans file of nnU-Net for an export to the {config.to}",
+            expected="none, or an export to nnunet",
+            fix="Leave it out, or export to nnunet.",
+            setting="plans",
+        )
     loaded = load_segmenter(config.model, device="cpu")
+    export = _to_nnunet if config.to == "nnunet" else _to_hub
+    return export(config, loaded)
+
+
+def _to_hub(config: ExportConfig, loaded: Segmenter) -> ExportReport:
     weights = loaded.write(config.output)
     known = earlier_record(config.model)
     told = {key: known[key] for key in ABOUT_DATA if key in known}
     write_provenance(config.output, "export", config, **told)
-    title = config.title or config.output.absolute().name
-    card = model_card(facts_of(weights), title=title, terms=config.license, data=config.data)
+    card = model_card(facts_of(weights), **_words(config))
     write_text(config.output / CARD, card)
     return ExportReport(config.output, loaded.trained.fingerprint)
+
+
+def _to_nnunet(config: ExportConfig, loaded: Segmenter) -> ExportReport:
+    trained, output = loaded.trained, config.output
+    plan = require_plan(config.model, trained)
+    if config.plans is not None:
+        require_fit(plan, config.plans, config.configuration)
+    content = checkpoint_of(trained, plan)
+    write_provenance(output, "export", config, fingerprint=trained.fingerprint)
+    save_checkpoint(output / CHECKPOINT, content)
+    write_json(output / ADAPTATION, content[NNSSL])
+    write_text(output / GUIDE, handover_page(trained, plan, **_words(config)))
+    return ExportReport(output, trained.fingerprint, tensors=len(content[WEIGHTS_KEY]))
+
+
+def _words(config: ExportConfig) -> dict[str, str]:
+    """What people have said."""
+    title = config.title or config.output.absolute().name
+    return {"title": title, "terms": config.license, "data": config.data}

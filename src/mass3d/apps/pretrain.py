@@ -6,36 +6,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import Field, model_validator
-from torch import nn
 
 from mass3d.config import Config, Device, Paths, Seed, Workers, merged
 from mass3d.device import choose_device
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.processes import Processes, started_processes
-from mass3d.execution.progress import Advance, progress
+from mass3d.execution.progress import progress, tell
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.model.build import build_network
-from mass3d.model.presets import PRESETS, Preset, PresetName, Width, with_channels
-from mass3d.pages.step import step_page
-from mass3d.pretext.task import (
-    MASKS,
-    TASKS,
-    Batches,
-    Cohort,
-    ObjectiveName,
-    PretextTask,
-    task_of,
-    usual_views,
-)
+from mass3d.model.nnunet import Stacks, first_stacks
+from mass3d.model.plan import Width
+from mass3d.model.presets import PRESETS, Preset, PresetName, ResEncConfig, chosen_preset
+from mass3d.pages.watch import Watch
+from mass3d.pretext.task import MASKS, TASKS, Cohort, ObjectiveName, task_of, usual_views
 from mass3d.store.several import Stores
 from mass3d.training import checkpoint
 from mass3d.training.fabric import make_fabric
-from mass3d.training.fit import WEIGHTS, FitConfig, Progress, fit
+from mass3d.training.fit import WEIGHTS, FitConfig, fit
 from mass3d.training.resume import batches_per_step, is_finished, require_same_run
-from mass3d.training.step import Hook
+from mass3d.transfer.validation.course import Trial
+from mass3d.transfer.validation.settings import ValidationConfig
+from mass3d.views.balance import DrawConfig, balance_of
 from mass3d.views.crop import choose_crop
 from mass3d.views.draw import ViewConfig
 from mass3d.volume.geometry import Shape
@@ -55,6 +48,8 @@ class PretrainConfig(Config):
     (`autoencoder`), what tells scans apart (`contrastive`) or places alone (`correspondence`)."""
     channels: tuple[Width, ...] | None = Field(default=None, examples=[[16, 32, 64, 128, 256]])
     """Widths of its maps, the finest first, instead of those of the preset."""
+    resenc: ResEncConfig = ResEncConfig()
+    """Stacks and first weights of the presets resenc-m and resenc-l, which nnU-Net takes."""
     seed: Seed = 0
     resume: bool = False
     """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
@@ -64,6 +59,12 @@ class PretrainConfig(Config):
     """Optimisation; what is not given comes from the preset."""
     views: ViewConfig = ViewConfig.model_validate(TASKS[PRESETS["tiny"].kind].views)
     """The pairs of views and their masks; what is not given comes from the preset."""
+    draws: DrawConfig = DrawConfig()
+    """How often the scans of several stores, or of a modality, are drawn."""
+    validation: ValidationConfig = ValidationConfig()
+    """What the run is scored on while it goes on; no part of what is learned."""
+    tensorboard: bool = False
+    """Write the rows of the run as event files of TensorBoard, too (the extra `tensorboard`)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -89,6 +90,7 @@ class PretrainReport(Report):
     step: int
     crop_vox: Shape
     fingerprint: str  # of the delivered weights
+    began: str = ""  # with what other weights, in a sentence
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
@@ -96,8 +98,8 @@ class PretrainReport(Report):
         crop = " x ".join(str(n) for n in self.crop_vox)
         return (
             f"Pretrained {counted(self.step, 'step')} on crops of {crop} voxels; "
-            f"weights {self.fingerprint[:12]} in {self.run / WEIGHTS}."
-        )
+            f"weights {self.fingerprint[:12]} in {self.run / WEIGHTS}. {self.began}"
+        ).rstrip()
 
 
 def run(config: PretrainConfig) -> PretrainReport:
@@ -111,9 +113,10 @@ def run(config: PretrainConfig) -> PretrainReport:
     require_own_folder(output, "pretrain", inputs=config.store)
     stores = Stores.open(config.store)
     cases = [stores.case(case_id) for case_id in stores.case_ids]
-    preset = with_channels(PRESETS[config.preset], config.channels)
+    preset = chosen_preset(config.preset, config.channels, config.resenc)
     task = task_of(config.objective, preset.kind)
     net = build_network(preset, seed=config.seed)
+    begun = first_stacks(net, preset, config.resenc.init)
     crop = choose_crop(
         config.views.crop_vox,
         [case.shape for case in cases],
@@ -121,19 +124,29 @@ def run(config: PretrainConfig) -> PretrainReport:
         max_voxels=preset.max_crop_voxels,
         max_edge=preset.max_crop_edge,
     )
-    facts = _facts(config, preset, stores, crop, processes)
-    device = choose_device(config.device)
-    steps = config.fit.steps
+    balance = balance_of(stores, cases, config.draws)
+    drawn = {"draws": balance.plain()} if balance else {}
+    facts = _facts(config, preset, stores, crop, processes) | begun.facts() | drawn
+    device, steps = choose_device(config.device), config.fit.steps
     if is_finished(output, facts, steps=steps, must_resume=config.resume):
-        return _report(config, crop)
+        return _report(config, crop, begun)
     together = make_fabric(device, "32-true", processes)
     together.barrier()  # all have looked at the folder before the first of them writes there
     with processes.writing(output), progress("pretrain", steps) as advance:
         if processes.first:
             require_same_run(output, facts)  # before its settings are written over
-            write_provenance(output, "pretrain", config, store=stores.fingerprint, crop_vox=crop)
+            shares = {"draws": [part.plain() for part in balance.parts]} if balance else {}
+            known = {"store": stores.fingerprint, "crop_vox": crop, **shares}
+            write_provenance(output, "pretrain", config, **known)
+            begun.write(output)
+        if balance is not None:
+            tell(balance.in_words())
         size = config.fit.batch_size
-        cohort = Cohort(cases, crop, size, config.seed, output, config.workers)
+        cohort = Cohort(cases, crop, size, config.seed, output, config.workers, balance)
+        trial = Trial(preset, config.seed, config.objective, crop, stores.preparation, device)
+        watch = Watch(output, task, trial, config.plain())
+        if processes.first:
+            watch.begin(config.validation, tensorboard=config.tensorboard)
         with together.rank_zero_first():  # it aligns scans, and the others read what it found
             batches = task.batches(cohort, config.views)
         fit(
@@ -144,12 +157,12 @@ def run(config: PretrainConfig) -> PretrainReport:
             run=output,
             facts=facts,
             seed=config.seed,
-            hooks=_hooks(output, task, batches, device, advance),
+            hooks=watch.hooks(batches, advance),
             device=device,
             processes=processes,
         )
     together.barrier()
-    return _report(config, crop)
+    return _report(config, crop, begun)
 
 
 def _facts(
@@ -169,19 +182,6 @@ def _facts(
     }
 
 
-def _hooks(
-    run: Path, task: PretextTask, batches: Batches, device: torch.device, advance: Advance
-) -> tuple[Hook, ...]:
-    """Tell how the run goes, and after its last step show what that saw."""
-
-    def told(_: nn.Module, now: Progress) -> None:
-        figures = f"loss {now.figures['loss']:.3f}  {task.figure} {now.figures[task.figure]:.3f}"
-        advance(now.step, f"{figures}  {now.samples_per_s:.1f} samples/s")
-
-    show = task.show
-    return (told, step_page(run, lambda: show(batches(0, device)))) if show else (told,)
-
-
-def _report(config: PretrainConfig, crop: Shape) -> PretrainReport:
+def _report(config: PretrainConfig, crop: Shape, begun: Stacks) -> PretrainReport:
     _, facts, fingerprint = checkpoint.load(config.output / WEIGHTS, kind="weights")
-    return PretrainReport(config.output, facts["step"], crop, fingerprint)
+    return PretrainReport(config.output, facts["step"], crop, fingerprint, begun.in_words())

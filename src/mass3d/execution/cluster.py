@@ -38,7 +38,7 @@ from distributed.core import Status
 from distributed.utils import silence_logging_cmgr
 
 from mass3d.errors import ConfigError
-from mass3d.execution.memory import GIB, available_bytes
+from mass3d.execution.free import GIB, available_bytes
 from mass3d.files import VERSION
 
 J = TypeVar("J")

@@ -1,34 +1,20 @@
-"""How much memory there is, and how much of it a worker needs for a case."""
+"""How much memory a worker needs for a case."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from pathlib import Path
-
-import psutil
 
 from mass3d.errors import Mass3dError
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.read import read_grid
 from mass3d.volume.geometry import Grid
 
-GIB = 1024**3
 WORKER_BYTES = 3e8  # of a worker at rest, with its libraries
 READ_BYTES = 20  # at the peak, per voxel of a scan that is read
 WORK_BYTES = 100  # at the peak, per voxel of a case that masks are found in
 SURFACE_BYTES = 65  # likewise of the distances between surfaces, of a structure that fills both
 LABEL_BYTES = 40  # at the peak, per voxel of two label maps that are compared
-CGROUP = Path("/sys/fs/cgroup")
-
-
-def available_bytes() -> int:
-    """Memory that may be used now: what the machine has free, or less where a group is limited."""
-    limits = [int(psutil.virtual_memory().available)]
-    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
-    if limit.exists() and used.exists() and limit.read_text().strip() != "max":
-        limits.append(int(limit.read_text()) - int(used.read_text()))
-    return max(0, min(limits))
 
 
 def readable_grids(cases: Iterable[CaseFile]) -> list[Grid]:

@@ -18,6 +18,7 @@ KINDS: Final[dict[str, Callable[[Any], nn.Module]]] = {
     "incontext": InContextNet,
     "correspondence": CorrespondenceNet,
     "iris": IrisNet,
+    "resenc": CorrespondenceNet,
 }
 
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from mass3d.model import ridge
 from mass3d.model.memory import keep_cells, read_out
-from mass3d.model.presets import CorrespondencePreset
+from mass3d.model.presets import CorrespondencePreset, ResEncPreset
 from mass3d.model.protocol import Maps, TaskTensors
+from mass3d.model.resenc import ResEncTrunk
 from mass3d.model.trunk import FOLD, Trunk, fold, unfold
 
 MIN_SHARE = 1e-3  # of a window that shows a mask at all, in cells
@@ -38,13 +39,13 @@ class CorrespondenceNet(nn.Module):
     feature_stride = FOLD
     encoder_parts = ("trunk.stem", "trunk.down", "trunk.deep")
 
-    def __init__(self, preset: CorrespondencePreset) -> None:
+    def __init__(self, preset: CorrespondencePreset | ResEncPreset) -> None:
         super().__init__()
-        self.trunk = Trunk(preset.channels, deep=preset.deep)
+        self.trunk = trunk_of(preset)
         self.stride = self.trunk.stride
-        self.feature_channels = preset.channels[0]
+        self.feature_channels = self.trunk.width
         self.max_keys = preset.max_keys
-        self.key = nn.Conv3d(preset.channels[0], preset.keys, 1)
+        self.key = nn.Conv3d(self.feature_channels, preset.keys, 1)
         self.log_temperature = nn.Parameter(torch.tensor(12.0).log())
         self.log_penalty = nn.Parameter(torch.tensor(0.05).log())
         self.log_gain = nn.Parameter(torch.tensor(3.0).log())
@@ -126,6 +127,13 @@ class CorrespondenceNet(nn.Module):
         weight = balanced(shares, x[..., -3])
         root = weight.sqrt()[..., None] * weight.shape[-1] ** 0.5
         return ridge.fit(x * root, y * root, self.log_penalty.exp())
+
+
+def trunk_of(preset: CorrespondencePreset | ResEncPreset) -> Trunk | ResEncTrunk:
+    """What describes the cells of a view."""
+    if isinstance(preset, ResEncPreset):
+        return ResEncTrunk(preset.plan, width=preset.width)
+    return Trunk(preset.channels, deep=preset.deep)
 
 
 def _unit(keys: Tensor) -> Tensor:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
 from mass3d.config import Config, build
+from mass3d.errors import ConfigError
+from mass3d.model.plan import ResEncPlan, Width, read_plan
 
-Width = Annotated[int, Field(ge=1, le=4096)]
 OptimizerName = Literal["adamw", "lamb", "muon"]
 
 
@@ -86,6 +88,26 @@ class CorrespondencePreset(Config):
     """How it is trained."""
 
 
+class ResEncPreset(Config):
+    """Sizes and recipe of a network that matches, on the stacks of nnU-Net."""
+
+    kind: Literal["resenc"] = "resenc"
+    """Which network this is."""
+    plan: ResEncPlan = ResEncPlan()
+    """Encoder and decoder."""
+    width: Width = 64
+    """Channels of a cell of 2³ voxels."""
+    keys: Width = 32
+    """Width of a key."""
+    max_keys: int = Field(default=1024, ge=2)
+    """Cells that a task keeps of a reference."""
+    max_crop_edge: ClassVar[int | None] = None  # any
+    max_crop_voxels: int
+    """Largest crop that is chosen by itself."""
+    recipe: Recipe = Recipe(steps=50_000, batch_size=2, lr=1e-3)
+    """How it is trained."""
+
+
 class IrisRecipe(Recipe):
     """How the released network was trained."""
 
@@ -129,9 +151,10 @@ class IrisPreset(Config):
 
 
 Preset: TypeAlias = Annotated[
-    InContextPreset | CorrespondencePreset | IrisPreset, Field(discriminator="kind")
+    InContextPreset | CorrespondencePreset | IrisPreset | ResEncPreset,
+    Field(discriminator="kind"),
 ]
-PresetName = Literal["tiny", "small", "tokens", "base"]
+PresetName = Literal["tiny", "small", "tokens", "base", "resenc-m", "resenc-l"]
 
 TOKENS: Final = InContextPreset(
     channels=(8, 24, 48, 96, 128),
@@ -143,7 +166,7 @@ TOKENS: Final = InContextPreset(
     hidden=12,
 )
 
-PRESETS: Final[dict[PresetName, InContextPreset | CorrespondencePreset | IrisPreset]] = {
+PRESETS: Final[dict[PresetName, Preset]] = {
     # laptop and CI size: about 3 M parameters
     "tiny": CorrespondencePreset(channels=(32, 64, 160)),
     # four times the work of `tiny`, about 18 M parameters
@@ -152,11 +175,50 @@ PRESETS: Final[dict[PresetName, InContextPreset | CorrespondencePreset | IrisPre
     "tokens": TOKENS,
     # the network of MASS as it was released, 120 M parameters
     "base": IrisPreset(channels=(32, 64, 128, 256, 512)),
+    # the stacks of nnU-Net's plans ResEnc M and L, about 100 M parameters; they differ in the crop:
+    # two pairs of it are the voxels of a batch that the planner fits into 8 and into 24 GB
+    "resenc-m": ResEncPreset(max_crop_voxels=96**3),
+    "resenc-l": ResEncPreset(max_crop_voxels=128 * 160 * 160),
 }
 
 
-def with_channels(preset: Preset, channels: Sequence[int] | None) -> Preset:
-    """A preset with other widths; itself for None. Raises `ConfigError` for what is no network."""
-    if channels is None:
-        return preset
-    return build(type(preset), preset.plain() | {"channels": channels})
+class ResEncConfig(Config):
+    """What of the presets resenc-m and resenc-l is another than usual."""
+
+    plan: ResEncPlan | None = None
+    """Encoder and decoder, by the names of nnU-Net's plans."""
+    plans: Path | None = Field(default=None, examples=["nnUNetResEncUNetLPlans.json"])
+    """Plans file of nnU-Net whose encoder and decoder are built, so that the weights will fit."""
+    configuration: str = "3d_fullres"
+    """Which configuration of the plans file."""
+    init: Path | None = Field(default=None, examples=["checkpoint_final.pth"])
+    """Checkpoint of nnU-Net or nnssl whose encoder and, if it has one, decoder the run begins
+    with."""
+
+
+def chosen_preset(name: PresetName, channels: Sequence[int] | None, resenc: ResEncConfig) -> Preset:
+    """A preset with other widths or stacks. Raises `ConfigError` for what is no network."""
+    preset = PRESETS[name]
+    if isinstance(preset, ResEncPreset):
+        if channels is not None or (resenc.plan and resenc.plans):
+            raise _not_of("channels" if channels else "resenc.plan", name)
+        plan = read_plan(resenc.plans, resenc.configuration) if resenc.plans else resenc.plan
+        return preset.model_copy(update={"plan": plan}) if plan else preset
+    if resenc != ResEncConfig():
+        raise _not_of("resenc", name)
+    return build(type(preset), preset.plain() | {"channels": channels}) if channels else preset
+
+
+def _not_of(setting: str, name: str) -> ConfigError:
+    expected = {
+        "channels": "the widths in resenc.plan.features_per_stage",
+        "resenc.plan": "either resenc.plan or resenc.plans",
+        "resenc": "the preset resenc-m or resenc-l with settings of resenc",
+    }
+    return ConfigError(
+        f"setting {setting!r}",
+        found=f"{setting} with the preset {name}",
+        expected=expected[setting],
+        fix="Leave one of them out.",
+        setting=setting,
+    )

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor
@@ -20,13 +16,10 @@ from torch import Tensor
 from mass3d.errors import ModelError
 from mass3d.model.build import build_network
 from mass3d.model.presets import IrisPreset
+from mass3d.model.torch_file import KeyRow, bare, is_of_torch, key_table, some_of, unpickled
 
 # Where the weights lie in a file, the first that is there; otherwise the file is the weights.
 WEIGHTS_KEYS: Final = ("ema_model", "model")
-WRAPPERS: Final = ("module.", "_orig_mod.")  # of training on several devices, of compilation
-
-# An archive; or, from before torch 1.6, a pickle that begins with torch's number.
-BEGINNINGS: Final = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 
 LEFT_OUT: Final = "random numbers that the release never trained nor used"
 UNUSED: Final = re.compile(r"task_prior_[012]")
@@ -67,14 +60,6 @@ _STAGE: Final = {
 _CONV: Final = r"(conv1|conv2|shortcut)\.conv\.weight"
 
 
-class KeyRow(NamedTuple):
-    """What becomes of one key of a published file."""
-
-    released: str
-    ours: str  # empty where it is left out
-    why: str  # empty where it is taken
-
-
 @dataclass(frozen=True)
 class Released:
     """Published weights, as our network takes them."""
@@ -87,19 +72,7 @@ class Released:
 
     def table(self) -> str:
         """What became of every key: a line each, columns of equal width."""
-        width = max(len(row.released) for row in self.rows)
-        lines = [
-            f"{row.released:<{width}}  "
-            + (
-                f"left out: {row.why}"
-                if row.why
-                else "matched"
-                if row.released == row.ours
-                else f"renamed  {row.ours}"
-            )
-            for row in self.rows
-        ]
-        return "\n".join(lines)
+        return key_table(self.rows)
 
 
 def renamed(key: str) -> str | None:
@@ -159,10 +132,7 @@ _RULES: Final = (
 
 def is_released(path: Path) -> bool:
     """Whether a regular file is one that torch saved, by its first bytes, rather than ours."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        return stream.read(len(max(BEGINNINGS, key=len))).startswith(BEGINNINGS)
+    return is_of_torch(path)
 
 
 def read_released(path: Path) -> Released:
@@ -171,69 +141,25 @@ def read_released(path: Path) -> Released:
     Raises `ModelError` where that cannot be done, and for keys that are unknown, missing, or of
     another shape, naming them.
     """
-    content = _unpickled(path)
+    content = unpickled(path)
     part = next((key for key in WEIGHTS_KEYS if isinstance(content.get(key), Mapping)), "")
     weights = content[part] if part else content
-    state = {_bare(str(key)): value for key, value in weights.items()}
+    state = {bare(str(key)): value for key, value in weights.items()}
     rows = tuple(_row(key) for key in state)
     counts = Counter(row.ours for row in rows if row.ours)
     twice = [row.released for row in rows if counts[row.ours] > 1]
     if twice or len(state) < len(weights):
-        raise _foreign(path, f"keys that are there twice: {_some(twice or list(weights))}")
+        raise _foreign(path, f"keys that are there twice: {some_of(twice or list(weights))}")
     unknown = [key for key, value in state.items() if not isinstance(value, Tensor)]
     unknown += [row.released for row in rows if not row.ours and not row.why]
     if unknown:
-        raise _foreign(path, f"keys that the released network has not: {_some(unknown)}")
+        raise _foreign(path, f"keys that the released network has not: {some_of(unknown)}")
     named = {row.ours: state[row.released] for row in rows if row.ours}
     preset = _preset_of(path, named)
     released = {row.ours: row.released for row in rows}
     tensors = _fitted(path, preset, named, released)
     step = content.get("iteration", 0) if part else 0
     return Released(preset, tensors, rows, part, step if isinstance(step, int) and step > 0 else 0)
-
-
-def _unpickled(path: Path) -> Mapping[str, Any]:
-    with path.open("rb") as stream:
-        archive = stream.read(2) == b"PK"
-    try:
-        with _numbers_of_numpy(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about files that are refused in our own words
-            # mapped: what training needs to go on lies beside the weights, and is not read
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
-    except UnpicklingError as error:  # torch's own words tell how to run what a pickle holds
-        raise ModelError(
-            path,
-            found="a pickle of other things than tensors and plain values, none of which was run",
-            expected="weights that torch has saved",
-            fix="Save its weights alone as tensors, on a machine where you trust it.",
-        ) from error
-    except (RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
-        raise ModelError(
-            path,
-            found=f"a file that cannot be read ({str(error).splitlines()[0][:200]})",
-            expected="weights that torch has saved: tensors and plain values",
-            fix="Copy it again, or save its weights alone as tensors.",
-        ) from error
-    if not isinstance(content, Mapping):
-        raise _foreign(path, f"a {type(content).__name__}")
-    return content
-
-
-@contextmanager
-def _numbers_of_numpy() -> Iterator[None]:
-    """Let single numbers of numpy through, which checkpoints hold as their best score."""
-    kinds = [type(np.dtype(name)) for name in ("float64", "float32", "int64")]
-    scalar: Any = np.float64(0).__reduce__()[0]
-    old: Any = (scalar, "numpy.core.multiarray.scalar")  # as numpy 1 has written it
-    with torch.serialization.safe_globals([scalar, old, np.dtype, *kinds]):
-        yield
-
-
-def _bare(key: str) -> str:
-    """A key without what wrappers have put before it, in whatever order."""
-    while key.startswith(WRAPPERS):
-        key = key.removeprefix(next(one for one in WRAPPERS if key.startswith(one)))
-    return key
 
 
 def _row(key: str) -> KeyRow:
@@ -281,13 +207,8 @@ def _fitted(
         ("numbers that are not finite, or whole, in", bad),
     ):
         if names:
-            raise _foreign(path, f"{found} {_some(names)}")
+            raise _foreign(path, f"{found} {some_of(names)}")
     return {name: named[name].to(torch.float32) for name in wanted}
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(name[:100] for name in names[:5]) + more
 
 
 def _foreign(path: Path, found: str) -> ModelError:

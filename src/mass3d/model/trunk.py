@@ -24,7 +24,7 @@ class Trunk(nn.Module):
     def __init__(self, channels: Sequence[int], *, deep: int) -> None:
         super().__init__()
         *upper, lowest = channels
-        self.channels = tuple(channels)
+        self.channels, self.width = tuple(channels), channels[0]
         self.stride = FOLD ** len(channels)
         self.stem = nn.Conv3d(FOLD**3, channels[0], 3, 1, 1)
         self.down_blocks = nn.ModuleList(ResidualBlock(width, width) for width in upper)

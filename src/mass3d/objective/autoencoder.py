@@ -5,13 +5,15 @@ SparK (Tian et al. 2023) on our trunk: the way down is masked, the way up is the
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from mass3d.model.correspondence import CorrespondenceNet
 from mass3d.model.masked import keep_at_scales, masked_maps, spread
 from mass3d.model.protocol import Extended
-from mass3d.model.trunk import FOLD, unfold
+from mass3d.model.trunk import FOLD, Trunk, unfold
 
 HIDDEN_SHARE = 0.6  # of the cells at the coarsest stride, as in SparK
 
@@ -26,6 +28,7 @@ class Autoencoder(Extended):
 
     def __init__(self, network: CorrespondenceNet) -> None:
         super().__init__()
+        assert isinstance(network.trunk, Trunk), "masked convolutions are those of our own trunk"
         self.network = network.requires_grad_(False)
         network.trunk.requires_grad_(True)
         self.hidden = nn.ParameterList(
@@ -35,7 +38,7 @@ class Autoencoder(Extended):
 
     def forward(self, image: Tensor, keep: Tensor) -> Tensor:
         """image (B, 1, D, H, W), keep (B, 1, d, h, w) of `draw_kept` -> all of it, drawn."""
-        trunk = self.network.trunk
+        trunk = cast("Trunk", self.network.trunk)
         maps = masked_maps(trunk, image, keep)
         scales = keep_at_scales(keep, len(maps))
         filled = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any, Final
@@ -10,29 +10,17 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from mass3d.io.colours import Colour
 from mass3d.pages.html import write_page
 from mass3d.pages.pictures import Overlay, Picture, Plane, draw
-from mass3d.pretext.seen import Mask, SeenMask, SeenPair, Shown, look, spread
+from mass3d.pretext.seen import Mask, SeenMask, SeenPair, spread
 from mass3d.pretext.sizes import OCTAVES, octave_of
-from mass3d.training.step import Hook, Progress
 
 STEP_PAGE: Final = "step.html"
 TRUE: Final[Colour] = (242, 145, 61)
 FOUND: Final[Colour] = (64, 176, 232)
 MASKS = 6  # of a pair, that are pictured
-
-
-def step_page(run: Path, shown: Callable[[], Shown]) -> Hook:
-    """Writes, after the last step, what the averaged model finds in the views of a batch."""
-
-    def hook(averaged: nn.Module, now: Progress) -> None:
-        if now.step == now.steps:
-            write_step_page(run / STEP_PAGE, look(averaged, shown()), steps=now.step)
-
-    return hook
 
 
 def write_step_page(path: Path, pairs: Sequence[SeenPair], *, steps: int) -> Path:
@@ -42,7 +30,7 @@ def write_step_page(path: Path, pairs: Sequence[SeenPair], *, steps: int) -> Pat
         path,
         "step.html",
         steps=steps,
-        pairs=[{"across": pair.across, "rows": _rows(pair)} for pair in pairs],
+        pairs=[{"across": pair.across, "rows": rows_of(pair, MASKS)} for pair in pairs],
         octaves=list(_octaves(every)),
         dice=mean(mask.dice for mask in every) if every else float("nan"),
         count=len(every),
@@ -61,8 +49,9 @@ def _octaves(masks: Sequence[SeenMask]) -> Iterator[dict[str, Any]]:
             yield {"begin": begin, "masks": len(some), "share": share, "dice": mean(some)}
 
 
-def _rows(pair: SeenPair) -> list[tuple[Picture, Picture]]:
-    return [_pictures(pair, mask) for mask in spread(pair.masks, MASKS)]
+def rows_of(pair: SeenPair, count: int) -> list[tuple[Picture, Picture]]:
+    """Some masks of a pair, from small to large: what was shown, and what was found."""
+    return [_pictures(pair, mask) for mask in spread(pair.masks, count)]
 
 
 def _pictures(pair: SeenPair, mask: SeenMask) -> tuple[Picture, Picture]:

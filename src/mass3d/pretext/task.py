@@ -21,6 +21,7 @@ from mass3d.pretext.seen import Shown, shown_matched, shown_tokens
 from mass3d.pretext.tokens import pair_step
 from mass3d.store.reader import StoredCase
 from mass3d.training.step import Step
+from mass3d.views.balance import Balance
 from mass3d.views.draw import ViewConfig
 from mass3d.views.matched import MatchedMaker
 from mass3d.views.matched_images import MatchedImageMaker
@@ -47,6 +48,7 @@ class Cohort:
     seed: int
     run: Path  # where what takes long to find is kept
     workers: int | None
+    balance: Balance | None = None  # None: each case is drawn as often
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def _pairs(cohort: Cohort, views: ViewConfig) -> Batches:
         crop=cohort.crop,
         batch_size=cohort.batch_size,
         seed=cohort.seed,
+        balance=cohort.balance,
     )
 
 
@@ -87,6 +90,7 @@ def _single(cohort: Cohort, views: ViewConfig) -> Batches:
         cohort.seed,
         views.weak,
         views.weak_intensity,
+        cohort.balance,
     )
 
 
@@ -100,7 +104,8 @@ def _twice(cohort: Cohort, views: ViewConfig) -> Batches:
             fix="Give more scans and a larger batch, or choose another objective.",
             setting="objective",
         )
-    return TwiceMaker(cohort.cases, views, cohort.crop, cohort.batch_size, cohort.seed)
+    size, seed = cohort.batch_size, cohort.seed
+    return TwiceMaker(cohort.cases, views, cohort.crop, size, seed, cohort.balance)
 
 
 def _matched_images(cohort: Cohort, views: ViewConfig) -> Batches:
@@ -109,10 +114,13 @@ def _matched_images(cohort: Cohort, views: ViewConfig) -> Batches:
 
 def _matched(cohort: Cohort, views: ViewConfig) -> MatchedMaker:
     wanted = views.alignments if views.across_share > 0 else 0
-    pairs = draw_mates(len(cohort.cases), wanted, cohort.seed)
+    balance, cases = cohort.balance, cohort.cases
+    shares = None if balance is None else balance.of_cases(len(cases))
+    stores = [case.folder.parents[1] for case in cases]
+    pairs = draw_mates(stores, wanted, cohort.seed, shares=shares)
     cache = cohort.run / ALIGNMENTS
-    ways = find_ways(cohort.cases, pairs, cache=cache, workers=cohort.workers) if pairs else {}
-    return MatchedMaker(cohort.cases, ways, views, cohort.crop, cohort.batch_size, cohort.seed)
+    ways = find_ways(cases, pairs, cache=cache, workers=cohort.workers) if pairs else {}
+    return MatchedMaker(cases, ways, views, cohort.crop, cohort.batch_size, cohort.seed, balance)
 
 
 # Both views are moved, but gently: what differs between two scans is the task.
@@ -160,24 +168,26 @@ TASKS: Final[Mapping[str, PretextTask]] = {
     "incontext": PretextTask(_pairs, pair_step, shown_tokens, "dice", {}),
     "iris": PretextTask(_pairs, pair_step, shown_tokens, "dice", {}),
     "correspondence": PretextTask(_matched, match_step, shown_matched, "accuracy", MATCHING_VIEWS),
+    "resenc": PretextTask(_matched, match_step, shown_matched, "accuracy", MATCHING_VIEWS),
 }
 
-# Objective -> kind of network -> how. Comparisons are for networks with one dense feature map.
+MATCHING_KINDS: Final = ("correspondence", "resenc")
+
+# Objective -> kind of network -> how. Comparisons are for networks with one dense feature map; the
+# autoencoder's masked convolutions are those of our own trunk.
 OBJECTIVES: Final[Mapping[str, Mapping[str, PretextTask]]] = {
     MASKS: TASKS,
     "autoencoder": {
         "correspondence": PretextTask(_single, draw_step, None, "share", DRAWN_VIEWS, Autoencoder)
     },
-    "contrastive": {
-        "correspondence": PretextTask(
-            _twice, contrast_step, None, "accuracy", CONTRASTED_VIEWS, Contrastive
-        )
-    },
-    "correspondence": {
-        "correspondence": PretextTask(
-            _matched_images, correspondence_step, None, "match", MATCHING_VIEWS, Matcher
-        )
-    },
+    "contrastive": dict.fromkeys(
+        MATCHING_KINDS,
+        PretextTask(_twice, contrast_step, None, "accuracy", CONTRASTED_VIEWS, Contrastive),
+    ),
+    "correspondence": dict.fromkeys(
+        MATCHING_KINDS,
+        PretextTask(_matched_images, correspondence_step, None, "match", MATCHING_VIEWS, Matcher),
+    ),
 }
 
 
@@ -192,7 +202,7 @@ def task_of(objective: ObjectiveName, kind: str) -> PretextTask:
     if kind not in OBJECTIVES[objective]:
         raise ConfigError(
             "objective",
-            found=f"the objective {objective} for a network of task tokens",
+            found=f"the objective {objective} for a network of the kind {kind}",
             expected="a network with a dense feature map, such as the preset tiny",
             fix="Choose another preset, or the objective masks.",
             setting="objective",

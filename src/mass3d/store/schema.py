@@ -224,25 +224,6 @@ def read_model(kind: type[M], path: Path) -> M:
         ) from error
 
 
-def differences(
-    ours: Mapping[str, Any], theirs: Mapping[str, Any]
-) -> list[tuple[str, object, object]]:
-    """Dotted names of the settings that differ, in order, with both values."""
-    mine, other = _flat(ours), _flat(theirs)
-    keys = sorted(mine.keys() | other.keys())
-    return [(k, mine.get(k), other.get(k)) for k in keys if mine.get(k) != other.get(k)]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
 def is_plain_name(name: str) -> bool:
     """Whether a case id is safe as the name of a folder."""
     return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")

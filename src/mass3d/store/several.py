@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from mass3d.config import differences
 from mass3d.errors import StoreError
 from mass3d.files import text_hash
 from mass3d.store.reader import Store, StoredCase
-from mass3d.store.schema import differences
 from mass3d.volume.preparation import PreparationConfig
 
 
@@ -44,6 +44,14 @@ class Stores:
         """Ids of all cases of all stores, in a fixed order."""
         return tuple(
             before + case_id for before, store in self.stores.items() for case_id in store.case_ids
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each store is called, in their order: as ids of its cases begin, or its folder."""
+        return tuple(
+            before.removesuffix("/") or store.path.resolve().name
+            for before, store in self.stores.items()
         )
 
     @property

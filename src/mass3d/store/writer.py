@@ -17,6 +17,7 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
+from mass3d.config import differences
 from mass3d.errors import ConfigError, DataError, StoreError
 from mass3d.files import LOCK, file_hash, json_bytes, only_writer, write_json, writing
 from mass3d.masks.layers import MaskSet
@@ -42,7 +43,6 @@ from mass3d.store.schema import (
     Source,
     StoreSettings,
     case_folder,
-    differences,
     is_plain_name,
     read_index,
 )

@@ -84,6 +84,14 @@ def mean_of_processes(fabric: Fabric, value: Tensor) -> float:
     return float(cast("Tensor", fabric.all_reduce(value)))
 
 
+def agreed(fabric: Fabric, number: int, due: bool) -> tuple[int, bool]:
+    """What any of the processes was told, or thinks is due, so that all save and stop together."""
+    if fabric.world_size == 1:
+        return number, due
+    told = largest_of_processes(fabric, [number, int(due)])
+    return told[0], bool(told[1])
+
+
 def largest_of_processes(fabric: Fabric, values: Sequence[int]) -> list[int]:
     """Numbers of each process -> the largest of each."""
     told = torch.tensor(values, device=fabric.device)

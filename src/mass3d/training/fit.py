@@ -19,7 +19,7 @@ from mass3d.training.choosing import Judge
 from mass3d.training.config import FitConfig, Precision
 from mass3d.training.ema import Ema
 from mass3d.training.fabric import (
-    largest_of_processes,
+    agreed,
     lost_process_told,
     make_fabric,
     mean_of_processes,
@@ -28,8 +28,9 @@ from mass3d.training.fabric import (
 )
 from mass3d.training.job import FitState, Job
 from mass3d.training.log import append_row, cut_rows
-from mass3d.training.memory import lack_of_memory_told
+from mass3d.training.memory import StepSize, lack_of_memory_told
 from mass3d.training.optimizers import ALL_ALIKE, make_optimizer
+from mass3d.training.pace import Forecast, Pace
 from mass3d.training.precision import require_usable, settled_precision
 from mass3d.training.prefetch import makers_for, prefetched
 from mass3d.training.resume import (
@@ -99,7 +100,8 @@ def fit(
     device = own_device(device or torch.device("cpu"), processes)
     # a tenth faster with oneDNN; torch's stubs do not know the argument
     model = model.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    with lack_of_memory_told(run), lost_process_told(run, processes):
+    size = StepSize(config.batch_size, per_step, facts.get("crop_vox", ()))
+    with lack_of_memory_told(run, size), lost_process_told(run, processes):
         precision = record.precision if record else settled_precision(job, probe or model, device)
         require_usable(precision, device, run)
         state = _begin(job, model, make_fabric(device, precision, processes), precision)
@@ -132,7 +134,8 @@ def _train(job: Job[Batch], state: FitState, stop: StopSignal) -> None:
     """Take the steps that are left; log, save and stop between them."""
     config, fabric = job.config, state.fabric
     saved = time.monotonic()
-    since, clock = state.step, saved
+    pace = Pace(state.step)
+    forecast = Forecast(config, step=state.step, device=fabric.device)
     numbers = range(state.step * job.batches_per_step, config.steps * job.batches_per_step)
     mine = numbers[fabric.global_rank :: fabric.world_size]
     makers = config.makers
@@ -143,16 +146,17 @@ def _train(job: Job[Batch], state: FitState, stop: StopSignal) -> None:
         mine,
         ahead=config.prefetch and max(config.prefetch, makers),
         makers=makers,
-    ) as batches:
+    ) as made:
+        batches = pace.timed(made)
         while state.step < config.steps and not state.choice.is_over(job.judge):
             update(job, state, batches)
             state.choice.consider(job.judge, state.ema.model, step=state.step, steps=config.steps)
-            now = time.monotonic()
+            forecast(state.step, config.batch_size * job.batches_per_step)
             if state.step % config.log_every == 0 or state.step == config.steps:
-                _log(job, state, steps_per_s=(state.step - since) / (now - clock))
-                since, clock = state.step, now
-            due = state.step % config.save_every == 0 or now - saved > 60 * config.save_minutes
-            number, due = _agree(fabric, stop.number, due)
+                _log(job, state, pace)
+            late = time.monotonic() - saved > 60 * config.save_minutes
+            due = state.step % config.save_every == 0 or late
+            number, due = agreed(fabric, stop.number, due)
             if state.step < config.steps and (number or due):
                 _save(job, state)
                 saved = time.monotonic()
@@ -160,7 +164,7 @@ def _train(job: Job[Batch], state: FitState, stop: StopSignal) -> None:
                     _stop(job, state, number)
 
 
-def _log(job: Job[Batch], state: FitState, *, steps_per_s: float) -> None:
+def _log(job: Job[Batch], state: FitState, pace: Pace) -> None:
     """Average the steps since the last row into one, and call the hooks."""
     require_finite(job, state)
     config, fabric = job.config, state.fabric
@@ -170,17 +174,13 @@ def _log(job: Job[Batch], state: FitState, *, steps_per_s: float) -> None:
     if not fabric.is_global_zero:
         return
     append_row(job.run / METRICS, {"step": state.step, **figures})
-    samples_per_s = steps_per_s * config.batch_size * job.batches_per_step
+    speed, waits = pace.steps_per_s(state.step), pace.wait_share()
+    samples_per_s = speed * config.batch_size * job.batches_per_step
+    before = (state.step - 1) // config.log_every * config.log_every
+    now = Progress(state.step, config.steps, figures, samples_per_s, waits, speed, before)
     for hook in job.hooks:
-        hook(state.ema.model, Progress(state.step, config.steps, figures, samples_per_s))
-
-
-def _agree(fabric: Fabric, number: int, due: bool) -> tuple[int, bool]:
-    """What any of the processes was told, or thinks is due, so that all save and stop together."""
-    if fabric.world_size == 1:
-        return number, due
-    told = largest_of_processes(fabric, [number, int(due)])
-    return told[0], bool(told[1])
+        hook(state.ema.model, now)
+    pace.restart(state.step)
 
 
 def _save(job: Job[Batch], state: FitState) -> None:

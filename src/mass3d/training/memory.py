@@ -1,28 +1,75 @@
-"""What is said when a step does not fit into memory."""
+"""How much memory steps take, and what is said when one does not fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import resource
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
+
+import torch
 
 from mass3d.errors import ConfigError
 from mass3d.execution.faults import first_line, is_lack_of_memory
+from mass3d.execution.free import GIB, available_bytes
+
+
+class StepSize(NamedTuple):
+    """What decides the memory of a step."""
+
+    batch_size: int
+    batches: int  # per step, of all processes
+    crop_vox: Sequence[int]  # empty where it is not known
+
+    def remedy(self) -> tuple[str, str]:
+        """What to do, and the setting to be changed first."""
+        crop = f" (now {list(self.crop_vox)})" if self.crop_vox else ""
+        smaller = f"take smaller crops with views.crop_vox{crop}, or fewer masks"
+        if self.batch_size == 1:
+            return f"{smaller[0].upper()}{smaller[1:]}.", "views.crop_vox"
+        half = self.batch_size // 2
+        times = -(-self.batch_size // half) * self.batches
+        return (
+            f"Set fit.batch_size to {half} (now {self.batch_size}) and fit.accumulate to {times}: "
+            f"more batches whose gradients are averaged make up for it. Where that is too much as "
+            f"well, {smaller}.",
+            "fit.batch_size",
+        )
 
 
 @contextmanager
-def lack_of_memory_told(run: Path) -> Iterator[None]:
+def lack_of_memory_told(run: Path, size: StepSize) -> Iterator[None]:
     """Turn a lack of memory, of the machine or of its GPU, into a `ConfigError` with what helps."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_lack_of_memory(error):
             raise
+        fix, setting = size.remedy()
         raise ConfigError(
             run,
             found=f"not enough memory for a step ({first_line(error)})",
             expected="crops, masks and batches that fit",
-            fix="Take smaller crops, fewer masks or a smaller batch; more batches whose gradients "
-            "are averaged (fit.accumulate) make up for the last.",
-            setting="fit.batch_size",
+            fix=fix,
+            setting=setting,
         ) from error
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that this process has taken so far: of its GPU, or of the machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_reserved(device))  # gpu
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def memory_in_words(device: torch.device) -> str:
+    """What was taken at the peak, and what is free now."""
+    if device.type == "cuda":
+        free, where = torch.cuda.mem_get_info(device)[0], "of the GPU"  # gpu
+    else:
+        free, where = available_bytes(), "of the machine"
+    return (
+        f"{peak_bytes(device) / GIB:.1f} GiB {where} at the peak so far, "
+        f"{free / GIB:.1f} GiB are free"
+    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from mass3d.config import Config
+from mass3d.config import Config, differences
 from mass3d.errors import ConfigError, ModelError
 from mass3d.execution.processes import Processes
 from mass3d.model.protocol import network_of
@@ -116,7 +116,10 @@ def require_same(
     run: Path, what: str, *, wanted: Mapping[str, Any], found: Mapping[str, Any]
 ) -> None:
     """Raise `ConfigError` that names each setting with both of its values, unless all are equal."""
-    different = list(differences(wanted, found))
+    different = [
+        f"{name}: {theirs!r} there, {ours!r} wanted"
+        for name, ours, theirs in differences(wanted, found)
+    ]
     if different:
         raise ConfigError(
             run,
@@ -125,18 +128,6 @@ def require_same(
             fix="Repeat its settings, which are in config.toml there, or choose another folder.",
             setting="output",
         )
-
-
-def differences(
-    wanted: Mapping[str, Any], found: Mapping[str, Any], prefix: str = ""
-) -> Iterator[str]:
-    """`fit.lr: 0.1 there, 0.2 wanted` for every value that differs between two nested groups."""
-    for key in sorted(wanted.keys() | found.keys()):
-        ours, theirs = wanted.get(key), found.get(key)
-        if isinstance(ours, dict) and isinstance(theirs, dict):
-            yield from differences(ours, theirs, f"{prefix}{key}.")
-        elif ours != theirs:
-            yield f"{prefix}{key}: {theirs!r} there, {ours!r} wanted"
 
 
 def save_run(job: Job[Any], state: FitState) -> None:

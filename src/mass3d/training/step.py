@@ -38,6 +38,9 @@ class Progress(NamedTuple):
     steps: int
     figures: Mapping[str, float]
     samples_per_s: float
+    wait_share: float = 0.0  # of the time since the last row, until batches were there
+    steps_per_s: float = 0.0
+    before: int = 0  # the step of the row before, wherever the run was interrupted
 
 
 Hook: TypeAlias = Callable[[nn.Module, Progress], None]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mass3d.config import differences
 from mass3d.errors import ConfigError, ModelError
 from mass3d.training import checkpoint
 from mass3d.transfer.oneshot.evidence import Evidence
@@ -98,7 +99,7 @@ def _require_one_model(tasks: Mapping[Path, Task]) -> None:
             raise _other_model(first, task, path, other)
         assert task.oneshot is not None, "what was just checked"
         assert other.oneshot is not None, "likewise"
-        differing = list(_differences(task.oneshot.config.plain(), other.oneshot.config.plain()))
+        differing = _differences(task.oneshot.config.plain(), other.oneshot.config.plain())
         if differing:
             raise ModelError(
                 path,
@@ -121,7 +122,7 @@ def _other_model(first: Path, task: Task, path: Path, other: Task) -> ModelError
             checkpoint.read_facts(weights_file(find_run(*pair)), kind="weights")
             for pair in ((first, task), (path, other))
         )
-        differing = list(_differences(here, there)) or ["the weights"]
+        differing = _differences(here, there) or ["the weights"]
     except ModelError:
         differing = []
     return ModelError(
@@ -132,14 +133,9 @@ def _other_model(first: Path, task: Task, path: Path, other: Task) -> ModelError
     )
 
 
-def _differences(one: Mapping[str, Any], other: Mapping[str, Any], at: str = "") -> Iterator[str]:
-    """What differs between two sets of facts: `preparation.spacing_mm: 2.0 here, 3.0 there`."""
-    for key in sorted({*one, *other}):
-        here, there = one.get(key), other.get(key)
-        if isinstance(here, Mapping) and isinstance(there, Mapping):
-            yield from _differences(here, there, f"{at}{key}.")
-        elif here != there:
-            yield f"{at}{key} ({there}, not {here})"
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What differs between two sets of facts: `preparation.spacing_mm (3.0, not 2.0)`."""
+    return [f"{name} ({there}, not {here})" for name, here, there in differences(one, other)]
 
 
 def _structures(tasks: Mapping[Path, Task]) -> dict[str, int]:

@@ -50,8 +50,18 @@ class RunRecord(Config):
     """Settings of the loop."""
     views: dict[str, Any] = Field(default_factory=dict)
     """Settings of the views."""
+    draws: dict[str, Any] = Field(default_factory=dict)
+    """Samples of each part of a thousand, where not every scan was drawn as often."""
     objective: ObjectiveName = "masks"
     """What it learned from."""
+    # a run that began with first weights of its own says nothing of it, as older ones do
+    began: str = Field(default="", exclude_if=lambda value: not value)
+    """Fingerprint of the encoder and decoder that it began with, where these were another's."""
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-able values; draws are told only where they are not even."""
+        told = super().plain()
+        return told if self.draws else {k: v for k, v in told.items() if k != "draws"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ def load_trained(run: Path, *, device: str = "auto") -> TrainedModel:
     )
 
 
-def require_matching(trained: TrainedModel) -> None:
+def require_matching(trained: TrainedModel | RunRecord) -> None:
     """Raise `ModelError` for a network that never learned to match: a task of it means nothing."""
     if trained.objective not in MATCHING:
         raise ModelError(

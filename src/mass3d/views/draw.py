@@ -15,6 +15,7 @@ from pydantic import Field
 
 from mass3d.config import Config
 from mass3d.masks.table import MaskTable
+from mass3d.views.balance import Balance
 from mass3d.views.crop import CropVox
 
 Vector = NDArray[np.float64]
@@ -142,8 +143,13 @@ def stream(seed: int, step: int, index: int, *, purpose: int = 0) -> np.random.G
     return np.random.default_rng((seed, purpose, step, index))
 
 
-def case_order(seed: int, position: int, num_cases: int) -> int:
-    """Which case the sample at `position` (of the whole run) shows: shuffled passes over all."""
+def case_order(seed: int, position: int, num_cases: int, balance: Balance | None = None) -> int:
+    """Which case the sample at `position` (of the whole run) shows: shuffled passes over all.
+
+    With a `balance`, passes over each of its parts, as often as it says.
+    """
+    if balance is not None:
+        return balance.number(seed, position)
     order = np.random.default_rng((seed, 1, position // num_cases)).permutation(num_cases)
     return int(order[position % num_cases])
 

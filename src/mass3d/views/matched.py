@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mass3d.store.reader import StoredCase
+from mass3d.views.balance import Balance
 from mass3d.views.carried import CELL, Rows, Shown, carry_masks, displace, snap
 from mass3d.views.correspondence import Matches, Points, to_scan, to_view
 from mass3d.views.draw import (
@@ -91,6 +92,7 @@ class MatchedMaker:
     crop: Crop
     batch_size: int
     seed: int
+    balance: Balance | None = None
 
     def __call__(self, step: int, device: torch.device) -> MatchedPairs:
         """The batch of `step` on `device`."""
@@ -128,7 +130,8 @@ class MatchedMaker:
     def draw(self, step: int, index: int) -> MatchedDraw:
         """Draw scans, crops, warps and intensities of one sample."""
         config, crop = self.config, self.crop
-        number = case_order(self.seed, step * self.batch_size + index, len(self.cases))
+        position = step * self.batch_size + index
+        number = case_order(self.seed, position, len(self.cases), self.balance)
         rng = stream(self.seed, step, index)
         pair = self._pair(rng, number)
         way, query = self.ways.get(pair), self.cases[number]

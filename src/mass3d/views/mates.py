@@ -64,17 +64,34 @@ class Way:
 Ways = Mapping[Pair, Way]
 
 
-def draw_mates(num_cases: int, alignments: int, seed: int) -> tuple[Pair, ...]:
-    """Pairs of different cases: as many queries as can be, then further references for each.
+def draw_mates(
+    owners: Sequence[object],
+    alignments: int,
+    seed: int,
+    *,
+    shares: NDArray[np.float64] | None = None,
+) -> tuple[Pair, ...]:
+    """Pairs of different cases of one owner: as many queries as can be, then further references.
 
-    At most `alignments` in all, and each pair once.
+    owners: of each case, the store that it lies in. At most `alignments` pairs in all, each once.
+    With `shares` of the draws, cases that are drawn more often come first, and others never.
     """
-    rng = np.random.default_rng((seed, 3))
+    num_cases, rng = len(owners), np.random.default_rng((seed, 3))
     queries = rng.permutation(num_cases)
-    others = [rng.permutation(np.delete(np.arange(num_cases), query)) for query in queries]
-    rounds = range(min(num_cases - 1, -(-alignments // max(1, num_cases))))
+    if shares is not None:
+        drawn = int(np.count_nonzero(shares))
+        queries = rng.choice(num_cases, drawn, replace=False, p=shares)
+    queries = queries[:alignments]
+    _, owner = np.unique([str(one) for one in owners], return_inverse=True)
+    among = []  # of each query, its references in a random order
+    for query in queries:
+        others = rng.permutation(np.delete(np.arange(num_cases), query))
+        among.append(others[owner[others] == owner[query]])
     pairs = [
-        (int(others[i][turn]), int(query)) for turn in rounds for i, query in enumerate(queries)
+        (int(among[i][turn]), int(query))
+        for turn in range(max(map(len, among), default=0))
+        for i, query in enumerate(queries)
+        if turn < len(among[i])
     ]
     return tuple(sorted(pairs[:alignments]))
 

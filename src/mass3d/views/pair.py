@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mass3d.store.reader import StoredCase
+from mass3d.views.balance import Balance
 from mass3d.views.draw import (
     Intensity,
     ViewConfig,
@@ -71,8 +72,9 @@ class PairMaker:
         crop: Crop,
         batch_size: int,
         seed: int,
+        balance: Balance | None = None,
     ) -> None:
-        self.cases, self.config = cases, config
+        self.cases, self.config, self.balance = cases, config, balance
         self.crop, self.batch_size, self.seed = crop, batch_size, seed
 
     def __call__(self, step: int, device: torch.device) -> ViewPair:
@@ -94,7 +96,7 @@ class PairMaker:
     def draw(self, step: int, index: int) -> Draw:
         """Draw case, crops, warps and intensities of one sample."""
         position = step * self.batch_size + index
-        case = self.cases[case_order(self.seed, position, len(self.cases))]
+        case = self.cases[case_order(self.seed, position, len(self.cases), self.balance)]
         rng = stream(self.seed, step, index)
         config = self.config
         reference, query = draw_crop_centres(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mass3d.store.reader import StoredCase
+from mass3d.views.balance import Balance
 from mass3d.views.draw import (
     IntensityConfig,
     WarpConfig,
@@ -41,13 +42,14 @@ class SingleMaker:
     seed: int
     warp: WarpConfig
     intensity: IntensityConfig
+    balance: Balance | None = None
 
     def __call__(self, step: int, device: torch.device) -> SingleViews:
         """The batch of `step` on `device`."""
         cases, warps, intensities = [], [], []
         for index in range(self.batch_size):
             position = step * self.batch_size + index
-            case = self.cases[case_order(self.seed, position, len(self.cases))]
+            case = self.cases[case_order(self.seed, position, len(self.cases), self.balance)]
             rng = stream(self.seed, step, index, purpose=2)
             everywhere = (np.zeros(3), np.array(case.shape) - 1.0)
             centre, _ = draw_crop_centres(

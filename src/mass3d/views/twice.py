@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mass3d.store.reader import StoredCase
+from mass3d.views.balance import Balance
 from mass3d.views.draw import (
     Intensity,
     ViewConfig,
@@ -52,11 +53,13 @@ class TwiceMaker:
     crop: Crop
     batch_size: int
     seed: int
+    balance: Balance | None = None
 
     def __call__(self, step: int, device: torch.device) -> TwoViews:
         """The batch of `step` on `device`."""
         positions = [step * self.batch_size + index for index in range(self.batch_size)]
-        numbers = [case_order(self.seed, at, len(self.cases)) for at in positions]
+        count, balance = len(self.cases), self.balance
+        numbers = [case_order(self.seed, at, count, balance) for at in positions]
         cases = [self.cases[number] for number in numbers]
         draws = [self._draw(step, index, case.shape) for index, case in enumerate(cases)]
         first, second = (

@@ -74,6 +74,18 @@ class Targets:
         return {name: list(some) for name, some in self.regions.items()}
 
 
+def require_no_regions(targets: Targets, setting: str) -> None:
+    """Raise `ConfigError` for regions, which what is shown by examples alone does not know."""
+    if targets.regions:
+        raise ConfigError(
+            setting,
+            found=f"regions of several values ({', '.join(targets.regions)})",
+            expected="structures of one value each",
+            fix="Leave this setting out, or take a dataset whose labels have one value each.",
+            setting=setting,
+        )
+
+
 def targets_of(structures: Regions) -> Targets:
     """Of the setting; a region is written with the lowest value that no region within it has.
 

@@ -81,12 +81,12 @@ class Curves:
         """What was done, in a sentence."""
         starts, labels, draws = self.table.shape[:3]
         return (
-            f"Finetuned from {counted(starts, 'start')} with {counted(labels, 'number')} of labels "
+            f"Compared {counted(starts, 'start')} with {counted(labels, 'number')} of labels "
             f"in {counted(draws, 'draw')}, scored on {counted(len(self.cases), 'scan')}."
         )
 
     def marks(self) -> list[Mark]:
-        """Means with intervals over draws and test scans, start by start."""
+        """Means with intervals over draws and test scans, start by start, of all that was tried."""
         return [
             Mark(
                 start,
@@ -96,15 +96,20 @@ class Curves:
             )
             for start, rows in zip(self.starts, self.table, strict=True)
             for labels, some in zip(self.labels, rows, strict=True)
+            if not np.isnan(some).all()
         ]
 
     def gains(self) -> list[Gain]:
-        """The first start beside each of the others, paired by draw, scan and structure."""
+        """The first start beside each of the others, paired by draw, scan and structure.
+
+        Numbers of labels that another start was not tried with are left out.
+        """
         ours = self.table[0]
         return [
             Gain(other, labels, crossed_mean(mine - theirs, seed=self.seed))
             for other, rows in zip(self.starts[1:], self.table[1:], strict=True)
             for labels, mine, theirs in zip(self.labels, ours, rows, strict=True)
+            if np.isnan(rows).all() or not np.isnan(theirs).all()
         ]
 
     def verdict(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
@@ -16,9 +16,11 @@ from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.labelled import find_labelled, find_tests
 from mass3d.transfer.finetuned.scans import Number, Split, count_of, split
 from mass3d.transfer.finetuned.segmenter import Start
-from mass3d.transfer.trained import read_run
+from mass3d.transfer.trained import read_run, require_matching
 
 SCRATCH: Final = "scratch"  # the name of first weights among the starts
+TASK: Final = "task"  # and of the run as it is, shown the labelled scans without training
+NOT_RUNS: Final = (SCRATCH, TASK)
 HELD_OUT_SHARE: Final = 5  # one in as many is held out where a dataset has no test part
 
 
@@ -32,7 +34,7 @@ def _parts(given: Any) -> Any:
 Numbers = Annotated[tuple[Number, ...], BeforeValidator(_parts), Field(min_length=1)]
 """Several numbers of labels: `1,5,20%,all`."""
 Starts = Annotated[tuple[str, ...], BeforeValidator(_parts)]
-"""Several starts: run folders, and `scratch`."""
+"""Several starts: run folders, `scratch` and `task`."""
 
 
 class PlanConfig(Config):
@@ -49,22 +51,25 @@ class PlanConfig(Config):
     draws: int = Field(default=3, ge=1, le=1000)
     """Choices of the labelled scans; in each, a larger number adds to what a smaller one has."""
     against: Starts = ("scratch",)
-    """What the model is compared with: scratch (first weights) and other run folders."""
+    """What the model is compared with: scratch (first weights), task (the model as it is, with the
+    labelled scans as references, not trained) and other run folders."""
+    most_references: int = Field(default=10, ge=1)
+    """Labels up to which `task` is tried: every scan is aligned with every reference."""
     held_out: int | None = Field(default=None, ge=1, examples=[10])
     """Labelled scans that are kept apart and scored; by default the test part of the dataset, or a
     fifth where it has none."""
 
 
 class CurveStart(NamedTuple):
-    """What finetunings begin with."""
+    """What finetunings begin with; or `task`, which is not finetuned."""
 
     name: str
     run: Path  # pretrained; of scratch, it only tells the network and the preparation
-    start: Start
+    start: Start | Literal["task"]
 
 
 class Point(NamedTuple):
-    """One finetuning."""
+    """One finetuning, or one task."""
 
     start: CurveStart
     labels: int
@@ -86,13 +91,15 @@ class Plan:
     labels: tuple[int, ...]  # ascending
     draws: int
     seed: int
+    most_references: int  # labels up to which a task is tried
 
     def points(self) -> Iterator[Point]:
         """Draw by draw, so that a curve that is cut short compares what it has."""
         for draw in range(self.draws):
             for labels in self.labels:
                 for start in self.starts:
-                    yield Point(start, labels, draw)
+                    if start.start != TASK or labels <= self.most_references:
+                        yield Point(start, labels, draw)
 
     def scans(self, point: Point) -> Split:
         """The scans of a point: of one draw, those of more labels hold those of fewer."""
@@ -117,6 +124,7 @@ def make_plan(config: PlanConfig, *, seed: int) -> Plan:
         tuple(sorted(counts)),
         config.draws,
         seed,
+        config.most_references,
     )
 
 
@@ -135,17 +143,20 @@ def split_size(number: Number, among: int) -> int:
 
 
 def find_starts(model: Path, against: Sequence[str]) -> tuple[CurveStart, ...]:
-    """The run and what it is compared with. Raises `ModelError` for what is no pretrained run.
+    """The run and what it is compared with.
 
+    Raises `ModelError` for what is no pretrained run, and for a task of one that cannot match.
     A start is called as its folder; where two are called alike, as the folder above it, too.
     """
-    runs = [model, *(Path(name) for name in against if name != SCRATCH)]
-    for run in runs:
-        read_run(run)
+    runs = [model, *(Path(name) for name in against if name not in NOT_RUNS)]
+    records = [read_run(run)[0] for run in runs]
     often = Counter(run.absolute().name for run in runs)
     starts = [CurveStart(_name(run, often), run, "pretrained") for run in runs]
     if SCRATCH in against:
         starts.append(CurveStart(SCRATCH, model, "scratch"))
+    if TASK in against:
+        require_matching(records[0])
+        starts.append(CurveStart(TASK, model, "task"))
     twice = [name for name, times in Counter(one.name for one in starts).items() if times > 1]
     if twice:
         raise ConfigError(
@@ -160,7 +171,7 @@ def find_starts(model: Path, against: Sequence[str]) -> tuple[CurveStart, ...]:
 
 def _name(run: Path, often: Counter[str]) -> str:
     path = run.absolute()
-    alone = often[path.name] == 1 and path.name != SCRATCH  # which is what first weights are called
+    alone = often[path.name] == 1 and path.name not in NOT_RUNS
     return path.name if alone else f"{path.parent.name}-{path.name}"
 
 

@@ -131,7 +131,8 @@ def probe_of(net: SegmentationNetwork) -> SegmentationNetwork:
     probe = copy.deepcopy(net)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        nn.init.normal_(probe.out.weight, std=net.conv.out_channels**-0.5)
+        for last in probe.ends:
+            nn.init.normal_(last.weight, std=last.in_channels**-0.5)
     return probe
 
 

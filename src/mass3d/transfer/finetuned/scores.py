@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,13 +13,33 @@ from mass3d.config import Config
 from mass3d.execution.summary import counted
 from mass3d.files import read_json, write_json
 from mass3d.io.datasets.cohort import CaseFile
+from mass3d.io.datasets.regions import Targets
 from mass3d.metrics.overlap import label_overlaps
 from mass3d.metrics.statistics import bootstrap_mean_of_means
 from mass3d.transfer.finetuned.scans import read_labelled
-from mass3d.transfer.finetuned.segmenter import FinetunedSegmenter
 from mass3d.views.labelled import UNKNOWN
+from mass3d.volume.volume import Volume
 
 SCORES = "validation.json"
+
+
+class Finder(Protocol):
+    """What can be scored: it finds structures, called by name and value, in a scan."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides what it finds."""
+
+    @property
+    def structures(self) -> Mapping[str, int]:
+        """Name -> value."""
+
+    @property
+    def targets(self) -> Targets:
+        """What is looked for: the structures, or regions of several values."""
+
+    def segment(self, scan: Any) -> Volume:
+        """A label map on the grid of the scan."""
 
 
 class Scores(Config):
@@ -44,7 +65,7 @@ class Scores(Config):
 
 def scores_in(
     run: Path,
-    segmenter: FinetunedSegmenter,
+    segmenter: Finder,
     cases: Sequence[CaseFile],
     *,
     seed: int,
@@ -52,7 +73,7 @@ def scores_in(
 ) -> Scores:
     """The scores that a run folder holds, measured and written first where they are of others."""
     file = run / SCORES
-    found = read_scores(file, model=segmenter.trained.fingerprint, cases=cases)
+    found = read_scores(file, model=segmenter.fingerprint, cases=cases)
     if found is None:
         found = score(segmenter, cases, seed=seed, advance=advance)
         write_json(file, found.plain())
@@ -60,7 +81,7 @@ def scores_in(
 
 
 def score(
-    segmenter: FinetunedSegmenter,
+    segmenter: Finder,
     cases: Sequence[CaseFile],
     *,
     seed: int,
@@ -76,7 +97,7 @@ def score(
     whole = bootstrap_mean_of_means(table.reshape(-1, len(names)), seed=seed)
     low, high = (_known(whole.low), _known(whole.high))
     return Scores(
-        model=segmenter.trained.fingerprint, cases=found, mean=_known(whole.mean), ci95=(low, high)
+        model=segmenter.fingerprint, cases=found, mean=_known(whole.mean), ci95=(low, high)
     )
 
 
@@ -90,7 +111,7 @@ def read_scores(file: Path, *, model: str, cases: Sequence[CaseFile]) -> Scores 
     return scores if same else None
 
 
-def _dice(segmenter: FinetunedSegmenter, case: CaseFile) -> dict[str, float]:
+def _dice(segmenter: Finder, case: CaseFile) -> dict[str, float]:
     targets = segmenter.targets
     scan = read_labelled(case, targets)
     values = np.zeros(UNKNOWN + 1, np.uint16)

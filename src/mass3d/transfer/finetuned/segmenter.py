@@ -120,6 +120,11 @@ class FinetunedSegmenter(Segmenter):
         return Targets(dict(self.structures), dict(self.regions))
 
     @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the weights and what is said of them."""
+        return self.trained.fingerprint
+
+    @property
     def _whole(self) -> nn.Module:
         return self.net
 

@@ -1,0 +1,80 @@
+"""A point of a curve without training: the labelled scans become the references of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mass3d.files import text_hash, write_json
+from mass3d.io.datasets.regions import Targets
+from mass3d.transfer.finetuned.scans import LabelledScan, Split, fingerprint, read_labelled
+from mass3d.transfer.finetuned.scores import SCORES, Scores, read_scores, score
+from mass3d.transfer.segmenter import Segmenter
+from mass3d.transfer.task_file import Task
+from mass3d.transfer.trained import read_run
+from mass3d.transfer.tuning.settings import DEFAULT as TUNING
+from mass3d.views.labelled import UNKNOWN
+from mass3d.volume.volume import Volume
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A task and the model that made it, which find structures as a finetuned model does."""
+
+    fingerprint: str
+    targets: Targets
+    segmenter: Segmenter = field(repr=False)
+    task: Task = field(repr=False)
+
+    @property
+    def structures(self) -> Mapping[str, int]:
+        """Name -> value."""
+        return self.targets.values
+
+    def segment(self, scan: Any) -> Volume:
+        """The label map of a scan, on its grid."""
+        return self.segmenter.segment(scan, self.task)
+
+
+def scores_of_task(
+    folder: Path,
+    run: Path,
+    parts: Split,
+    targets: Targets,
+    *,
+    seed: int,
+    device: str,
+    advance: Callable[[int], None],
+) -> Scores:
+    """Dice of a task of the scans to learn from, as the folder holds it or measured now.
+
+    Raises `ModelError` for a network that never learned to match, `DataError` for a bad scan or a
+    structure that no scan shows.
+    """
+    told = [read_run(run)[2], fingerprint(parts.training), targets.values, TUNING.plain()]
+    found = read_scores(folder / SCORES, model=text_hash(told), cases=parts.validation)
+    if found is None:
+        segmenter = Segmenter.load(run, device=device)
+        scans = [read_labelled(case, targets) for case in parts.training]
+        task = segmenter.task(
+            [scan.volume for scan in scans],
+            [_label_map(scan, targets) for scan in scans],
+            dict(targets.values),
+            references=parts.ids()["training"],
+        )
+        finder = Shown(text_hash(told), targets, segmenter, task)
+        found = score(finder, parts.validation, seed=seed, advance=advance)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / SCORES, found.plain())
+    return found
+
+
+def _label_map(scan: LabelledScan, targets: Targets) -> Volume:
+    """The label of a scan with the values of the structures; what is not known is background."""
+    values = np.zeros(UNKNOWN + 1, np.uint16)
+    values[1 : 1 + len(targets.values)] = list(targets.values.values())
+    return scan.volume.with_voxels(values[scan.numbers])

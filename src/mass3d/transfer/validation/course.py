@@ -1,0 +1,188 @@
+"""How the Dice of a run goes: a row for every validation, floors beside it, and a plateau told.
+
+What is validated when depends on the step alone, so that a run that is killed goes on with the
+same rows. The weights and the draws of a run are the same with and without it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch import nn
+
+from mass3d.errors import ConfigError
+from mass3d.execution.faults import first_line, is_lack_of_memory
+from mass3d.execution.progress import tell
+from mass3d.files import read_json, text_hash, write_json
+from mass3d.model.build import build_network
+from mass3d.model.presets import Preset
+from mass3d.model.protocol import NetworkModule, network_of
+from mass3d.training.log import append_row, cut_rows
+from mass3d.training.resume import read_record
+from mass3d.training.step import Progress
+from mass3d.transfer.trained import MATCHING, TrainedModel
+from mass3d.transfer.validation.scans import (
+    Scans,
+    Scores,
+    mean_of,
+    read_scans,
+    score_affine,
+    score_network,
+)
+from mass3d.transfer.validation.settings import ValidationConfig
+from mass3d.volume.geometry import Shape
+from mass3d.volume.preparation import PreparationConfig
+
+ROWS: Final = "validation.jsonl"
+FLOORS: Final = "validation-floors.json"
+
+Dice = dict[str, float | None]  # of structures; None where it is not known
+
+
+class Trial(NamedTuple):
+    """What is validated, and when."""
+
+    preset: Preset
+    seed: int
+    objective: str
+    crop: Shape
+    preparation: PreparationConfig
+    device: torch.device
+
+    def score(self, net: nn.Module, scans: Scans) -> Scores:
+        """Dice of a network as it is."""
+        network: NetworkModule = net  # type: ignore[assignment]  # the averaged one of a run
+        return score_network(
+            TrainedModel(network, self.crop, self.preparation, "", self.device), scans
+        )
+
+
+@dataclass
+class Course:
+    """The hook that validates, and what it has found so far."""
+
+    run: Path
+    config: ValidationConfig
+    trial: Trial
+    scans: Scans = field(repr=False)
+    floors: dict[str, Dice]  # `untrained` and `affine`
+    rows: list[dict[str, Any]]
+    last: Scores | None = field(default=None, repr=False)  # of this process
+
+    def __call__(self, averaged: nn.Module, now: Progress) -> None:
+        """Validate where it is due."""
+        if (
+            now.step != now.steps
+            and now.step // self.config.every == now.before // self.config.every
+        ):
+            return
+        try:
+            self.last = self.trial.score(network_of(averaged), self.scans)
+        except (MemoryError, RuntimeError) as error:
+            if not is_lack_of_memory(error):
+                raise
+            tell(f"No validation at step {now.step}: not enough memory ({first_line(error)}).")
+            return
+        means = {name: mean_of(dice) for name, dice in self.floors.items()}
+        row = {"step": now.step, "dice": self.last.mean, "structures": self.last.dice, **means}
+        append_row(self.run / ROWS, row)
+        self.rows.append(row)
+        if self.since_best() == self.config.patience:
+            tell(self.plateau())
+
+    def since_best(self) -> int:
+        """Validations since that with the highest Dice, the first of several."""
+        dice = [_known(row["dice"]) for row in self.rows]
+        return len(dice) - 1 - dice.index(max(dice)) if dice else 0
+
+    def plateau(self) -> str:
+        """A sentence, where the Dice has not risen for as long as patience is; else nothing."""
+        since = self.since_best()
+        if since < self.config.patience:
+            return ""
+        best = self.rows[-1 - since]
+        return (
+            f"The Dice of the validation has not risen above {told(best['dice'])} "
+            f"(step {best['step']}) in {since} validations; the run goes on, but more steps of "
+            "these settings may not help."
+        )
+
+    def in_words(self) -> str:
+        """The last validation beside its floors; nothing before the first."""
+        if not self.rows:
+            return ""
+        floors = ", ".join(f"{name} {told(mean_of(dice))}" for name, dice in self.floors.items())
+        return f"validation Dice {told(self.rows[-1]['dice'])} ({floors})"
+
+
+def told(dice: float | None) -> str:
+    """In three digits, or a dash."""
+    return "-" if dice is None else f"{dice:.3f}"
+
+
+def _known(dice: float | None) -> float:
+    return -1.0 if dice is None else dice
+
+
+def begin_course(run: Path, config: ValidationConfig, trial: Trial) -> Course:
+    """Read the scans, find the floors or read them, and go on with the rows of the run.
+
+    Raises `DataError` for scans that cannot be used, `ConfigError` for an objective whose networks
+    cannot be shown an example.
+    """
+    assert config.dataset is not None, "a validation that was asked for"
+    if trial.objective not in MATCHING:
+        raise ConfigError(
+            "validation.dataset",
+            found=f"a validation of the objective {trial.objective}, which never learns to match",
+            expected=f"one of the objectives {' and '.join(MATCHING)}",
+            fix="Leave the validation out, or compare such runs by finetuning.",
+            setting="validation.dataset",
+        )
+    scans = read_scans(config.dataset, config.queries, trial.preparation)
+    floors, kept = _floors(run, trial, scans)
+    record = read_record(run)
+    cut_rows(run / ROWS, record.step if record is not None and kept else 0)
+    rows = [json.loads(line) for line in _lines(run / ROWS)]
+    course = Course(run, config, trial, scans, floors, rows)
+    queries = ", ".join(query.case_id for query in scans.queries)
+    words = ", ".join(f"{name} {told(mean_of(dice))}" for name, dice in floors.items())
+    tell(
+        f"Validation: {scans.example.case_id} is shown ({', '.join(scans.structures)}), {queries} "
+        f"segmented; Dice without learning: {words}."
+    )
+    return course
+
+
+def _floors(run: Path, trial: Trial, scans: Scans) -> tuple[dict[str, Dice], bool]:
+    """What no training gives, and whether it was in the folder already."""
+    facts = [
+        trial.preset.plain(),
+        trial.seed,
+        list(trial.crop),
+        trial.preparation.plain(),
+        scans.fingerprint,
+        [scans.example.case_id, *(query.case_id for query in scans.queries)],
+        dict(scans.structures),
+    ]
+    key, path = text_hash(facts), run / FLOORS
+    try:
+        held = read_json(path)
+        if held["key"] == key:
+            return {name: dict(held[name]) for name in ("untrained", "affine")}, True
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    net = build_network(trial.preset, seed=trial.seed).eval().requires_grad_(False)
+    untrained = trial.score(net.to(trial.device), scans).dice
+    floors = {"untrained": untrained, "affine": score_affine(scans).dice}
+    queries = [query.case_id for query in scans.queries]
+    write_json(path, {"key": key, "example": scans.example.case_id, "queries": queries, **floors})
+    return floors, False
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
