@@ -405,7 +405,7 @@ def export(
     title: str = ...,
     license: str = ...,
     data: str = ...,
-    to: Literal["hub", "nnunet"] = ...,
+    to: Literal["hub", "nnunet", "onnx"] = ...,
     plans: str | Path | None = ...,
     configuration: str = ...,
 ) -> ExportReport:
