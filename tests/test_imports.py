@@ -96,6 +96,8 @@ OWNERS = {
     "lightning_fabric": {"training"},
     "typer": {"cli"},
     "sklearn": {"transfer"},
+    "onnx": {"transfer"},
+    "onnxruntime": {"transfer"},
     "dask": {"execution"},
     "distributed": {"execution"},
     "jinja2": {"pages"},

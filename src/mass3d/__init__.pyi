@@ -238,6 +238,7 @@ def segment(
     model: str | Path | None = ...,
     alignment: bool = ...,
     prior: str | Path | None = ...,
+    references: int | Literal["all"] = ...,
     overlap: float = ...,
     probabilities: bool = ...,
     agreement: bool = ...,
@@ -406,7 +407,7 @@ def export(
     title: str = ...,
     license: str = ...,
     data: str = ...,
-    to: Literal["hub", "nnunet"] = ...,
+    to: Literal["hub", "nnunet", "onnx"] = ...,
     plans: str | Path | None = ...,
     configuration: str = ...,
 ) -> ExportReport:

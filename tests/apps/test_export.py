@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -13,6 +15,7 @@ from mass3d.files import read_json, write_json
 from mass3d.pages.card import CARD
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
+from mass3d.transfer.finetuned.segmenter import load_segmenter
 from mass3d.transfer.trained import load_trained
 
 
@@ -145,3 +148,40 @@ def test_a_store_and_a_folder_with_other_things_are_refused(
     assert (tmp_path / "mine/notes.txt").read_text() == "keep"
     with pytest.raises(ConfigError):
         export(trained, trained)
+
+
+def test_the_lines_of_the_page_run_an_exported_model(
+    trained: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    structures = _finetuned(trained, tmp_path / "tuned")
+    report = export(tmp_path / "tuned", tmp_path / "portable", to="onnx")
+    assert report.portable is not None
+    assert "opset 17" in report.summary()
+    told = read_json(tmp_path / "portable" / "record.json")
+    assert told["output"] == "logits"
+    assert told["max_relative_error"] < 1e-4
+    assert (told["fingerprint"], told["opset"]) == (report.fingerprint, 17)
+    page = Path(__file__).parents[2] / "docs/how-to/onnx.md"
+    run_model, prepare = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.M)
+    shutil.copy(cohort / "imagesTr" / "ct_000_0000.nii.gz", tmp_path / "scan.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    exec(prepare, {})
+    image = np.load("prepared.npy")
+    model = load_segmenter(tmp_path / "tuned")
+    window = [(0, max(0, w - n)) for n, w in zip(image.shape, model.trained.crop, strict=True)]
+    np.save("prepared.npy", np.pad(image, window))
+    found: dict[str, np.ndarray] = {}
+    exec(run_model, found)
+    assert set(np.unique(found["label"])) <= {0, *structures.values()}
+    assert found["logits"].shape == (3, *model.trained.crop)
+
+
+def test_a_pretrained_model_gives_its_features(trained: Path, tmp_path: Path) -> None:
+    report = export(trained, tmp_path / "portable", to="onnx")
+    assert report.portable is not None
+    assert report.portable.output == "features"
+    assert {path.name for path in (tmp_path / "portable").iterdir()} == {
+        "model.onnx",
+        "config.toml",
+        "record.json",
+    }

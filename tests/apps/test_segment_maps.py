@@ -167,3 +167,25 @@ def test_a_series_gets_a_dicom_segmentation_and_another_scan_a_fault(
     (tmp_path / "out" / "p1.dcm").unlink()
     run(cohort, tasks[0], tmp_path / "out", **wanted)
     assert (tmp_path / "out" / "p1.dcm").read_bytes() == whole
+
+
+# --- some references ---------------------------------------------------------------------------
+
+
+def test_the_nearest_references_are_told(cohort: Path, tasks: list[Path], tmp_path: Path) -> None:
+    report = run(cohort, tasks[1], tmp_path / "out", references=1)
+    cases = read_results(tmp_path / "out").cases
+    told = {name: entry.references for name, entry in cases.items()}
+    assert told == {"ct_test_000": ("ct_000",), "mr_test_001": ("mr_001",)}
+    assert all(len(entry.similarity) <= 1 for entry in cases.values())
+    assert report.ok
+    page = (tmp_path / "out" / "segment.html").read_text()
+    assert "nearest: ct_000" in page
+    with pytest.raises(ConfigError, match="references"):
+        run(cohort, tasks[1], tmp_path / "out")  # results of other settings
+    every, two = tmp_path / "every", tmp_path / "two"
+    run(cohort, tasks[1], every)
+    run(cohort, tasks[1], two, references=2)
+    for case, entry in read_results(every).cases.items():
+        assert entry.references == ()
+        assert read_results(two).cases[case] == entry

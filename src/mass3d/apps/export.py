@@ -29,6 +29,7 @@ from mass3d.transfer.handover import (
     require_plan,
     save_checkpoint,
 )
+from mass3d.transfer.portable import ONNX_FILE, Portable, require_onnx, write_onnx
 from mass3d.transfer.segmenter import Segmenter
 
 ABOUT_DATA = ("structures", "ranges")  # of the record of a finetuning, which `segment` asks
@@ -47,9 +48,10 @@ class ExportConfig(Config):
     """Terms under which the weights may be used, as the hub names them."""
     data: str = ""
     """What scans it has learned from, in a sentence or two for the card."""
-    to: Literal["hub", "nnunet"] = "hub"
+    to: Literal["hub", "nnunet", "onnx"] = "hub"
     """For whom: `hub`, a model that is loaded like any run; `nnunet`, encoder and decoder of a
-    preset resenc-m or resenc-l as pretrained weights of nnU-Net."""
+    preset resenc-m or resenc-l as pretrained weights of nnU-Net; `onnx`, what the network says of
+    a window, for programs without torch; takes onnx and onnxruntime."""
     plans: Path | None = Field(default=None, examples=["nnUNetResEncUNetLPlans.json"])
     """Plans file of nnU-Net that the weights must fit; with `to = "nnunet"`."""
     configuration: str = "3d_fullres"
@@ -64,6 +66,7 @@ class ExportReport(Report):
     fingerprint: str
     faults: tuple[Fault, ...] = ()
     tensors: int = 0  # of nnU-Net's encoder and decoder, by all their names
+    portable: Portable | None = None  # of the ONNX file
 
     def summary(self) -> str:
         """One paragraph for people."""
@@ -73,6 +76,12 @@ class ExportReport(Report):
                 f"{self.tensors} tensors of nnU-Net: nnUNetv2_train ... -pretrained_weights "
                 f"{self.output / CHECKPOINT}. What else to type, and what nnU-Net does otherwise, "
                 f"stands in {self.output / GUIDE}."
+            )
+        if self.portable is not None:
+            return (
+                f"Exported the {self.portable.output} of the weights {self.fingerprint[:12]} as "
+                f"{self.output / ONNX_FILE}, opset {self.portable.opset}: at most "
+                f"{self.portable.max_relative_error:.1e} from torch, of the largest number."
             )
         return (
             f"Exported the weights {self.fingerprint[:12]} into {self.output}, with a card: say in "
@@ -105,8 +114,10 @@ def run(config: ExportConfig) -> ExportReport:
             fix="Leave it out, or export to nnunet.",
             setting="plans",
         )
+    if config.to == "onnx":
+        require_onnx()
     loaded = load_segmenter(config.model, device="cpu")
-    export = _to_nnunet if config.to == "nnunet" else _to_hub
+    export = {"hub": _to_hub, "nnunet": _to_nnunet, "onnx": _to_onnx}[config.to]
     return export(config, loaded)
 
 
@@ -131,6 +142,13 @@ def _to_nnunet(config: ExportConfig, loaded: Segmenter) -> ExportReport:
     write_json(output / ADAPTATION, content[NNSSL])
     write_text(output / GUIDE, handover_page(trained, plan, **_words(config)))
     return ExportReport(output, trained.fingerprint, tensors=len(content[WEIGHTS_KEY]))
+
+
+def _to_onnx(config: ExportConfig, loaded: Segmenter) -> ExportReport:
+    trained, found = loaded.trained, write_onnx(config.output / ONNX_FILE, loaded)
+    told = {"preparation": trained.preparation.plain(), **found.plain()}
+    write_provenance(config.output, "export", config, fingerprint=trained.fingerprint, **told)
+    return ExportReport(config.output, trained.fingerprint, portable=found)
 
 
 def _words(config: ExportConfig) -> dict[str, str]:

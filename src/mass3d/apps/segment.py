@@ -39,6 +39,7 @@ from mass3d.pages.result_pictures import found_picture
 from mass3d.pages.segment import PAGE, write_segment_page
 from mass3d.transfer.knowledge import Knowledge, load_knowledge
 from mass3d.transfer.maps import scratch_maps, write_maps
+from mass3d.transfer.nearest import References, require_embeddings
 from mass3d.transfer.references import require_several, volumes_ml
 from mass3d.transfer.results import Entry, Index, ResultsFolder, begun_results, never_found
 from mass3d.volume.doubts import require_scan
@@ -61,6 +62,9 @@ class SegmentConfig(Config):
     prior: Path | None = Field(default=None, examples=["rough.nii.gz"])
     """Label map of one scan, or a folder of <case> label maps, with the values of the task: takes
     the place of what is carried over from the references."""
+    references: References = "all"
+    """References of the task that are asked about each scan: all, or a number of those whose scans
+    the network finds most like it."""
     overlap: float = Field(default=0.5, ge=0, lt=1)
     """Share of a window that its neighbours see too; more is smoother and slower."""
     probabilities: bool = False
@@ -114,6 +118,7 @@ def run(config: SegmentConfig) -> SegmentReport:
     known = load_knowledge(config.task, config.model, prior=config.prior, device=config.device)
     cases = find_cohort(config.inputs, exclude=config.output).cases
     require_one_prior(config.prior, scans=len(cases))
+    require_embeddings(config.task or config.model, known.task, config.references)
     if config.agreement:
         require_several(config.task or config.model, known.task)
     config.output.mkdir(parents=True, exist_ok=True)
@@ -140,6 +145,7 @@ def _wanted(config: SegmentConfig, known: Knowledge) -> Index:
         task=known.fingerprint,
         overlap=config.overlap,
         alignment=config.alignment,
+        references=config.references,
         probabilities=config.probabilities,
         agreement=config.agreement,
         dicom_seg=config.dicom_seg,
@@ -215,6 +221,7 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, 
             alignment=config.alignment,
             prior=given,
             maps=maps,
+            references=config.references,
         )
         written = write_maps(config.output, case.case_id, maps, structures, volume.source)
     names = label_table(known.targets.header_names)
@@ -231,6 +238,7 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, 
         "method": answer.method,
         "similarity": tuple(round(one, 4) for one in answer.similarity),
         "agreement": {name: round(one, 4) for name, one in answer.agreement.items()},
+        "references": answer.references,
         "doubts": doubted,
         "maps": written,
         "odd_volumes": known.ranges.odd_volumes(volumes) if known.ranges else (),

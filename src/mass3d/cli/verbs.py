@@ -128,6 +128,7 @@ VERBS: Final = {
             "output": "-o --output FOLDER",
             "model": "-m --model RUN",
             "prior": "--prior LABEL|FOLDER",
+            "references": "--references N|all",
             "probabilities": "--probabilities",
             "agreement": "--agreement",
             "dicom_seg": "--dicom-seg",

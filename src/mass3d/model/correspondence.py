@@ -37,12 +37,12 @@ class CorrespondenceNet(nn.Module):
     """
 
     feature_stride = FOLD
-    encoder_parts = ("trunk.stem", "trunk.down", "trunk.deep")
 
     def __init__(self, preset: CorrespondencePreset | ResEncPreset) -> None:
         super().__init__()
         self.trunk = trunk_of(preset)
         self.stride = self.trunk.stride
+        self.encoder_parts = tuple(f"trunk.{part}" for part in self.trunk.encoder_parts)
         self.feature_channels = self.trunk.width
         self.max_keys = preset.max_keys
         self.key = nn.Conv3d(self.feature_channels, preset.keys, 1)

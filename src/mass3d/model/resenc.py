@@ -165,6 +165,8 @@ class ResEncTrunk(nn.Module):
     the finished map into the cells of 2³ voxels that are matched and drawn.
     """
 
+    encoder_parts = ("encoder",)
+
     def __init__(self, plan: ResEncPlan, *, width: int) -> None:
         super().__init__()
         self.width, self.stride = width, plan.stride

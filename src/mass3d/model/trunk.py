@@ -21,6 +21,8 @@ class Trunk(nn.Module):
     stride is a 2³ convolution: nearly all of the work is 3³ convolutions, which bfloat16 speeds up.
     """
 
+    encoder_parts = ("stem", "down", "deep")
+
     def __init__(self, channels: Sequence[int], *, deep: int) -> None:
         super().__init__()
         *upper, lowest = channels

@@ -46,6 +46,7 @@ class Row:
     alone: bool  # the network answered though references were there
     similarity: float | None  # of the nearest reference
     agreement: tuple[tuple[str, float], ...]  # between references, least first
+    references: tuple[str, ...]  # that were asked, where that is not all
     notes: tuple[str, ...]
     found: tuple[Found, ...]  # odd ones first
 
@@ -111,6 +112,7 @@ def _row(
         alone=alone,
         similarity=max(entry.similarity, default=None),
         agreement=tuple(sorted(entry.agreement.items(), key=itemgetter(1))),
+        references=entry.references,
         notes=entry.doubts,
         found=tuple(sorted(found, key=lambda one: not one.odd)),
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -43,6 +43,8 @@ class Entry(Config):
     """Of each aligned reference."""
     agreement: dict[str, float] = Field(default_factory=dict)
     """Structure -> mean Dice between what any two references say; only where two vote."""
+    references: tuple[str, ...] = ()
+    """Those that were asked, the nearest; empty where all were."""
     doubts: tuple[str, ...] = ()
     """What cannot be right about the scan."""
     odd_volumes: tuple[str, ...] = ()
@@ -64,6 +66,8 @@ class Index(Config):
     """Fingerprint of the task, which names the model, too; or of the finetuned model."""
     overlap: float
     alignment: bool
+    references: int | Literal["all"] = "all"
+    """How many references were asked about each scan."""
     probabilities: bool = False
     """Whether there are maps of probabilities."""
     agreement: bool = False

@@ -19,6 +19,7 @@ from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
 from mass3d.transfer.incontext import encode_reference, predict
 from mass3d.transfer.maps import Agreement, Maps, Share
+from mass3d.transfer.nearest import References, embedding, nearest_task
 from mass3d.transfer.network_maps import network_encoder
 from mass3d.transfer.oneshot.carrying import Found, correct
 from mass3d.transfer.oneshot.location import Place, locate
@@ -47,6 +48,7 @@ class Answer:
     method: str  # "alignment", "network" or "prior"
     similarity: tuple[float, ...] = ()  # of the scan to each reference, if it was aligned
     agreement: Mapping[str, float] = field(default_factory=dict)  # between references, in Dice
+    references: tuple[str, ...] = ()  # that were asked, where that is not all
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,11 @@ class Segmenter:
         scans = [self._prepare(image) for image in images]
         shown = [prepare_label(label, scan.grid) for label, scan in zip(labels, scans, strict=True)]
         encoded = tuple(
-            encode_reference(self.trained, scan, label, values, name=name)
-            for scan, label, name in zip(scans, shown, names, strict=True)
+            replace(
+                encode_reference(self.trained, scan, label, values, name=name),
+                embedding=embedding(self.trained, image, scan),
+            )
+            for image, scan, label, name in zip(images, scans, shown, names, strict=True)
         )
         # before the seconds of tuning
         require_shown(torch.stack([one.present for one in encoded]), structures, names)
@@ -142,6 +147,7 @@ class Segmenter:
         alignment: bool = True,
         prior: Volume | None = None,
         maps: Maps | None = None,
+        references: References = "all",
     ) -> Answer:
         """The structures of `task` in a volume.
 
@@ -149,13 +155,38 @@ class Segmenter:
         votes. Where no alignment is believed, or with `alignment` off, the network alone answers
         in windows that share `overlap`. A `prior`, a label map on the grid of the volume, takes
         the place of what is carried over. maps: filled, but for the agreement where there is a
-        prior. Raises `DataError` for a scan that cannot be prepared,
-        `ModelError` for a task of another model, `ConfigError` for none.
+        prior. references: how many are asked, the nearest to this volume, or all. Raises
+        `DataError` for a scan that cannot be prepared, `ModelError` for a task of another model,
+        `ConfigError` for none.
         """
         task = _required(task)
         require_model("the task", task, self.trained)
         scan = self._prepare(volume)
-        part, maps = task.oneshot, maps or Maps()
+        asked = nearest_task(task, references, self.trained, volume, scan)
+        found = self._of_task(
+            volume,
+            scan,
+            asked,
+            overlap=overlap,
+            alignment=alignment,
+            prior=prior,
+            maps=maps or Maps(),
+        )
+        return found if asked is task else replace(found, references=asked.reference_names)
+
+    def _of_task(
+        self,
+        volume: Volume,
+        scan: Prepared,
+        task: Task,
+        *,
+        overlap: float,
+        alignment: bool,
+        prior: Volume | None,
+        maps: Maps,
+    ) -> Answer:
+        """What all references of a task say."""
+        part = task.oneshot
         if part is not None and prior is not None:
             return self._from_prior(volume, scan, task, prior=prior, shares=maps.probabilities)
         if part is not None and alignment:

@@ -28,6 +28,7 @@ from mass3d.volume.ranges import Ranges
 
 KIND = "task"
 PRESENT = "present"
+EMBEDDINGS = "embeddings"
 MAX_VALUE = 65535  # of a label, as label maps are 16 bits
 FINGERPRINT = r"^[0-9a-f]{64}$"
 
@@ -78,6 +79,7 @@ class Reference:
     tensors: TaskTensors = field(repr=False)  # of all S structures, float16; a batch of one
     present: Tensor  # (S,) bool: the scan shows the structure
     asked: tuple[int, ...] | None = None  # places of the structures of its tensors, if not all
+    embedding: Tensor | None = field(default=None, repr=False)  # (F,) of the scan; see `nearest`
 
     def to(self, device: torch.device) -> dict[str, Tensor]:
         """The tensors as the network takes them: float32, on its device."""
@@ -129,7 +131,7 @@ def save_task(path: Path, task: Task, *, run: Path) -> Task:
         for number, reference in enumerate(task.references)
         for name, tensor in reference.tensors.items()
     }
-    tensors |= {**packed, PRESENT: task.present}
+    tensors |= {**packed, PRESENT: task.present, **_embeddings(task)}
     fingerprint = checkpoint.save(path, tensors, kind=KIND, facts=record.plain())
     return replace(task, run=hint, fingerprint=fingerprint)
 
@@ -140,6 +142,12 @@ def _asked(task: Task) -> tuple[tuple[int, ...], ...] | None:
         return None
     every = tuple(range(len(task.structures)))
     return tuple(every if one.asked is None else one.asked for one in task.references)
+
+
+def _embeddings(task: Task) -> dict[str, Tensor]:
+    """What the network says of the references (R, F), where that is known of all."""
+    known = [one.embedding for one in task.references if one.embedding is not None]
+    return {EMBEDDINGS: torch.stack(known)} if len(known) == len(task.references) else {}
 
 
 def load_task(path: Path) -> Task:
@@ -170,6 +178,7 @@ def _references(
     present = tensors.pop(PRESENT, None)
     if present is None or present.dtype != torch.bool or present.shape != shape:
         raise _changed(path, f"{'no' if present is None else 'another'} table of {shape}")
+    embeddings = _embedded(path, tensors, len(record.references))
     kept: list[dict[str, Tensor]] = [{} for _ in record.references]
     for key, tensor in tensors.items():
         number, _, name = key.partition(".")
@@ -181,7 +190,19 @@ def _references(
     if any(one.keys() != kept[0].keys() for one in kept) or not present.any(0).all():
         raise _changed(path, "references that do not show all structures")
     asked = _asked_places(path, record, present)
-    return tuple(map(Reference, record.references, kept, present, asked))
+    return tuple(map(Reference, record.references, kept, present, asked, embeddings))
+
+
+def _embedded(path: Path, tensors: dict[str, Tensor], count: int) -> Sequence[Tensor | None]:
+    """What the network said of each reference, taken out. Raises `ModelError` for other numbers."""
+    found = tensors.pop(EMBEDDINGS, None)
+    if found is None:
+        return [None] * count
+    if found.dtype != torch.float32 or found.ndim != 2 or len(found) != count:
+        raise _changed(path, f"embeddings of shape {tuple(found.shape)}")
+    if not found.isfinite().all():
+        raise _changed(path, "embeddings that are not finite")
+    return found.unbind()
 
 
 def _asked_places(

@@ -23,6 +23,7 @@ from mass3d.model.segmentation import SegmentationNetwork
 from mass3d.training import checkpoint
 from mass3d.training.choosing import Chosen
 from mass3d.transfer.maps import Maps
+from mass3d.transfer.nearest import References
 from mass3d.transfer.oneshot.output import labels_of_slabs
 from mass3d.transfer.segmenter import Answer, Segmenter
 from mass3d.transfer.sliding import slide_down
@@ -147,6 +148,7 @@ class FinetunedSegmenter(Segmenter):
         alignment: bool = True,
         prior: Volume | None = None,
         maps: Maps | None = None,
+        references: References = "all",
     ) -> Answer:
         """The structures of the model in a volume, in windows that share `overlap`.
 
@@ -156,7 +158,8 @@ class FinetunedSegmenter(Segmenter):
         `DataError` for a scan that cannot be prepared.
         """
         del alignment
-        for name, given in (("task", task), ("prior", prior)):
+        asked = None if references == "all" else references
+        for name, given in (("task", task), ("prior", prior), ("references", asked)):
             if given is not None:
                 raise ConfigError(
                     name,
