@@ -1,10 +1,13 @@
 """The example scripts do what they say, on a tiny cohort."""
 
 import importlib.util
+import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -127,3 +130,19 @@ def test_on_slurm_shows_the_script_of_a_job(capsys: pytest.CaptureFixture[str]) 
     assert told
     assert all(line in page for line in told)
     assert "\nmodule load x\n" in job
+
+
+def test_the_notebook_runs_from_top_to_bottom_and_holds_no_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = json.loads((ROOT / "examples" / "first_hour.ipynb").read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names: dict[str, Any] = {"__name__": "notebook"}
+    for cell in code:
+        exec("".join(cell["source"]), names)
+    assert names["found"].ok
+    assert names["tuned"].ok
+    assert 0 < names["dice"]("found") <= 1
