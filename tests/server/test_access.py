@@ -60,7 +60,7 @@ def test_every_answer_has_the_policy_even_a_refusal(site: Site, path: str) -> No
     ],
 )
 def test_without_the_token_nothing_is_said(site: Site, headers: dict[str, str]) -> None:
-    raw = {name: value.encode("latin-1") for name, value in headers.items()}
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     answer = client_of(site, accept="*/*").get("/api/project", headers=raw)
     assert answer.status_code == 403
     assert answer.json()["error"]["fix"] == "Open the address that mass3d serve has printed."

@@ -16,11 +16,11 @@ from mass3d.transfer.results import Entry, Index
 from servers import a_label, label_bytes
 
 
-def made(site: Site, number: int, *references: str, model: str = "run", **structures: int) -> Round:
+def made(site: Site, number: int, *references: str, **structures: int) -> Round:
     """A round as `mass3d task` leaves it, whoever has called it."""
     folder = site.rounds.folder(number)
     images = [str(site.scans.cases[name].path) for name in references]
-    config = {"images": images, "structures": structures, "model": model}
+    config = {"images": images, "structures": structures, "model": "run"}
     score = {"itself": 0.98765, "others": None, "affine": None}
     write_json(
         folder / "task.task-record" / "record.json",

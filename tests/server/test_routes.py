@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import nibabel as nib
@@ -136,8 +137,9 @@ def test_a_label_map_is_taken_given_back_and_removed(
     answer = client.delete(f"/api/cases/{ODD}/labels")
     assert (answer.status_code, answer.json()["references"]) == (200, [])
     assert client.get(f"/api/cases/{ODD}/labels.nii?which=start").status_code == 404
-    for body, status in (({"use": True}, 409), ({"use": 1}, 422), ({}, 422), ([], 422)):
-        answer = client.put("/api/cases/a/reference", json=body)
+    cases: list[tuple[Any, int]] = [({"use": True}, 409), ({"use": 1}, 422), ({}, 422), ([], 422)]
+    for asked, status in cases:
+        answer = client.put("/api/cases/a/reference", json=asked)
         assert answer.status_code == status
     answer = client.put("/api/cases/a/labels", content=label_bytes(a_label(9)))
     assert (answer.status_code, "label values 9" in answer.text) == (422, True)
@@ -196,7 +198,8 @@ def test_the_result_of_a_series_is_downloaded_as_dicom(
 
 def test_jobs_are_asked_for_by_kind(client: TestClient) -> None:
     assert client.get("/api/jobs").json() == []
-    for body in ({"kind": "all"}, {"kind": ["task"]}, {}, [], None):
+    wrong: list[Any] = [{"kind": "all"}, {"kind": ["task"]}, {}, [], None]
+    for body in wrong:
         assert client.post("/api/jobs", json=body).status_code == 422
     answer = client.post("/api/jobs", json={"kind": "task"})
     assert (answer.status_code, "no reference" in answer.text) == (409, True)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mass3d.files import write_json
+from mass3d.server.rounds import Round
 from mass3d.server.site import Site
 from mass3d.transfer.results import Entry
 from server.test_rounds import draw, made, results
@@ -132,9 +133,14 @@ def test_an_earlier_round_can_be_asked_for(site: Site) -> None:
 def test_the_table_is_made_again_only_when_something_changes(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = []
+    count: list[Round | None] = []
     real = site.table.rows
-    monkeypatch.setattr(type(site.table), "rows", lambda _, one: count.append(one) or real(one))
+
+    def making(_: object, one: Round | None) -> list[dict[str, Any]]:
+        count.append(one)
+        return real(one)
+
+    monkeypatch.setattr(type(site.table), "rows", making)
     monkeypatch.setattr("mass3d.server.site.LOOK_S", 1e9)
     first = site.cases(None)
     assert (site.cases(None), len(count)) == (first, 1)

@@ -10,6 +10,7 @@ import pytest
 from dicoms import series
 from mass3d.errors import DataError
 from mass3d.io.datasets.cohort import find_cohort
+from mass3d.io.read import Header
 from mass3d.server import scans as room
 from mass3d.server.refusal import Refused
 from mass3d.server.scans import Scans, stamp_of
@@ -35,9 +36,14 @@ def test_headers_are_read_again_only_when_a_file_changes(
 ) -> None:
     for name in ("a", "b"):
         write_scan(tmp_path / "in" / f"{name}.nii.gz")
-    read = []
+    read: list[str] = []
     real = room.read_grid
-    monkeypatch.setattr(room, "read_grid", lambda scan: read.append(scan.name) or real(scan))
+
+    def reading(scan: Path) -> Header:
+        read.append(scan.name)
+        return real(scan)
+
+    monkeypatch.setattr(room, "read_grid", reading)
     first = scans_of(tmp_path / "cache", tmp_path / "in")
     assert (len(first.facts()), len(first.facts()), sorted(read)) == (
         2,

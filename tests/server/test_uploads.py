@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_a_long_body_is_refused_by_its_length_and_while_it_comes(
     monkeypatch.setattr(room, "ROOM", 1000)
     taken = 0
 
-    def endless() -> object:
+    def endless() -> Iterator[bytes]:
         nonlocal taken
         for _ in range(100):
             taken += 10_000
