@@ -35,8 +35,7 @@ def trained(net: SmallTrunk) -> TrainedModel:
 
 def test_a_finetuned_model_gives_the_logits_of_any_number_of_windows(tmp_path: Path) -> None:
     net = add_head(small_trunk(), 2, seed=0).eval()
-    for last in net.ends:
-        torch.nn.init.normal_(last.weight)
+    torch.nn.init.normal_(net.out.weight)
     segmenter = FinetunedSegmenter(trained(SmallTrunk()), net, {"liver": 7, "aorta": 2})
     found = write_onnx(tmp_path / "model.onnx", segmenter)
     assert (found.output, found.opset, found.window_vox) == ("logits", OPSET, CROP)
