@@ -88,7 +88,7 @@ def test_it_learns_what_the_labels_show(cohort: Path, pretrained: Path, tmp_path
     assert report.scores.mean > 0.5
     assert len(report.training) == 3
     rows = [json.loads(line) for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
-    assert rows[-1]["dice"] > rows[0]["dice"] + 0.3
+    assert rows[-1]["dice"] > rows[0]["dice"] + 0.2
 
 
 def test_a_run_holds_weights_scores_and_what_made_it(tuned: Path) -> None:
@@ -231,9 +231,11 @@ def test_from_scratch_the_same_crops_are_seen(
     for start in ("pretrained", "scratch"):
         batches = seen.setdefault(start, [])
 
-        def watched(model: Any, views: Any, context: Any, batches: list[Any] = batches) -> Any:
+        def watched(
+            model: Any, views: Any, context: Any, batches: list[Any] = batches, **settings: Any
+        ) -> Any:
             batches.append((views.image.numpy().tobytes(), views.label.numpy().tobytes()))
-            return step(model, views, context)
+            return step(model, views, context, **settings)
 
         monkeypatch.setattr(learn, "label_step", watched)
         finetune.run(settings(cohort, pretrained, tmp_path / start, start=start))
