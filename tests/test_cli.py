@@ -79,8 +79,10 @@ def flags(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What a command hands on to its app; filled when it is called."""
     given: dict[str, Any] = {}
 
-    def execute(verb: str, file: Path | None, assignments: Any, values: dict[str, Any]) -> None:
-        given.update(verb=verb, file=file, assignments=assignments, flags=values)
+    def execute(
+        verb: str, file: Path | None, assignments: Any, values: dict[str, Any], voice: Any
+    ) -> None:
+        given.update(verb=verb, file=file, assignments=assignments, flags=values, voice=voice)
 
     monkeypatch.setattr(cli, "_execute", execute)
     return given
@@ -330,6 +332,25 @@ def test_a_fault_of_the_file_system_is_told_and_ends_with_1(
     assert run("inspect", folder, "--workers", "1", "-o", taken / "out") == 1
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith(f"error: {taken / 'out' / 'config.toml'}: found not a directory; ")
+
+
+def test_a_report_can_be_json_and_progress_quiet(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.nii").write_bytes(b"no scan")
+    assert run("inspect", folder, tmp_path, "--json", "--quiet") == 1
+    told = capsys.readouterr()
+    report = json.loads(told.out)
+    assert set(report) == {"verb", "ok", "summary", "faults"}
+    assert (report["verb"], report["ok"]) == ("inspect", False)
+    assert [fault["where"] for fault in report["faults"]] == ["broken"]
+    assert told.err == ""
+    assert run("inspect", folder, "--json") == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["faults"] == []
+    assert "inspect" in told.err  # progress
+    assert run("inspect", tmp_path / "none", "--quiet") == 1
+    assert "none" in capsys.readouterr().err  # errors are told all the same
 
 
 def test_a_full_disk_is_told_and_ends_with_1(

@@ -79,7 +79,7 @@ def required(kind: type[Config]) -> dict[str, Any]:
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_the_reference_names_every_option_and_setting_of_a_verb(verb: str) -> None:
     text = section(verb)
-    common = {"--config", "--set", "-h", "--help"}
+    common = {"--config", "--set", "--quiet", "--json", "-h", "--help"}
     missing = {name for name in options(verb) - common if f"`{name}`" not in text}
     assert not missing, f"{verb}: {missing}"
     kind = getattr(import_module(f"mass3d.apps.{verb}"), f"{verb.capitalize()}Config")

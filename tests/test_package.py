@@ -4,8 +4,10 @@ import ast
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from importlib.metadata import version
 from operator import attrgetter
@@ -245,3 +247,22 @@ def test_help_shows_settings_with_their_defaults_and_the_report() -> None:
     shown = inspect.signature(mass3d.inspect)
     assert shown.parameters["modality"].default == "auto"
     assert shown.return_annotation == "InspectReport"
+
+
+def test_the_container_is_made_of_what_there_is() -> None:
+    root = Path(mass3d.__file__).parents[2]
+    lines = (root / "Dockerfile").read_text().splitlines()
+    copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
+    assert copied
+    ignored = (root / ".dockerignore").read_text().splitlines()
+    for name in copied:
+        assert (root / name).exists(), name
+        assert f"!{name.removeprefix('./')}" in ignored
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = re.search(r"'\.\[(.+)\]'", "\n".join(lines))
+    assert extras is not None
+    assert set(extras[1].split(",")) <= project["optional-dependencies"].keys()
+    assert project["scripts"]["mass3d"] == "mass3d.cli:main"
+    python = next(line for line in lines if line.startswith("FROM ")).split(":")[1][:4]
+    assert f"Programming Language :: Python :: {python}" in project["classifiers"]
+    assert {"README.md", "LICENSE", "src", "pyproject.toml"} <= set(copied)  # what a build needs

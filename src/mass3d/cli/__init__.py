@@ -12,16 +12,19 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mass3d.cli.verbs import VERBS, names_of, takes_several
 from mass3d.errors import Mass3dError, printable
+
+if TYPE_CHECKING:
+    from mass3d.cli.options import Voice
 
 COMPLETING = "_TYPER_COMPLETE_ARGS"  # what is typed so far, while a shell asks for completions
 
@@ -133,18 +136,30 @@ def _epilog(verb: str) -> str:
     return f"Example: mass3d {verb} {VERBS[verb].example}\n\n{told}"
 
 
-def _execute(verb: str, file: Path | None, assignments: list[str], flags: dict[str, Any]) -> None:
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Progress goes nowhere; errors are told after it."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+        yield
+
+
+def _execute(
+    verb: str, file: Path | None, assignments: list[str], flags: dict[str, Any], voice: Voice
+) -> None:
     from rich.console import Console  # noqa: PLC0415
 
     from mass3d.cli.describe import config_of  # noqa: PLC0415
     from mass3d.config import resolve  # noqa: PLC0415
     from mass3d.execution.processes import started_processes  # noqa: PLC0415
     from mass3d.execution.signals import interruptible  # noqa: PLC0415
+    from mass3d.files import json_bytes  # noqa: PLC0415
 
-    with interruptible(f"mass3d {verb}"):
+    with interruptible(f"mass3d {verb}"), _unheard() if voice.quiet else nullcontext():
         config = resolve(config_of(verb), file=file, assignments=assignments, flags=flags)
         report = import_module(f"mass3d.apps.{verb}").run(config)
-    if started_processes().first:
+    if started_processes().first and voice.as_json:
+        typer.echo(json_bytes({"verb": verb, **report.outcome()}).decode().rstrip("\n"))
+    elif started_processes().first:
         report.show(Console())
     if not report.ok:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 from pydantic.fields import FieldInfo
@@ -24,7 +24,15 @@ from mass3d.cli.describe import (
 from mass3d.cli.verbs import VERBS, names_of
 from mass3d.config import Config
 
-Execute = Callable[[str, Path | None, list[str], dict[str, Any]], None]
+
+class Voice(NamedTuple):
+    """How a command tells what it does."""
+
+    as_json: bool = False
+    quiet: bool = False
+
+
+Execute = Callable[[str, Path | None, list[str], dict[str, Any], Voice], None]
 
 COMMON: Final = (
     Parameter(
@@ -45,6 +53,22 @@ COMMON: Final = (
             typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated."),
         ],
     ),
+    Parameter(
+        "_quiet",
+        Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[
+            bool, typer.Option("--quiet", help="Tell no progress: the summary and errors alone.")
+        ],
+    ),
+)
+AS_JSON: Final = Parameter(
+    "_as_json",
+    Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool, typer.Option("--json", help="Print the summary and all faults as JSON.")
+    ],
 )
 
 
@@ -53,12 +77,20 @@ def command_of(verb: str, execute: Execute) -> Callable[..., None]:
     row, kind = VERBS[verb], config_of(verb)
     settings = {setting.replace(".", "_"): setting for setting in row.given}
 
-    def command(*, _config: Path | None, _assignments: list[str] | None, **typed: Any) -> None:
+    def command(
+        *,
+        _config: Path | None,
+        _assignments: list[str] | None,
+        _quiet: bool,
+        _as_json: bool = False,
+        **typed: Any,
+    ) -> None:
         flags = {settings[name]: value for name, value in typed.items() if value}
-        execute(verb, _config, _assignments or [], flags)
+        execute(verb, _config, _assignments or [], flags, Voice(_as_json, _quiet))
 
     parameters = [_parameter(kind, setting, typed) for setting, typed in row.given.items()]
-    signature = Signature([*parameters, *COMMON])
+    own = "as_json" in row.given  # of a verb whose JSON says more
+    signature = Signature([*parameters, *COMMON, *([] if own else [AS_JSON])])
     command.__signature__ = signature  # type: ignore[attr-defined]
     command.__annotations__ = {name: p.annotation for name, p in signature.parameters.items()}
     command.__name__, command.__doc__ = verb, row.meaning

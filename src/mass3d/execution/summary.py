@@ -35,6 +35,11 @@ class Report:
         """One paragraph for people."""
         raise NotImplementedError
 
+    def outcome(self) -> dict[str, object]:
+        """For programs: whether all was done, the summary, and every fault."""
+        faults = [vars(fault) for fault in self.faults]
+        return {"ok": self.ok, "summary": self.summary(), "faults": faults}
+
     def show(self, console: Console) -> None:
         """The summary, then every fault on a line of its own."""
         whole = not console.is_terminal  # a file or a pipe has no edge at which to break lines
