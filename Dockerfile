@@ -5,11 +5,10 @@ FROM python:3.12-slim-bookworm
 WORKDIR /opt/mass3d
 COPY pyproject.toml README.md LICENSE requirements.lock ./
 COPY src ./src
-RUN pip install --no-cache-dir --constraint requirements.lock '.[dicomseg,serve]'
-
 # Whoever runs it: nothing is written but into folders that are mounted.
-RUN useradd --create-home --uid 1000 mass3d
-USER mass3d
+RUN pip install --no-cache-dir --constraint requirements.lock '.[dicomseg,serve]' \
+    && useradd --create-home --uid 1000 mass3d
+USER 1000
 WORKDIR /data
 
 ENTRYPOINT ["mass3d"]
