@@ -7,17 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mass3d.files import text_hash, write_json
 from mass3d.io.datasets.regions import Targets
-from mass3d.transfer.finetuned.scans import LabelledScan, Split, fingerprint, read_labelled
+from mass3d.transfer.finetuned.scans import Split, fingerprint, read_labelled, values_of
 from mass3d.transfer.finetuned.scores import SCORES, Scores, read_scores, score
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task
 from mass3d.transfer.trained import read_run
 from mass3d.transfer.tuning.settings import DEFAULT as TUNING
-from mass3d.views.labelled import UNKNOWN
 from mass3d.volume.volume import Volume
 
 
@@ -55,26 +52,20 @@ def scores_of_task(
     Raises `ModelError` for a network that never learned to match, `DataError` for a bad scan or a
     structure that no scan shows.
     """
-    told = [read_run(run)[2], fingerprint(parts.training), targets.values, TUNING.plain()]
-    found = read_scores(folder / SCORES, model=text_hash(told), cases=parts.validation)
+    made_of = [read_run(run)[2], fingerprint(parts.training), targets.values, TUNING.plain()]
+    model = text_hash(made_of)
+    found = read_scores(folder / SCORES, model=model, cases=parts.validation)
     if found is None:
         segmenter = Segmenter.load(run, device=device)
         scans = [read_labelled(case, targets) for case in parts.training]
         task = segmenter.task(
             [scan.volume for scan in scans],
-            [_label_map(scan, targets) for scan in scans],
+            [scan.volume.with_voxels(values_of(scan, targets)) for scan in scans],
             dict(targets.values),
             references=parts.ids()["training"],
         )
-        finder = Shown(text_hash(told), targets, segmenter, task)
+        finder = Shown(model, targets, segmenter, task)
         found = score(finder, parts.validation, seed=seed, advance=advance)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / SCORES, found.plain())
     return found
-
-
-def _label_map(scan: LabelledScan, targets: Targets) -> Volume:
-    """The label of a scan with the values of the structures; what is not known is background."""
-    values = np.zeros(UNKNOWN + 1, np.uint16)
-    values[1 : 1 + len(targets.values)] = list(targets.values.values())
-    return scan.volume.with_voxels(values[scan.numbers])

@@ -194,6 +194,13 @@ def read_labelled(case: CaseFile, targets: Targets) -> LabelledScan:
     return LabelledScan(case.case_id, volume, table[label.voxels], shown, label.faults)
 
 
+def values_of(scan: LabelledScan, targets: Targets) -> NDArray[np.uint16]:
+    """The label with the first value of every class for its number; what is not known is 0."""
+    values = np.zeros(UNKNOWN + 1, np.uint16)
+    values[1 : 1 + len(targets.classes)] = [some[0] for some in targets.classes]
+    return values[scan.numbers]
+
+
 def _parts(targets: Targets) -> list[dict[str, int]]:
     """Of each class the values, as they are called in messages."""
     if not targets.regions:

@@ -16,7 +16,7 @@ from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.regions import Targets
 from mass3d.metrics.overlap import label_overlaps
 from mass3d.metrics.statistics import bootstrap_mean_of_means
-from mass3d.transfer.finetuned.scans import read_labelled
+from mass3d.transfer.finetuned.scans import read_labelled, values_of
 from mass3d.views.labelled import UNKNOWN
 from mass3d.volume.volume import Volume
 
@@ -114,11 +114,10 @@ def read_scores(file: Path, *, model: str, cases: Sequence[CaseFile]) -> Scores 
 def _dice(segmenter: Finder, case: CaseFile) -> dict[str, float]:
     targets = segmenter.targets
     scan = read_labelled(case, targets)
-    values = np.zeros(UNKNOWN + 1, np.uint16)
-    values[1 : 1 + len(targets.classes)] = [some[0] for some in targets.classes]
+    truth = values_of(scan, targets)
     found = segmenter.segment(scan.volume).voxels
     known = scan.numbers != UNKNOWN
-    overlaps = label_overlaps(found[known], values[scan.numbers[known]], regions=targets.by_value)
+    overlaps = label_overlaps(found[known], truth[known], regions=targets.by_value)
     seen = targets.table @ np.array(scan.shown)
     return {
         name: overlaps[value].dice
