@@ -37,8 +37,9 @@ def merge_tasks(tasks: Mapping[Path, Task]) -> Merged:
 
     A structure of the same name in several has the references of all. Every reference votes for
     what it was asked for, as before; what references say about each other is known within each of
-    the tasks only, and stays. Raises `ModelError` for tasks of other models, for one that was
-    adapted or has no labelled scans, and for the same one twice; `ConfigError` for a single one.
+    the tasks only, and stays. What the references of a task have tuned together goes. Raises
+    `ModelError` for tasks of other models, for one that was adapted or has no labelled scans, and
+    for the same one twice; `ConfigError` for a single one.
     """
     if len(tasks) < 2:
         raise ConfigError(
@@ -195,7 +196,8 @@ def _oneshot(parts: Sequence[tuple[Task, Sequence[int]]], structures: int) -> On
         assert task.oneshot is not None, "what was just checked"
         scans += [_scan(one, places, structures) for one in task.oneshot.scans]
         told.append((task.oneshot, places))
-    return replace(told[0][0], scans=tuple(scans), evidence=_evidence(told, structures))
+    evidence = _evidence(told, structures)
+    return replace(told[0][0], scans=tuple(scans), evidence=evidence, together=None)
 
 
 def _scan(scan: LabelledScan, places: Sequence[int], structures: int) -> LabelledScan:

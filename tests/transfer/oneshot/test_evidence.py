@@ -46,7 +46,7 @@ def test_a_reference_that_is_not_tuned_redraws_itself(pair: Pair) -> None:
 
 
 def test_leaving_one_out_beats_affine_registrations_where_heads_are_bent(pair: Pair) -> None:
-    chosen, evidence = leave_one_out([example(*pair[0]), example(*pair[1])])
+    chosen, evidence, _ = leave_one_out([example(*pair[0]), example(*pair[1])])
     assert len(chosen) == 2
     for others, affine in zip(evidence.others, evidence.affine, strict=True):
         assert others
@@ -57,8 +57,8 @@ def test_leaving_one_out_beats_affine_registrations_where_heads_are_bent(pair: P
 def test_a_head_is_used_where_it_is_better_on_the_other_reference(pair: Pair) -> None:
     examples = [example(*one, tuned=True) for one in pair]
     plain = [replace(one, kept=replace(one.kept, head=None)) for one in examples]
-    chosen, evidence = leave_one_out(examples)
-    _, without = leave_one_out(plain)
+    chosen, evidence, _ = leave_one_out(examples)
+    _, without, _ = leave_one_out(plain)
     for number, (one, other) in enumerate(zip(evidence.others, without.others, strict=True)):
         assert one is not None
         assert other is not None
@@ -70,7 +70,7 @@ def test_a_head_is_used_where_it_is_better_on_the_other_reference(pair: Pair) ->
 def test_a_structure_of_one_reference_alone_has_no_evidence_by_others(pair: Pair) -> None:
     (image, label), (other, truth) = pair
     only = example(other, truth * (truth == 1))
-    _, evidence = leave_one_out([example(image, label), only])
+    _, evidence, _ = leave_one_out([example(image, label), only])
     assert evidence.others[1] is None
     assert evidence.affine[1] is None
     assert evidence.others[0]

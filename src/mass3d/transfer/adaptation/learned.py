@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
@@ -13,10 +13,7 @@ from torch import Tensor
 from mass3d.config import Config
 from mass3d.transfer.adaptation.network import CohortNetwork, seen_by
 from mass3d.transfer.adaptation.settings import Widths
-from mass3d.transfer.oneshot.carrying import Found, find
-from mass3d.transfer.oneshot.reference import LabelledScan
-from mass3d.transfer.oneshot.settings import OneShotConfig
-from mass3d.transfer.tuning.voxels import Encoder
+from mass3d.transfer.oneshot.carrying import Found
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Dice = tuple[float | None, ...]
@@ -61,17 +58,8 @@ class Cohort:
     facts: CohortFacts
 
 
-def answer(
-    references: Sequence[LabelledScan],
-    cohort: Cohort | None,
-    image: Tensor,
-    config: OneShotConfig,
-    encoder: Encoder | None = None,
-    *,
-    modality: str = "",
-) -> Found:
-    """`find`, and where the cohort's network is used, the mean of both: an image (D, H, W)."""
-    found = find(references, image, config, encoder, modality=modality)
+def answer(found: Found, cohort: Cohort | None, image: Tensor, *, modality: str = "") -> Found:
+    """What was found in an image (D, H, W), averaged with what the cohort's network sees."""
     if cohort is None or modality not in cohort.facts.modalities:
         return found
     used = cohort.used & found.voting.any(0)

@@ -33,11 +33,11 @@ class Found:
     votes: Tensor = field(repr=False)  # (R, S, d, h, w) probabilities, corrected
     similarity: tuple[float, ...]  # of each reference's alignment
     voting: Tensor  # (R, S) bool: whose alignment is believed, and who shows the structure
-    adapted: Tensor | None = field(default=None, repr=False)  # (S, d, h, w), where a cohort taught
+    adapted: Tensor | None = field(default=None, repr=False)  # (S, d, h, w), made of the votes
 
     @property
     def probabilities(self) -> Tensor:
-        """Mean of the votes that count, or what a cohort has made of it: (S, d, h, w)."""
+        """Mean of the votes that count, or what was made of it: (S, d, h, w)."""
         return mean_of_votes(self.votes, self.voting) if self.adapted is None else self.adapted
 
     @property

@@ -75,10 +75,14 @@ def pack(scan: LabelledScan) -> tuple[dict[str, Tensor], ScanFacts]:
         tensors[f"features.{stride}"] = _deflated(_packed(quarters.flatten().numpy()))
         tensors[f"known.{stride}"] = _deflated(np.packbits(level.known.bool().numpy()))
     if scan.head is not None:
-        tensors["used"] = scan.head.used
-        state = scan.head.head.state_dict()
-        tensors |= {f"head.{name}": tensor.half() for name, tensor in state.items()}
+        tensors |= pack_head(scan.head)
     return tensors, _facts(scan)
+
+
+def pack_head(tuned: TunedHead) -> dict[str, Tensor]:
+    """Tensors by name."""
+    state = tuned.head.state_dict()
+    return {"used": tuned.used, **{f"head.{name}": t.half() for name, t in state.items()}}
 
 
 def _facts(scan: LabelledScan) -> ScanFacts:
@@ -99,7 +103,7 @@ def _facts(scan: LabelledScan) -> ScanFacts:
         label_origin=scan.origin,
         label_shape=_counts(scan.label),
         levels=levels,
-        head=None if scan.head is None else _head_facts(scan.head),
+        head=None if scan.head is None else head_facts(scan.head),
         modality=scan.modality,
     )
 
@@ -109,7 +113,8 @@ def _counts(volume: Tensor) -> Counts:
     return d, h, w
 
 
-def _head_facts(tuned: TunedHead) -> HeadFacts:
+def head_facts(tuned: TunedHead) -> HeadFacts:
+    """What a file says of a head beside its tensors."""
     first = tuned.head.net[0]
     assert isinstance(first, torch.nn.Linear)
     return HeadFacts(
@@ -135,7 +140,7 @@ def unpack(tensors: Mapping[str, Tensor], facts: ScanFacts) -> LabelledScan:
         torch.from_numpy(label.reshape(facts.label_shape)),
         facts.label_origin,
         facts.structures,
-        None if facts.head is None else _head(tensors, facts.structures, facts.head),
+        None if facts.head is None else unpack_head(tensors, facts.structures, facts.head),
         facts.modality,
     )
 
@@ -150,7 +155,8 @@ def _level(tensors: Mapping[str, Tensor], facts: LevelFacts) -> Level:
     return Level(facts.stride, facts.origin, features.view(facts.channels, *facts.shape), known)
 
 
-def _head(tensors: Mapping[str, Tensor], structures: int, facts: HeadFacts) -> TunedHead:
+def unpack_head(tensors: Mapping[str, Tensor], structures: int, facts: HeadFacts) -> TunedHead:
+    """The inverse of `pack_head`. Raises `ValueError` for what it did not write."""
     # a size that a file tells is believed once its tensors bear it out
     for name, size in (("head.mean", facts.features), ("head.net.0.bias", facts.hidden)):
         if _take(tensors, name).shape != (size,):

@@ -82,8 +82,8 @@ class TuningConfig(Config):
     """Width of the head."""
     network: bool = False
     """Show the head the feature maps of the pretrained network, too."""
-    simulation: SimulationConfig = SimulationConfig()
-    """How views are made up."""
+    simulation: SimulationConfig = SimulationConfig(anatomy_vox=0, degrees=0, scale=0)
+    """How views are made up. The scan itself is not bent: that would blur it as no scan is."""
     seed: Seed = 0
 
 

@@ -39,7 +39,7 @@ def simulate_view(
     shape = (d, h, w)
     size = float(np.exp(rng.normal(0, config.residual_spread)))
     bent = smooth_noise(rng, shape, config.anatomy_vox, config.anatomy_scale_vox)
-    bent += affine_noise(rng, shape, config.degrees, config.scale, 1.0)
+    bent += affine_noise(rng, shape, config.degrees, config.scale, config.anatomy_vox / 2)
     # linear interpolation between the nodes takes a third of the deviation away
     residual, rough = 1.5 * config.residual_vox * size, 1.5 * config.rough_vox * size
     wrong = bent + smooth_noise(rng, shape, residual, config.residual_scale_vox)

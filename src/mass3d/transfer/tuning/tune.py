@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mass3d.metrics.overlap import label_overlaps
 from mass3d.transfer.tuning.head import VoxelHead
-from mass3d.transfer.tuning.settings import DEFAULT, TuningConfig
-from mass3d.transfer.tuning.simulate import View, simulate_view
+from mass3d.transfer.tuning.settings import DEFAULT, SimulationConfig, TuningConfig
+from mass3d.transfer.tuning.simulate import View, other_scanner, simulate_view
 from mass3d.transfer.tuning.voxels import AROUND_VOX, Encoder, Planes, gather, planes_of
 from mass3d.volume.box import Box, box_at, whole_box
 
@@ -51,10 +51,44 @@ def tune(
     number of the structure from 1.
     """
     rng = np.random.default_rng(config.seed)
+
+    def views(count: int, simulation: SimulationConfig) -> Iterator[View]:
+        for _ in range(count):
+            part = window(rng, label, structures)
+            yield simulate_view(rng, image[part], label[part], structures, simulation)
+
+    head = _taught(rng, views(config.views, config.simulation), structures, config, encoder)
+    # priors that are all equally wrong, so that a few views tell enough
+    usual = config.simulation.worse(config.held_out_error)
+    return _judged(head, views(config.held_out, usual), encoder)
+
+
+def tune_on(
+    views: Sequence[View], config: TuningConfig = DEFAULT, encoder: Encoder | None = None
+) -> VoxelHead:
+    """A head tuned on what was really carried over to labelled scans, as by other scanners.
+
+    Each of the views is looked at equally often, in all as often as `config` says.
+    """
+    rng = np.random.default_rng(config.seed)
+    shown = (
+        replace(view, image=other_scanner(rng, view.image, config.simulation))
+        for _ in range(-(-config.views // len(views)))
+        for view in views
+    )
+    return _taught(rng, shown, len(views[0].prior), config, encoder)
+
+
+def _taught(
+    rng: np.random.Generator,
+    views: Iterable[View],
+    structures: int,
+    config: TuningConfig,
+    encoder: Encoder | None,
+) -> VoxelHead:
+    """A head that learned voxels of views."""
     features, priors, labels = [], [], []
-    for _ in range(config.views):
-        part = _window(rng, label, structures)
-        view = simulate_view(rng, image[part], label[part], structures, config.simulation)
+    for view in views:
         with torch.no_grad():
             planes = planes_of(view.image, view.prior, encoder)
             index = _drawn(rng, planes, view.label, structures, config)
@@ -62,16 +96,10 @@ def tune(
         features.append(found[0])
         priors.append(found[1])
         labels.append(view.label.flatten()[index])
-    sample = (torch.cat(features), torch.cat(priors), torch.cat(labels))
-    head = _fitted(sample, structures, config)
-    # priors that are all equally wrong, so that a few views tell enough
-    usual = config.simulation.worse(config.held_out_error)
-    parts = (_window(rng, label, structures) for _ in range(config.held_out))
-    unseen = (simulate_view(rng, image[part], label[part], structures, usual) for part in parts)
-    return _judged(head, unseen, encoder)
+    return _fitted((torch.cat(features), torch.cat(priors), torch.cat(labels)), structures, config)
 
 
-def _window(rng: np.random.Generator, label: Tensor, structures: int) -> Box:
+def window(rng: np.random.Generator, label: Tensor, structures: int) -> Box:
     """The whole label (D, H, W), or a part around one of its voxels if it is large.
 
     So memory and time of a view stay the same for structures of any size and number.
