@@ -157,6 +157,18 @@ def test_a_head_among_more_structures_says_what_it_said(tasks: list[Path], tmp_p
     assert not answer[:4].any()
 
 
+def test_what_references_tuned_together_is_of_their_task_alone(tasks: list[Path]) -> None:
+    first, second = map(load_task, tasks[:2])
+    assert first.oneshot is not None
+    together = first.oneshot.scans[0].head
+    assert together is not None
+    first = replace(first, oneshot=replace(first.oneshot, together=together))
+    found = merge_tasks({tasks[0]: first, tasks[1]: second}).task.oneshot
+    assert found is not None
+    assert len(found.scans) == 2
+    assert found.together is None
+
+
 def test_values_give_way_to_the_first_and_to_none_that_another_has(tasks: list[Path]) -> None:
     one, other = (load_task(path) for path in tasks)
     first = replace(one, structures={"a": 1, "b": 2, "c": 5, "d": 7})

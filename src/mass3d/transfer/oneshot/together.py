@@ -28,7 +28,6 @@ def tune_together(
     views: each reference, with what all others say of it. Each half of them judges a head that was
     tuned on the other half.
     """
-    views = [replace(view, prior=view.prior.float()) for view in views]
     shown = [view for view in views if view.label.any()]
     halves = shown[::2], shown[1::2]
     if not halves[1]:
@@ -49,9 +48,10 @@ def tune_together(
 @torch.no_grad()
 def _judged(head: VoxelHead, view: View, encoder: Encoder | None) -> Tensor:
     """Dice (2, S) before and after; NaN for what the view does not show."""
-    after = _mixed(head, view.image, view.prior, encoder)
-    rows = [overlaps(found, view.label) for found in (view.prior, after)]
-    present = torch.stack([(view.label == n).any() for n in range(1, len(view.prior) + 1)])
+    before = view.prior.float()
+    after = _mixed(head, view.image, before, encoder)
+    rows = [overlaps(found, view.label) for found in (before, after)]
+    present = torch.stack([(view.label == n).any() for n in range(1, len(before) + 1)])
     return torch.where(present, torch.tensor(rows), torch.nan)
 
 

@@ -68,11 +68,11 @@ def tune_on(
 ) -> VoxelHead:
     """A head tuned on what was really carried over to labelled scans, as by other scanners.
 
-    Each of the views is looked at equally often, in all as often as `config` says.
+    Each of the views is looked at equally often, in all at least as often as `config` says.
     """
     rng = np.random.default_rng(config.seed)
     shown = (
-        replace(view, image=other_scanner(rng, view.image, config.simulation))
+        View(other_scanner(rng, view.image, config.simulation), view.label, view.prior.float())
         for _ in range(-(-config.views // len(views)))
         for view in views
     )
