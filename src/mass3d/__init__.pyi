@@ -44,6 +44,7 @@ from mass3d.training.config import FitConfig
 from mass3d.transfer.adaptation.settings import AdaptationConfig
 from mass3d.transfer.finetuned.segmenter import load_segmenter as _load
 from mass3d.transfer.finetuned.settings import FinetuneFitConfig, StoppingConfig
+from mass3d.transfer.raw_dataset.settings import RawConfig
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.transfer.validation.settings import ValidationConfig
 from mass3d.views.balance import DrawConfig
@@ -407,15 +408,17 @@ def export(
     title: str = ...,
     license: str = ...,
     data: str = ...,
-    to: Literal["hub", "nnunet", "onnx"] = ...,
+    to: Literal["hub", "nnunet", "nnunet-raw", "onnx"] = ...,
     plans: str | Path | None = ...,
     configuration: str = ...,
+    raw: RawConfig | Mapping[str, object] = ...,
 ) -> ExportReport:
-    """Write weights, which are checked, and a card made from their record.
+    """Write weights, which are checked, and a card made from their record; or results as a dataset.
 
     Raises `ModelError` for a model that cannot be trusted or that nnU-Net cannot take,
-    `ConfigError` for a plans file that it does not fit, and for a store, out of which cases are
-    taken otherwise.
+    `ConfigError` for a plans file that it does not fit, for a store, out of which cases are
+    taken otherwise, and for a folder without results. A case that cannot become part of a dataset
+    is a fault, and the others go on.
     """
 
 def serve(
