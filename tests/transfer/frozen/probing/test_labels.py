@@ -44,6 +44,14 @@ def test_tables_of_all_programs_are_read(tmp_path: Path, text: str | bytes) -> N
     assert list(found.columns) == ["case", "sex", "age", "subject"]
 
 
+def test_names_of_digits_stay_names_and_classes_may_count_from_one(tmp_path: Path) -> None:
+    found = table(tmp_path, "case,grade,ill\n001,1,yes\n1,3,no\n020,2,no\n")
+    assert found.cases == ["001", "1", "020"]
+    grade, ill = targets_of(found, found.cases, named=(), others=("case",), kinds={})
+    assert (grade.classes, grade.truth.tolist()) == (("1", "2", "3"), [0, 2, 1])
+    assert (ill.classes, ill.truth.tolist()) == (("no", "yes"), [1, 0, 0])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
