@@ -158,6 +158,9 @@ def test_settings_of_another_purpose_and_folders_of_others_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="settings of a raw dataset for an export to the hub"):
         mass3d.export(model=trained, output=tmp_path / "x", raw={"images": "copy"})
+    mass3d.export(model=trained, output=tmp_path / "Dataset501_Hub")
+    with pytest.raises(ConfigError, match="an export to the hub"):
+        export(found, tmp_path / "Dataset501_Hub")
     with pytest.raises(ConfigError, match="Call it Dataset501_x"):
         export(found, tmp_path / "x")
     mine = tmp_path / "Dataset501_Mine" / "notes.txt"

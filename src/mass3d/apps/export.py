@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -119,6 +120,15 @@ def run(config: ExportConfig) -> ExportReport:
             setting="model",
         )
     _require_purpose(config)
+    before = earlier_record(config.output).get("config", {}).get("to", config.to)
+    if before != config.to:
+        raise ConfigError(
+            config.output,
+            found=f"an export to the {before}",
+            expected=f"a new or empty folder, or an export to the {config.to}",
+            fix="Choose another output.",
+            setting="output",
+        )
     if config.to == "nnunet-raw":
         return _to_raw(config)
     if config.to == "onnx":
@@ -152,8 +162,8 @@ def _to_raw(config: ExportConfig) -> ExportReport:
     told = {"name": config.title, "license": config.license, "description": config.data}
     made_by, known = results.index.task, results.targets.plain()
     facts = {"task": made_by, "structures": known, "left_out": plan.left_out}
-    write_provenance(config.output, "export", config, **facts)
-    found = write_raw(config.output, results, plan, config.raw, **told)
+    claim = partial(write_provenance, config.output, "export", config, **facts)
+    found = write_raw(config.output, results, plan, config.raw, told=told, claim=claim)
     return ExportReport(config.output, made_by, found.faults, raw=found)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,11 @@ class Made:
         """As the verb does it."""
         config = RawConfig.model_validate(settings)
         results = open_results(self.results)
-        return write_raw(output, results, plan_of(results, config, output=output), config)
+        plan = plan_of(results, config, output=output)
+        claim = partial(
+            write_json, output / "record.json", {"verb": "export", "config": [*settings]}
+        )
+        return write_raw(output, results, plan, config, told={}, claim=claim)
 
     def change(self, name: str, **facts: Any) -> None:
         """Change what cases.json says of a case."""
@@ -118,6 +123,7 @@ def test_values_become_consecutive_and_keep_names_places_and_grid(tmp_path: Path
         ".lock",
         "cases.json",
         "dataset.json",
+        "record.json",
         *(f"imagesTr/{name}_0000.nii.gz" for name in "ab"),
         *(f"labelsTr/{name}.nii.gz" for name in "ab"),
     }
@@ -245,11 +251,13 @@ def test_true_labels_take_the_place_of_what_was_found(tmp_path: Path) -> None:
     assert any("shows no spleen, which nnU-Net takes for absence" in w for w in report.warnings)
 
 
-def test_a_label_map_corrected_by_hand_is_taken_and_told(tmp_path: Path) -> None:
+def test_a_label_map_corrected_by_hand_is_taken_and_told_and_so_are_doubts(tmp_path: Path) -> None:
     origin = made(tmp_path, ("a",))
     write_file_order(origin.results / "a.nii.gz", np.full(SHAPE, 7, np.uint8), AFFINE)
+    origin.change("a", doubts=["nobody knows what it shows"])
     report = origin.export(tmp_path / "Dataset501_X")
     assert any("changed by hand" in sentence for sentence in report.warnings)
+    assert "a: nobody knows what it shows" in report.warnings
     assert (np.asarray(nib.load(report.output / "labelsTr/a.nii.gz").dataobj) == 2).all()
 
 
@@ -310,8 +318,10 @@ def test_nothing_of_others_is_overwritten(tmp_path: Path) -> None:
     report = origin.export(folder)
     assert "a file that mass3d has not written" in report.faults[0].message
     assert mine.read_text() == "mine"
+    before = (folder / "record.json").read_bytes()
     with pytest.raises(ConfigError, match="images = link"):
         origin.export(folder, images="copy")
+    assert (folder / "record.json").read_bytes() == before
     told = read_json(origin.results / CASES)
     write_json(origin.results / CASES, told | {"task": "u" * 64})
     with pytest.raises(ConfigError, match="a dataset of other results"):

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -75,12 +75,19 @@ def _number(agreement: float | None) -> str:
 
 
 def write_raw(
-    output: Path, results: Results, plan: Plan, config: RawConfig, **told: str
+    output: Path,
+    results: Results,
+    plan: Plan,
+    config: RawConfig,
+    *,
+    told: Mapping[str, str],
+    claim: Callable[[], None],
 ) -> RawDataset:
-    """Write scans and labels of all cases, and dataset.json in the end.
+    """Write scans and labels of all cases, and dataset.json in the end, with what else is `told`.
 
-    What is whole in the folder is not written again. Raises `ConfigError` where it has a dataset
-    of other settings, `OutputError` where it cannot be written to.
+    What is whole in the folder is not written again. claim: says whose the folder is, before
+    anything is written into it. Raises `ConfigError` where it has a dataset of other settings,
+    `OutputError` where it cannot be written to.
     """
     output.mkdir(parents=True, exist_ok=True)
     with only_writer(output, OutputError):
@@ -88,6 +95,7 @@ def write_raw(
             task=results.index.task, images=config.images, min_agreement=config.min_agreement
         )
         writer = _Writer(output, begun_dataset(output, wanted), results, config)
+        claim()
         writer.drop({*plan.items, *(fault.where for fault in plan.faults)})
         outcomes = run_cases(partial(_write_one, writer), plan.items, workers=1, title="export")
         writer.save()
@@ -239,8 +247,10 @@ def _numbers(
             expected=f"values of {', '.join(targets.values)}",
             fix="Correct the label map, or segment the scan again.",
         )
-    corrected = item.entry is not None and file_hash(path) != item.entry.result
-    return numbers, ("its label map was changed by hand and is taken as it is",) * corrected
+    assert item.entry is not None, "what was found"
+    corrected = file_hash(path) != item.entry.result
+    by_hand = ("its label map was changed by hand and is taken as it is",) * corrected
+    return numbers, (*item.entry.doubts, *by_hand)
 
 
 def _put_scan(case: CaseFile, volume: Volume, target: Path, how: How) -> str:
