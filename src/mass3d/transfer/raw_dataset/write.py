@@ -235,7 +235,7 @@ def _numbers(
         pairs = zip(targets.values, targets.table, strict=True)
         absent = [name for name, row in pairs if not np.array(truth.shown)[row].any()]
         told = f"its true label shows no {' and no '.join(absent)}, which nnU-Net takes for absence"
-        return truth.numbers, (*truth.odd, *([told] if absent else []))
+        return truth.numbers, (told,) if absent else ()
     path = _label_map(writer, item)
     label = read_label(path, like=volume)
     numbers = writer.results.values[label.voxels]
