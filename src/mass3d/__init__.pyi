@@ -309,9 +309,10 @@ def probe(
     """Predict every target from frozen features, by cross-validation over patients.
 
     Scans are embedded first, each once however often the command is given. One that cannot be read
-    becomes a fault, and the others go on. Raises `DataError` for a table of labels that is none,
-    a target that is the same everywhere and a class with fewer patients than folds, `ConfigError`
-    for missing columns and settings that clash, `ModelError` for a model that cannot be trusted.
+    becomes a fault, and the others go on; so does a target that is the same everywhere, or has a
+    class with fewer patients than folds. Raises `DataError` for a table of labels that is none, or
+    without a target that can be predicted, `ConfigError` for missing columns and settings that
+    clash, `ModelError` for a model that cannot be trusted.
     """
 
 def evaluate(
