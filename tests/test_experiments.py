@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -229,3 +231,15 @@ def test_agreement_is_correlated_with_dice(
     (tmp_path / "cases.csv").write_text("\n".join(dice))
     told = script("agreement").main(tmp_path, tmp_path)
     assert told == {"": pytest.approx(1), "liver": pytest.approx(1)}
+
+
+@pytest.mark.slow
+def test_a_cohort_that_was_killed_ends_with_the_same_bytes(
+    trained: Path, cohort: Path, tmp_path: Path
+) -> None:
+    words = [FOLDER / "cohort.py", cohort, "-m", trained, "-o", tmp_path, "--kills", "0.2"]
+    command = [sys.executable, *map(str, words), "--structures", "liver", "kidneys"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "5 scans undisturbed" in told
+    assert re.search("killed with [1-4] scans done", told)  # a busy machine kills late
+    assert " 0 of them different or missing" in told

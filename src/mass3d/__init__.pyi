@@ -44,6 +44,7 @@ from mass3d.training.config import FitConfig
 from mass3d.transfer.adaptation.settings import AdaptationConfig
 from mass3d.transfer.finetuned.segmenter import load_segmenter as _load
 from mass3d.transfer.finetuned.settings import FinetuneFitConfig, StoppingConfig
+from mass3d.transfer.raw_dataset.settings import RawConfig
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.transfer.validation.settings import ValidationConfig
 from mass3d.views.balance import DrawConfig
@@ -308,9 +309,10 @@ def probe(
     """Predict every target from frozen features, by cross-validation over patients.
 
     Scans are embedded first, each once however often the command is given. One that cannot be read
-    becomes a fault, and the others go on. Raises `DataError` for a table of labels that is none,
-    a target that is the same everywhere and a class with fewer patients than folds, `ConfigError`
-    for missing columns and settings that clash, `ModelError` for a model that cannot be trusted.
+    becomes a fault, and the others go on; so does a target that is the same everywhere, or has a
+    class with fewer patients than folds. Raises `DataError` for a table of labels that is none, or
+    without a target that can be predicted, `ConfigError` for missing columns and settings that
+    clash, `ModelError` for a model that cannot be trusted.
     """
 
 def evaluate(
@@ -407,15 +409,17 @@ def export(
     title: str = ...,
     license: str = ...,
     data: str = ...,
-    to: Literal["hub", "nnunet", "onnx"] = ...,
+    to: Literal["hub", "nnunet", "nnunet-raw", "onnx"] = ...,
     plans: str | Path | None = ...,
     configuration: str = ...,
+    raw: RawConfig | Mapping[str, object] = ...,
 ) -> ExportReport:
-    """Write weights, which are checked, and a card made from their record.
+    """Write weights, which are checked, and a card made from their record; or results as a dataset.
 
     Raises `ModelError` for a model that cannot be trusted or that nnU-Net cannot take,
-    `ConfigError` for a plans file that it does not fit, and for a store, out of which cases are
-    taken otherwise.
+    `ConfigError` for a plans file that it does not fit, for a store, out of which cases are
+    taken otherwise, and for a folder without results. A case that cannot become part of a dataset
+    is a fault, and the others go on.
     """
 
 def serve(

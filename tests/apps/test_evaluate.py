@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ from mass3d.io.read import read_label
 from mass3d.io.write import write_label
 from mass3d.metrics.scores import Seen
 from mass3d.metrics.statistics import bootstrap_mean, bootstrap_mean_of_means
+from mass3d.pages import counted
+from mass3d.pages import evaluate as evaluate_page
+from mass3d.pages.result_pictures import compared_picture
 from mass3d.volume.volume import Volume
 
 EDGES_MM = (2.0, 1.0, 0.5)
@@ -619,3 +624,40 @@ def test_regions_are_scored_as_the_union_of_their_values(tmp_path: Path) -> None
     assert chosen["a"] == {name: report.dice["a"][name] for name in ("whole", "core")}
     with pytest.raises(ConfigError, match="whole and core overlap"):
         folders.run(structures={"whole": [1, 2], "core": [2, 3]})
+
+
+def test_of_many_cases_only_the_worst_are_drawn(
+    cohort: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort.run()
+    shown = re.compile(r"data:image/jpeg[^\"']+")
+    whole = shown.findall((cohort.output / "evaluate.html").read_text())
+    assert len(whole) == 3
+    drawn = []
+
+    def counted_picture(*given: Any, **named: Any) -> Any:
+        drawn.append(given)
+        return compared_picture(*given, **named)
+
+    monkeypatch.setattr(counted, "compared_picture", counted_picture)
+    for module in (evaluate, evaluate_page):
+        monkeypatch.setattr(module, "MAX_PICTURES", 2)
+    cohort.run()
+    assert len(drawn) == 2
+    assert shown.findall((cohort.output / "evaluate.html").read_text()) == whole[:2]  # worst first
+
+
+def test_what_is_compared_with_is_not_drawn(
+    cohort: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    usual = evaluate.count_case
+
+    def watched(job: Any) -> Any:
+        asked.append(job.picture)
+        return usual(job)
+
+    monkeypatch.setattr(evaluate, "count_case", watched)
+    shutil.copytree(cohort.predictions, cohort.root / "others")
+    cohort.run(against=cohort.root / "others")
+    assert asked == [True] * 3 + [False] * 3

@@ -136,10 +136,10 @@ def test_a_finished_run_is_not_done_again_and_of_other_settings_refused(
     assert content(tuned, WEIGHTS, METRICS, SCORES) == before
     assert report.scores is not None
     for changes, told in (
-        ({"labels": 1}, "another scans"),
-        ({"start": "scratch"}, "another start"),
-        ({"structures": {"liver": 1}}, "another structures"),
-        ({"partial": True}, "another partial"),
+        ({"labels": 1}, "other content of scans"),
+        ({"start": "scratch"}, "start: "),
+        ({"structures": {"liver": 1}}, "structures: "),
+        ({"partial": True}, "partial: "),
     ):
         with pytest.raises(ConfigError, match=told):
             finetune.run(settings(cohort, pretrained, tuned, **changes))

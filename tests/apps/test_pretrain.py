@@ -70,7 +70,7 @@ def test_a_finished_run_is_not_done_again(trained: Path, store: Path) -> None:
 
 
 def test_a_finished_run_with_other_settings_is_refused(trained: Path, store: Path) -> None:
-    with pytest.raises(ConfigError, match="another seed"):
+    with pytest.raises(ConfigError, match="seed: 0 there, 1 wanted"):
         pretrain.run(pretrain_config(store, trained, seed=1))
 
 
@@ -130,7 +130,7 @@ def test_two_halves_of_a_cohort_are_seen_as_one(
     )
     turned = pretrain_config(halves[::-1], tmp_path / "run")
     assert pretrain.run(turned).fingerprint == pretrain.run(config).fingerprint  # the same run
-    with pytest.raises(ConfigError, match="another store"):
+    with pytest.raises(ConfigError, match="other content of store"):
         pretrain.run(pretrain_config(halves[0], tmp_path / "run"))
 
 
@@ -234,7 +234,7 @@ def test_a_run_whose_terminal_is_closed_is_saved_and_goes_on(store: Path, tmp_pa
     ):
         refused = subprocess.run([*words, *change], capture_output=True, text=True, check=False)
         assert refused.returncode == 2
-        assert f"an unfinished run with another {both}" in refused.stderr
+        assert f"an unfinished run that differs ({both})" in refused.stderr
         assert (run / "config.toml").read_bytes() == before
 
 
@@ -245,7 +245,7 @@ def test_a_finished_run_names_every_setting_that_differs_and_both_values(
     other = pretrain_config(
         store, trained, seed=7, fit={**pretrain_config(store, trained).fit.plain(), "steps": 9}
     )
-    with pytest.raises(ConfigError, match="a finished run with another") as caught:
+    with pytest.raises(ConfigError, match="a finished run that differs") as caught:
         pretrain.run(other)
     assert f"fit.steps: {STEPS} there, 9 wanted" in caught.value.found
     assert "seed: 0 there, 7 wanted" in caught.value.found

@@ -171,10 +171,17 @@ def test_chosen_targets_and_patients(
     report = probe.run(config(probed[0] / "embeddings", labels, tmp_path / "out", **changes))
     assert list(report.results) == ["kind"]
     assert report.results["kind"].patients == 4
+    chosen = changes | {"targets": ["same"]}
     with pytest.raises(DataError, match="same = 'x' for all cases"):
-        probe.run(
-            config(probed[0] / "embeddings", labels, tmp_path / "o", **changes | {"targets": []})
-        )
+        probe.run(config(probed[0] / "embeddings", labels, tmp_path / "o", **chosen))
+    report = probe.run(
+        config(probed[0] / "embeddings", labels, tmp_path / "o", **changes | {"targets": []})
+    )
+    assert list(report.results) == ["kind"]
+    assert [fault.where for fault in report.faults] == ["same"]
+    told = json.loads((tmp_path / "o" / FILE).read_text())
+    assert told["faults"][0]["where"] == "same"
+    assert list(told["targets"]) == ["kind"]
 
 
 def test_wrong_use_is_told_before_the_work(
@@ -203,6 +210,25 @@ def test_wrong_use_is_told_before_the_work(
     assert not (tmp_path / "out" / "embeddings").exists()
 
 
+def test_too_few_patients_of_a_class_are_told_before_the_work(
+    scans: Path, labels: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DataError, match="3 patients with a scan and kind = 'ct'"):
+        probe.run(config(scans, labels, tmp_path / "out", trained, folds=5, targets=["kind"]))
+    assert not (tmp_path / "out" / "embeddings").exists()
+    more = tmp_path / "more.csv"
+    rows = LABELS.splitlines()
+    rare = ["rare", *("yes" if row.startswith("ct_000") else "no" for row in rows[1:])]
+    more.write_text("\n".join(f"{row},{one}" for row, one in zip(rows, rare, strict=True)))
+    wanted = {"targets": ["kind", "rare"], "kinds": {}}
+    report = probe.run(config(scans, more, tmp_path / "out", trained, **wanted))
+    lines = capsys.readouterr().err.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("rare: "))
+    assert "1 patient with a scan and rare = 'yes'" in lines[first]
+    assert any(line.startswith("embed ") for line in lines[first:])
+    assert {fault.where for fault in report.faults} == {"mr_broken", "rare"}
+
+
 def test_a_failed_command_leaves_results_and_their_record(
     probed: tuple[Path, probe.ProbeReport], labels: Path, tmp_path: Path
 ) -> None:
@@ -211,7 +237,7 @@ def test_a_failed_command_leaves_results_and_their_record(
     files = (FILE, TABLE, "probe.html", "record.json", "config.toml")
     before = {name: (output / name).read_bytes() for name in files}
     with pytest.raises(DataError, match="kind = 'ct'"):
-        probe.run(config(features, labels, output, folds=3, seed=5))
+        probe.run(config(features, labels, output, folds=3, seed=5, targets=["kind"]))
     assert {name: (output / name).read_bytes() for name in files} == before
 
 
@@ -239,7 +265,7 @@ def test_names_that_do_not_fit_and_too_many_folds_are_told(
     with pytest.raises(DataError, match=r"cases such as sub-1, sub-2; scans such as ct_000"):
         probe.run(config(features, other, tmp_path / "out", kinds={}))
     with pytest.raises(DataError, match="2 patients with a scan and kind = 'ct'") as caught:
-        probe.run(config(features, labels, tmp_path / "out", folds=3))
+        probe.run(config(features, labels, tmp_path / "out", folds=3, targets=["kind"]))
     assert caught.value.setting == "folds"
 
 

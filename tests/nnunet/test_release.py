@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from helpers import small_resenc
-from mass3d.apps import export, prepare, pretrain
+from mass3d.apps import export, prepare, pretrain, segment, task
 from mass3d.files import write_json
 from mass3d.io.write import write_file_order
 from mass3d.model.build import build_network
@@ -119,6 +119,37 @@ def handed(planned: Nnunet) -> Path:
     settings = {"model": folder / "run", "output": folder / "over", "to": "nnunet"}
     assert export.run(export.ExportConfig.model_validate({**settings, "plans": planned.plans})).ok
     return folder / "over" / CHECKPOINT
+
+
+def test_it_takes_results_as_a_dataset(planned: Nnunet, handed: Path) -> None:
+    """Two labelled phantoms become pseudo-labels of six, with links, and values 2 and 4 of four."""
+    del handed
+    folder, raw = planned.folder, planned.folder / "raw" / DATASET
+    names = sorted(path.name for path in (raw / "labelsTr").iterdir())[:2]
+    run, tasks = planned.folder / "run", planned.folder / "two.task"
+    settings = {
+        "images": [raw / "imagesTr" / name.replace(".nii.gz", "_0000.nii.gz") for name in names],
+        "labels": [raw / "labelsTr" / name for name in names],
+        "structures": {"kidneys": 2, "gallbladder": 4},
+        "model": run,
+        "output": tasks,
+        "tune": False,
+    }
+    assert task.run(task.TaskConfig.model_validate(settings)).ok
+    settings = {"inputs": [raw / "imagesTr"], "task": tasks, "output": folder / "found"}
+    assert segment.run(segment.SegmentConfig.model_validate(settings)).ok
+    output = folder / "raw" / "Dataset501_Pseudo"
+    settings = {"model": folder / "found", "output": output, "to": "nnunet-raw"}
+    report = export.run(export.ExportConfig.model_validate(settings))
+    assert report.ok
+    assert report.raw is not None
+    assert report.raw.labels == {"true": 2, "found": 4}
+    assert report.raw.images == {"link": 6}
+    planning = ("-d", 501, "-c", "3d_fullres", "-pl", "nnUNetPlannerResEncM", "-npfp", 1, "-np", 1)
+    told = planned("nnUNetv2_plan_and_preprocess", *planning, "--verify_dataset_integrity")
+    assert "verify_dataset_integrity Done" in told
+    assert "Warning" not in told
+    assert len(list((folder / "preprocessed" / output.name).glob("nnUNetPlans*/*_seg.b2nd"))) == 6
 
 
 def losses(output: str) -> list[float]:

@@ -78,6 +78,12 @@ def test_agreement_is_told_least_first_and_only_where_there_is_some(tmp_path: Pa
     assert "agreement" not in page(tmp_path, {"b": entry()})
 
 
+def test_equal_agreements_are_told_in_one_order(tmp_path: Path) -> None:
+    """Entries that were read back from the list of results have their names sorted."""
+    ways = [{"liver": 0.5, "aorta": 0.5}, {"aorta": 0.5, "liver": 0.5}]
+    assert len({page(tmp_path, {"a": entry(agreement=one)}) for one in ways}) == 1
+
+
 def test_volumes_stand_beside_those_of_the_labelled_scans(tmp_path: Path) -> None:
     text = page(tmp_path, {"a": entry(10.0, odd_volumes=("liver",)), "b": entry(0.0)})
     assert '<span class="odd">liver&nbsp;10 (labelled: 1200 to 1500)</span>' in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -107,6 +109,21 @@ def test_a_reference_is_encoded_window_by_window(preset: PresetName) -> None:
     assert found.tensors.keys() == joined.keys()
     for name, tensor in joined.items():
         torch.testing.assert_close(found.tensors[name].float(), tensor, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("preset", ["tiny", "tokens"])
+def test_around_a_small_reference_lies_what_the_scan_has_outside(preset: PresetName) -> None:
+    """As around a query, and never the HU of water; normalised before it is cut into windows."""
+    trained, shown = model(preset), scan(1)
+    small = replace(shown, image=shown.image[3:13, :16, :16])
+    padded = np.full(WINDOW, shown.intensity.outside, np.float32)
+    padded[3:13] = small.image
+    values = np.zeros(WINDOW, np.uint8)
+    values[3:13] = label()[3:13, :16, :16]
+    found = encode_reference(trained, small, values[3:13], [4], name="x")
+    whole = encode_reference(trained, replace(shown, image=padded), values, [4], name="x")
+    for name, tensor in whole.tensors.items():
+        assert torch.equal(found.tensors[name], tensor)
 
 
 @pytest.mark.parametrize("corner", [(slice(0, 3),) * 3, (slice(37, 40),) * 3, (slice(10, 26),) * 3])

@@ -73,7 +73,15 @@ def test_the_volumes_of_finished_cases_become_a_table(folder: ResultsFolder) -> 
     folder.put("b", BEGUN)
     folder.finish()
     rows = (folder.path / VOLUMES).read_text().splitlines()
-    assert rows == ["case,structure,ml,agreement", "a,liver,1.5,0.75", 'a,"a, b",0.0,']
+    assert rows == ["case,structure,ml,agreement", 'a,"a, b",0.0,', "a,liver,1.5,0.75"]
+
+
+def test_the_table_does_not_know_which_cases_were_read_back(folder: ResultsFolder) -> None:
+    """The list of results sorts names; a resumed run must end with the bytes of another one."""
+    folder.finish()
+    whole = (folder.path / VOLUMES).read_bytes()
+    ResultsFolder(folder.path, read_results(folder.path)).finish()
+    assert (folder.path / VOLUMES).read_bytes() == whole
 
 
 def test_a_damaged_list_is_told(folder: ResultsFolder) -> None:

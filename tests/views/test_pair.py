@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
@@ -38,6 +39,16 @@ def test_two_still_views_of_one_place_are_equal(cases: list[StoredCase]) -> None
     assert torch.equal(made.reference.image, made.query.image)
     assert torch.equal(made.reference.masks, made.query.masks)
     assert made.reference.masks.shape == (3, 6, *CROP)
+
+
+@pytest.mark.parametrize("crop", [(16, 16, 16), (32, 16, 24)])
+def test_views_have_the_size_that_was_asked_for(
+    cases: list[StoredCase], crop: tuple[int, int, int]
+) -> None:
+    made = PairMaker(cases, ViewConfig(), crop=crop, batch_size=2, seed=7)(0, CPU)
+    for view in (made.reference, made.query):
+        assert view.image.shape == (2, 1, *crop)
+        assert view.masks.shape[2:] == crop
 
 
 def test_a_still_view_is_its_scan_around_the_centre(cases: list[StoredCase]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import Field, PositiveFloat
@@ -44,13 +44,15 @@ from mass3d.pages.counted import (
     CountedFolder,
     CountJob,
     count_case,
+    draw_case,
     names_in_headers,
 )
-from mass3d.pages.evaluate import PAGE
+from mass3d.pages.evaluate import MAX_PICTURES, PAGE, pictured_cases
 from mass3d.pages.score_files import write_scores
 from mass3d.pages.score_tables import structures_table, surfaces_table
 from mass3d.transfer.results import structures_of_results
 
+R = TypeVar("R")
 POOL_VOXELS = 3e8  # fewer voxels are counted here before a second process would have started
 TOLERANCE_MM = 2.0
 
@@ -154,8 +156,9 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     targets = targets_of(config.structures) if config.structures else read_targets(config.labels)
     targets = targets or structures_of_results(config.predictions) or Targets({})
     files, others = find_both(config.predictions, config.against, config.labels)
-    ours = _count_all(config, files, targets)
-    theirs = None if others is None else _count_all(config, others, targets)
+    drawn = len(files) <= MAX_PICTURES  # of more cases only the worst, when they are known
+    ours = _count_all(config, files, targets, pictures=drawn)
+    theirs = None if others is None else _count_all(config, others, targets, pictures=False)
     structures = targets.values or names_in_headers(ours, theirs) or labelled_values(ours.cases)
     tables = _tables(config, ours, structures)
     means = {name: bootstrap_mean_of_means(one, seed=config.seed) for name, one in tables.items()}
@@ -170,27 +173,56 @@ def run(config: EvaluateConfig) -> EvaluateReport:
         comparison=None if theirs is None else _compared(config, ours, theirs, tables, structures),
         faults=(*ours.faults, *(theirs.faults if theirs else ())),
     )
-    _write(config, report, ours, targets)
+    pictures = {name: one.picture for name, one in ours.found.items()}
+    if not drawn:
+        worst = {name: files[name] for name in pictured_cases(report.dice)}
+        made = _on_each(config, draw_case, _jobs(config, worst, targets), title="draw")
+        pictures = {name: one for name, one in made.items() if isinstance(one, str)}
+    _write(config, report, ours, targets, pictures)
     return report
 
 
 def _count_all(
-    config: EvaluateConfig, files: Mapping[str, Prediction], targets: Targets
+    config: EvaluateConfig,
+    files: Mapping[str, Prediction],
+    targets: Targets,
+    *,
+    pictures: bool,
 ) -> CountedFolder:
-    regions = targets.by_value
-    jobs = {name: CountJob(one, config.tolerance, regions) for name, one in files.items()}
-    sizes = [one.voxels for one in files.values() if one.label]
+    jobs = _jobs(config, files, targets, picture=pictures)
+    outcomes = _on_each(config, count_case, jobs, title="evaluate")
+    found = {name: one for name, one in outcomes.items() if isinstance(one, CountedCase)}
+    return CountedFolder(found, tuple(files), faults_of(outcomes))
+
+
+def _jobs(
+    config: EvaluateConfig,
+    files: Mapping[str, Prediction],
+    targets: Targets,
+    *,
+    picture: bool = True,
+) -> dict[str, CountJob]:
+    regions, tolerance = targets.by_value, config.tolerance
+    return {name: CountJob(one, tolerance, regions, picture) for name, one in files.items()}
+
+
+def _on_each(
+    config: EvaluateConfig,
+    function: Callable[[CountJob], R],
+    jobs: Mapping[str, CountJob],
+    *,
+    title: str,
+) -> dict[str, R | Fault]:
+    sizes = [job.files.voxels for job in jobs.values() if job.files.label]
     here = 1 if sum(sizes) < POOL_VOXELS and config.scheduler is None else None
-    outcomes = run_cases(
-        count_case,
+    return run_cases(
+        function,
         jobs,
         workers=config.workers or here,
         scheduler=config.scheduler,
-        title="evaluate",
+        title=title,
         bytes_each=comparing_bytes(sizes, surfaces=config.tolerance is not None),
     )
-    found = {name: one for name, one in outcomes.items() if isinstance(one, CountedCase)}
-    return CountedFolder(found, tuple(files), faults_of(outcomes))
 
 
 def _metrics(config: EvaluateConfig) -> dict[str, Metric]:
@@ -232,7 +264,11 @@ def _compared(
 
 
 def _write(
-    config: EvaluateConfig, report: EvaluateReport, ours: CountedFolder, targets: Targets
+    config: EvaluateConfig,
+    report: EvaluateReport,
+    ours: CountedFolder,
+    targets: Targets,
+    pictures: Mapping[str, str],
 ) -> None:
     values = {name: found.value for name, found in report.structures.items()}
     told = targets.plain() if targets.regions else values
@@ -251,7 +287,7 @@ def _write(
         cases=ours.cases,
         comparison=report.comparison,
         without_prediction=report.labels_without_prediction,
-        pictures={name: one.picture for name, one in ours.found.items()},
+        pictures=pictures,
         summary=report.told(),
         faults=report.faults,
         facts=facts,

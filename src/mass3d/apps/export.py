@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +31,9 @@ from mass3d.transfer.handover import (
     save_checkpoint,
 )
 from mass3d.transfer.portable import ONNX_FILE, Portable, require_onnx, write_onnx
+from mass3d.transfer.raw_dataset.plan import open_results, plan_of, require_name
+from mass3d.transfer.raw_dataset.settings import RawConfig
+from mass3d.transfer.raw_dataset.write import RawDataset, write_raw
 from mass3d.transfer.segmenter import Segmenter
 
 ABOUT_DATA = ("structures", "ranges")  # of the record of a finetuning, which `segment` asks
@@ -39,23 +43,27 @@ class ExportConfig(Config):
     """Settings of `mass3d export`."""
 
     model: Path = Field(examples=["run"])
-    """Run folder or weights file of a pretrained or finetuned model, or the published weights."""
+    """Run folder or weights file of a pretrained or finetuned model, or the published weights; for
+    a raw dataset, the folder of results of segment."""
     output: Path = Field(examples=["shared"])
     """Folder to write."""
     title: str = ""
-    """What the model is called in its card; by default as the folder."""
+    """What the model or dataset is called; by default as the folder."""
     license: str = Field(default="", examples=["cc-by-4.0"])
-    """Terms under which the weights may be used, as the hub names them."""
+    """Terms under which the weights or data may be used, as the hub names them."""
     data: str = ""
-    """What scans it has learned from, in a sentence or two for the card."""
-    to: Literal["hub", "nnunet", "onnx"] = "hub"
+    """What scans it has learned from, or holds, in a sentence or two."""
+    to: Literal["hub", "nnunet", "nnunet-raw", "onnx"] = "hub"
     """For whom: `hub`, a model that is loaded like any run; `nnunet`, encoder and decoder of a
-    preset resenc-m or resenc-l as pretrained weights of nnU-Net; `onnx`, what the network says of
-    a window, for programs without torch; takes onnx and onnxruntime."""
+    preset resenc-m or resenc-l as pretrained weights of nnU-Net; `nnunet-raw`, results of segment
+    as a raw dataset of nnU-Net; `onnx`, what the network says of a window, for programs without
+    torch; takes onnx and onnxruntime."""
     plans: Path | None = Field(default=None, examples=["nnUNetResEncUNetLPlans.json"])
     """Plans file of nnU-Net that the weights must fit; with `to = "nnunet"`."""
     configuration: str = "3d_fullres"
     """Which configuration of the plans file."""
+    raw: RawConfig = RawConfig()
+    """What becomes of results; with `to = "nnunet-raw"`."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +75,12 @@ class ExportReport(Report):
     faults: tuple[Fault, ...] = ()
     tensors: int = 0  # of nnU-Net's encoder and decoder, by all their names
     portable: Portable | None = None  # of the ONNX file
+    raw: RawDataset | None = None  # of results
 
     def summary(self) -> str:
         """One paragraph for people."""
+        if self.raw is not None:
+            return self.raw.in_words()
         if self.tensors:
             return (
                 f"Exported encoder and decoder of the weights {self.fingerprint[:12]} as "
@@ -91,13 +102,15 @@ class ExportReport(Report):
 
 
 def run(config: ExportConfig) -> ExportReport:
-    """Write weights, which are checked, and a card made from their record.
+    """Write weights, which are checked, and a card made from their record; or results as a dataset.
 
     Raises `ModelError` for a model that cannot be trusted or that nnU-Net cannot take,
-    `ConfigError` for a plans file that it does not fit, and for a store, out of which cases are
-    taken otherwise.
+    `ConfigError` for a plans file that it does not fit, for a store, out of which cases are
+    taken otherwise, and for a folder without results. A case that cannot become part of a dataset
+    is a fault, and the others go on.
     """
-    require_own_folder(config.output, "export", inputs=(config.model,))
+    given = (config.model, *config.raw.scans, config.raw.true_labels)
+    require_own_folder(config.output, "export", inputs=given)
     if (config.model / INDEX).exists():
         raise ConfigError(
             config.model,
@@ -106,19 +119,52 @@ def run(config: ExportConfig) -> ExportReport:
             fix="Cases are taken out of a store by `mass3d extract STORE -o FOLDER`.",
             setting="model",
         )
-    if config.plans is not None and config.to != "nnunet":
+    _require_purpose(config)
+    before = earlier_record(config.output).get("config", {}).get("to", config.to)
+    if before != config.to:
         raise ConfigError(
-            config.plans,
-            found=f"a plans file of nnU-Net for an export to the {config.to}",
-            expected="none, or an export to nnunet",
-            fix="Leave it out, or export to nnunet.",
-            setting="plans",
+            config.output,
+            found=f"an export to the {before}",
+            expected=f"a new or empty folder, or an export to the {config.to}",
+            fix="Choose another output.",
+            setting="output",
         )
+    if config.to == "nnunet-raw":
+        return _to_raw(config)
     if config.to == "onnx":
         require_onnx()
     loaded = load_segmenter(config.model, device="cpu")
     export = {"hub": _to_hub, "nnunet": _to_nnunet, "onnx": _to_onnx}[config.to]
     return export(config, loaded)
+
+
+def _require_purpose(config: ExportConfig) -> None:
+    """Raise `ConfigError` for settings of another kind of export."""
+    named = {
+        "plans": (config.plans is not None, "nnunet", "a plans file of nnU-Net"),
+        "raw": (config.raw != RawConfig(), "nnunet-raw", "settings of a raw dataset"),
+    }
+    for setting, (given, purpose, what) in named.items():
+        if given and config.to != purpose:
+            raise ConfigError(
+                config.plans or setting,
+                found=f"{what} for an export to the {config.to}",
+                expected=f"none, or an export to {purpose}",
+                fix=f"Leave it out, or export to {purpose}.",
+                setting=setting,
+            )
+
+
+def _to_raw(config: ExportConfig) -> ExportReport:
+    require_name(config.output)
+    results = open_results(config.model)
+    plan = plan_of(results, config.raw, output=config.output)
+    told = {"name": config.title, "license": config.license, "description": config.data}
+    made_by, known = results.index.task, results.targets.plain()
+    facts = {"task": made_by, "structures": known, "left_out": plan.left_out}
+    claim = partial(write_provenance, config.output, "export", config, **facts)
+    found = write_raw(config.output, results, plan, config.raw, told=told, claim=claim)
+    return ExportReport(config.output, made_by, found.faults, raw=found)
 
 
 def _to_hub(config: ExportConfig, loaded: Segmenter) -> ExportReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,20 @@ from mass3d.errors import ConfigError, OutputError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import earlier_record, require_own_folder
+from mass3d.execution.progress import tell
 from mass3d.execution.summary import Report, counted, few, warnings_told, write_provenance
 from mass3d.files import only_writer, write_json, write_text
 from mass3d.io.datasets.cohort import find_cohort
 from mass3d.pages.probe import PAGE, verdict, write_probe_page
 from mass3d.transfer.frozen.embedding import Embedder
 from mass3d.transfer.frozen.folder import EmbeddingsFolder, is_embeddings, made_before
+from mass3d.transfer.frozen.probing.folds import require_enough
 from mass3d.transfer.frozen.probing.labels import (
     Kind,
+    Outcome,
     Table,
     Target,
+    each_that_can,
     left_out_sentences,
     patients_of,
     read_table,
@@ -103,9 +108,10 @@ def run(config: ProbeConfig) -> ProbeReport:
     """Predict every target from frozen features, by cross-validation over patients.
 
     Scans are embedded first, each once however often the command is given. One that cannot be read
-    becomes a fault, and the others go on. Raises `DataError` for a table of labels that is none,
-    a target that is the same everywhere and a class with fewer patients than folds, `ConfigError`
-    for missing columns and settings that clash, `ModelError` for a model that cannot be trusted.
+    becomes a fault, and the others go on; so does a target that is the same everywhere, or has a
+    class with fewer patients than folds. Raises `DataError` for a table of labels that is none, or
+    without a target that can be predicted, `ConfigError` for missing columns and settings that
+    clash, `ModelError` for a model that cannot be trusted.
     """
     given = (*config.inputs, config.labels, config.model, config.within)
     require_own_folder(config.output, "probe", inputs=given)
@@ -130,11 +136,15 @@ def _probe(
     faults: tuple[Fault, ...],
 ) -> ProbeReport:
     require_shared(table, cases)
-    patients, told = patients_of(table, config.patient_column, folder.contents(cases))
-    targets = _targets(config, table, cases)
-    probed = [_ask(config, folder, target, patients) for target in targets]
-    results = {one.target.name: measured(one, seed=config.seed) for one in probed}
     failed = {fault.where for fault in faults}
+    patients, told = patients_of(table, config.patient_column, folder.contents(cases))
+    targets, refused = _targets(config, table, cases)
+    asked = each_that_can(
+        {one.name: partial(_ask, config, folder, one, patients) for one in targets}
+    )
+    probed = asked.found
+    faults += tuple(Fault(name, str(error)) for name, error in (refused | asked.refused).items())
+    results = {one.target.name: measured(one, seed=config.seed) for one in probed}
     apart = {
         "without_scan": [case for case in table.cases if case not in {*cases, *failed}],
         "without_row": [case for case in cases if case not in patients],
@@ -160,9 +170,29 @@ def _probe(
     return report
 
 
-def _targets(config: ProbeConfig, table: Table, cases: Sequence[str]) -> list[Target]:
+def _targets(config: ProbeConfig, table: Table, cases: Sequence[str]) -> Outcome[Target]:
     others = (config.case_column, config.patient_column or "patient")
     return targets_of(table, cases, named=config.targets, others=others, kinds=config.kinds or {})
+
+
+def _require_targets(config: ProbeConfig, table: Table, cases: Sequence[str]) -> None:
+    """Raise `DataError`, before the minutes of work, where no target has enough patients."""
+    patients, _ = patients_of(table, config.patient_column, {case: case for case in cases})
+    where = str(config.labels)
+    refused = each_that_can(
+        {
+            target.name: partial(
+                require_enough,
+                target,
+                np.array([patients[case] for case in target.cases]),
+                folds=config.folds,
+                where=where,
+            )
+            for target in _targets(config, table, cases).found
+        }
+    ).refused
+    for name, error in refused.items():
+        tell(f"{name}: {error}")
 
 
 def _features(
@@ -183,6 +213,7 @@ def _features(
     encoder = FrozenEncoder.load(config.model, untrained=True, device=config.device)
     cases = find_cohort(config.inputs, exclude=config.output).cases
     require_shared(table, [case.case_id for case in cases])
+    _require_targets(config, table, [case.case_id for case in cases])
     task = config.within
     region = Region.load(task, config.structure, device=config.device) if task else None
     work = Embedder(encoder, config.overlap, label_maps=config.label_maps, region=region)

@@ -229,16 +229,20 @@ VERBS: Final = {
         {"paths": "FILE|FOLDER...", "as_json": "--json"},
     ),
     "export": Verb(
-        "Write a model as a folder to share, with a card that says what it is.",
+        "Write a model as a folder to share, or results as a dataset to train on.",
         "run/ -o shared/ --license cc-by-4.0",
         {
-            "model": "RUN",
+            "model": "RUN|RESULTS",
             "output": "-o --output FOLDER",
             "title": "--title TEXT",
             "license": "--license TERMS",
             "data": "--data TEXT",
             "to": "--to KIND",
             "plans": "--plans FILE",
+            "raw.scans": "--scans SCANS...",
+            "raw.true_labels": "--true-labels FOLDER",
+            "raw.images": "--images link|copy",
+            "raw.min_agreement": "--min-agreement DICE",
         },
     ),
     "serve": Verb(

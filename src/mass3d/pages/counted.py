@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from mass3d.execution.faults import Fault
 from mass3d.io.colours import value_colours
 from mass3d.io.datasets.label_names import common_names
@@ -13,6 +15,7 @@ from mass3d.io.datasets.predictions import Prediction
 from mass3d.metrics.cases import CaseCounts, Cases
 from mass3d.pages.pictures import jpeg_uri
 from mass3d.pages.result_pictures import compared_picture
+from mass3d.volume.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class CountJob:
     files: Prediction
     tolerance_mm: float | None  # None: surfaces are not scored
     regions: Mapping[int, Sequence[int]] = field(default_factory=dict)  # as `label_overlaps`
+    picture: bool = True  # whether one is drawn, which costs as much as counting
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class CountedCase:
     """What is known of a case."""
 
     counts: CaseCounts
-    picture: str  # `data:` address
+    picture: str  # `data:` address; empty where none was asked for
     named: dict[Path, dict[str, int]]  # what the headers of both files call their values
 
 
@@ -58,14 +62,27 @@ def count_case(job: CountJob) -> CountedCase:
         tolerance_mm=job.tolerance_mm,
         regions=job.regions,
     )
+    drawn = _picture(job, prediction, truth) if job.picture else ""
+    return CountedCase(counts, drawn, files.names())
+
+
+def draw_case(job: CountJob) -> str:
+    """The picture alone, of a case that was counted before. Raises `DataError`."""
+    return _picture(job, *job.files.read())
+
+
+def _picture(job: CountJob, prediction: Volume, truth: Volume) -> str:
+    """The `data:` address."""
+    counts = (np.bincount(one.voxels.ravel()) for one in (prediction, truth))
+    values = {int(value) for one in counts for value in np.flatnonzero(one)} - {0}
     picture = compared_picture(
         prediction.voxels,
         truth.voxels,
         truth.spacing_mm,
-        value_colours({*counts.overlaps, *(v for some in job.regions.values() for v in some)}),
-        ignored=files.ignored,
+        value_colours({*values, *(v for some in job.regions.values() for v in some)}),
+        ignored=job.files.ignored,
     )
-    return CountedCase(counts, jpeg_uri(picture), files.names())
+    return jpeg_uri(picture)
 
 
 def names_in_headers(*folders: CountedFolder | None) -> dict[str, int] | None:

@@ -87,6 +87,12 @@ def write_evaluate_page(
     )
 
 
+def pictured_cases(dice: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The cases that the page shows a picture of, worst first. dice: case -> structure -> Dice."""
+    rows = sorted(map(_row, dice, dice.values()), key=_worst_first)
+    return [row.name for row in rows[:MAX_PICTURES]]
+
+
 def _compared(found: Compared | None) -> list[tuple[str, Paired, str]]:
     """Name, figures and verdict of every structure, in Dice."""
     rows = found.metrics["dice"].structures if found else {}

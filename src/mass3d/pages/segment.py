@@ -111,7 +111,7 @@ def _row(
         method=METHODS.get(entry.method, entry.method),
         alone=alone,
         similarity=max(entry.similarity, default=None),
-        agreement=tuple(sorted(entry.agreement.items(), key=itemgetter(1))),
+        agreement=tuple(sorted(entry.agreement.items(), key=itemgetter(1, 0))),
         references=entry.references,
         notes=entry.doubts,
         found=tuple(sorted(found, key=lambda one: not one.odd)),

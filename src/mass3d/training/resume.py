@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -115,19 +116,28 @@ def is_finished(
 def require_same(
     run: Path, what: str, *, wanted: Mapping[str, Any], found: Mapping[str, Any]
 ) -> None:
-    """Raise `ConfigError` that names each setting with both of its values, unless all are equal."""
+    """Raise `ConfigError` that names each setting with both of its values, unless all are equal.
+
+    What is known by its hash alone, such as the scans, is said to be another, without the numbers.
+    """
     different = [
-        f"{name}: {theirs!r} there, {ours!r} wanted"
+        f"other content of {name}"
+        if _is_hash(ours) and _is_hash(theirs)
+        else f"{name}: {theirs!r} there, {ours!r} wanted"
         for name, ours, theirs in differences(wanted, found)
     ]
     if different:
         raise ConfigError(
             run,
-            found=f"{what} with another {'; '.join(different)}",
+            found=f"{what} that differs ({'; '.join(different)})",
             expected="an empty folder, or the run that these settings make",
             fix="Repeat its settings, which are in config.toml there, or choose another folder.",
             setting="output",
         )
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
 
 
 def save_run(job: Job[Any], state: FitState) -> None:

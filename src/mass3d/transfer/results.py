@@ -197,13 +197,13 @@ def never_found(
 
 
 def _rows(entries: Mapping[str, Entry]) -> str:
-    """One row per case and structure."""
+    """One row per case and structure, in an order that does not know which were read back."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("case", "structure", "ml", "agreement"))
     for case, entry in sorted(entries.items()):
         agreed = entry.agreement
         writer.writerows(
-            (case, name, ml, agreed.get(name)) for name, ml in entry.volumes_ml.items()
+            (case, name, ml, agreed.get(name)) for name, ml in sorted(entry.volumes_ml.items())
         )
     return text.getvalue()

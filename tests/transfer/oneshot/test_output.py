@@ -38,6 +38,21 @@ def test_labels_are_those_of_whole_probabilities(
     assert set(np.unique(found)) == {0, 7, 300}
 
 
+def test_every_part_of_a_structure_is_kept_however_small() -> None:
+    """The other kidney, and a lesion of a voxel: nothing but the largest part is not an answer."""
+    grid = Grid.make((20, 20, 20), np.diag([2.0, 2.0, 2.0, 1.0]))
+    votes = np.zeros((1, 20, 20, 20), np.float32)
+    parts = ((slice(2, 9),) * 3, (slice(12, 16),) * 3, (18, 3, 17))
+    for part in parts:
+        votes[0][part] = 0.9
+    for found in (
+        labels_on(grid, votes, whole_box(grid.shape), grid, [5]),
+        labels_of_slabs(grid, [(0, votes)], grid, [5]),
+    ):
+        assert (found == 5 * (votes[0] > 0)).all()
+        assert [int((found[part] == 5).sum()) for part in parts] == [343, 64, 1]
+
+
 def test_an_empty_box_has_no_label() -> None:
     grid = SOURCE.resampled((2, 2, 2))
     box = box_at((3, 3, 3), (0, 4, 4))

@@ -44,6 +44,14 @@ def test_tables_of_all_programs_are_read(tmp_path: Path, text: str | bytes) -> N
     assert list(found.columns) == ["case", "sex", "age", "subject"]
 
 
+def test_names_of_digits_stay_names_and_classes_may_count_from_one(tmp_path: Path) -> None:
+    found = table(tmp_path, "case,grade,ill\n001,1,yes\n1,3,no\n020,2,no\n")
+    assert found.cases == ["001", "1", "020"]
+    grade, ill = targets_of(found, found.cases, named=(), others=("case",), kinds={}).found
+    assert (grade.classes, grade.truth.tolist()) == (("1", "2", "3"), [0, 2, 1])
+    assert (ill.classes, ill.truth.tolist()) == (("no", "yes"), [1, 0, 0])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -84,13 +92,13 @@ def targets(folder: Path, text: str = ROWS, **given: object) -> dict[str, object
     settings: dict[str, object] = {"named": (), "others": ("case", "subject"), "kinds": {}}
     found = table(folder, text)
     kept = targets_of(found, found.cases, **(settings | given))  # type: ignore[arg-type]
-    return {one.name: one for one in kept}
+    return {one.name: one for one in kept.found}
 
 
 def test_classes_are_sorted_and_missing_values_are_told(tmp_path: Path) -> None:
     sex = targets_of(
         table(tmp_path), ["c", "b", "a", "z"], named=("sex",), others=("case",), kinds={}
-    )[0]
+    ).found[0]
     assert (sex.kind, sex.classes, sex.cases) == ("classes", ("F", "M"), ("a", "b"))
     assert sex.truth.tolist() == [0, 1]
     assert sex.missing == ("c",)
@@ -100,7 +108,7 @@ def test_words_for_a_missing_value_are_no_class(tmp_path: Path) -> None:
     words = ("NA", "n/a", "N.A.", "NaN", "null", "None", "-", "?", "")
     rows = "".join(f"m{i},{word}\n" for i, word in enumerate(words))
     found = table(tmp_path, "case,ill\na,yes\nb,no\nNA,yes\n" + rows)
-    ill = targets_of(found, found.cases, named=(), others=("case",), kinds={})[0]
+    ill = targets_of(found, found.cases, named=(), others=("case",), kinds={}).found[0]
     assert (ill.classes, ill.cases) == (("no", "yes"), ("a", "b", "NA"))
     assert ill.missing == tuple(f"m{i}" for i in range(len(words)))
     told = left_out_sentences({"without_scan": [], "without_row": []}, [ill])[0]
@@ -141,6 +149,16 @@ def test_targets_that_cannot_be_predicted_are_told(
 ) -> None:
     with pytest.raises(DataError, match=message):
         targets(tmp_path, text, **given)
+
+
+def test_a_bad_target_does_not_cost_the_others(tmp_path: Path) -> None:
+    found = table(tmp_path, "case,site,ill,note\na,x,yes,\nb,x,no,\n")
+    asked = targets_of(found, found.cases, named=(), others=("case",), kinds={})
+    assert [one.name for one in asked.found] == ["ill"]
+    assert {name: error.found for name, error in asked.refused.items()} == {
+        "site": "site = 'x' for all cases",
+        "note": "no value of note",
+    }
 
 
 def test_classes_may_have_commas(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def folds_of(
     where: the table of labels. Raises `DataError` where there are fewer patients, or fewer of a
     class, than folds, or no such folds can be made.
     """
-    _require_enough(target, patients, folds, where)
+    require_enough(target, patients, folds=folds, where=where)
     groups = strata(target.truth, target.classes, folds=folds)
     for attempt in range(ATTEMPTS):  # few patients of several classes may first fall badly
         found = list(_split(groups, patients, folds, seed + 1000 * attempt))
@@ -100,7 +100,11 @@ def _split(groups: Rows, patients: NDArray[np.str_], folds: int, seed: int) -> I
                 yield Fold(np.asarray(train), np.asarray(test))
 
 
-def _require_enough(target: Target, patients: NDArray[np.str_], folds: int, where: str) -> None:
+def require_enough(target: Target, patients: NDArray[np.str_], *, folds: int, where: str) -> Target:
+    """The target, if in all and of every class it has as many patients (N,) as folds.
+
+    Raises `DataError`.
+    """
     counts = {f"{target.name} in all": len(np.unique(patients))}
     for number, name in enumerate(target.classes):
         counts[f"{target.name} = {name!r}"] = len(np.unique(patients[target.truth == number]))
@@ -117,3 +121,4 @@ def _require_enough(target: Target, patients: NDArray[np.str_], folds: int, wher
                 fix=f"Ask for fewer folds, join classes, {or_number}or leave the target out.",
                 setting="folds",
             )
+    return target

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,29 @@ MAX_BYTES: Final = 2**28
 DELIMITERS: Final = (",", ";", "\t")
 MISSING: Final = ("", "na", "n/a", "n.a.", "nan", "null", "none", "-", "?")  # in any case
 PATIENT: Final = "patient"  # the column that is taken where none is named
+
+
+T = TypeVar("T")
+
+
+class Outcome(NamedTuple, Generic[T]):
+    """What came of each target that could be used, and why others could not."""
+
+    found: list[T]
+    refused: dict[str, DataError]
+
+
+def each_that_can(makers: Mapping[str, Callable[[], T]]) -> Outcome[T]:
+    """What every maker gives, by target; raises the first `DataError` where all of them do."""
+    outcome: Outcome[T] = Outcome([], {})
+    for name, make in makers.items():
+        try:
+            outcome.found.append(make())
+        except DataError as error:
+            outcome.refused[name] = error
+    if not outcome.found:
+        raise next(iter(outcome.refused.values()))
+    return outcome
 
 
 @dataclass(frozen=True)
@@ -122,11 +146,11 @@ def targets_of(
     named: Sequence[str],
     others: Sequence[str],
     kinds: Mapping[str, Kind],
-) -> list[Target]:
+) -> Outcome[Target]:
     """The targets that are named, or all columns but `others`, for the cases that have a scan.
 
-    Raises `ConfigError` for a column that is not there, `DataError` for one that says the same of
-    all cases and for a number that is none.
+    Refused is a column that says the same of all cases, or a number that is none. Raises
+    `ConfigError` for a column that is not there, `DataError` where all are refused.
     """
     free = [name for name in table.columns if name not in others]
     for name in (*named, *kinds):
@@ -135,7 +159,8 @@ def targets_of(
         raise _bad(table.path, "no column beside the cases", "a target", "Add a column.")
     there = set(cases)
     seen = [case for case in table.cases if case in there]
-    return [_target(table, name, seen, kinds.get(name)) for name in named or free]
+    each = {name: partial(_target, table, name, seen, kinds.get(name)) for name in named or free}
+    return each_that_can(each)
 
 
 def require_column(table: Table, name: str, setting: str) -> None:

@@ -1,0 +1,1 @@
+"""Results of `segment` as a raw dataset of nnU-Net: scans, pseudo-labels, and true labels."""

@@ -1,0 +1,99 @@
+"""The labelled scans behind results: what a task or a finetuned model was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mass3d.errors import DataError, Mass3dError
+from mass3d.execution.ownership import earlier_record
+from mass3d.io.datasets.cohort import CaseFile, find_cohort
+from mass3d.io.datasets.dataset_json import find_dataset_json
+from mass3d.io.datasets.labelled import find_labelled
+from mass3d.io.datasets.layouts import LabelFiles
+from mass3d.training import checkpoint
+from mass3d.transfer.task_file import load_task
+from mass3d.transfer.trained import weights_file
+
+
+@dataclass(frozen=True)
+class Behind:
+    """Labelled scans that are where they were, and sentences about those that are not."""
+
+    cases: tuple[CaseFile, ...]
+    notes: tuple[str, ...] = ()
+
+
+def labelled_behind(results: Path, made_by: str) -> Behind:
+    """The scans with true labels of the task or finetuned model that made results of `segment`.
+
+    made_by: its fingerprint. Whatever has been moved or made anew is told and left out; a merged
+    task has none, as its labels show only some of the structures.
+    """
+    asked = earlier_record(results).get("config", {})
+    task, model = asked.get("task"), asked.get("model")
+    maker = Path(task or model or "")
+    try:
+        if task:
+            found = load_task(maker).fingerprint
+        else:
+            found = checkpoint.load(weights_file(maker), kind="weights")[2]
+    except (Mass3dError, OSError) as error:
+        return Behind((), (f"no true label is known, as {maker} cannot be read ({error})",))
+    if found != made_by:
+        told = f"no true label is known: {maker} is another one than made these results"
+        return Behind((), (told,))
+    record = _record_of(maker) if task else earlier_record(maker)
+    return _behind(maker, record)
+
+
+def _record_of(task: Path) -> Mapping[str, Any]:
+    """The record of the task, or of the one that was adapted to make it."""
+    record = earlier_record(task.with_suffix(".task-record"))
+    if record.get("verb") == "adapt":
+        return _record_of(Path(record["config"]["task"]))
+    return record
+
+
+def _behind(maker: Path, record: Mapping[str, Any]) -> Behind:
+    asked, verb = record.get("config", {}), record.get("verb")
+    if verb == "task":
+        pairs = zip(asked["images"], asked["labels"], strict=True)
+        return _gathered([partial(_pair, Path(image), Path(label)) for image, label in pairs])
+    if verb == "finetune":
+        seen = {*record.get("training", ()), *record.get("validation", ())}
+        images, labels = ([Path(one) for one in asked[name]] for name in ("images", "label_maps"))
+        return _gathered([partial(_of_dataset, images, labels, seen)])
+    merged = "the labels of a merged task show only some of its structures"
+    why = merged if verb == "merge" else "there is no record of how it was made"
+    return Behind((), (f"no true label of {maker} is taken: {why}",))
+
+
+def _gathered(readers: Iterable[Callable[[], list[CaseFile]]]) -> Behind:
+    """The cases that can be found, and what is wrong with the others."""
+    cases: list[CaseFile] = []
+    notes: list[str] = []
+    for reader in readers:
+        try:
+            cases += reader()
+        except (DataError, OSError) as error:
+            notes.append(f"a true label is not taken ({error})")
+    return Behind(tuple(cases), tuple(notes))
+
+
+def _pair(image: Path, label: Path) -> list[CaseFile]:
+    """A reference of a task."""
+    return [replace(case, label=map_at(label)) for case in find_cohort([image]).cases]
+
+
+def _of_dataset(images: list[Path], labels: list[Path], seen: Set[str]) -> list[CaseFile]:
+    """The scans that a finetuned model has learned from, or was scored on."""
+    return [case for case in find_labelled(images, labels) if case.case_id in seen]
+
+
+def map_at(label: Path) -> LabelFiles:
+    """A label map, with the dataset.json that is near."""
+    return LabelFiles((label,), table=find_dataset_json(label.parent))
