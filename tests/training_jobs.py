@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mass3d.errors import Mass3dError
 from mass3d.execution.processes import started_processes
-from mass3d.training.fit import FitConfig, StepContext, StepOutcome, fit
+from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
 
 CONFIG = FitConfig(
     steps=7, lr=0.03, batch_size=12, log_every=3, save_every=2, precision="32-true", prefetch=1
@@ -20,8 +24,49 @@ CONFIG = FitConfig(
 FACTS = {"of": "two"}
 
 
-def network() -> nn.Module:
+class Pair(nn.Module):
+    """Two layers in one, whose weights it reads itself."""
+
+    reads_weights_of_parts = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(256, 150), nn.Linear(256, 151)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 256) -> (B, 301)."""
+        weight = torch.cat([self.left.weight, self.right.weight])
+        return F.linear(x, weight, torch.cat([self.left.bias, self.right.bias]))
+
+
+class Wide(nn.Module):
+    """A network of which parts are brought together on their own: a layer, and two read as one.
+
+    Also of a row that cannot be cut, a number that the step reads, and weights that are not
+    trained.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Linear(4, 256), nn.LayerNorm(256)
+        self.wide, self.pair = nn.Linear(256, 256), Pair()
+        self.row, self.fixed = nn.Linear(301, 1), nn.Linear(4, 2).requires_grad_(False)
+        self.scale = nn.Parameter(torch.tensor(0.5))
+        self.seen: Tensor
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 4) -> (B, 2)."""
+        self.seen += 1
+        y = torch.tanh(self.wide(torch.tanh(self.norm(self.first(x)))))
+        found: Tensor = self.row(torch.tanh(self.pair(y))) + self.fixed(x)
+        return found
+
+
+def network(name: str = "narrow") -> nn.Module:
     torch.manual_seed(8)
+    if name == "wide":
+        return Wide()
     return nn.Sequential(nn.Linear(4, 9), nn.Tanh(), nn.Linear(9, 2))
 
 
@@ -33,11 +78,21 @@ def batches(number: int, device: torch.device) -> tuple[Tensor, int]:
 def step(model: nn.Module, batch: tuple[Tensor, int], context: StepContext) -> StepOutcome:
     x, number = batch
     target = torch.stack([x.sum(1), x.prod(1)], dim=1)
-    loss = (model(x) - target).square().mean()
+    loss = (model(x) * getattr(model, "scale", 1) - target).square().mean()
     return StepOutcome(loss, {"number": torch.tensor(float(number))}, (f"case_{number}",))
 
 
-def main(run: Path, dies: int) -> None:
+def look(averaged: nn.Module, now: Progress) -> None:
+    """What a hook may do with the averaged model, which is whole in the first process."""
+    assert all(type(p) is nn.Parameter for p in averaged.parameters())
+    assert averaged(next(averaged.parameters()).new_zeros(1, 4)).isfinite().all(), now
+
+
+def settings(**given: Any) -> FitConfig:
+    return FitConfig.model_validate(CONFIG.model_dump() | given)
+
+
+def main(run: Path, dies: int, name: str, device: str, config: FitConfig) -> None:
     """What each of the processes does; `dies` is the batch at which its process is killed."""
 
     def dangerous(number: int, device: torch.device) -> tuple[Tensor, int]:
@@ -47,12 +102,15 @@ def main(run: Path, dies: int) -> None:
 
     torch.set_num_threads(1)
     processes = started_processes()
+    where = torch.device(device)
+    begin = partial(fit, network(name), dangerous, step, config, run=run, facts=FACTS)
     try:
-        fit(network(), dangerous, step, CONFIG, run=run, facts=FACTS, processes=processes)
+        begin(hooks=(look,), processes=processes, device=where)
     except Mass3dError as error:
         sys.stderr.write(f"{processes.rank}: {error}\n")
         sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    folder, batch, which, place, given = sys.argv[1:]
+    main(Path(folder), int(batch), which, place, settings(**json.loads(given)))

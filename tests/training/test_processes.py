@@ -26,7 +26,7 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 def two_processes(run: Path, *, dies: int = -1) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*TORCHRUN, training_jobs.__file__, str(run), str(dies)],
+        [*TORCHRUN, training_jobs.__file__, str(run), str(dies), "narrow", "cpu", "{}"],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

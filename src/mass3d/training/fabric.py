@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor
 
-from mass3d.errors import ModelError
+from mass3d.errors import ConfigError, ModelError
 from mass3d.execution.faults import first_line
 from mass3d.execution.processes import ALONE, Processes
-from mass3d.training.config import Precision
+from mass3d.training.config import Precision, Sharding
+from mass3d.training.sharding import shard
 
+OLDEST_SHARDING: Final = "2.7"
 NETWORK_METHODS = ("encode", "encode_task", "decode")
 MAX_WAIT = timedelta(hours=6)  # of processes for the first one, which aligns scans before a run
 LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL", "gloo", "Broken pipe")
 
 
-def make_fabric(device: torch.device, precision: Precision, processes: Processes = ALONE) -> Fabric:
+def make_fabric(
+    device: torch.device,
+    precision: Precision,
+    processes: Processes = ALONE,
+    sharding: Sharding = "none",
+) -> Fabric:
     """A Fabric of the processes, by default of this one alone whatever it was started as."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if processes.total > 1:
@@ -34,7 +44,7 @@ def make_fabric(device: torch.device, precision: Precision, processes: Processes
             accelerator=device.type,
             devices=processes.per_machine,
             num_nodes=processes.machines,
-            strategy=DDPStrategy(timeout=MAX_WAIT),
+            strategy=_strategy(processes, sharding),
             precision=precision,
         )
     else:
@@ -47,6 +57,28 @@ def make_fabric(device: torch.device, precision: Precision, processes: Processes
         )
     fabric.launch()
     return fabric
+
+
+def _strategy(processes: Processes, sharding: Sharding) -> DDPStrategy | ModelParallelStrategy:
+    if sharding == "none":
+        return DDPStrategy(timeout=MAX_WAIT)
+    if torch.__version__ < OLDEST_SHARDING:
+        raise ConfigError(
+            "setting 'fit.sharding'",
+            found=f"torch {torch.__version__}",
+            expected=f"{OLDEST_SHARDING} or newer, whose processes can share all but a few weights",
+            fix="Install a newer torch, or set fit.sharding to none.",
+            setting="fit.sharding",
+        )
+    return ModelParallelStrategy(
+        shard, data_parallel_size=processes.total, tensor_parallel_size=1, timeout=MAX_WAIT
+    )
+
+
+def mesh_of(fabric: Fabric) -> DeviceMesh | None:
+    """The processes among which a model is sharded; None where each has all of it."""
+    strategy = fabric.strategy
+    return strategy.device_mesh if isinstance(strategy, ModelParallelStrategy) else None
 
 
 def own_device(device: torch.device, processes: Processes) -> torch.device:
@@ -82,6 +114,17 @@ def wrap(fabric: Fabric, model: nn.Module) -> _FabricModule:
 def mean_of_processes(fabric: Fabric, value: Tensor) -> float:
     """A scalar of each process -> their mean."""
     return float(cast("Tensor", fabric.all_reduce(value)))
+
+
+def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
+    """Give gradients of weights that each process has as a whole their mean over the processes."""
+    given = [p.grad for p in parameters if p.grad is not None and not isinstance(p.grad, DTensor)]
+    if not given:
+        return
+    flat = torch.cat([gradient.flatten() for gradient in given])
+    mean = cast("Tensor", fabric.all_reduce(flat))
+    for gradient, part in zip(given, mean.split([one.numel() for one in given]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def agreed(fabric: Fabric, number: int, due: bool) -> tuple[int, bool]:

@@ -6,30 +6,27 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from mass3d.errors import Interrupted
 from mass3d.execution.processes import ALONE, Processes
 from mass3d.execution.signals import StopSignal, stop_signals
+from mass3d.training.begin import begin
 from mass3d.training.choosing import Judge
-from mass3d.training.config import FitConfig, Precision
-from mass3d.training.ema import Ema
+from mass3d.training.config import FitConfig
 from mass3d.training.fabric import (
     agreed,
     lost_process_told,
-    make_fabric,
     mean_of_processes,
     own_device,
-    wrap,
 )
 from mass3d.training.job import FitState, Job
 from mass3d.training.log import append_row, cut_rows
 from mass3d.training.memory import StepSize, lack_of_memory_told
-from mass3d.training.optimizers import ALL_ALIKE, make_optimizer
+from mass3d.training.optimizers import ALL_ALIKE
 from mass3d.training.pace import Forecast, Pace
 from mass3d.training.precision import require_usable, settled_precision
 from mass3d.training.prefetch import makers_for, prefetched
@@ -104,7 +101,7 @@ def fit(
     with lack_of_memory_told(run, size), lost_process_told(run, processes):
         precision = record.precision if record else settled_precision(job, probe or model, device)
         require_usable(precision, device, run)
-        state = _begin(job, model, make_fabric(device, precision, processes), precision)
+        state = begin(job, model, device, precision)
         if record is not None:
             restore(state, run, record)
         run.mkdir(parents=True, exist_ok=True)
@@ -114,20 +111,12 @@ def fit(
             _train(job, state, stop)
     if not state.is_finite():
         refuse(job, state, "weights that are not finite after the last update")
+    save_weights(job, state)
     if state.fabric.is_global_zero:
-        save_weights(job, state)
         (run / RESUME).unlink(missing_ok=True)  # last: without it the run counts as finished
-    state.choice.put_into(state.ema.model)
-    return state.ema.model
-
-
-def _begin(job: Job[Batch], model: nn.Module, fabric: Fabric, precision: Precision) -> FitState:
-    wrapped = wrap(fabric, model)
-    ema = Ema(model, decay=job.config.ema_decay)  # after wrapping, which may have sharded the model
-    optimizer = fabric.setup_optimizers(make_optimizer(model, job.config, job.rates))
-    return FitState(
-        fabric, precision, model, wrapped, ema, cast("torch.optim.Optimizer", optimizer)
-    )
+    averaged = state.averaged()
+    state.choice.put_into(averaged)
+    return averaged
 
 
 def _train(job: Job[Batch], state: FitState, stop: StopSignal) -> None:
@@ -171,6 +160,7 @@ def _log(job: Job[Batch], state: FitState, pace: Pace) -> None:
     figures = {key: mean_of_processes(fabric, value) for key, value in state.log.means().items()}
     figures["lr"] = state.optimizer.param_groups[0]["lr"]
     state.log.entries.clear()
+    averaged = state.averaged()
     if not fabric.is_global_zero:
         return
     append_row(job.run / METRICS, {"step": state.step, **figures})
@@ -179,7 +169,7 @@ def _log(job: Job[Batch], state: FitState, pace: Pace) -> None:
     before = (state.step - 1) // config.log_every * config.log_every
     now = Progress(state.step, config.steps, figures, samples_per_s, waits, speed, before)
     for hook in job.hooks:
-        hook(state.ema.model, now)
+        hook(averaged, now)
     pace.restart(state.step)
 
 
