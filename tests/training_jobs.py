@@ -6,9 +6,10 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,14 @@ from torch import Tensor, nn
 
 from mass3d.errors import Mass3dError
 from mass3d.execution.processes import started_processes
+from mass3d.model.build import build_network
+from mass3d.model.correspondence import CorrespondenceNet
+from mass3d.model.presets import CorrespondencePreset
+from mass3d.objective.contrastive import Contrastive
+from mass3d.pretext.contrastive import contrast_step
 from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
+from mass3d.training.step import Hook, Step
+from mass3d.views.twice import TwoViews
 
 CONFIG = FitConfig(
     steps=7, lr=0.03, batch_size=12, log_every=3, save_every=2, precision="32-true", prefetch=1
@@ -67,12 +75,23 @@ def network(name: str = "narrow") -> nn.Module:
     torch.manual_seed(8)
     if name == "wide":
         return Wide()
+    if name == "contrast":
+        net = build_network(CorrespondencePreset(channels=(8, 16), keys=4), seed=1)
+        return Contrastive(cast("CorrespondenceNet", net))
     return nn.Sequential(nn.Linear(4, 9), nn.Tanh(), nn.Linear(9, 2))
 
 
 def batches(number: int, device: torch.device) -> tuple[Tensor, int]:
     x = torch.randn(12, 4, generator=torch.Generator().manual_seed(40 + number))
     return x.to(device), number
+
+
+def views(number: int, device: torch.device) -> TwoViews:
+    """Two views of three scans each, of which there are seven."""
+    draws = torch.Generator().manual_seed(60 + number)
+    first, second = torch.randn(2, 3, 1, 16, 16, 16, generator=draws).to(device)
+    owners = (torch.arange(3, device=device) + 3 * number) % 7
+    return TwoViews(first, (first + second) / 2, owners, ("a", "b", "c"))
 
 
 def step(model: nn.Module, batch: tuple[Tensor, int], context: StepContext) -> StepOutcome:
@@ -88,6 +107,13 @@ def look(averaged: nn.Module, now: Progress) -> None:
     assert averaged(next(averaged.parameters()).new_zeros(1, 4)).isfinite().all(), now
 
 
+JOBS: dict[str, tuple[Callable[[int, torch.device], Any], Step[Any], tuple[Hook, ...]]] = {
+    "narrow": (batches, step, (look,)),
+    "wide": (batches, step, (look,)),
+    "contrast": (views, contrast_step, ()),
+}
+
+
 def settings(**given: Any) -> FitConfig:
     return FitConfig.model_validate(CONFIG.model_dump() | given)
 
@@ -95,17 +121,19 @@ def settings(**given: Any) -> FitConfig:
 def main(run: Path, dies: int, name: str, device: str, config: FitConfig) -> None:
     """What each of the processes does; `dies` is the batch at which its process is killed."""
 
-    def dangerous(number: int, device: torch.device) -> tuple[Tensor, int]:
+    make, taken, hooks = JOBS[name]
+
+    def dangerous(number: int, device: torch.device) -> Any:
         if number == dies:
             os.kill(os.getpid(), signal.SIGKILL)
-        return batches(number, device)
+        return make(number, device)
 
     torch.set_num_threads(1)
     processes = started_processes()
     where = torch.device(device)
-    begin = partial(fit, network(name), dangerous, step, config, run=run, facts=FACTS)
+    begin = partial(fit, network(name), dangerous, taken, config, run=run, facts=FACTS)
     try:
-        begin(hooks=(look,), processes=processes, device=where)
+        begin(hooks=hooks, processes=processes, device=where)
     except Mass3dError as error:
         sys.stderr.write(f"{processes.rank}: {error}\n")
         sys.exit(error.exit_code)

@@ -127,6 +127,18 @@ def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> Non
         gradient.copy_(part.view_as(gradient))
 
 
+def of_all_batches(fabric: Fabric, mine: Sequence[Tensor]) -> Tensor:
+    """A tensor (n, ...) of each batch of this process -> (N, ...) of all batches, in their order.
+
+    Processes take batches in turn.
+    """
+    parts = torch.stack(list(mine))
+    if fabric.world_size == 1:
+        return parts.flatten(0, 1)
+    every = cast("Tensor", fabric.all_gather(parts))  # (processes, batches of each, n, ...)
+    return every.transpose(0, 1).flatten(0, 2)
+
+
 def agreed(fabric: Fabric, number: int, due: bool) -> tuple[int, bool]:
     """What any of the processes was told, or thinks is due, so that all save and stop together."""
     if fabric.world_size == 1:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
+
+from torch import Tensor
 
 from mass3d.errors import ModelError
-from mass3d.training.fabric import average_gradients, largest_of_processes
+from mass3d.model.protocol import Extended
+from mass3d.training.fabric import average_gradients, largest_of_processes, of_all_batches
 from mass3d.training.job import FitState, Job
 from mass3d.training.optimizers import set_rate
 from mass3d.training.resume import save_run
@@ -38,8 +41,18 @@ def update(job: Job[Batch], state: FitState, batches: Iterator[tuple[int, Batch]
         require_finite(job, state)
     state.optimizer.step()
     state.optimizer.zero_grad()
+    _remember(state, [outcome.kept for outcome in outcomes])
     state.ema.update(state.model, state.step)
     state.step += 1
+
+
+def _remember(state: FitState, kept: Sequence[Mapping[str, Tensor]]) -> None:
+    """Give the model what it is to keep of the batches of all processes, as if of one."""
+    if kept[0]:
+        every = {
+            name: of_all_batches(state.fabric, [one[name] for one in kept]) for name in kept[0]
+        }
+        cast("Extended", state.model).remember(every)
 
 
 def _backward(
