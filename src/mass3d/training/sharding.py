@@ -8,6 +8,7 @@ a step may read them wherever it likes.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -28,6 +29,7 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
     Parts of many weights are brought together right before they are used, and left again; the rest
     is together from the beginning of a step to its end.
     """
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")  # of views: none is changed
     kept_whole = {p for p in model.parameters() if p.ndim < 2}
     for part in (*_parts(model), model):
         fully_shard(part, mesh=mesh[AXIS], ignored_params=kept_whole)
