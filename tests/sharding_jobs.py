@@ -52,7 +52,7 @@ def gradients(step: int) -> list[Tensor]:
 
 
 def fabric() -> Fabric:
-    return make_fabric(CPU, "32-true", started_processes(), "full")
+    return make_fabric(CPU, started_processes(), "full")
 
 
 def mesh() -> DeviceMesh:

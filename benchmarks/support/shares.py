@@ -18,6 +18,7 @@ from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
 from mass3d.training.begin import begin
 from mass3d.training.config import FitConfig
+from mass3d.training.fabric import make_fabric
 from mass3d.training.job import FitState, Job
 from mass3d.training.sharding import local
 from mass3d.training.step import StepContext, StepOutcome
@@ -57,7 +58,8 @@ def main(preset: str, edge: int, config: FitConfig) -> None:
             lambda number, device: batch, step, config, Path(place), {}, 0, (), {}, processes,
             processes.total,
         )  # fmt: skip
-        state = begin(job, net, torch.device("cpu"), "32-true")
+        fabric = make_fabric(torch.device("cpu"), processes, config.sharding)
+        state = begin(job, net, fabric, "32-true")
         batches: Iterator[tuple[int, Any]] = iter([(0, batch), (1, batch)])
         for _ in range(2):
             update(job, state, batches)

@@ -131,5 +131,5 @@ def test_two_gpus_share_a_run(tmp_path: Path) -> None:
 def test_a_torch_that_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "__version__", TorchVersion("2.6.1"))
     with pytest.raises(ConfigError, match=r"torch 2\.6\.1") as refused:
-        make_fabric(torch.device("cpu"), "32-true", Processes(0, 2), "full")
+        make_fabric(torch.device("cpu"), Processes(0, 2), "full")
     assert refused.value.setting == "fit.sharding"

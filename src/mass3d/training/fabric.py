@@ -12,6 +12,8 @@ from typing import Final, cast
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.precision import MixedPrecision
+from lightning_fabric.plugins.precision import Precision as FullPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from lightning_fabric.wrappers import _FabricModule
@@ -32,12 +34,12 @@ LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL", "gloo",
 
 
 def make_fabric(
-    device: torch.device,
-    precision: Precision,
-    processes: Processes = ALONE,
-    sharding: Sharding = "none",
+    device: torch.device, processes: Processes = ALONE, sharding: Sharding = "none"
 ) -> Fabric:
-    """A Fabric of the processes, by default of this one alone whatever it was started as."""
+    """A Fabric of the processes, by default of this one alone whatever it was started as.
+
+    Its device is that of this process: of `cuda`, a GPU for each. It computes in 32 bits at first.
+    """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if processes.total > 1:
         fabric = Fabric(
@@ -45,7 +47,6 @@ def make_fabric(
             devices=processes.per_machine,
             num_nodes=processes.machines,
             strategy=_strategy(processes, sharding),
-            precision=precision,
         )
     else:
         where = [device.index] if device.index is not None and device.type != "cpu" else 1
@@ -53,7 +54,6 @@ def make_fabric(
             accelerator=device.type,
             devices=where,
             plugins=[LightningEnvironment()],
-            precision=precision,
         )
     fabric.launch()
     return fabric
@@ -81,9 +81,12 @@ def mesh_of(fabric: Fabric) -> DeviceMesh | None:
     return strategy.device_mesh if isinstance(strategy, ModelParallelStrategy) else None
 
 
-def own_device(device: torch.device, processes: Processes) -> torch.device:
-    """The device of this process among several: of `cuda`, a GPU for each."""
-    return make_fabric(device, "32-true", processes).device if processes.total > 1 else device
+def compute_in(fabric: Fabric, precision: Precision) -> None:
+    """Change the numbers that models are run in from now on."""
+    if precision == "bf16-mixed":
+        fabric.strategy.precision = MixedPrecision(precision, fabric.device.type)
+    else:
+        fabric.strategy.precision = FullPrecision()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from mass3d.errors import Interrupted
@@ -20,8 +21,8 @@ from mass3d.training.config import FitConfig
 from mass3d.training.fabric import (
     agreed,
     lost_process_told,
+    make_fabric,
     mean_of_processes,
-    own_device,
 )
 from mass3d.training.job import FitState, Job
 from mass3d.training.log import append_row, cut_rows
@@ -35,7 +36,7 @@ from mass3d.training.resume import (
     WEIGHTS,
     batches_per_step,
     read_record,
-    require_same,
+    require_same_run,
     restore,
     save_run,
     save_weights,
@@ -71,6 +72,7 @@ def fit(
     probe: nn.Module | None = None,
     device: torch.device | None = None,
     processes: Processes = ALONE,
+    fabric: Fabric | None = None,
     judge: Judge | None = None,
 ) -> nn.Module:
     """Train `model` to `config.steps` and return the averaged model.
@@ -79,10 +81,10 @@ def fit(
     last resume state and ends, on CPU, with the same bytes. `facts` are written into every
     checkpoint; a resume state with other facts is refused. `device` is the CPU unless given.
     Several `processes`, each of which calls this, share the batches of every step and end with the
-    weights of one that takes them all. `rates` are factors of the learning rate, by the beginning
-    of the names of parameters. `probe` takes the place of the model in the first try of 16 bits,
-    where the model's first weights hide gradients. A `judge`, of one process alone, chooses which
-    averaged weights are delivered, and may end the run before.
+    weights of one that takes them all; `fabric` is theirs, where they have one. `rates` are factors
+    of the learning rate, by the beginning of names of parameters. `probe` takes the place of the
+    model in the first try of 16 bits, where first weights hide gradients. A `judge`, of one process
+    alone, chooses which averaged weights are delivered, and may end the run early.
 
     Raises `ConfigError` on the resume state of another run, for 16 bits that the processor has not
     and for steps that do not fit into memory, `ModelError` on a loss or weights that are not
@@ -91,30 +93,29 @@ def fit(
     """
     per_step = batches_per_step(config, run, processes)
     job = Job(batches, step, config, run, facts, seed, hooks, rates, processes, per_step, judge)
+    require_same_run(run, facts)
     record = read_record(run)
-    if record is not None:
-        require_same(run, "an unfinished run", wanted=facts, found=record.run)
-    device = own_device(device or torch.device("cpu"), processes)
+    fabric = fabric or make_fabric(device or torch.device("cpu"), processes, config.sharding)
     # a tenth faster with oneDNN; torch's stubs do not know the argument
-    model = model.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    model = model.to(fabric.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     size = StepSize(config.batch_size, per_step, facts.get("crop_vox", ()))
     with lack_of_memory_told(run, size), lost_process_told(run, processes):
-        precision = record.precision if record else settled_precision(job, probe or model, device)
-        require_usable(precision, device, run)
-        state = begin(job, model, device, precision)
+        precision = record.precision if record else settled_precision(job, probe or model, fabric)
+        require_usable(precision, fabric.device, run)
+        state = begin(job, model, fabric, precision)
         if record is not None:
             restore(state, run, record)
         run.mkdir(parents=True, exist_ok=True)
-        if state.fabric.is_global_zero:
+        if fabric.is_global_zero:
             cut_rows(run / METRICS, state.step)
         with stop_signals() as stop:
             _train(job, state, stop)
-    if not state.is_finite():
-        refuse(job, state, "weights that are not finite after the last update")
-    save_weights(job, state)
-    if state.fabric.is_global_zero:
+        if not state.is_finite():
+            refuse(job, state, "weights that are not finite after the last update")
+        save_weights(job, state)
+        averaged = state.averaged()
+    if fabric.is_global_zero:
         (run / RESUME).unlink(missing_ok=True)  # last: without it the run counts as finished
-    averaged = state.averaged()
     state.choice.put_into(averaged)
     return averaged
 
