@@ -114,6 +114,15 @@ JOBS: dict[str, tuple[Callable[[int, torch.device], Any], Step[Any], tuple[Hook,
 }
 
 
+def bad_step(model: nn.Module, batch: tuple[Tensor, int], context: StepContext) -> StepOutcome:
+    """As `step`, but for a loss that is no number, in the second process of two at step 5."""
+    found = step(model, batch, context)
+    return found._replace(loss=found.loss * torch.nan) if batch[1] == 9 else found
+
+
+JOBS["bad"] = (batches, bad_step, ())
+
+
 def settings(**given: Any) -> FitConfig:
     return FitConfig.model_validate(CONFIG.model_dump() | given)
 

@@ -89,7 +89,7 @@ def test_processes_of_torchrun_give_the_run_of_one(store: Path, tmp_path: Path) 
     settings += ["--set", "fit={accumulate=2, batch_size=1, precision='auto', log_every=1}"]
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     told = []
-    shared = ["--set", "fit.sharding='full'"]
+    shared = ["--set", "fit.sharding=full"]
     for name, starter, more in (
         ("one", [sys.executable], []),
         ("two", run, []),

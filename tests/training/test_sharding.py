@@ -38,8 +38,10 @@ def two_processes(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def shared(run: Path, *, dies: int = -1, device: str = "cpu") -> subprocess.CompletedProcess[str]:
-    words = (str(run), str(dies), "wide", device, json.dumps(SHARED))
+def shared(
+    run: Path, *, dies: int = -1, device: str = "cpu", job: str = "wide", **given: Any
+) -> subprocess.CompletedProcess[str]:
+    words = (str(run), str(dies), job, device, json.dumps(SHARED | given))
     return two_processes(training_jobs.__file__, *words)
 
 
@@ -110,6 +112,20 @@ def test_a_run_of_one_process_goes_on_in_two(undisturbed: Path, tmp_path: Path) 
     ended = shared(tmp_path)
     assert ended.returncode == 0, ended.stderr
     require_alike(tmp_path, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_in_one_process_stops_both_with_what_is_good(
+    tmp_path: Path,
+) -> None:
+    ended = shared(tmp_path, job="bad", accumulate=2)
+    assert ended.returncode == 1
+    for rank in (0, 1):
+        assert f"{rank}: {tmp_path}: found a loss of" in ended.stderr, ended.stderr
+    assert "at step 5" in ended.stderr
+    record = read_record(tmp_path)
+    assert record is not None
+    assert record.step == 4
 
 
 @pytest.mark.slow
