@@ -11,6 +11,8 @@ import pytest
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
 
+SLOW = {"share_weights"}  # it starts processes that load torch
+
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> object:
@@ -33,7 +35,9 @@ def test_every_budget_has_its_script() -> None:
     assert len(SCRIPTS) >= 6
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow) if one in SLOW else one for one in SCRIPTS]
+)
 def test_a_benchmark_measures_something(name: str, load) -> None:
     rows = load(name).measure(True)
     assert rows

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mass3d.errors import Mass3dError
 from mass3d.execution.processes import started_processes
-from mass3d.training.fit import FitConfig, StepContext, StepOutcome, fit
+from mass3d.model.build import build_network
+from mass3d.model.correspondence import CorrespondenceNet
+from mass3d.model.presets import CorrespondencePreset
+from mass3d.objective.contrastive import Contrastive
+from mass3d.pretext.contrastive import contrast_step
+from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
+from mass3d.training.step import Hook, Step
+from mass3d.views.twice import TwoViews
 
 CONFIG = FitConfig(
     steps=7, lr=0.03, batch_size=12, log_every=3, save_every=2, precision="32-true", prefetch=1
@@ -20,8 +32,52 @@ CONFIG = FitConfig(
 FACTS = {"of": "two"}
 
 
-def network() -> nn.Module:
+class Pair(nn.Module):
+    """Two layers in one, whose weights it reads itself."""
+
+    reads_weights_of_parts = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(256, 150), nn.Linear(256, 151)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 256) -> (B, 301)."""
+        weight = torch.cat([self.left.weight, self.right.weight])
+        return F.linear(x, weight, torch.cat([self.left.bias, self.right.bias]))
+
+
+class Wide(nn.Module):
+    """A network of which parts are brought together on their own: a layer, and two read as one.
+
+    Also of a row that cannot be cut, a number that the step reads, and weights that are not
+    trained.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Linear(4, 256), nn.LayerNorm(256)
+        self.wide, self.pair = nn.Linear(256, 256), Pair()
+        self.row, self.fixed = nn.Linear(301, 1), nn.Linear(4, 2).requires_grad_(False)
+        self.scale = nn.Parameter(torch.tensor(0.5))
+        self.seen: Tensor
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 4) -> (B, 2)."""
+        self.seen += 1
+        y = torch.tanh(self.wide(torch.tanh(self.norm(self.first(x)))))
+        found: Tensor = self.row(torch.tanh(self.pair(y))) + self.fixed(x)
+        return found
+
+
+def network(name: str = "narrow") -> nn.Module:
     torch.manual_seed(8)
+    if name == "wide":
+        return Wide()
+    if name == "contrast":
+        net = build_network(CorrespondencePreset(channels=(8, 16), keys=4), seed=1)
+        return Contrastive(cast("CorrespondenceNet", net))
     return nn.Sequential(nn.Linear(4, 9), nn.Tanh(), nn.Linear(9, 2))
 
 
@@ -30,29 +86,68 @@ def batches(number: int, device: torch.device) -> tuple[Tensor, int]:
     return x.to(device), number
 
 
+def views(number: int, device: torch.device) -> TwoViews:
+    """Two views of three scans each, of which there are seven."""
+    draws = torch.Generator().manual_seed(60 + number)
+    first, second = torch.randn(2, 3, 1, 16, 16, 16, generator=draws).to(device)
+    owners = (torch.arange(3, device=device) + 3 * number) % 7
+    return TwoViews(first, (first + second) / 2, owners, ("a", "b", "c"))
+
+
 def step(model: nn.Module, batch: tuple[Tensor, int], context: StepContext) -> StepOutcome:
     x, number = batch
     target = torch.stack([x.sum(1), x.prod(1)], dim=1)
-    loss = (model(x) - target).square().mean()
+    loss = (model(x) * getattr(model, "scale", 1) - target).square().mean()
     return StepOutcome(loss, {"number": torch.tensor(float(number))}, (f"case_{number}",))
 
 
-def main(run: Path, dies: int) -> None:
+def look(averaged: nn.Module, now: Progress) -> None:
+    """What a hook may do with the averaged model, which is whole in the first process."""
+    assert all(type(p) is nn.Parameter for p in averaged.parameters())
+    assert averaged(next(averaged.parameters()).new_zeros(1, 4)).isfinite().all(), now
+
+
+JOBS: dict[str, tuple[Callable[[int, torch.device], Any], Step[Any], tuple[Hook, ...]]] = {
+    "narrow": (batches, step, (look,)),
+    "wide": (batches, step, (look,)),
+    "contrast": (views, contrast_step, ()),
+}
+
+
+def bad_step(model: nn.Module, batch: tuple[Tensor, int], context: StepContext) -> StepOutcome:
+    """As `step`, but for a loss that is no number, in the second process of two at step 5."""
+    found = step(model, batch, context)
+    return found._replace(loss=found.loss * torch.nan) if batch[1] == 9 else found
+
+
+JOBS["bad"] = (batches, bad_step, ())
+
+
+def settings(**given: Any) -> FitConfig:
+    return FitConfig.model_validate(CONFIG.model_dump() | given)
+
+
+def main(run: Path, dies: int, name: str, device: str, config: FitConfig) -> None:
     """What each of the processes does; `dies` is the batch at which its process is killed."""
 
-    def dangerous(number: int, device: torch.device) -> tuple[Tensor, int]:
+    make, taken, hooks = JOBS[name]
+
+    def dangerous(number: int, device: torch.device) -> Any:
         if number == dies:
             os.kill(os.getpid(), signal.SIGKILL)
-        return batches(number, device)
+        return make(number, device)
 
     torch.set_num_threads(1)
     processes = started_processes()
+    where = torch.device(device)
+    begin = partial(fit, network(name), dangerous, taken, config, run=run, facts=FACTS)
     try:
-        fit(network(), dangerous, step, CONFIG, run=run, facts=FACTS, processes=processes)
+        begin(hooks=hooks, processes=processes, device=where)
     except Mass3dError as error:
         sys.stderr.write(f"{processes.rank}: {error}\n")
         sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    folder, batch, which, place, given = sys.argv[1:]
+    main(Path(folder), int(batch), which, place, settings(**json.loads(given)))

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import mass3d
 from helpers import STEPS, pretrain_config
 from mass3d.apps import prepare, pretrain
 from mass3d.errors import ConfigError, ModelError, StoreError
@@ -23,6 +25,7 @@ from mass3d.pages.step import STEP_PAGE
 from mass3d.pretext.matching import MATCH_WEIGHT
 from mass3d.pretext.task import ALIGNMENTS, TASKS
 from mass3d.store.reader import Store
+from mass3d.training import checkpoint
 from mass3d.training.fit import METRICS, RESUME, WEIGHTS, StepContext, StepOutcome
 from mass3d.training.resume import read_record
 from mass3d.transfer.trained import save_untrained
@@ -86,9 +89,15 @@ def test_processes_of_torchrun_give_the_run_of_one(store: Path, tmp_path: Path) 
     settings += ["--set", "fit={accumulate=2, batch_size=1, precision='auto', log_every=1}"]
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     told = []
-    for name, starter in (("one", [sys.executable]), ("two", run)):
+    shared = ["--set", "fit.sharding=full"]
+    for name, starter, more in (
+        ("one", [sys.executable], []),
+        ("two", run, []),
+        ("shared", run, shared),
+    ):
+        words = ["pretrain", str(store), "-o", str(tmp_path / name), *settings, *more]
         ended = subprocess.run(
-            [*starter, "-m", "mass3d", "pretrain", store, "-o", tmp_path / name, *settings],
+            [*starter, "-m", "mass3d", *words],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
@@ -101,6 +110,11 @@ def test_processes_of_torchrun_give_the_run_of_one(store: Path, tmp_path: Path) 
     for name in (WEIGHTS, METRICS, "config.toml", "record.json", ALIGNMENTS):
         assert content(tmp_path / "one")[name] == content(tmp_path / "two")[name], name
     assert told[0] == told[1]  # the second process is silent
+    files = [tmp_path / name / WEIGHTS for name in ("shared", "one")]
+    ours, theirs = (checkpoint.load(path, kind="weights")[0] for path in files)
+    assert mass3d.load(tmp_path / "shared")
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=1e-5, atol=1e-5)
 
 
 def test_two_halves_of_a_cohort_are_seen_as_one(

@@ -46,8 +46,12 @@ def test_the_queue_holds_the_latest_views() -> None:
     model = Contrastive(cast("CorrespondenceNet", network))
     vectors, owners = units(QUEUE + 6, WIDTH), torch.arange(QUEUE + 6)
     for some, whose in zip(vectors.split(7), owners.split(7), strict=True):
-        model.remember(some, whose)
+        model.remember({"views": some, "owners": whose})
         assert int((model.owners != NOBODY).sum()) == min(QUEUE, int(whose[-1]) + 1)
+    kept = model.owners.argsort()
+    assert torch.equal(model.owners[kept], owners[6:])
+    assert torch.equal(model.queue[kept], vectors[6:])
+    model.remember({"views": vectors, "owners": owners})  # more at once than there is room for
     kept = model.owners.argsort()
     assert torch.equal(model.owners[kept], owners[6:])
     assert torch.equal(model.queue[kept], vectors[6:])

@@ -157,6 +157,16 @@ def test_a_rate_means_the_same_for_each(name: OptimizerName) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_weights_without_a_gradient_stay(name: OptimizerName) -> None:
+    parameters = weights()
+    optimizer = make_optimizer(parameters, recipe(name))
+    parameters[0].grad = torch.ones_like(parameters[0])
+    optimizer.step()
+    same = [torch.equal(p, q) for p, q in zip(parameters, weights(), strict=True)]
+    assert same == [False, True, True]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_only_matrices_and_kernels_decay(name: OptimizerName) -> None:
     parameters = weights()
     optimizer = make_optimizer(parameters, recipe(name))

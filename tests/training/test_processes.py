@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -14,19 +15,23 @@ import torch
 import training_jobs
 from mass3d.errors import ConfigError, ModelError
 from mass3d.execution.processes import ALONE, Processes
+from mass3d.objective.contrastive import Contrastive
+from mass3d.pretext.contrastive import contrast_step
 from mass3d.training import checkpoint
 from mass3d.training.config import FitConfig
 from mass3d.training.fabric import lost_process_told
 from mass3d.training.fit import METRICS, RESUME, WEIGHTS, fit
 from mass3d.training.resume import batches_per_step, read_record
-from training_jobs import CONFIG, FACTS, batches, network, step
+from training_jobs import CONFIG, FACTS, batches, network, step, views
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
-def two_processes(run: Path, *, dies: int = -1) -> subprocess.CompletedProcess[str]:
+def two_processes(
+    run: Path, *, dies: int = -1, job: str = "narrow", settings: str = "{}"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*TORCHRUN, training_jobs.__file__, str(run), str(dies)],
+        [*TORCHRUN, training_jobs.__file__, str(run), str(dies), job, "cpu", settings],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -85,6 +90,28 @@ def test_a_run_that_lost_a_process_says_so_and_goes_on_in_one(
     alone(tmp_path, "auto")  # with the batches that the run began with
     for name, tensor in weights(undisturbed).items():
         assert torch.equal(weights(tmp_path)[name], tensor)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_the_queue_of_earlier_views_is_that_of_one_process(tmp_path: Path, sharding: str) -> None:
+    runs = tmp_path / "two", tmp_path / "one"
+    told = json.dumps({"accumulate": 4, "sharding": sharding, "lr": 1e-3})
+    ended = two_processes(runs[0], job="contrast", settings=told)
+    assert ended.returncode == 0, ended.stderr
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    settings = FitConfig.model_validate(CONFIG.model_dump() | json.loads(told))
+    learned = fit(network("contrast"), views, contrast_step, settings, run=runs[1], facts=FACTS)
+    torch.set_num_threads(threads)
+    rows = [[json.loads(line) for line in (run / METRICS).read_text().splitlines()] for run in runs]
+    for one, other in zip(*rows, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+    for name, tensor in weights(runs[1]).items():
+        torch.testing.assert_close(weights(runs[0])[name], tensor, rtol=1e-5, atol=1e-5)
+    kept = cast("Contrastive", learned).owners.tolist()  # the queue, of 7 steps of 4 batches of 3
+    assert kept[84 - 64 : 64] == [n % 7 for n in range(84 - 64, 64)]
+    assert kept[: 84 - 64] == [n % 7 for n in range(64, 84)]
 
 
 def test_batches_that_processes_cannot_share_are_refused(tmp_path: Path) -> None:

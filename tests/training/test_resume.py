@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mass3d.errors import ConfigError, ModelError
-from mass3d.training import checkpoint
+from mass3d.training import checkpoint, resume
 from mass3d.training.fit import RESUME, FitConfig, StepContext, StepOutcome, fit
 from mass3d.training.resume import read_record, require_same_run
 
@@ -135,9 +135,9 @@ def test_a_state_of_another_network_is_an_error_of_ours(unfinished: Path) -> Non
 def test_too_little_memory_is_not_told_as_another_network(
     unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: nn.Module, state: object) -> None:
+    def full(model: nn.Module, tensors: object) -> None:
         raise RuntimeError("can't allocate memory")
 
-    monkeypatch.setattr(nn.Sequential, "load_state_dict", full)
+    monkeypatch.setattr(resume, "fill", full)
     with pytest.raises(ConfigError, match="not enough memory"):
         fit(network(), batches, step, config(), run=unfinished, facts=FACTS)

@@ -126,7 +126,7 @@ def run(config: PretrainConfig) -> PretrainReport:
     device, steps = choose_device(config.device), config.fit.steps
     if is_finished(output, facts, steps=steps, must_resume=config.resume):
         return _report(config, crop, begun)
-    together = make_fabric(device, "32-true", processes)
+    together = make_fabric(device, processes, config.fit.sharding)
     together.barrier()  # all have looked at the folder before the first of them writes there
     with processes.writing(output), progress("pretrain", steps) as advance:
         if processes.first:
@@ -156,6 +156,7 @@ def run(config: PretrainConfig) -> PretrainReport:
             hooks=watch.hooks(batches, advance),
             device=device,
             processes=processes,
+            fabric=together,
         )
     together.barrier()
     return _report(config, crop, begun)

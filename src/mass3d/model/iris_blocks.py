@@ -64,6 +64,8 @@ class ConvBlock(nn.Module):
     the same norm, so it is computed once, and both convolutions are one of twice the width.
     """
 
+    reads_weights_of_parts = True
+
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False)
@@ -103,6 +105,8 @@ class TwoBlocks(nn.Module):
 
 class Attention(nn.Module):
     """Pre-norm multi-head attention with a residual, over the input itself or over a context."""
+
+    reads_weights_of_parts = True
 
     def __init__(self, width: int, *, over_context: bool = False) -> None:
         super().__init__()

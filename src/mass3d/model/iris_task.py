@@ -35,6 +35,8 @@ class TaskStage(nn.Module):
     `edge`: of the learned map of positions; no reference may be larger.
     """
 
+    reads_weights_of_parts = True
+
     def __init__(self, width: int, stride: int, *, queries: int, edge: int) -> None:
         super().__init__()
         self.stride = stride

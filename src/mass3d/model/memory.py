@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-QUERY_CELLS = 4096  # matched at once; bounds the affinity, which has this many rows
+QUERY_CELLS = 4096  # matched at once; bounds the affinity where attention must keep it
+LANES = 8  # what widths are multiples of
 
 
 class Kept(NamedTuple):
@@ -53,10 +55,20 @@ def read_out(
 
     Unit keys of the query (B, C, N) and of the memory (B, C, M), values (B, K, M) in [0, 1] and
     `log_count` (B, M) of `Kept` -> (B, K, N): each query cell's mean of values, weighted by
-    softmax(temperature x cosine).
+    softmax(temperature x cosine). As attention, which keeps no affinity in memory.
     """
-    parts = []
-    for some in keys.split(QUERY_CELLS, dim=2):
-        affinity = temperature * some.transpose(1, 2) @ memory + log_count[:, None]
-        parts.append(values @ affinity.softmax(-1).transpose(1, 2))
-    return torch.cat(parts, dim=2)
+    wide = -(-max(keys.shape[1] + 1, values.shape[1]) // LANES) * LANES
+    # one more channel adds the logarithm to the likeness
+    asked = _rows(torch.cat([temperature * keys, torch.ones_like(keys[:, :1])], 1), wide)
+    held = _rows(torch.cat([memory, log_count[:, None]], 1), wide)
+    shown = _rows(values, wide)
+    parts = [
+        F.scaled_dot_product_attention(some, held, shown, scale=1.0)
+        for some in asked.split(QUERY_CELLS, dim=2)
+    ]
+    return torch.cat(parts, 2)[:, 0, :, : values.shape[1]].transpose(1, 2)
+
+
+def _rows(x: Tensor, wide: int) -> Tensor:
+    """(B, C, N) -> (B, 1, N, wide), zeros beyond C: attention is fastest where all are as wide."""
+    return F.pad(x.transpose(1, 2), (0, wide - x.shape[1]))[:, None]

@@ -73,6 +73,14 @@ class Extended(nn.Module):
 
     network: nn.Module
 
+    def remember(self, kept: Mapping[str, Tensor]) -> None:
+        """Take what steps told to keep, (N, ...) of all batches of an update in their order.
+
+        Called after the update, in every process with the same: batches of one update do not see
+        each other, whichever process takes them.
+        """
+        raise NotImplementedError
+
 
 def network_of(model: nn.Module) -> nn.Module:
     """What a run of this model delivers."""

@@ -6,6 +6,7 @@ memory for embedding learning"): a batch of 3D scans is small. Letters: B batch,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -58,11 +59,13 @@ class Contrastive(Extended):
         return F.normalize(self.project(pooled).float(), dim=1)
 
     @torch.no_grad()
-    def remember(self, vectors: Tensor, owners: Tensor) -> None:
-        """Put views (B, P) of scans (B,) into the queue, in the place of the oldest."""
-        places = (self.filled + torch.arange(len(vectors), device=vectors.device)) % QUEUE
-        self.queue[places] = vectors.detach()
-        self.owners[places] = owners
+    def remember(self, kept: Mapping[str, Tensor]) -> None:
+        """Put `views` (N, P) of scans `owners` (N,) into the queue, in the place of the oldest."""
+        vectors, owners = kept["views"], kept["owners"]
+        latest = torch.arange(max(0, len(vectors) - QUEUE), len(vectors), device=vectors.device)
+        places = (self.filled + latest) % QUEUE
+        self.queue[places] = vectors[latest]
+        self.owners[places] = owners[latest]
         self.filled += len(vectors)
 
 

@@ -13,10 +13,10 @@ from mass3d.views.twice import TwoViews
 
 
 def contrast_step(model: nn.Module, views: TwoViews, context: StepContext) -> StepOutcome:
-    """One step, with one pass of the network for both views; they go into the queue after it."""
+    """One step, with one pass of the network for both views; the second go into the queue."""
     del context
     whole = cast("Contrastive", model)  # or what wraps it, whose attributes are its own
     first, second = model(torch.cat([views.first, views.second])).chunk(2)
-    found = contrast(first, second, views.owners, whole.queue.clone(), whole.owners)
-    whole.remember(second, views.owners)
-    return StepOutcome(found.loss, {"accuracy": found.accuracy}, views.case_ids)
+    found = contrast(first, second, views.owners, whole.queue, whole.owners)
+    kept = {"views": second.detach(), "owners": views.owners}
+    return StepOutcome(found.loss, {"accuracy": found.accuracy}, views.case_ids, kept)

@@ -10,6 +10,7 @@ from mass3d.model.presets import Recipe
 from mass3d.training.schedule import ScheduleName
 
 Precision = Literal["32-true", "bf16-mixed"]
+Sharding = Literal["none", "full"]
 
 
 class FitConfig(Recipe):
@@ -32,6 +33,9 @@ class FitConfig(Recipe):
     """Longest time without a resume state, in minutes."""
     precision: Literal["32-true", "bf16-mixed", "auto"] = "auto"
     """`auto`: 16 bits (bfloat16) where the device has them and a first try comes out right."""
+    sharding: Sharding = "none"
+    """`full`: each of several processes keeps its share of the weights, of their averages and
+    gradients, and of what the optimiser remembers, for networks that do not fit into one GPU."""
     prefetch: int = Field(default=2, ge=0, le=100)
     """Batches made ahead of their step by threads of their own; 0 for none."""
     makers: Annotated[int, Field(ge=1, le=100)] | Literal["auto"] = "auto"
@@ -42,6 +46,6 @@ class FitConfig(Recipe):
 
         batches_per_step: what `accumulate` comes to.
         """
-        ways = {"save_every", "save_minutes", "prefetch", "makers"}
+        ways = {"save_every", "save_minutes", "prefetch", "makers", "sharding"}
         found = self.model_dump(mode="json", exclude=ways)
         return found | ({"accumulate": batches_per_step} if self.accumulate == "auto" else {})

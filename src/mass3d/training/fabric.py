@@ -3,39 +3,50 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.precision import MixedPrecision
+from lightning_fabric.plugins.precision import Precision as FullPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor
 
-from mass3d.errors import ModelError
+from mass3d.errors import ConfigError, ModelError
 from mass3d.execution.faults import first_line
 from mass3d.execution.processes import ALONE, Processes
-from mass3d.training.config import Precision
+from mass3d.training.config import Precision, Sharding
+from mass3d.training.sharding import shard
 
+OLDEST_SHARDING: Final = "2.7"
 NETWORK_METHODS = ("encode", "encode_task", "decode")
 MAX_WAIT = timedelta(hours=6)  # of processes for the first one, which aligns scans before a run
 LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL", "gloo", "Broken pipe")
 
 
-def make_fabric(device: torch.device, precision: Precision, processes: Processes = ALONE) -> Fabric:
-    """A Fabric of the processes, by default of this one alone whatever it was started as."""
+def make_fabric(
+    device: torch.device, processes: Processes = ALONE, sharding: Sharding = "none"
+) -> Fabric:
+    """A Fabric of the processes, by default of this one alone whatever it was started as.
+
+    Its device is that of this process: of `cuda`, a GPU for each. It computes in 32 bits at first.
+    """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if processes.total > 1:
         fabric = Fabric(
             accelerator=device.type,
             devices=processes.per_machine,
             num_nodes=processes.machines,
-            strategy=DDPStrategy(timeout=MAX_WAIT),
-            precision=precision,
+            strategy=_strategy(processes, sharding),
         )
     else:
         where = [device.index] if device.index is not None and device.type != "cpu" else 1
@@ -43,15 +54,39 @@ def make_fabric(device: torch.device, precision: Precision, processes: Processes
             accelerator=device.type,
             devices=where,
             plugins=[LightningEnvironment()],
-            precision=precision,
         )
     fabric.launch()
     return fabric
 
 
-def own_device(device: torch.device, processes: Processes) -> torch.device:
-    """The device of this process among several: of `cuda`, a GPU for each."""
-    return make_fabric(device, "32-true", processes).device if processes.total > 1 else device
+def _strategy(processes: Processes, sharding: Sharding) -> DDPStrategy | ModelParallelStrategy:
+    if sharding == "none":
+        return DDPStrategy(timeout=MAX_WAIT)
+    if torch.__version__ < OLDEST_SHARDING:
+        raise ConfigError(
+            "setting 'fit.sharding'",
+            found=f"torch {torch.__version__}",
+            expected=f"{OLDEST_SHARDING} or newer, whose processes can share all but a few weights",
+            fix="Install a newer torch, or set fit.sharding to none.",
+            setting="fit.sharding",
+        )
+    return ModelParallelStrategy(
+        shard, data_parallel_size=processes.total, tensor_parallel_size=1, timeout=MAX_WAIT
+    )
+
+
+def mesh_of(fabric: Fabric) -> DeviceMesh | None:
+    """The processes among which a model is sharded; None where each has all of it."""
+    strategy = fabric.strategy
+    return strategy.device_mesh if isinstance(strategy, ModelParallelStrategy) else None
+
+
+def compute_in(fabric: Fabric, precision: Precision) -> None:
+    """Change the numbers that models are run in from now on."""
+    if precision == "bf16-mixed":
+        fabric.strategy.precision = MixedPrecision(precision, fabric.device.type)
+    else:
+        fabric.strategy.precision = FullPrecision()
 
 
 @contextmanager
@@ -82,6 +117,29 @@ def wrap(fabric: Fabric, model: nn.Module) -> _FabricModule:
 def mean_of_processes(fabric: Fabric, value: Tensor) -> float:
     """A scalar of each process -> their mean."""
     return float(cast("Tensor", fabric.all_reduce(value)))
+
+
+def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
+    """Give gradients of weights that each process has as a whole their mean over the processes."""
+    given = [p.grad for p in parameters if p.grad is not None and not isinstance(p.grad, DTensor)]
+    if not given:
+        return
+    flat = torch.cat([gradient.flatten() for gradient in given])
+    mean = cast("Tensor", fabric.all_reduce(flat))
+    for gradient, part in zip(given, mean.split([one.numel() for one in given]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def of_all_batches(fabric: Fabric, mine: Sequence[Tensor]) -> Tensor:
+    """A tensor (n, ...) of each batch of this process -> (N, ...) of all batches, in their order.
+
+    Processes take batches in turn.
+    """
+    parts = torch.stack(list(mine))
+    if fabric.world_size == 1:
+        return parts.flatten(0, 1)
+    every = cast("Tensor", fabric.all_gather(parts))  # (processes, batches of each, n, ...)
+    return every.transpose(0, 1).flatten(0, 2)
 
 
 def agreed(fabric: Fabric, number: int, due: bool) -> tuple[int, bool]:

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import torch
 from lightning_fabric import Fabric
@@ -15,21 +15,19 @@ from torch import nn
 from mass3d.errors import Interrupted
 from mass3d.execution.processes import ALONE, Processes
 from mass3d.execution.signals import StopSignal, stop_signals
+from mass3d.training.begin import begin
 from mass3d.training.choosing import Judge
-from mass3d.training.config import FitConfig, Precision
-from mass3d.training.ema import Ema
+from mass3d.training.config import FitConfig
 from mass3d.training.fabric import (
     agreed,
     lost_process_told,
     make_fabric,
     mean_of_processes,
-    own_device,
-    wrap,
 )
 from mass3d.training.job import FitState, Job
 from mass3d.training.log import append_row, cut_rows
 from mass3d.training.memory import StepSize, lack_of_memory_told
-from mass3d.training.optimizers import ALL_ALIKE, make_optimizer
+from mass3d.training.optimizers import ALL_ALIKE
 from mass3d.training.pace import Forecast, Pace
 from mass3d.training.precision import require_usable, settled_precision
 from mass3d.training.prefetch import makers_for, prefetched
@@ -38,7 +36,7 @@ from mass3d.training.resume import (
     WEIGHTS,
     batches_per_step,
     read_record,
-    require_same,
+    require_same_run,
     restore,
     save_run,
     save_weights,
@@ -74,6 +72,7 @@ def fit(
     probe: nn.Module | None = None,
     device: torch.device | None = None,
     processes: Processes = ALONE,
+    fabric: Fabric | None = None,
     judge: Judge | None = None,
 ) -> nn.Module:
     """Train `model` to `config.steps` and return the averaged model.
@@ -82,10 +81,10 @@ def fit(
     last resume state and ends, on CPU, with the same bytes. `facts` are written into every
     checkpoint; a resume state with other facts is refused. `device` is the CPU unless given.
     Several `processes`, each of which calls this, share the batches of every step and end with the
-    weights of one that takes them all. `rates` are factors of the learning rate, by the beginning
-    of the names of parameters. `probe` takes the place of the model in the first try of 16 bits,
-    where the model's first weights hide gradients. A `judge`, of one process alone, chooses which
-    averaged weights are delivered, and may end the run before.
+    weights of one that takes them all; `fabric` is theirs, where they have one. `rates` are factors
+    of the learning rate, by the beginning of names of parameters. `probe` takes the place of the
+    model in the first try of 16 bits, where first weights hide gradients. A `judge`, of one process
+    alone, chooses which averaged weights are delivered, and may end the run early.
 
     Raises `ConfigError` on the resume state of another run, for 16 bits that the processor has not
     and for steps that do not fit into memory, `ModelError` on a loss or weights that are not
@@ -94,40 +93,31 @@ def fit(
     """
     per_step = batches_per_step(config, run, processes)
     job = Job(batches, step, config, run, facts, seed, hooks, rates, processes, per_step, judge)
+    require_same_run(run, facts)
     record = read_record(run)
-    if record is not None:
-        require_same(run, "an unfinished run", wanted=facts, found=record.run)
-    device = own_device(device or torch.device("cpu"), processes)
+    fabric = fabric or make_fabric(device or torch.device("cpu"), processes, config.sharding)
     # a tenth faster with oneDNN; torch's stubs do not know the argument
-    model = model.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    model = model.to(fabric.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     size = StepSize(config.batch_size, per_step, facts.get("crop_vox", ()))
     with lack_of_memory_told(run, size), lost_process_told(run, processes):
-        precision = record.precision if record else settled_precision(job, probe or model, device)
-        require_usable(precision, device, run)
-        state = _begin(job, model, make_fabric(device, precision, processes), precision)
+        precision = record.precision if record else settled_precision(job, probe or model, fabric)
+        require_usable(precision, fabric.device, run)
+        state = begin(job, model, fabric, precision)
         if record is not None:
             restore(state, run, record)
         run.mkdir(parents=True, exist_ok=True)
-        if state.fabric.is_global_zero:
+        if fabric.is_global_zero:
             cut_rows(run / METRICS, state.step)
         with stop_signals() as stop:
             _train(job, state, stop)
-    if not state.is_finite():
-        refuse(job, state, "weights that are not finite after the last update")
-    if state.fabric.is_global_zero:
+        if not state.is_finite():
+            refuse(job, state, "weights that are not finite after the last update")
         save_weights(job, state)
+        averaged = state.averaged()
+    if fabric.is_global_zero:
         (run / RESUME).unlink(missing_ok=True)  # last: without it the run counts as finished
-    state.choice.put_into(state.ema.model)
-    return state.ema.model
-
-
-def _begin(job: Job[Batch], model: nn.Module, fabric: Fabric, precision: Precision) -> FitState:
-    wrapped = wrap(fabric, model)
-    ema = Ema(model, decay=job.config.ema_decay)  # after wrapping, which may have sharded the model
-    optimizer = fabric.setup_optimizers(make_optimizer(model, job.config, job.rates))
-    return FitState(
-        fabric, precision, model, wrapped, ema, cast("torch.optim.Optimizer", optimizer)
-    )
+    state.choice.put_into(averaged)
+    return averaged
 
 
 def _train(job: Job[Batch], state: FitState, stop: StopSignal) -> None:
@@ -171,6 +161,7 @@ def _log(job: Job[Batch], state: FitState, pace: Pace) -> None:
     figures = {key: mean_of_processes(fabric, value) for key, value in state.log.means().items()}
     figures["lr"] = state.optimizer.param_groups[0]["lr"]
     state.log.entries.clear()
+    averaged = state.averaged()
     if not fabric.is_global_zero:
         return
     append_row(job.run / METRICS, {"step": state.step, **figures})
@@ -179,7 +170,7 @@ def _log(job: Job[Batch], state: FitState, pace: Pace) -> None:
     before = (state.step - 1) // config.log_every * config.log_every
     now = Progress(state.step, config.steps, figures, samples_per_s, waits, speed, before)
     for hook in job.hooks:
-        hook(state.ema.model, now)
+        hook(averaged, now)
     pace.restart(state.step)
 
 

@@ -16,7 +16,9 @@ from mass3d.execution.processes import Processes
 from mass3d.training.choosing import Choice, Judge
 from mass3d.training.config import FitConfig, Precision
 from mass3d.training.ema import Ema
+from mass3d.training.fabric import largest_of_processes
 from mass3d.training.log import StepLog
+from mass3d.training.sharding import Blank, local
 from mass3d.training.step import Batch, Hook, Step
 
 
@@ -47,11 +49,24 @@ class FitState:
     wrapped: _FabricModule  # the model as Fabric runs it
     ema: Ema
     optimizer: torch.optim.Optimizer
+    blank: Blank | None = None  # where the model is sharded
     step: int = 0
     log: StepLog = field(default_factory=StepLog)
     choice: Choice = field(default_factory=Choice)
 
+    @property
+    def sharded(self) -> bool:
+        """Whether each process keeps its share of the model only."""
+        return self.blank is not None
+
+    def averaged(self) -> nn.Module:
+        """The averaged model as a whole; every process must ask for it at the same time."""
+        return self.ema.model if self.blank is None else self.blank.filled(self.ema.model)
+
     def is_finite(self) -> bool:
         """Whether all weights, and their averages, are finite numbers."""
         tensors = [*self.model.parameters(), *self.ema.model.parameters()]
-        return all(bool(tensor.isfinite().all()) for tensor in tensors)
+        bad = not all(bool(local(tensor).isfinite().all()) for tensor in tensors)
+        if self.sharded:  # each process knows of its share
+            bad = bool(largest_of_processes(self.fabric, [bad])[0])
+        return not bad

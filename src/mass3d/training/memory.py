@@ -6,13 +6,17 @@ import resource
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
+from torch import nn
 
 from mass3d.errors import ConfigError
 from mass3d.execution.faults import first_line, is_lack_of_memory
 from mass3d.execution.free import GIB, available_bytes
+from mass3d.training.sharding import local
+
+REMEMBERED: Final = {"AdamW": 2, "Lamb": 2, "Muon": 1}  # numbers of an optimiser for each weight
 
 
 class StepSize(NamedTuple):
@@ -54,6 +58,18 @@ def lack_of_memory_told(run: Path, size: StepSize) -> Iterator[None]:
             fix=fix,
             setting=setting,
         ) from error
+
+
+def shares_in_words(model: nn.Module, optimizer: torch.optim.Optimizer, *, processes: int) -> str:
+    """What each of some processes keeps of a sharded model, and what of it comes together."""
+    kept = REMEMBERED[type(optimizer).__name__]  # beside weight, gradient and average
+    counts = [(p.numel(), local(p).numel()) for p in model.parameters()]
+    every, mine = (sum(numbers) * 4 * (3 + kept) / GIB for numbers in zip(*counts, strict=True))
+    return (
+        f"Sharded: each of {processes} processes keeps {mine:.2f} GiB of the {every:.2f} GiB that "
+        f"{sum(n for n, _ in counts) / 1e6:.1f} million weights, their gradients and averages and "
+        "what the optimiser remembers take; what a layer needs comes beside it while it is used."
+    )
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mass3d.model.presets import OptimizerName, Recipe
+from mass3d.training.lamb import Lamb
+from mass3d.training.sharding import share_of
 
 Groups: TypeAlias = list[dict[str, Any]]
 FACTOR: Final = "factor"  # of the learning rate, of a group
@@ -23,18 +25,17 @@ def adamw(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
 def lamb(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
     """Adam with a trust ratio per tensor, for large batches: You et al. 2020, as in the release.
 
-    `adam_debias` keeps the library from dividing the rate by the correction of the first moment:
-    the trust ratio has made the update as long as it should be, so the first would be tenfold.
+    The rate is not divided by the correction of the first moment, as the library does: the trust
+    ratio has made the update as long as it should be, so the first would be tenfold.
     """
-    from pytorch_optimizer import Lamb  # noqa: PLC0415 - seconds to import
-
-    return Lamb(groups, lr=recipe.lr, adam_debias=True)
+    return Lamb(groups, lr=recipe.lr)
 
 
 def muon(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
     """Orthogonalised momentum for matrices and kernels, AdamW for the others: Jordan et al. 2024.
 
-    Updates are scaled so that a learning rate means what it means for AdamW.
+    Updates are scaled so that a learning rate means what it means for AdamW. Of shared weights the
+    whole matrix is brought together for its update.
     """
     from pytorch_optimizer import Muon  # noqa: PLC0415 - seconds to import
 
@@ -86,7 +87,10 @@ def _longest_prefix(name: str, rates: Mapping[str, float]) -> str:
 
 
 def read_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """All that the optimiser remembers: tensors by name, and numbers that JSON can hold."""
+    """All that the optimiser remembers: tensors by name, and numbers that JSON can hold.
+
+    Tensors of shared weights are shares.
+    """
     state = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
     numbers: dict[str, Any] = {"groups": [], "state": {}}
@@ -105,13 +109,21 @@ def read_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dic
 def restore_state(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]
 ) -> None:
-    """Bring back what `read_state` gave. Raises `ValueError` where that fits no such optimiser."""
+    """Bring back what `read_state` gave, with whole tensors, of which each process takes its share.
+
+    Raises `ValueError` where that fits no such optimiser.
+    """
+    weights = dict(enumerate(p for group in optimizer.param_groups for p in group["params"]))
     per_parameter: dict[int, dict[str, Any]] = {
         int(index): dict(entries) for index, entries in numbers["state"].items()
     }
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
-        per_parameter.setdefault(int(index), {})[key] = tensor
+        weight = weights[int(index)]
+        alike = tensor.shape == weight.shape
+        per_parameter.setdefault(int(index), {})[key] = (
+            share_of(tensor, weight) if alike else tensor
+        )
     groups = [
         {**group, **told}
         for group, told in zip(

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from mass3d.errors import ConfigError
 from mass3d.training.config import Precision
-from mass3d.training.fabric import largest_of_processes, make_fabric, wrap
+from mass3d.training.fabric import compute_in, largest_of_processes, make_fabric, wrap
 from mass3d.training.job import Job
 from mass3d.training.step import StepOutcome, take_step
 
@@ -61,8 +62,12 @@ class Comparison(NamedTuple):
         )
 
 
-def settled_precision(job: Job[Any], model: nn.Module, device: torch.device) -> Precision:
-    """What the settings say; for `auto`, what a first try on the first batch says."""
+def settled_precision(job: Job[Any], model: nn.Module, fabric: Fabric) -> Precision:
+    """What the settings say; for `auto`, what a first try on the first batch says.
+
+    Every process tries it by itself; 16 bits must be right on the processors of all.
+    """
+    device = fabric.device
     if job.config.precision != "auto":
         return job.config.precision
     batch = job.batches(0, device)
@@ -73,10 +78,7 @@ def settled_precision(job: Job[Any], model: nn.Module, device: torch.device) -> 
         ),
         device,
     )
-    if job.processes.total == 1:
-        return chosen
-    fabric = make_fabric(device, "32-true", job.processes)
-    refused = largest_of_processes(fabric, [chosen == "32-true"])[0]  # by any of their processors
+    refused = largest_of_processes(fabric, [chosen == "32-true"])[0]
     return "32-true" if refused else chosen
 
 
@@ -117,7 +119,8 @@ def _has_16_bits() -> bool:
 
 def try_step(model: nn.Module, run: Run, device: torch.device, precision: Precision) -> Trial:
     """Time the step and keep its gradients; the model is left as it was."""
-    fabric = make_fabric(device, precision)
+    fabric = make_fabric(device)
+    compute_in(fabric, precision)
     wrapped = wrap(fabric, model)
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     seconds = []

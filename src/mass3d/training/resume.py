@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from mass3d.training.choosing import Choice, Chosen, Scored
 from mass3d.training.config import FitConfig, Precision
 from mass3d.training.job import FitState, Job
 from mass3d.training.optimizers import read_state, restore_state
+from mass3d.training.sharding import fill, together
 
 RESUME, WEIGHTS = "resume.safetensors", "model.safetensors"
 CHOSEN: Final = "chosen"  # the fact of weights that a judge chose
@@ -141,20 +142,23 @@ def _is_hash(value: object) -> bool:
 
 
 def save_run(job: Job[Any], state: FitState) -> None:
-    """Write the resume state and the weights as they are now; one process of the run does."""
-    if state.fabric.is_global_zero:
-        save_resume(job, state)
-        save_weights(job, state)
+    """Write the resume state and the weights as they are now; the first process does.
+
+    All must call it at the same time, as `save_weights` where the model is sharded.
+    """
+    save_resume(job, state)
+    save_weights(job, state)
 
 
 def save_resume(job: Job[Any], state: FitState) -> None:
-    """Write the resume state."""
+    """Write the resume state, whose tensors are whole however many processes share them."""
     remembered, numbers = read_state(state.optimizer)
     tensors = dict(_prefixed("model", state.model.state_dict()))
     tensors |= _prefixed("ema", state.ema.model.state_dict())
     tensors |= _prefixed("optimizer", remembered)
-    tensors |= _prefixed("log", state.log.tensors())
+    tensors |= _prefixed("log", _mean_log(state))
     tensors |= _prefixed("best", state.choice.weights)
+    tensors = together(tensors, kept=state.fabric.is_global_zero)
     record = ResumeRecord(
         step=state.step,
         precision=state.precision,
@@ -163,17 +167,26 @@ def save_resume(job: Job[Any], state: FitState) -> None:
         run=dict(job.facts),
         scored=tuple(state.choice.scored),
     )
-    checkpoint.save(job.run / RESUME, tensors, kind="resume", facts=record.plain())
+    if state.fabric.is_global_zero:
+        checkpoint.save(job.run / RESUME, tensors, kind="resume", facts=record.plain())
+
+
+def _mean_log(state: FitState) -> dict[str, Tensor]:
+    """The steps that are not in a row yet, each figure as the mean of all processes."""
+    tensors = state.log.tensors()
+    return {key: cast("Tensor", state.fabric.all_reduce(one)) for key, one in tensors.items()}
 
 
 def save_weights(job: Job[Any], state: FitState) -> None:
     """Write the averaged weights of the network, or the best so far: what a run delivers."""
     facts = {**job.facts, "step": state.step, "precision": state.precision}
-    weights: Mapping[str, Tensor] = network_of(state.ema.model).state_dict()
+    first = state.fabric.is_global_zero
+    weights = together(network_of(state.ema.model).state_dict(), kept=first)
     if state.choice.scored:
         weights, chosen = state.choice.weights, Chosen(scored=tuple(state.choice.scored))
         facts |= {"step": chosen.best[0], CHOSEN: chosen.plain()}
-    checkpoint.save(job.run / WEIGHTS, weights, kind="weights", facts=facts)
+    if first:
+        checkpoint.save(job.run / WEIGHTS, weights, kind="weights", facts=facts)
 
 
 def restore(state: FitState, run: Path, record: ResumeRecord) -> None:
@@ -199,7 +212,7 @@ def _fill(state: FitState, tensors: Mapping[str, Tensor], record: ResumeRecord) 
     for model, kept in ((state.model, groups["model"]), (state.ema.model, groups["ema"])):
         if _shapes(model.state_dict()) != _shapes(kept):
             raise ValueError("tensors of another network")
-        model.load_state_dict(kept)
+        fill(model, kept)
     restore_state(state.optimizer, groups["optimizer"], record.optimizer)
     on_device = {key: values.to(state.fabric.device) for key, values in groups["log"].items()}
     state.log.restore(record.step, on_device)

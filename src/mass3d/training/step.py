@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeAlias, TypeVar
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 Batch = TypeVar("Batch")
+NOTHING: Final[Mapping[str, Tensor]] = MappingProxyType({})
 
 
 class StepContext(NamedTuple):
@@ -26,6 +28,7 @@ class StepOutcome(NamedTuple):
     loss: Tensor
     figures: Mapping[str, Tensor]
     case_ids: tuple[str, ...]
+    kept: Mapping[str, Tensor] = NOTHING  # (n, ...) of any batch; see `Extended.remember`
 
 
 Step: TypeAlias = Callable[[nn.Module, Batch, StepContext], StepOutcome]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
-import torch
+from torch import Tensor
 
 from mass3d.errors import ModelError
+from mass3d.model.protocol import Extended
+from mass3d.training.fabric import average_gradients, largest_of_processes, of_all_batches
 from mass3d.training.job import FitState, Job
 from mass3d.training.optimizers import set_rate
 from mass3d.training.resume import save_run
 from mass3d.training.schedule import SCHEDULES
+from mass3d.training.sharding import clip_gradients
 from mass3d.training.step import Batch, StepOutcome, take_step
 
 
@@ -30,21 +33,36 @@ def update(job: Job[Batch], state: FitState, batches: Iterator[tuple[int, Batch]
         _backward(job, state, *next(batches), share=1 / parts, last=part == parts - 1)
         for part in range(parts)
     ]
-    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip, foreach=True)
+    if state.sharded:
+        average_gradients(fabric, state.model.parameters())
+    norm = clip_gradients(state.model.parameters(), config.clip)
     state.log.add(state.step + 1, outcomes, norm)
     if fabric.device.type == "cpu":
         require_finite(job, state)
     state.optimizer.step()
     state.optimizer.zero_grad()
+    _remember(state, [outcome.kept for outcome in outcomes])
     state.ema.update(state.model, state.step)
     state.step += 1
+
+
+def _remember(state: FitState, kept: Sequence[Mapping[str, Tensor]]) -> None:
+    """Give the model what it is to keep of the batches of all processes, as if of one."""
+    if kept[0]:
+        every = {
+            name: of_all_batches(state.fabric, [one[name] for one in kept]) for name in kept[0]
+        }
+        cast("Extended", state.model).remember(every)
 
 
 def _backward(
     job: Job[Batch], state: FitState, number: int, batch: Batch, *, share: float, last: bool
 ) -> StepOutcome:
-    """Loss and gradients of one batch; processes exchange gradients after the last one only."""
-    alone = last or state.fabric.world_size == 1
+    """Loss and gradients of one batch; processes exchange gradients after the last one only.
+
+    Those of a sharded model are exchanged after each, as nobody has room for the whole of them.
+    """
+    alone = last or state.fabric.world_size == 1 or state.sharded
     with nullcontext() if alone else state.fabric.no_backward_sync(state.wrapped):
         outcome = take_step(
             job.step,
@@ -60,8 +78,13 @@ def _backward(
 
 
 def require_finite(job: Job[Any], state: FitState) -> None:
-    """Raise `ModelError` on the first logged step that is not finite."""
-    entry = state.log.first_not_finite()
+    """Raise `ModelError` on the first logged step that is not finite.
+
+    Processes do so together, as they save together.
+    """
+    entry, fabric = state.log.first_not_finite(), state.fabric
+    if fabric.world_size > 1 and largest_of_processes(fabric, [entry is not None])[0]:
+        entry = entry or state.log.entries[-1]
     if entry is not None:
         loss, norm = (float(entry.figures[key]) for key in ("loss", "grad_norm"))
         found = f"a loss of {loss:.3g} (gradient norm {norm:.3g}) at step {entry.step}"
