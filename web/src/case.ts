@@ -1,5 +1,6 @@
 // One scan: loading it, its labels and its drawing, saving, and what can be done with the case.
 import { api, ApiError, type Case, type Labels, type Structure } from './api'
+import { unzipped, zipped } from './bytes'
 import { Drawing } from './drawing'
 import { Bytes, encode, sameGrid, toScreen } from './nifti'
 import type { State } from './state'
@@ -206,19 +207,6 @@ async function readFile(file: File): Promise<Loaded> {
   } catch {
     throw new ApiError(0, `${file.name} could not be read. A label map is a .nii or .nii.gz file.`)
   }
-}
-
-/** Bytes of a file, unzipped where they are. */
-async function unzipped(file: File): Promise<ArrayBuffer> {
-  const head = new Uint8Array(await file.slice(0, 2).arrayBuffer())
-  if (head[0] !== 0x1f || head[1] !== 0x8b) return file.arrayBuffer()
-  return new Response(file.stream().pipeThrough(new DecompressionStream('gzip'))).arrayBuffer()
-}
-
-/** Bytes zipped: most of a label map is background. */
-async function zipped(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
-  const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream('gzip'))
-  return new Uint8Array(await new Response(stream).arrayBuffer())
 }
 
 function valuesOf(voxels: ArrayLike<number>): number[] {

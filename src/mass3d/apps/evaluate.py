@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import Field, PositiveFloat
@@ -46,13 +46,18 @@ from mass3d.pages.counted import (
     count_case,
     names_in_headers,
 )
-from mass3d.pages.evaluate import PAGE
+from mass3d.pages.evaluate import PAGE, worst_cases
 from mass3d.pages.score_files import write_scores
 from mass3d.pages.score_tables import structures_table, surfaces_table
+from mass3d.pages.viewed import ViewJob, scans_beside, view_compared
+from mass3d.pages.volumes import MAX_CASES, write_scripts
 from mass3d.transfer.results import structures_of_results
 
 POOL_VOXELS = 3e8  # fewer voxels are counted here before a second process would have started
 TOLERANCE_MM = 2.0
+
+J = TypeVar("J")
+R = TypeVar("R")
 
 
 class EvaluateConfig(Config):
@@ -170,7 +175,7 @@ def run(config: EvaluateConfig) -> EvaluateReport:
         comparison=None if theirs is None else _compared(config, ours, theirs, tables, structures),
         faults=(*ours.faults, *(theirs.faults if theirs else ())),
     )
-    _write(config, report, ours, targets)
+    _write(config, report, ours, targets, _volumes(config, report, files))
     return report
 
 
@@ -179,18 +184,29 @@ def _count_all(
 ) -> CountedFolder:
     regions = targets.by_value
     jobs = {name: CountJob(one, config.tolerance, regions) for name, one in files.items()}
-    sizes = [one.voxels for one in files.values() if one.label]
+    outcomes = _run_all(config, count_case, jobs, files, "evaluate")
+    found = {name: one for name, one in outcomes.items() if isinstance(one, CountedCase)}
+    return CountedFolder(found, tuple(files), faults_of(outcomes))
+
+
+def _run_all(
+    config: EvaluateConfig,
+    function: Callable[[J], R],
+    jobs: Mapping[str, J],
+    files: Mapping[str, Prediction],
+    title: str,
+) -> dict[str, R | Fault]:
+    """`run_cases`, in this process where there is little to read."""
+    sizes = [files[name].voxels for name in jobs if files[name].label]
     here = 1 if sum(sizes) < POOL_VOXELS and config.scheduler is None else None
-    outcomes = run_cases(
-        count_case,
+    return run_cases(
+        function,
         jobs,
         workers=config.workers or here,
         scheduler=config.scheduler,
-        title="evaluate",
+        title=title,
         bytes_each=comparing_bytes(sizes, surfaces=config.tolerance is not None),
     )
-    found = {name: one for name, one in outcomes.items() if isinstance(one, CountedCase)}
-    return CountedFolder(found, tuple(files), faults_of(outcomes))
 
 
 def _metrics(config: EvaluateConfig) -> dict[str, Metric]:
@@ -231,8 +247,23 @@ def _compared(
     return compared(here, there, list(structures), names=names, seed=config.seed)
 
 
+def _volumes(
+    config: EvaluateConfig, report: EvaluateReport, files: Mapping[str, Prediction]
+) -> dict[str, str]:
+    """Write the worst cases beside the page, to be looked through; case -> address."""
+    scans = scans_beside(config.predictions, config.labels)
+    names = {name: found.value for name, found in report.structures.items()}
+    worst = worst_cases(report.dice, MAX_CASES)
+    jobs = {name: ViewJob(name, files[name], scans.get(name), names) for name in worst}
+    return write_scripts(config.output, _run_all(config, view_compared, jobs, files, "view"))
+
+
 def _write(
-    config: EvaluateConfig, report: EvaluateReport, ours: CountedFolder, targets: Targets
+    config: EvaluateConfig,
+    report: EvaluateReport,
+    ours: CountedFolder,
+    targets: Targets,
+    volumes: Mapping[str, str],
 ) -> None:
     values = {name: found.value for name, found in report.structures.items()}
     told = targets.plain() if targets.regions else values
@@ -252,6 +283,7 @@ def _write(
         comparison=report.comparison,
         without_prediction=report.labels_without_prediction,
         pictures={name: one.picture for name, one in ours.found.items()},
+        volumes=volumes,
         summary=report.told(),
         faults=report.faults,
         facts=facts,

@@ -34,6 +34,8 @@ from mass3d.masks.settings import MaskConfig
 from mass3d.pages.mask_pictures import proposal_pictures
 from mass3d.pages.masks import PAGE, PageContent, pictured_cases, write_masks_page
 from mass3d.pages.pictures import Picture
+from mass3d.pages.viewed import view_masks
+from mass3d.pages.volumes import MAX_CASES, write_scripts
 from mass3d.store.reader import Store, readable_grids
 
 SHOWN = 3  # outliers that a summary names; the page shows all
@@ -112,6 +114,13 @@ class _Case:
     root: Path
     case_id: str
     labels: Path | None
+    viewed: bool = False
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    pictures: tuple[Picture, ...]
+    script: bytes | None  # what the viewer shows
 
 
 def run(config: MasksConfig) -> MasksReport:
@@ -151,9 +160,13 @@ def run(config: MasksConfig) -> MasksReport:
         {name: case.quality for name, case in cases.items()},
         {name: case.modality for name, case in cases.items()},
     )
-    pictures = run_cases(
+    pictured = pictured_cases(cases, far)
+    drawn = run_cases(
         _draw,
-        {name: _Case(config.store, name, None) for name in pictured_cases(cases, far)},
+        {
+            name: _Case(config.store, name, None, viewed=place < MAX_CASES)
+            for place, name in enumerate(pictured)
+        },
         workers=config.workers,
         scheduler=config.scheduler,
         title="draw",
@@ -167,10 +180,10 @@ def run(config: MasksConfig) -> MasksReport:
         changed=changed,
         fingerprint=store.fingerprint,
         labels=config.labels,
-        faults=faults + faults_of(outcomes) + faults_of(pictures),
+        faults=faults + faults_of(outcomes) + faults_of(drawn),
     )
     write_provenance(output, "masks", config, fingerprint=store.fingerprint)
-    _write(report, output, store, pictures)
+    _write(report, output, store, drawn)
     return report
 
 
@@ -194,7 +207,9 @@ def _require_sense(config: MasksConfig) -> None:
         )
 
 
-def _write(report: MasksReport, output: Path, store: Store, pictures: Mapping[str, object]) -> None:
+def _write(
+    report: MasksReport, output: Path, store: Store, drawn: Mapping[str, _Drawn | Fault]
+) -> None:
     """Write quality.json and the page; a case whose picture failed is shown without."""
     dice = mean_best_dice(report.cases)
     write_json(
@@ -209,13 +224,15 @@ def _write(report: MasksReport, output: Path, store: Store, pictures: Mapping[st
             "best_dice": dice,
         },
     )
+    found = {name: one for name, one in drawn.items() if isinstance(one, _Drawn)}
     content = PageContent(
         summary=report.summary(),
         spacing_mm=store.spacing_mm,
         cases=report.cases,
         outliers=report.outliers,
         best_dice=dice,
-        pictures={name: found for name, found in pictures.items() if isinstance(found, tuple)},
+        pictures={name: one.pictures for name, one in found.items()},
+        volumes=write_scripts(output, {name: one.script for name, one in found.items()}),
         faults=report.faults,
     )
     write_masks_page(report.page, content)
@@ -225,5 +242,6 @@ def _measure(job: _Case) -> CaseMasks:
     return case_masks(Store.open(job.root).case(job.case_id), labels=job.labels)
 
 
-def _draw(job: _Case) -> tuple[Picture, ...]:
-    return proposal_pictures(Store.open(job.root).case(job.case_id))
+def _draw(job: _Case) -> _Drawn:
+    case = Store.open(job.root).case(job.case_id)
+    return _Drawn(proposal_pictures(case), view_masks(case) if job.viewed else None)

@@ -18,6 +18,7 @@ from mass3d.server.project import State
 from mass3d.server.rounds import Round
 from mass3d.server.volumes import Volumes, steps_of
 from mass3d.transfer.results import PICTURES
+from mass3d.volume.coarse import block_centres
 
 SIZE: Final = 192  # pixels of an edge
 
@@ -60,10 +61,7 @@ class Thumbnails:
         if not self.labels.is_drawn(case_id):
             return np.zeros(shape, np.uint16)
         label = read_label(self.labels.project.label(case_id))
-        d, h, w = steps_of(label.grid.shape)
-        cut: NDArray[np.uint16] = label.voxels[d // 2 :: d, h // 2 :: h, w // 2 :: w]
-        nd, nh, nw = shape
-        return cut[:nd, :nh, :nw]
+        return block_centres(label.voxels, steps_of(label.grid.shape))
 
 
 def _first_view(file: Path) -> Rgb:

@@ -24,7 +24,8 @@ from mass3d.io.read import read_grid, read_label, read_volume
 from mass3d.pages.pictures import grey_range
 from mass3d.server.labels import empty_scan
 from mass3d.server.scans import Scans, stamp_of
-from mass3d.volume.geometry import Grid, SourceGrid
+from mass3d.volume.coarse import Steps, block_means
+from mass3d.volume.geometry import SourceGrid
 from mass3d.volume.intensity import modality_of
 from mass3d.volume.nifti import nifti_start
 from mass3d.volume.sample import sample
@@ -134,31 +135,13 @@ class Volumes:
 
 def small_volume(volume: Volume) -> Volume:
     """The scan of at most 96 voxels an axis: means of blocks, float32 (D, H, W)."""
-    d, h, w = steps_of(volume.grid.shape)
-    nd, nh, nw = (n // step for n, step in zip(volume.grid.shape, (d, h, w), strict=True))
-    found = np.empty((nd, nh, nw), np.float32)
-    for at in range(nd):
-        slab = volume.voxels[at * d : (at + 1) * d, : nh * h, : nw * w].mean(0)
-        found[at] = slab.reshape(nh, h, nw, w).mean((1, 3))
-    return Volume.from_file_order(
-        found.transpose(2, 1, 0), _coarse_affine(volume.grid, (d, h, w)), path=volume.path
-    )
+    return block_means(volume, steps_of(volume.grid.shape))
 
 
-def steps_of(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+def steps_of(shape: tuple[int, int, int]) -> Steps:
     """Edges of the blocks of voxels that are one in a small volume."""
     d, h, w = (-(-n // SMALL) for n in shape)
     return d, h, w
-
-
-def _coarse_affine(grid: Grid, steps: tuple[int, int, int]) -> NDArray[np.float64]:
-    """(w, h, d) of blocks -> RAS+ mm: the centre of the first block, and edges of blocks."""
-    fine = grid.affine
-    affine = np.eye(4)
-    scaled = fine[:3, :3] * steps
-    affine[:3, :3] = scaled[:, ::-1]
-    affine[:3, 3] = fine[:3, 3] + fine[:3, :3] @ ((np.array(steps) - 1) / 2)
-    return affine
 
 
 def _write_small(path: Path, volume: Volume) -> None:
