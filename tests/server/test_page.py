@@ -94,6 +94,12 @@ class Visitor:
         self.page.keyboard.press("Enter")
         self.button(name).wait_for()
 
+    def rename(self, name: str, to: str) -> None:
+        self.button(f"Rename {name}").click()
+        self.page.get_by_label("New name").fill(to)
+        self.page.keyboard.press("Enter")
+        self.button(to).wait_for()
+
     def expect_ml(self, *, drawn: bool) -> None:
         """The list of structures tells a volume, or none."""
         pattern = re.compile(r"^[\d.]+ ml$" if drawn else "^$")
@@ -173,7 +179,8 @@ def test_one_example_becomes_a_cohort_and_a_correction_makes_it_better(
     visitor.look("1-table")
 
     visitor.open(FIRST)
-    visitor.add_structure(NAME)
+    visitor.add_structure("livver")
+    visitor.rename("livver", NAME)
     page.keyboard.press("b")
     visitor.stroke()
     visitor.expect_ml(drawn=True)

@@ -127,9 +127,8 @@ def run(config: MasksConfig) -> MasksReport:
     """Measure the masks of every case, after proposing new ones where that is asked for.
 
     Killed at any moment, the same call goes on where it was. A case without any new mask becomes
-    a fault and is left out of the store's index until other settings find masks in it. Raises
-    `ConfigError` when an engine lacks what it needs and `StoreError` when the store cannot be
-    trusted.
+    a fault and leaves the store's index until other settings find masks in it. Raises `ConfigError`
+    when an engine lacks what it needs and `StoreError` when the store cannot be trusted.
     """
     _require_sense(config)
     output = config.output or config.store / "masks"
@@ -160,12 +159,11 @@ def run(config: MasksConfig) -> MasksReport:
         {name: case.quality for name, case in cases.items()},
         {name: case.modality for name, case in cases.items()},
     )
-    pictured = pictured_cases(cases, far)
     drawn = run_cases(
         _draw,
         {
             name: _Case(config.store, name, None, viewed=place < MAX_CASES)
-            for place, name in enumerate(pictured)
+            for place, name in enumerate(pictured_cases(cases, far))
         },
         workers=config.workers,
         scheduler=config.scheduler,

@@ -103,13 +103,14 @@ def _image(path: Path, raw: Raw) -> Volume:
             expected="a volume of at least 2 voxels along every axis",
             fix="Stack the slices of the scan into one file.",
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        stored = np.asarray(raw.voxels, dtype=np.float32)
-    del raw
-    repairs += _replace_bad_numbers(path, stored)
     source = fit.source
-    image = np.ascontiguousarray(source.to_canonical(fit.resampled(stored, label=False)))
-    del stored
+    stored = source.to_canonical(raw.voxels) if fit.to_file is None else raw.voxels
+    with np.errstate(over="ignore", invalid="ignore"):
+        image = np.ascontiguousarray(stored, dtype=np.float32)  # the one copy of most scans
+    del raw, stored
+    repairs += _replace_bad_numbers(path, image)
+    if fit.to_file is not None:
+        image = np.ascontiguousarray(source.to_canonical(fit.resampled(image, label=False)))
     if image.min() == image.max():
         raise DataError(
             path,
@@ -206,10 +207,10 @@ def _label_values(path: Path, voxels: NDArray[Any]) -> tuple[NDArray[np.uint16],
 def _replace_bad_numbers(path: Path, image: NDArray[np.float32]) -> tuple[str, ...]:
     """Replace voxels that are not finite numbers, in place; tell how many."""
     with np.errstate(invalid="ignore"):
+        if np.isfinite(image.min()) and np.isfinite(image.max()):  # one NaN makes both NaN
+            return ()
         bad = ~(np.abs(image) <= np.finfo(np.float32).max)
     count = int(bad.sum())
-    if count == 0:
-        return ()
     if count * 2 >= image.size:
         raise DataError(
             path,

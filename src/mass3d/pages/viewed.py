@@ -183,7 +183,7 @@ def view_masks(case: StoredCase) -> bytes:
     """The script of a prepared case: its scan, and its masks in three groups by size."""
     scale = case.intensity
     steps = steps_within(case.shape, case.grid.spacing_mm)
-    image = Volume.from_array(scale.undo(case.read_image()), spacing_mm=case.grid.spacing_mm)
+    image = Volume(scale.undo(case.read_image()), case.grid, case.source)
     modality = case.record.modality
     slices = Slices(block_means(image, steps), steps, grey_range(image.voxels), modality)
     masks = case.masks()
