@@ -78,13 +78,13 @@ def test_a_small_image_reads_as_the_scan_does(tmp_path: Path, scale: float, offs
 def test_a_scan_is_read_once_for_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = site_with(tmp_path, noise(9, 8, 7))
     count: list[Any] = []
-    real = room.read_volume
+    real = room.read_stored
 
     def reading(scan: Any) -> Volume:
         count.append(scan)
         return real(scan)
 
-    monkeypatch.setattr(room, "read_volume", reading)
+    monkeypatch.setattr(room, "read_stored", reading)
     first = site.volumes.small("a", also_full=True)
     assert site.volumes.full("a").window == first.window
     assert site.volumes.small("a") == first

@@ -22,7 +22,7 @@ from mass3d.config import Config
 from mass3d.errors import OutputError
 from mass3d.files import read_json, text_hash, write_json, writing
 from mass3d.io.datasets.cohort import CaseFile
-from mass3d.io.read import read_grid, read_label, read_volume
+from mass3d.io.read import read_grid, read_label, read_stored
 from mass3d.pages.pictures import grey_range
 from mass3d.server.labels import empty_scan
 from mass3d.server.scans import Scans, stamp_of
@@ -110,7 +110,7 @@ class Volumes:
                 self._begun.pop(key).join()
             window = _window(told)
             if window is None or not _used(files["small"]) or not _used(files[level]):
-                volume = read_volume(case.scan)
+                volume = read_stored(case.scan)
                 window = self._make_small(case, files["small"], told, volume)
                 if level == "full":
                     self._make_full(files["full"], volume)

@@ -19,8 +19,9 @@ def block_means(volume: Volume, steps: Steps) -> Volume:
     nd, nh, nw = (n // step for n, step in zip(volume.grid.shape, steps, strict=True))
     found = np.empty((nd, nh, nw), np.float32)
     for at in range(nd):
-        slab = volume.voxels[at * d : (at + 1) * d, : nh * h, : nw * w].mean(0)
-        found[at] = slab.reshape(nh, h, nw, w).mean((1, 3))
+        block = volume.voxels[at * d : (at + 1) * d, : nh * h, : nw * w]
+        slab = np.add.reduce(block, axis=0, dtype=np.float32)
+        found[at] = slab.reshape(nh, h, nw, w).sum((1, 3)) / (d * h * w)
     return Volume.from_file_order(
         found.transpose(2, 1, 0), _coarse_affine(volume.grid, steps), path=volume.path
     )
