@@ -27,7 +27,7 @@ def script() -> ModuleType:
 def test_the_picture_that_is_committed_is_small_and_has_every_frame(script: ModuleType) -> None:
     assert PICTURE.stat().st_size < 400_000
     with Image.open(PICTURE) as picture:
-        assert picture.n_frames == len(script.FRAMES)
+        assert getattr(picture, "n_frames", 1) == len(script.FRAMES)
         assert picture.width == script.WIDTH
 
 

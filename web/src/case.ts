@@ -10,6 +10,8 @@ import { read } from './viewer'
 /** What of a case is on the screen. */
 export type Source = 'drawn' | 'found' | 'none'
 
+type Asked = ReturnType<typeof api.image> | null
+
 /** A scan on the screen with its drawing. Says by `changed` when something about it has changed. */
 export class OpenCase {
   readonly id: string
@@ -23,14 +25,17 @@ export class OpenCase {
   private readonly viewer: Viewer
   private readonly state: State
   private readonly changed: () => void
+  private asked: Asked
   private bytes: Bytes
   private loaded: Loaded | null = null
 
-  constructor(id: string, viewer: Viewer, state: State, changed: () => void) {
+  /** `asked`: the small volume, where it was asked for already. */
+  constructor(id: string, viewer: Viewer, state: State, changed: () => void, asked: Asked = null) {
     this.id = id
     this.viewer = viewer
     this.state = state
     this.changed = changed
+    this.asked = asked
     this.bytes = new Bytes(this.values)
   }
 
@@ -188,7 +193,9 @@ export class OpenCase {
   }
 
   private async loadLevel(level: 'small' | 'full', keep: boolean): Promise<Loaded> {
-    const { bytes, window } = await api.image(this.id, level, this.aborted.signal)
+    const asked = level === 'small' ? this.asked : null
+    this.asked = null // it is large
+    const { bytes, window } = await (asked ?? api.image(this.id, level, this.aborted.signal))
     const loaded = await read(bytes, 'scan.nii', window)
     this.stopIfClosed()
     this.usualWindow = window

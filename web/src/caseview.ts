@@ -77,9 +77,12 @@ export class CaseView {
 
   /** Show a scan. Its labels come last; until then nothing can be drawn. */
   async show(id: string): Promise<void> {
+    // The first time the server reads while WebGL begins.
+    const asked = this.viewer ? null : api.image(id, 'small')
+    asked?.catch(() => undefined) // it is told where it is waited for
     if (!(await this.prepare())) return
     this.open?.close()
-    const open = new OpenCase(id, this.viewer!, this.state, () => open === this.open && this.render())
+    const open = new OpenCase(id, this.viewer!, this.state, () => open === this.open && this.render(), asked)
     this.open = open
     this.brush!.drawing = null
     this.structures.volumes = new Map()
