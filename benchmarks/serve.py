@@ -1,4 +1,7 @@
-"""The page of `mass3d serve`: a table of 1,000 cases, a scan of 512x512x300, 20 who ask at once."""
+"""The page of `mass3d serve`: a table of 1,000 cases, a scan of 512x512x300, 20 who ask at once.
+
+The scan is also opened in a browser, where playwright and Debian's chromium are installed.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,11 +25,35 @@ from scipy import ndimage
 from support.measure import Row, main
 
 import mass3d
+from mass3d.io.read import read_grid
 from mass3d.io.write import write_file_order
 from mass3d.phantom import write_phantom_cohort
 
 POLLERS: Final = 20
 PAUSE_S: Final = 1.0  # between two requests of one of them, as the page has it
+CHROMIUM: Final = Path("/usr/bin/chromium")
+ARGUMENTS: Final = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--use-angle=swiftshader",  # WebGL 2 on the CPU: slower than any graphics card
+    "--enable-unsafe-swiftshader",
+)
+WAIT_MS: Final = 120_000
+# Clicks, and hears what the page says that it loads next; then waits for the frame that is drawn.
+WATCH: Final = """() => new Promise(done => {
+  const place = document.querySelector('.waiting'), begin = performance.now(), at = {}
+  const drawn = name => requestAnimationFrame(() => setTimeout(() => {
+    at[name] ??= performance.now() - begin
+    if (at.first && at.whole) { heard.disconnect(); done([at.first, at.whole]) }
+  }))
+  const heard = new MutationObserver(() => {
+    if (place.textContent.includes('whole')) drawn('first')
+    if (place.textContent.includes('labels')) drawn('whole')
+  })
+  heard.observe(place, { childList: true, characterData: true, subtree: true })
+  document.querySelector('.rows [role=row]').click()
+})"""
 ADDRESS: Final = re.compile(r"Open http://([\d.]+):(\d+)/\?token=([\w-]+)")
 
 
@@ -33,7 +61,8 @@ def measure(small: bool) -> Sequence[Row]:
     """Times on the clock, over HTTP on this machine."""
     with tempfile.TemporaryDirectory() as place:
         top = Path(place)
-        return [*table(top, 10 if small else 1000), *scan(top, small), *polled(top, small)]
+        seen = [*scan(top, small), *in_browser(top / "one")]
+        return [*table(top, 10 if small else 1000), *seen, *polled(top, small)]
 
 
 class Server:
@@ -43,7 +72,8 @@ class Server:
         found = ADDRESS.search(said)
         assert found, said
         self.process, self.host, self.port = process, found[1], int(found[2])
-        self.headers = {"Authorization": f"Bearer {found[3]}", "X-Mass3d": "1"}
+        self.token = found[3]
+        self.headers = {"Authorization": f"Bearer {self.token}", "X-Mass3d": "1"}
 
     def ask(self, path: str, method: str = "GET", body: Any = None) -> bytes:
         """The content of an answer that is no error."""
@@ -68,9 +98,10 @@ def timed(work: Callable[[], object]) -> float:
 
 
 @contextmanager
-def served(top: Path, model: Path, scans: Path) -> Iterator[Server]:
+def served(top: Path, model: Path, scans: Path, *, name: str = "") -> Iterator[Server]:
     """A server with a project of its own."""
-    words = [str(model), str(scans), "-o", str(top / f"project-{scans.name}"), "--port", "0"]
+    project = top / f"project-{name or scans.name}"
+    words = [str(model), str(scans), "-o", str(project), "--port", "0"]
     process = subprocess.Popen(
         [sys.executable, "-m", "mass3d", "serve", *words, "--device", "cpu"],
         stderr=subprocess.PIPE,
@@ -128,6 +159,40 @@ def scan(top: Path, small: bool) -> Iterator[Row]:
     yield Row("the same again", again, "s", budget="<= 1 s")
     yield Row("the whole image, to its last byte", full, "s", budget="<= 2 s")
     yield Row("its thumbnail", picture, "s")
+
+
+def in_browser(scans: Path) -> Iterator[Row]:
+    """From the click on the only scan of a folder to its pictures; nothing where no browser is."""
+    if find_spec("playwright") is None or not CHROMIUM.is_file():
+        return
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415  not installed everywhere
+
+    told = "x".join(map(str, read_grid(next(scans.iterdir())).source.shape))
+    top = scans.parent
+    with (
+        served(top, no_model(top), scans, name="browser") as server,
+        sync_playwright() as driver,
+    ):
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.set_default_timeout(WAIT_MS)
+        # a table that is looked at has read the scan for its small picture; not so here
+        page.route("**/thumbnail.jpg*", lambda route: route.abort())
+        page.goto(f"http://{server.host}:{server.port}/?token={server.token}")
+        first, whole = clicked(page)
+        page.get_by_role("button", name="‹ Cohort", exact=True).click()
+        again, _ = clicked(page)
+        browser.close()
+    yield Row(f"click to picture of {told}, the scan being read", first, "s", budget="<= 2 s")
+    yield Row("click to the whole scan in its place", whole, "s")
+    yield Row("click to picture again", again, "s", budget="<= 1 s")
+
+
+def clicked(page: Any) -> tuple[float, float]:
+    """Click the first row; seconds until the small volume was drawn, and the whole one."""
+    page.locator(".rows [role=row]").first.wait_for()
+    first, whole = page.evaluate(WATCH)
+    return float(first) / 1000, float(whole) / 1000
 
 
 def polled(top: Path, small: bool) -> Iterator[Row]:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import re
 from html.parser import HTMLParser
+from typing import Any
+
+import nibabel as nib
 
 VOID = ("meta", "img", "br", "input")  # tags that are never closed
 
@@ -28,7 +34,22 @@ class _Reader(HTMLParser):
         assert self.open.pop() == tag
 
 
-def require_whole(page: str, *, beside: str = "") -> list[str]:
+def told(script: bytes) -> dict[str, Any]:
+    """What a script beside a page hands to the viewer."""
+    text = script.decode("ascii")
+    assert text.startswith("mass3dVolume({")
+    assert text.endswith("})\n")
+    found: dict[str, Any] = json.loads(text.removeprefix("mass3dVolume(")[:-2])
+    return found
+
+
+def unpacked(volume: str) -> Any:
+    """nibabel's image of a scan or label map of such a script."""
+    content = gzip.decompress(base64.b64decode(volume, validate=True))
+    return nib.Nifti1Image.from_bytes(content)
+
+
+def require_whole(page: str, *, beside: str | tuple[str, ...] = ()) -> list[str]:
     """Assert balanced tags and no way to the network; returns what the page loads.
 
     beside: where the files lie that a page may load.
@@ -38,6 +59,7 @@ def require_whole(page: str, *, beside: str = "") -> list[str]:
     reader = _Reader()
     reader.feed(page)
     assert not reader.open
-    allowed = ("data:", "#", *([beside] if beside else []))
+    assert 'content="default-src &#39;none&#39;; ' in page
+    allowed = ("data:", "#", *([beside] if isinstance(beside, str) else beside))
     assert all(address.startswith(allowed) for address in reader.loads)
     return reader.loads

@@ -23,6 +23,8 @@ def test_a_small_demo_goes_all_the_way_and_again_to_the_same_page(tmp_path: Path
     assert b"Found in 2 new scans" in " ".join(page.decode().split()).encode()
     assert re.findall(rb"<h2>(.*?)</h2>", page)[:2] == [b"The idea", b"How it learned"]
     assert (tmp_path / "demo/overview.png").exists()
+    assert page.count(b'data-volume="viewer/') == 1 + 2  # the example, and both test cases
+    assert len(list((tmp_path / "demo/viewer").glob("*.js"))) == 1 + 3
     assert list(report.dice) == list(METHODS)
     assert all(0 <= dice <= 1 for dice in report.dice.values())
     assert "affine registration" in report.summary()

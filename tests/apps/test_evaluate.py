@@ -413,7 +413,8 @@ def test_nothing_to_score_is_an_error(folders: Folders) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_equal_inputs_give_equal_bytes_wherever_and_with_any_number_of_workers(
@@ -425,7 +426,9 @@ def test_equal_inputs_give_equal_bytes_wherever_and_with_any_number_of_workers(
     assert other.dice == first.dice
     written = contents(cohort.output)
     files = {"metrics.json", "cases.csv", "scores.tex", "evaluate.html"}
-    assert set(written) == {*files, "config.toml", "record.json"}
+    beside = {name for name in written if name.startswith("viewer/")}
+    assert set(written) == {*files, "config.toml", "record.json", *beside}
+    assert len(beside) == 2 + len(first.dice)
     assert contents(tmp_path / "other") == written
 
 
@@ -461,11 +464,11 @@ def test_only_a_large_cohort_starts_processes(
         asked.append(options["workers"])
         return {name: function(job) for name, job in jobs.items()}
 
-    monkeypatch.setattr(evaluate, "run_cases", run_here)
+    monkeypatch.setattr(counted, "run_cases", run_here)
     if limit is not None:
-        monkeypatch.setattr(evaluate, "POOL_VOXELS", limit)  # the cohort has 21
+        monkeypatch.setattr(counted, "POOL_VOXELS", limit)  # the cohort has 21
     cohort.run()
-    assert asked == [workers]
+    assert asked == [workers] * 2  # to count, and to look through the worst
 
 
 def test_people_see_a_table_a_summary_and_the_faults(cohort: Folders) -> None:
@@ -651,13 +654,13 @@ def test_what_is_compared_with_is_not_drawn(
     cohort: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
-    usual = evaluate.count_case
+    usual = counted.count_case
 
     def watched(job: Any) -> Any:
         asked.append(job.picture)
         return usual(job)
 
-    monkeypatch.setattr(evaluate, "count_case", watched)
+    monkeypatch.setattr(counted, "count_case", watched)
     shutil.copytree(cohort.predictions, cohort.root / "others")
     cohort.run(against=cohort.root / "others")
     assert asked == [True] * 3 + [False] * 3

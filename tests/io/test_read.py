@@ -4,22 +4,24 @@ import bz2
 import gzip
 import zlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 import scans
 from mass3d.errors import DataError
-from mass3d.io.read import read_grid, read_label, read_volume
+from mass3d.io.read import read_grid, read_label, read_stored, read_volume
 from mass3d.volume.volume import Volume
 from oracles import geometry
 
 OBLIQUE = geometry.affine(
     geometry.orientations()[13], spacing_mm=(1.0, 2.5, 0.75), tilt_deg=(12.0, -7.0, 21.0)
 )
+SHEARED = np.array([[2.0, 0, 0, 0], [0, 2, 0.6, 0], [0, 0, 3, 0], [0, 0, 0, 1]])  # a tilted gantry
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -588,3 +590,34 @@ def test_a_field_that_is_given_twice_is_refused(tmp_path: Path, name: str) -> No
     path.write_bytes(path.read_bytes().replace(line, line + line))
     with pytest.raises(DataError, match="twice"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("affine", [np.diag([-2.0, 3.0, -4.0, 1.0]), SHEARED])
+def test_a_scan_as_it_is_stored_is_the_same_scan(
+    tmp_path: Path, kind: Any, affine: NDArray[np.float64]
+) -> None:
+    values = np.random.default_rng(0).integers(0, 200, (5, 6, 7)).astype(kind)
+    path = tmp_path / "scan.nii"
+    path.write_bytes(scans.nifti_bytes(values, affine))
+    stored, scan = read_stored(path), read_volume(path)
+    np.testing.assert_array_equal(stored.voxels, scan.voxels)
+    assert (stored.grid, stored.source, stored.repairs) == (scan.grid, scan.source, scan.repairs)
+    whole = affine is not SHEARED and kind is not np.float32
+    assert stored.voxels.dtype == (kind if whole else np.float32)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.full((3, 4, 5), 7, np.int16), "the same value"),
+        (np.eye(3, dtype=np.int16)[..., None], "a single slice"),
+    ],
+)
+def test_what_is_no_scan_is_not_read_as_it_is_stored(
+    tmp_path: Path, values: NDArray[np.int16], words: str
+) -> None:
+    path = tmp_path / "scan.nii"
+    path.write_bytes(scans.nifti_bytes(values, np.eye(4)))
+    with pytest.raises(DataError, match=words):
+        read_stored(path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from mass3d.pages.demo import (
     write_report,
 )
 from mass3d.pages.pictures import Picture, draw, structure_colours
+from mass3d.pages.viewed import write_labels
+from mass3d.volume.volume import Volume
 
 PRETRAINED = {"a": {"liver": 0.9, "<cyst>": 0.4}, "b": {"liver": 0.8}, "c": {"liver": 0.3}}
 UNTRAINED = {"a": {"liver": 0.1, "<cyst>": 0.3}, "b": {"liver": 0.2}, "c": {"liver": 0.1}}
@@ -71,6 +74,30 @@ def test_the_page_loads_nothing_from_anywhere(content: ReportContent) -> None:
     assert len(loads) == 4 + 4 + 2 + 5 + 2
     assert all(address.startswith("data:image/png;base64,") for address in loads)
     assert "<script" not in page
+
+
+def test_the_example_and_the_cases_can_be_looked_through(
+    content: ReportContent, tmp_path: Path
+) -> None:
+    scan = Volume.from_array(np.random.default_rng(0).random((4, 5, 6)).astype(np.float32))
+    shown = {"Truth": scan.with_voxels(np.ones((4, 5, 6), np.uint8))}
+    addresses = [
+        write_labels(tmp_path, name, scan, shown, {"liver": 1}) for name in ("ct_000", "c")
+    ]
+    write_labels(tmp_path, "of an earlier page", scan, shown, {"liver": 1})
+    first, *others = content.cases
+    with_volumes = replace(
+        content, reference_volume=addresses[0], cases=(replace(first, volume=addresses[1]), *others)
+    )
+    page = write_report(with_volumes, tmp_path).read_text()
+    pages.require_whole(page, beside="viewer/")
+    assert re.findall('data-volume="(.*?)" data-name="(.*?)"', page) == [
+        (addresses[0], "ct_000"),
+        (addresses[1], "c"),
+    ]
+    assert len(list((tmp_path / "viewer").glob("*.js"))) == 2 + 1  # and the viewer
+    write_report(content, tmp_path)
+    assert not (tmp_path / "viewer").exists()
 
 
 def test_the_page_says_the_scores_the_weak_points_and_what_to_type(content: ReportContent) -> None:

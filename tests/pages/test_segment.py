@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from mass3d.execution.faults import Fault
 from mass3d.pages import segment as segment_page
 from mass3d.pages.pictures import write_jpeg
 from mass3d.pages.segment import write_segment_page
+from mass3d.pages.viewed import show_found
 from mass3d.transfer.results import Entry, Index, ResultsFolder
 from mass3d.volume.ranges import Measures, Ranges
+from mass3d.volume.volume import Volume
 
 STRUCTURES = {"liver": 2, "<i>aorta</i>": 1}
 SCAN = Measures("ct", 1.0, (100.0, 100.0, 100.0), None)
@@ -97,6 +100,30 @@ def test_pictures_lie_beside_the_page_whatever_the_case_is_called(tmp_path: Path
     write_jpeg(results(tmp_path, {}).picture(name), np.zeros((8, 24, 3), np.uint8))
     text = page(tmp_path, {name: entry(), "bare": entry()})
     assert pages.require_whole(text, beside="pictures/") == ["pictures/a%20b%22%23%3F%3C%C3%A9.jpg"]
+
+
+def test_the_first_cases_can_be_looked_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment_page, "MAX_CASES", 2)
+    scan = Volume.from_array(np.random.default_rng(0).random((4, 5, 6)).astype(np.float32))
+    folder = results(tmp_path / "found", {})
+    for number, name in enumerate(("best", "<worst>", "middle")):
+        one = entry(similarity=((2 * number + 1) % 3 / 10,))  # 0.1, 0.0, 0.2
+        folder.entries[name] = one
+        labels = np.ones((4, 5, 6), int)
+        show_found(folder, name, one, scan=scan, labels=labels, names=STRUCTURES)
+    text = write_segment_page(
+        folder, STRUCTURES, RANGES, summary="", alone=(), faults=()
+    ).read_text()
+    loads = pages.require_whole(text, beside=("pictures/", "viewer/"))
+    assert "viewer/viewer.js" in loads
+    assert re.findall('data-volume="viewer/[0-9a-f]{32}.js" data-name="(.*?)"', text) == [
+        "&lt;worst&gt;",
+        "best",
+    ]
+    assert len(list((folder.path / "viewer").glob("*.js"))) == 3  # two scans and the viewer
+    assert "All slices of the first 2 can be looked through" in " ".join(text.split())
 
 
 def test_a_page_of_very_many_cases_shows_the_worst(

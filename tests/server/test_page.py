@@ -5,7 +5,6 @@ Screenshots go to $MASS3D_SCREENSHOTS, or to the test's own folder.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -17,31 +16,18 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
+from browser import WIDTHS, new_page, pictures_folder
 from mass3d.io.read import read_label, require_same_grid
 from mass3d.metrics.overlap import dice
 
 pytest.importorskip("fastapi", reason="the server is not installed: mass3d[serve]")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-CHROMIUM = Path("/usr/bin/chromium")
-# Nothing of the browser's own asks the network; WebGL 2 is drawn by the CPU.
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-)
 LIVER = 1
 NAME = 'liver <b>&"'  # shown as it is, never as markup
 FIRST = "ct_000"
 WAIT_MS = 120_000  # for anything but a job, on a busy machine
 JOB_MS = 600_000
-WIDTHS = {1280: 800, 1920: 1080}
 
 pytestmark = pytest.mark.slow
 
@@ -108,6 +94,12 @@ class Visitor:
         self.page.keyboard.press("Enter")
         self.button(name).wait_for()
 
+    def rename(self, name: str, to: str) -> None:
+        self.button(f"Rename {name}").click()
+        self.page.get_by_label("New name").fill(to)
+        self.page.keyboard.press("Enter")
+        self.button(to).wait_for()
+
     def expect_ml(self, *, drawn: bool) -> None:
         """The list of structures tells a volume, or none."""
         pattern = re.compile(r"^[\d.]+ ml$" if drawn else "^$")
@@ -149,19 +141,12 @@ OUTSIDE = """[...document.body.children]
 
 @pytest.fixture
 def visitor(address: str, tmp_path: Path) -> Iterator[Visitor]:
-    if not CHROMIUM.is_file():
-        pytest.skip(f"no browser: {CHROMIUM} is not there")
-    pictures = Path(os.environ.get("MASS3D_SCREENSHOTS", tmp_path / "screenshots"))
-    pictures.mkdir(parents=True, exist_ok=True)
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
+    with new_page() as page:
         page.set_default_timeout(WAIT_MS)
         playwright.expect.set_options(timeout=WAIT_MS)
-        visitor = Visitor(page, pictures)
+        visitor = Visitor(page, pictures_folder(tmp_path))
         page.goto(address)
         yield visitor
-        browser.close()
 
 
 def truth(cohort: Path, case_id: str, folder: Path) -> Path:
@@ -194,7 +179,8 @@ def test_one_example_becomes_a_cohort_and_a_correction_makes_it_better(
     visitor.look("1-table")
 
     visitor.open(FIRST)
-    visitor.add_structure(NAME)
+    visitor.add_structure("livver")
+    visitor.rename("livver", NAME)
     page.keyboard.press("b")
     visitor.stroke()
     visitor.expect_ml(drawn=True)

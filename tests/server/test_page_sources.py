@@ -1,4 +1,4 @@
-"""The built page that is committed is that of the sources, without npm: `make page` renews it."""
+"""What is built and committed is that of the sources, without npm: `make page` renews it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 import mass3d
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
-PAGE = Path(mass3d.__file__).parent / "server" / "page"
-BUILT = json.loads((PAGE / "sources.json").read_text())
+PACKAGE = Path(mass3d.__file__).parent
+PAGE = PACKAGE / "server" / "page"
+VIEWER = PACKAGE / "pages" / "viewer"  # of reports
 # Beside the sources: what is not in the bundle.
 ASIDE = {"README.md", ".npmrc"}
 NOT_OURS = ("node_modules", "tests")
@@ -27,19 +30,27 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def test_the_page_was_built_from_the_sources() -> None:
+def told(folder: Path) -> dict[str, dict[str, str]]:
+    """What the build says of itself."""
+    found: dict[str, dict[str, str]] = json.loads((folder / "sources.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("folder", [PAGE, VIEWER])
+def test_it_was_built_from_the_sources(folder: Path) -> None:
     sources = {
         name: digest
         for name, digest in hashes(WEB).items()
         if name not in ASIDE and not name.startswith(NOT_OURS)
     }
-    assert sources == BUILT["sources"], "run `make page`"
+    assert sources == told(folder)["sources"], "run `make page`"
 
 
-def test_the_page_is_what_was_built() -> None:
-    built = hashes(PAGE)
+@pytest.mark.parametrize("folder", [PAGE, VIEWER])
+def test_it_is_what_was_built(folder: Path) -> None:
+    built = hashes(folder)
     del built["sources.json"]
-    assert built == BUILT["built"], "run `make page`"
+    assert built == told(folder)["built"], "run `make page`"
 
 
 def test_the_page_names_only_its_own_files_and_runs_no_script_of_its_own() -> None:
@@ -54,7 +65,8 @@ def test_the_lock_holds_no_address_of_a_registry() -> None:
     assert all("resolved" not in package for package in lock["packages"].values())
 
 
-def test_the_page_comes_with_the_licences_of_what_is_in_it() -> None:
-    told = (PAGE / "LICENSES.txt").read_text()
+@pytest.mark.parametrize("folder", [PAGE, VIEWER])
+def test_it_comes_with_the_licences_of_what_is_in_it(folder: Path) -> None:
+    told = (folder / "LICENSES.txt").read_text()
     for package in json.loads((WEB / "package.json").read_text())["dependencies"]:
         assert f"\n{package} " in told

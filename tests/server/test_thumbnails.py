@@ -49,3 +49,18 @@ def test_a_result_is_the_first_square_of_its_own_picture(site: Site) -> None:
     site.set_structures([{"name": "liver", "colour": "#00ff00"}])
     draw(site, "a", 1)
     assert coloured(site.thumbnail("a")) == 0  # what was drawn counts, not what was found
+
+
+def test_a_result_of_a_scan_that_was_looked_at_is_shown_in_all_of_it(site: Site) -> None:
+    one = made(site, 1, "a", liver=1)
+    results(one, a=Entry(source="s", result="r"))
+    site.set_structures([{"name": "liver", "value": 1, "colour": "#ff0000"}])
+    write_jpeg(one.found / "pictures" / "a.jpg", np.full((220, 660, 3), (250, 0, 0), np.uint8))
+    assert not site.volumes.has_small("a")
+    site.volumes.small("a")
+    assert site.volumes.has_small("a")
+    draw(site, "a", 1)
+    drawn = pixels(site.thumbnail("a"))
+    site.project.label("a").rename(one.label_map("a"))
+    found = pixels(site.thumbnail("a"))
+    np.testing.assert_array_equal(found, drawn)

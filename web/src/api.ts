@@ -151,7 +151,7 @@ export const api = {
   setReference: async (id: string, use: boolean): Promise<void> => {
     await change('PUT', caseAddress(id, 'reference'), JSON.stringify({ use }))
   },
-  image: async (id: string, level: 'small' | 'full', signal: AbortSignal): Promise<Volume> => {
+  image: async (id: string, level: 'small' | 'full', signal: AbortSignal | null = null): Promise<Volume> => {
     const answer = await ask(caseAddress(id, `image.nii?level=${level}`), { signal })
     const window = toldWindow(answer.headers.get('X-Mass3d-Window'))
     return { bytes: await answer.arrayBuffer(), window }

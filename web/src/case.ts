@@ -1,5 +1,6 @@
 // One scan: loading it, its labels and its drawing, saving, and what can be done with the case.
 import { api, ApiError, type Case, type Labels, type Structure } from './api'
+import { unzipped, zipped } from './bytes'
 import { Drawing } from './drawing'
 import { Bytes, encode, sameGrid, toScreen } from './nifti'
 import type { State } from './state'
@@ -8,6 +9,8 @@ import { read } from './viewer'
 
 /** What of a case is on the screen. */
 export type Source = 'drawn' | 'found' | 'none'
+
+type Asked = ReturnType<typeof api.image> | null
 
 /** A scan on the screen with its drawing. Says by `changed` when something about it has changed. */
 export class OpenCase {
@@ -22,14 +25,17 @@ export class OpenCase {
   private readonly viewer: Viewer
   private readonly state: State
   private readonly changed: () => void
+  private asked: Asked
   private bytes: Bytes
   private loaded: Loaded | null = null
 
-  constructor(id: string, viewer: Viewer, state: State, changed: () => void) {
+  /** `asked`: the small volume, where it was asked for already. */
+  constructor(id: string, viewer: Viewer, state: State, changed: () => void, asked: Asked = null) {
     this.id = id
     this.viewer = viewer
     this.state = state
     this.changed = changed
+    this.asked = asked
     this.bytes = new Bytes(this.values)
   }
 
@@ -187,7 +193,9 @@ export class OpenCase {
   }
 
   private async loadLevel(level: 'small' | 'full', keep: boolean): Promise<Loaded> {
-    const { bytes, window } = await api.image(this.id, level, this.aborted.signal)
+    const asked = level === 'small' ? this.asked : null
+    this.asked = null // it is large
+    const { bytes, window } = await (asked ?? api.image(this.id, level, this.aborted.signal))
     const loaded = await read(bytes, 'scan.nii', window)
     this.stopIfClosed()
     this.usualWindow = window
@@ -206,19 +214,6 @@ async function readFile(file: File): Promise<Loaded> {
   } catch {
     throw new ApiError(0, `${file.name} could not be read. A label map is a .nii or .nii.gz file.`)
   }
-}
-
-/** Bytes of a file, unzipped where they are. */
-async function unzipped(file: File): Promise<ArrayBuffer> {
-  const head = new Uint8Array(await file.slice(0, 2).arrayBuffer())
-  if (head[0] !== 0x1f || head[1] !== 0x8b) return file.arrayBuffer()
-  return new Response(file.stream().pipeThrough(new DecompressionStream('gzip'))).arrayBuffer()
-}
-
-/** Bytes zipped: most of a label map is background. */
-async function zipped(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
-  const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream('gzip'))
-  return new Uint8Array(await new Response(stream).arrayBuffer())
 }
 
 function valuesOf(voxels: ArrayLike<number>): number[] {

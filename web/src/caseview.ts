@@ -6,12 +6,13 @@ import { attempt, choose, say } from './dialog'
 import { button, h, refill, setText } from './dom'
 import type { Triple } from './drawing'
 import type { Shortcut } from './keys'
+import { OPACITY } from './look'
 import { spacingText } from './order'
 import type { State } from './state'
 import { Structures } from './structures'
 import { agreementBar, stateMark } from './table'
 import { Toolbar } from './toolbar'
-import { Viewer, type Location } from './viewer'
+import { placeText, Viewer, type Location } from './viewer'
 import { presets } from './windows'
 
 export interface Ways {
@@ -56,7 +57,7 @@ export class CaseView {
     })
     this.file = h('input', { type: 'file', id: 'label-file', class: 'unseen', 'aria-label': 'Label file', accept: '.nii,.gz', change: () => void this.loadFile() })
     this.frame = h('div', { class: 'frame' }, this.canvas, this.ring, this.busy, this.wrong, this.place)
-    this.structures.element.append(this.toolbar.opacity)
+    this.structures.element.append(this.toolbar.look.opacity)
     this.element = this.layout()
     this.structures.changed = () => this.recolour()
     this.structures.find = (value) => this.goTo(value)
@@ -76,9 +77,12 @@ export class CaseView {
 
   /** Show a scan. Its labels come last; until then nothing can be drawn. */
   async show(id: string): Promise<void> {
+    // The first time the server reads while WebGL begins.
+    const asked = this.viewer ? null : api.image(id, 'small')
+    asked?.catch(() => undefined) // it is told where it is waited for
     if (!(await this.prepare())) return
     this.open?.close()
-    const open = new OpenCase(id, this.viewer!, this.state, () => open === this.open && this.render())
+    const open = new OpenCase(id, this.viewer!, this.state, () => open === this.open && this.render(), asked)
     this.open = open
     this.brush!.drawing = null
     this.structures.volumes = new Map()
@@ -135,7 +139,7 @@ export class CaseView {
         { key: '+', told: 'closer', does: () => this.viewer?.zoom(1.25) },
         { key: '-', told: 'farther', does: () => this.viewer?.zoom(0.8) },
         { key: '0', told: 'the whole scan', does: () => this.viewer?.zoom(0) },
-        { key: 'l', told: 'next layout', does: () => this.nextLayout() },
+        { key: 'l', told: 'next layout', does: () => this.toolbar.look.nextLayout() },
       ]],
     ]
   }
@@ -143,7 +147,7 @@ export class CaseView {
   private layout(): HTMLElement {
     const head = h('div', { class: 'bar' },
       button('‹ Cohort', () => this.ways.back(), { title: 'Back to the table (esc)' }), this.title,
-      h('span', { class: 'row right' }, this.toolbar.layout,
+      h('span', { class: 'row right' }, this.toolbar.look.layout,
         button('Previous', () => this.ways.next(-1), { title: 'The scan before in the table (k)' }),
         button('Next', () => this.ways.next(1), { title: 'The next scan in the table (j)' })))
     const drawing = h('section', { 'aria-label': 'Drawing' }, h('h3', {}, 'Drawing'),
@@ -164,25 +168,13 @@ export class CaseView {
       return false
     }
     this.viewer.located = (location) => this.showPlace(location)
-    this.viewer.windowed = (low, high) => this.toolbar.showOwn(low, high)
-    this.viewer.setOpacity(0.5)
+    this.viewer.windowed = (low, high) => this.toolbar.look.showOwn(low, high)
+    this.viewer.setOpacity(OPACITY)
     this.brush = new Brush(this.viewer, this.frame, this.canvas, this.ring)
     this.brush.changed = () => this.open?.edited()
     this.brush.refused = (why) => say(why, 'bad')
-    this.frame.addEventListener('wheel', (event) => this.zoomByWheel(event), { capture: true, passive: false })
-    this.frame.addEventListener('contextmenu', (event) => event.preventDefault())
-    // NiiVue's own keys, and its double click, which would set the window anew between two strokes.
-    for (const kind of ['keydown', 'keyup', 'dblclick']) {
-      this.frame.addEventListener(kind, (event) => event.stopPropagation(), true)
-    }
+    this.viewer.tame(this.frame)
     return true
-  }
-
-  private zoomByWheel(event: WheelEvent): void {
-    if (!event.ctrlKey) return
-    event.preventDefault()
-    event.stopPropagation()
-    this.viewer?.zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15)
   }
 
   private get canDraw(): boolean {
@@ -220,7 +212,7 @@ export class CaseView {
     if (!viewer || !open) return
     const { voxels, scale } = viewer.values()
     const offered = presets(open.scan?.modality ?? null, open.usualWindow, voxels, scale)
-    this.toolbar.offer(offered)
+    this.toolbar.look.offer(offered)
     const spread = Math.abs(offered[0]!.high - offered[0]!.low) / Math.abs(scale(1) - scale(0) || 1)
     this.brush!.hand.tolerance = spread * 0.08
     this.toolbar.setSpread(spread)
@@ -246,12 +238,6 @@ export class CaseView {
     if (!open.drawing.end()) return
     this.viewer?.upload(null)
     open.edited()
-  }
-
-  private nextLayout(): void {
-    const select = this.toolbar.layout
-    select.selectedIndex = (select.selectedIndex + 1) % select.options.length
-    select.dispatchEvent(new Event('change'))
   }
 
   private escape(): void {
@@ -335,12 +321,9 @@ export class CaseView {
     if (middle) this.viewer?.goTo(middle)
   }
 
-  private showPlace({ mm, value, byte }: Location): void {
-    const known = this.open?.palette.valueOf(byte)
-    const structure = this.structures.all.find((other) => other.value === known)
-    const sides = [mm[0] < 0 ? 'L' : 'R', mm[1] < 0 ? 'P' : 'A', mm[2] < 0 ? 'I' : 'S']
-    const where = mm.map((at, i) => `${sides[i]} ${Math.abs(at).toFixed(0)}`).join('  ')
-    setText(this.place, [where + ' mm', `value ${Number(value.toPrecision(4))}`, structure?.name ?? ''].filter(Boolean).join('   '))
+  private showPlace(location: Location): void {
+    const known = this.open?.palette.valueOf(location.byte)
+    setText(this.place, placeText(location, this.structures.all.find((other) => other.value === known)?.name))
   }
 
   private render(): void {

@@ -19,6 +19,27 @@ export function choose<T extends string>(title: string, text: string, answers: R
   })
 }
 
+/** Ask for a text; '' where there is none, or the question is closed. */
+export function ask(title: string, label: string, text: string, answer: string): Promise<string> {
+  return new Promise((resolve) => {
+    const input = h('input', { type: 'text', value: text, 'aria-label': label, maxlength: 64, required: true, autofocus: true })
+    const form = h('form', { method: 'dialog' }, h('h2', {}, title), h('p', {}, input),
+      h('div', { class: 'row end' }, button('Cancel', () => dialog.close()), h('button', { type: 'submit', class: 'primary' }, answer)))
+    const dialog = h('dialog', { 'aria-label': title }, form)
+    form.addEventListener('submit', (event) => {
+      event.preventDefault() // the policy of the page lets no form go anywhere
+      dialog.close(input.value.trim())
+    })
+    dialog.addEventListener('close', () => {
+      dialog.remove()
+      resolve(dialog.returnValue)
+    })
+    document.body.append(dialog)
+    dialog.showModal()
+    input.select()
+  })
+}
+
 let hiding = 0
 
 /** Say something at the foot of the page for some seconds. */

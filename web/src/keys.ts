@@ -21,9 +21,15 @@ function usesKey(target: EventTarget | null, key: string): boolean {
   return arrows && key.startsWith('Arrow')
 }
 
-export function listen(current: () => Shortcut[]): void {
-  document.addEventListener('keydown', (event) => {
-    if (event.altKey || document.querySelector('dialog[open]')) return
+/** Where `listen` hears nothing: while something is asked. */
+function isAsked(): boolean {
+  return document.querySelector('dialog[open]') !== null
+}
+
+export function listen(current: () => Shortcut[], place: Document | ShadowRoot = document, deaf: () => boolean = isAsked): void {
+  place.addEventListener('keydown', (heard) => {
+    const event = heard as KeyboardEvent
+    if (event.altKey || deaf()) return
     const key = (event.ctrlKey || event.metaKey ? 'ctrl+' : '') + event.key
     if ((isTyping(event.target) && key !== 'Escape' && key !== 'ctrl+s') || usesKey(event.target, key)) return
     const shortcut = current().find((other) => other.key === key)

@@ -1,6 +1,6 @@
 // The list of structures: which one is drawn, its colour, whether it is seen, how large it is.
 import { api, type Structure } from './api'
-import { attempt, choose } from './dialog'
+import { ask, attempt, choose } from './dialog'
 import { button, h, refill } from './dom'
 import { volumeText } from './order'
 import type { State } from './state'
@@ -76,14 +76,16 @@ export class Structures {
         type: 'color', value: colour, title: 'Colour', 'aria-label': `Colour of ${name}`, 'data-key': `c${value}`,
         change: (event) => void this.recolour(value, (event.target as HTMLInputElement).value),
       }),
-      button(name, () => this.choose(value), {
-        class: 'choice', 'aria-pressed': String(active), title: `Draw ${name}`, 'data-key': `n${value}`,
-      }),
-      h('span', { class: 'quiet ml' }, ml === undefined ? '' : volumeText(ml)),
+      h('div', { class: 'named' },
+        button(name, () => this.choose(value), {
+          class: 'choice', 'aria-pressed': String(active), title: `Draw ${name}`, 'data-key': `n${value}`,
+        }),
+        h('span', { class: 'quiet ml' }, ml === undefined ? '' : volumeText(ml))),
       button('◎', () => this.find(value), { class: 'icon', disabled: ml === undefined, 'aria-label': `Go to ${name}`, title: 'Go there', 'data-key': `g${value}` }),
       button(seen ? '●' : '○', () => this.toggle(value), {
         class: 'icon', 'aria-pressed': String(seen), 'aria-label': `Show ${name}`, title: seen ? 'Hide' : 'Show', 'data-key': `s${value}`,
       }),
+      button('✎', () => void this.rename(name, value), { class: 'icon', 'aria-label': `Rename ${name}`, title: 'Rename', 'data-key': `r${value}` }),
       button('×', () => void this.remove(name, value), { class: 'icon', 'aria-label': `Remove ${name}`, title: 'Remove', 'data-key': `x${value}` }))
   }
 
@@ -106,6 +108,13 @@ export class Structures {
 
   private recolour(value: number, colour: string): Promise<boolean> {
     return this.set(this.all.map((structure) => (structure.value === value ? { ...structure, colour } : structure)))
+  }
+
+  /** Another name for the same value and colour: what was drawn stays, and a task is due anew. */
+  private async rename(name: string, value: number): Promise<void> {
+    const answer = await ask('Rename a structure', 'New name', name, 'Rename')
+    if (!answer || answer === name) return
+    await this.set(this.all.map((structure) => (structure.value === value ? { ...structure, name: answer } : structure)))
   }
 
   private async remove(name: string, value: number): Promise<void> {

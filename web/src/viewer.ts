@@ -79,6 +79,18 @@ export async function read(bytes: ArrayBuffer, name: string, window: [number, nu
   }
 }
 
+/** Whether this browser can draw volumes. */
+export function canShow(): boolean {
+  return document.createElement('canvas').getContext('webgl2') !== null
+}
+
+/** Where the crosshair is, in words: from the middle of the world, and what is there. */
+export function placeText({ mm, value }: Location, structure = ''): string {
+  const sides = [mm[0] < 0 ? 'L' : 'R', mm[1] < 0 ? 'P' : 'A', mm[2] < 0 ? 'I' : 'S']
+  const where = mm.map((at, i) => `${sides[i]} ${Math.abs(at).toFixed(0)}`).join('  ')
+  return [`${where} mm`, `value ${Number(value.toPrecision(4))}`, structure].filter(Boolean).join('   ')
+}
+
 export class Viewer {
   private readonly nv: Niivue
   private readonly canvas: HTMLCanvasElement
@@ -98,7 +110,7 @@ export class Viewer {
 
   /** Throws where the browser has no WebGL 2. */
   static async attach(canvas: HTMLCanvasElement): Promise<Viewer> {
-    if (!document.createElement('canvas').getContext('webgl2')) {
+    if (!canShow()) {
       throw new Error('This browser cannot draw in 3D (no WebGL 2), so scans cannot be shown.')
     }
     const nv = new Niivue({
@@ -123,6 +135,22 @@ export class Viewer {
     nv.setScale(1.15)
     nv.setCustomLayout(LAYOUTS.axial)
     return new Viewer(nv, canvas)
+  }
+
+  /** Make the frame around the picture ours: the wheel with control held zooms, and the browser's menu,
+   * NiiVue's own keys and its double click, which would set the window anew, do nothing. */
+  tame(frame: HTMLElement): void {
+    const zoom = (event: WheelEvent): void => {
+      if (!event.ctrlKey) return
+      event.preventDefault()
+      event.stopPropagation()
+      this.zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15)
+    }
+    frame.addEventListener('wheel', zoom, { capture: true, passive: false })
+    frame.addEventListener('contextmenu', (event) => event.preventDefault())
+    for (const kind of ['keydown', 'keyup', 'dblclick']) {
+      frame.addEventListener(kind, (event) => event.stopPropagation(), true)
+    }
   }
 
   /** Show a volume; the crosshair stays where it was in the world if `keep`, else it goes to the middle. */

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 from pydantic import Field, PositiveFloat
 from rich.console import Console
 
 from mass3d.config import Config, Regions, Scheduler, Seed, Workers
-from mass3d.errors import DataError
-from mass3d.execution.faults import Fault, faults_of
-from mass3d.execution.memory import comparing_bytes
+from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_folder
-from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.io.datasets.dataset_json import read_targets
 from mass3d.io.datasets.predictions import (
@@ -36,24 +32,17 @@ from mass3d.metrics.cases import (
     unnamed_values,
 )
 from mass3d.metrics.cases import Table as Scores
-from mass3d.metrics.scores import Metric, Seen, metrics_of
+from mass3d.metrics.scores import Seen, metrics_of
 from mass3d.metrics.statistics import Interval, bootstrap_mean_of_means
 from mass3d.pages.comparison import Compared, compared
-from mass3d.pages.counted import (
-    CountedCase,
-    CountedFolder,
-    CountJob,
-    count_case,
-    draw_case,
-    names_in_headers,
-)
-from mass3d.pages.evaluate import MAX_PICTURES, PAGE, pictured_cases
+from mass3d.pages.counted import CountedFolder, Pairs, names_in_headers
+from mass3d.pages.evaluate import MAX_PICTURES, PAGE, worst_cases
 from mass3d.pages.score_files import write_scores
 from mass3d.pages.score_tables import structures_table, surfaces_table
+from mass3d.pages.viewed import scans_beside, write_compared
+from mass3d.pages.volumes import MAX_CASES
 from mass3d.transfer.results import structures_of_results
 
-R = TypeVar("R")
-POOL_VOXELS = 3e8  # fewer voxels are counted here before a second process would have started
 TOLERANCE_MM = 2.0
 
 
@@ -89,6 +78,11 @@ class EvaluateConfig(Config):
         """In mm; None where surfaces are not scored."""
         return self.tolerance_mm or (TOLERANCE_MM if self.surface else None)
 
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What is scored, by name."""
+        return metrics_of(surface=self.tolerance is not None)
+
 
 @dataclass(frozen=True)
 class EvaluateReport(Report):
@@ -110,6 +104,11 @@ class EvaluateReport(Report):
         """case -> structure -> Dice; unscored ones left out."""
         return self.scores["dice"]
 
+    @property
+    def values(self) -> dict[str, int]:
+        """Structure -> label value."""
+        return {name: found.value for name, found in self.structures.items()}
+
     def summary(self) -> str:
         """One paragraph for people."""
         return f"{self.told(f', in {self.output}')} Look at {self.output / PAGE}."
@@ -119,17 +118,13 @@ class EvaluateReport(Report):
         scored = sum(map(bool, self.dice.values()))
         structures = sum(found.n > 0 for found in self.structures.values())
         missing = len(self.labels_without_prediction)
-        unnamed = ", ".join(str(value) for value in self.unnamed)
+        unnamed, failed = ", ".join(map(str, self.unnamed)), counted(len(self.faults), "prediction")
         return (
             f"Mean Dice {self.mean.in_words()} over {counted(structures, 'structure')} "
             f"in {counted(scored, 'case')}{place}."
             + (f" {counted(missing, 'label')} without a prediction." if missing else "")
             + (f" Label values without a name were not scored: {unnamed}." if unnamed else "")
-            + (
-                f" {counted(len(self.faults), 'prediction')} could not be scored."
-                if self.faults
-                else ""
-            )
+            + (f" {failed} could not be scored." if self.faults else "")
             + (f" {self.comparison.in_words()}" if self.comparison else "")
         )
 
@@ -156,11 +151,12 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     targets = targets_of(config.structures) if config.structures else read_targets(config.labels)
     targets = targets or structures_of_results(config.predictions) or Targets({})
     files, others = find_both(config.predictions, config.against, config.labels)
+    ours_in, theirs_in = (_pairs(config, some or {}, targets) for some in (files, others))
     drawn = len(files) <= MAX_PICTURES  # of more cases only the worst, when they are known
-    ours = _count_all(config, files, targets, pictures=drawn)
-    theirs = None if others is None else _count_all(config, others, targets, pictures=False)
+    ours = ours_in.count(pictures=drawn)
+    theirs = None if others is None else theirs_in.count(pictures=False)
     structures = targets.values or names_in_headers(ours, theirs) or labelled_values(ours.cases)
-    tables = _tables(config, ours, structures)
+    tables = ours.scored(structures, config.metrics, config.absent, where=config.predictions)
     means = {name: bootstrap_mean_of_means(one, seed=config.seed) for name, one in tables.items()}
     report = EvaluateReport(
         output=config.output,
@@ -173,77 +169,22 @@ def run(config: EvaluateConfig) -> EvaluateReport:
         comparison=None if theirs is None else _compared(config, ours, theirs, tables, structures),
         faults=(*ours.faults, *(theirs.faults if theirs else ())),
     )
+    worst, names = worst_cases(report.dice, MAX_PICTURES), report.values
     pictures = {name: one.picture for name, one in ours.found.items()}
-    if not drawn:
-        worst = {name: files[name] for name in pictured_cases(report.dice)}
-        made = _on_each(config, draw_case, _jobs(config, worst, targets), title="draw")
-        pictures = {name: one for name, one in made.items() if isinstance(one, str)}
-    _write(config, report, ours, targets, pictures)
+    scans = scans_beside(config.predictions, config.labels)
+    _write(
+        config,
+        report,
+        ours,
+        targets=targets,
+        pictures=pictures if drawn else ours_in.draw(worst),
+        volumes=write_compared(config.output, ours_in, worst[:MAX_CASES], scans, names),
+    )
     return report
 
 
-def _count_all(
-    config: EvaluateConfig,
-    files: Mapping[str, Prediction],
-    targets: Targets,
-    *,
-    pictures: bool,
-) -> CountedFolder:
-    jobs = _jobs(config, files, targets, picture=pictures)
-    outcomes = _on_each(config, count_case, jobs, title="evaluate")
-    found = {name: one for name, one in outcomes.items() if isinstance(one, CountedCase)}
-    return CountedFolder(found, tuple(files), faults_of(outcomes))
-
-
-def _jobs(
-    config: EvaluateConfig,
-    files: Mapping[str, Prediction],
-    targets: Targets,
-    *,
-    picture: bool = True,
-) -> dict[str, CountJob]:
-    regions, tolerance = targets.by_value, config.tolerance
-    return {name: CountJob(one, tolerance, regions, picture) for name, one in files.items()}
-
-
-def _on_each(
-    config: EvaluateConfig,
-    function: Callable[[CountJob], R],
-    jobs: Mapping[str, CountJob],
-    *,
-    title: str,
-) -> dict[str, R | Fault]:
-    sizes = [job.files.voxels for job in jobs.values() if job.files.label]
-    here = 1 if sum(sizes) < POOL_VOXELS and config.scheduler is None else None
-    return run_cases(
-        function,
-        jobs,
-        workers=config.workers or here,
-        scheduler=config.scheduler,
-        title=title,
-        bytes_each=comparing_bytes(sizes, surfaces=config.tolerance is not None),
-    )
-
-
-def _metrics(config: EvaluateConfig) -> dict[str, Metric]:
-    return metrics_of(surface=config.tolerance is not None)
-
-
-def _tables(
-    config: EvaluateConfig, folder: CountedFolder, structures: Mapping[str, int]
-) -> dict[str, Scores]:
-    """Metric -> (cases, structures). Raises `DataError` where nothing is scored."""
-    tables = score_tables(folder.cases, structures, _metrics(config), config.absent)
-    if np.isfinite(tables["dice"]).any():
-        return tables
-    first = f", the first: {folder.faults[0].message}" if folder.faults else ""
-    faults = len(folder.faults)
-    raise DataError(
-        config.predictions,
-        found=f"nothing to score in {len(folder.found)} cases, {faults} faults{first}",
-        expected="at least one prediction whose label shows a structure",
-        fix="Check that the folders belong together, and the values of the structures.",
-    )
+def _pairs(config: EvaluateConfig, files: Mapping[str, Prediction], targets: Targets) -> Pairs:
+    return Pairs(files, config.tolerance, targets.by_value, config.workers, config.scheduler)
 
 
 def _compared(
@@ -253,7 +194,9 @@ def _compared(
     tables: Mapping[str, Scores],
     structures: Mapping[str, int],
 ) -> Compared:
-    other = score_tables(theirs.cases, structures, _metrics(config), config.absent)
+    other = score_tables(
+        theirs.cases, structures, metrics_of(surface=config.tolerance is not None), config.absent
+    )
     here, there = (
         {name: by_case(table, folder.found, structures) for name, table in one.items()}
         for one, folder in ((tables, ours), (other, theirs))
@@ -267,11 +210,12 @@ def _write(
     config: EvaluateConfig,
     report: EvaluateReport,
     ours: CountedFolder,
+    *,
     targets: Targets,
     pictures: Mapping[str, str],
+    volumes: Mapping[str, str],
 ) -> None:
-    values = {name: found.value for name, found in report.structures.items()}
-    told = targets.plain() if targets.regions else values
+    told = targets.plain() if targets.regions else report.values
     write_provenance(config.output, "evaluate", config, structures=told)
     facts: dict[str, Any] = {
         "absent": config.absent,
@@ -288,6 +232,7 @@ def _write(
         comparison=report.comparison,
         without_prediction=report.labels_without_prediction,
         pictures=pictures,
+        volumes=volumes,
         summary=report.told(),
         faults=report.faults,
         facts=facts,

@@ -17,7 +17,7 @@ from mass3d.execution.summary import Report, write_provenance
 from mass3d.files import write_json, write_text
 from mass3d.model.nnunet import WEIGHTS_KEY
 from mass3d.pages.card import CARD, model_card
-from mass3d.pages.handover import GUIDE, handover_page
+from mass3d.pages.handover import GUIDE, handed_over, handover_page
 from mass3d.pages.shown import facts_of
 from mass3d.store.schema import INDEX
 from mass3d.transfer.finetuned.segmenter import load_segmenter
@@ -82,18 +82,9 @@ class ExportReport(Report):
         if self.raw is not None:
             return self.raw.in_words()
         if self.tensors:
-            return (
-                f"Exported encoder and decoder of the weights {self.fingerprint[:12]} as "
-                f"{self.tensors} tensors of nnU-Net: nnUNetv2_train ... -pretrained_weights "
-                f"{self.output / CHECKPOINT}. What else to type, and what nnU-Net does otherwise, "
-                f"stands in {self.output / GUIDE}."
-            )
+            return handed_over(self.output, self.fingerprint, self.tensors)
         if self.portable is not None:
-            return (
-                f"Exported the {self.portable.output} of the weights {self.fingerprint[:12]} as "
-                f"{self.output / ONNX_FILE}, opset {self.portable.opset}: at most "
-                f"{self.portable.max_relative_error:.1e} from torch, of the largest number."
-            )
+            return self.portable.in_words(self.output, self.fingerprint)
         return (
             f"Exported the weights {self.fingerprint[:12]} into {self.output}, with a card: say in "
             f"{CARD} what only you know. The folder is loaded like any run; "

@@ -16,24 +16,23 @@ from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import case_bytes
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
-from mass3d.execution.proposals import (
-    notes_sentence,
-)
+from mass3d.execution.proposals import notes_sentence
 from mass3d.execution.renewing import renew
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import write_json
 from mass3d.inspection.masks import (
-    TOGETHER,
     CaseMasks,
     Deviation,
-    case_masks,
+    MeasureJob,
+    dice_sentence,
     mean_best_dice,
+    measured,
     outliers,
 )
 from mass3d.masks.settings import MaskConfig
-from mass3d.pages.mask_pictures import proposal_pictures
 from mass3d.pages.masks import PAGE, PageContent, pictured_cases, write_masks_page
-from mass3d.pages.pictures import Picture
+from mass3d.pages.viewed import DrawJob, DrawnMasks, drawn_masks
+from mass3d.pages.volumes import MAX_CASES, write_scripts
 from mass3d.store.reader import Store, readable_grids
 
 SHOWN = 3  # outliers that a summary names; the page shows all
@@ -77,15 +76,15 @@ class MasksReport(Report):
     def summary(self) -> str:
         """One paragraph for people."""
         counts = [case.quality.num_masks for case in self.cases.values()]
-        new = (
-            f"Proposed new masks for {counted(len(self.changed), 'case')}. " if self.changed else ""
-        )
+        changed = counted(len(self.changed), "case")
+        new = f"Proposed new masks for {changed}. " if self.changed else ""
         odd = ", ".join(list(self.outliers)[:SHOWN]) + (", ..." * (len(self.outliers) > SHOWN))
         stand_out = f" {len(self.outliers)} stand out ({odd})." if self.outliers else ""
+        dice = "" if self.labels is None else dice_sentence(self.cases)
         return (
             f"{new}{counted(len(self.cases), 'case')} with {min(counts, default=0)} to "
             f"{max(counts, default=0)} masks (median {np.median(counts or [0]):.0f}) "
-            f"in {self.store}.{stand_out}{self._dice_sentence()}{notes_sentence(self.notes)}"
+            f"in {self.store}.{stand_out}{dice}{notes_sentence(self.notes)}"
         )
 
     def show(self, console: Console) -> None:
@@ -93,34 +92,13 @@ class MasksReport(Report):
         super().show(console)
         console.print(f"Look at {self.page}.", highlight=False, markup=False)
 
-    def _dice_sentence(self) -> str:
-        """How well masks fit the labels, and of how many cases there are some; or nothing."""
-        if self.labels is None:
-            return ""
-        labelled = sum(case.best_dice is not None for case in self.cases.values())
-        dice = [values[TOGETHER] for values in mean_best_dice(self.cases).values()]
-        mean = (
-            f"mean best Dice {np.mean(dice):.3f} over {counted(len(dice), 'structure')}"
-            if dice
-            else "none"
-        )
-        return f" Against labels of {counted(labelled, 'case')}: {mean}."
-
-
-@dataclass(frozen=True)
-class _Case:
-    root: Path
-    case_id: str
-    labels: Path | None
-
 
 def run(config: MasksConfig) -> MasksReport:
     """Measure the masks of every case, after proposing new ones where that is asked for.
 
     Killed at any moment, the same call goes on where it was. A case without any new mask becomes
-    a fault and is left out of the store's index until other settings find masks in it. Raises
-    `ConfigError` when an engine lacks what it needs and `StoreError` when the store cannot be
-    trusted.
+    a fault and leaves the store's index until other settings find masks in it. Raises `ConfigError`
+    when an engine lacks what it needs and `StoreError` when the store cannot be trusted.
     """
     _require_sense(config)
     output = config.output or config.store / "masks"
@@ -139,8 +117,8 @@ def run(config: MasksConfig) -> MasksReport:
     store = Store.open(config.store)
     memory = case_bytes(readable_grids(config.store, store.index))
     outcomes = run_cases(
-        _measure,
-        {name: _Case(config.store, name, config.labels) for name in store.case_ids},
+        measured,
+        {name: MeasureJob(config.store, name, config.labels) for name in store.case_ids},
         workers=config.workers,
         scheduler=config.scheduler,
         title="measure",
@@ -151,9 +129,12 @@ def run(config: MasksConfig) -> MasksReport:
         {name: case.quality for name, case in cases.items()},
         {name: case.modality for name, case in cases.items()},
     )
-    pictures = run_cases(
-        _draw,
-        {name: _Case(config.store, name, None) for name in pictured_cases(cases, far)},
+    drawn = run_cases(
+        drawn_masks,
+        {
+            name: DrawJob(config.store, name, viewed=place < MAX_CASES)
+            for place, name in enumerate(pictured_cases(cases, far))
+        },
         workers=config.workers,
         scheduler=config.scheduler,
         title="draw",
@@ -167,10 +148,10 @@ def run(config: MasksConfig) -> MasksReport:
         changed=changed,
         fingerprint=store.fingerprint,
         labels=config.labels,
-        faults=faults + faults_of(outcomes) + faults_of(pictures),
+        faults=faults + faults_of(outcomes) + faults_of(drawn),
     )
     write_provenance(output, "masks", config, fingerprint=store.fingerprint)
-    _write(report, output, store, pictures)
+    _write(report, output, store, drawn)
     return report
 
 
@@ -194,7 +175,9 @@ def _require_sense(config: MasksConfig) -> None:
         )
 
 
-def _write(report: MasksReport, output: Path, store: Store, pictures: Mapping[str, object]) -> None:
+def _write(
+    report: MasksReport, output: Path, store: Store, drawn: Mapping[str, DrawnMasks | Fault]
+) -> None:
     """Write quality.json and the page; a case whose picture failed is shown without."""
     dice = mean_best_dice(report.cases)
     write_json(
@@ -209,21 +192,15 @@ def _write(report: MasksReport, output: Path, store: Store, pictures: Mapping[st
             "best_dice": dice,
         },
     )
+    found = {name: one for name, one in drawn.items() if isinstance(one, DrawnMasks)}
     content = PageContent(
         summary=report.summary(),
         spacing_mm=store.spacing_mm,
         cases=report.cases,
         outliers=report.outliers,
         best_dice=dice,
-        pictures={name: found for name, found in pictures.items() if isinstance(found, tuple)},
+        pictures={name: one.pictures for name, one in found.items()},
+        volumes=write_scripts(output, {name: one.script for name, one in found.items()}),
         faults=report.faults,
     )
     write_masks_page(report.page, content)
-
-
-def _measure(job: _Case) -> CaseMasks:
-    return case_masks(Store.open(job.root).case(job.case_id), labels=job.labels)
-
-
-def _draw(job: _Case) -> tuple[Picture, ...]:
-    return proposal_pictures(Store.open(job.root).case(job.case_id))

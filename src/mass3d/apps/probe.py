@@ -15,14 +15,13 @@ from mass3d.errors import ConfigError, OutputError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import earlier_record, require_own_folder
-from mass3d.execution.progress import tell
 from mass3d.execution.summary import Report, counted, few, warnings_told, write_provenance
 from mass3d.files import only_writer, write_json, write_text
 from mass3d.io.datasets.cohort import find_cohort
 from mass3d.pages.probe import PAGE, verdict, write_probe_page
 from mass3d.transfer.frozen.embedding import Embedder
 from mass3d.transfer.frozen.folder import EmbeddingsFolder, is_embeddings, made_before
-from mass3d.transfer.frozen.probing.folds import require_enough
+from mass3d.transfer.frozen.probing.folds import require_some
 from mass3d.transfer.frozen.probing.labels import (
     Kind,
     Outcome,
@@ -175,26 +174,6 @@ def _targets(config: ProbeConfig, table: Table, cases: Sequence[str]) -> Outcome
     return targets_of(table, cases, named=config.targets, others=others, kinds=config.kinds or {})
 
 
-def _require_targets(config: ProbeConfig, table: Table, cases: Sequence[str]) -> None:
-    """Raise `DataError`, before the minutes of work, where no target has enough patients."""
-    patients, _ = patients_of(table, config.patient_column, {case: case for case in cases})
-    where = str(config.labels)
-    refused = each_that_can(
-        {
-            target.name: partial(
-                require_enough,
-                target,
-                np.array([patients[case] for case in target.cases]),
-                folds=config.folds,
-                where=where,
-            )
-            for target in _targets(config, table, cases).found
-        }
-    ).refused
-    for name, error in refused.items():
-        tell(f"{name}: {error}")
-
-
 def _features(
     config: ProbeConfig, table: Table
 ) -> tuple[EmbeddingsFolder, list[str], tuple[Fault, ...]]:
@@ -213,7 +192,9 @@ def _features(
     encoder = FrozenEncoder.load(config.model, untrained=True, device=config.device)
     cases = find_cohort(config.inputs, exclude=config.output).cases
     require_shared(table, [case.case_id for case in cases])
-    _require_targets(config, table, [case.case_id for case in cases])
+    there = _targets(config, table, [case.case_id for case in cases]).found
+    patients, _ = patients_of(table, config.patient_column, {one: one for one in table.cases})
+    require_some(there, patients, folds=config.folds, where=str(config.labels))
     task = config.within
     region = Region.load(task, config.structure, device=config.device) if task else None
     work = Embedder(encoder, config.overlap, label_maps=config.label_maps, region=region)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
@@ -27,16 +26,15 @@ from mass3d.execution.summary import (
     write_provenance,
 )
 from mass3d.files import file_hash, only_writer
-from mass3d.io.colours import label_table, value_colours
+from mass3d.io.colours import label_table
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.datasets.priors import prior_of, require_one_prior
 from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.dicom.segmentation import require_highdicom, require_series, write_segmentation
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
-from mass3d.pages.pictures import write_jpeg
-from mass3d.pages.result_pictures import found_picture
 from mass3d.pages.segment import PAGE, write_segment_page
+from mass3d.pages.viewed import show_found
 from mass3d.transfer.knowledge import Knowledge, load_knowledge
 from mass3d.transfer.maps import scratch_maps, write_maps
 from mass3d.transfer.nearest import References, require_embeddings
@@ -136,6 +134,7 @@ def run(config: SegmentConfig) -> SegmentReport:
             summary=report.told(),
             alone=frozenset(report.not_aligned),
             faults=faults,
+            scans={case.case_id: case for case in cases},
         )
     return report
 
@@ -195,13 +194,11 @@ def _segment_one(work: _Work, case: CaseFile) -> None:
     if work.folder.keeps(case.case_id, begun):
         return
     work.folder.put(case.case_id, begun)
-    found = _segment_scan(work, case, prior)
-    result = file_hash(work.folder.label_map(case.case_id))
-    work.folder.put(case.case_id, begun.model_copy(update=found | {"result": result}))
+    work.folder.put(case.case_id, _segment_scan(work, case, prior, begun))
 
 
-def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, Any]:
-    """Segment one scan into the folder; returns what is said of it in `Entry`."""
+def _segment_scan(work: _Work, case: CaseFile, prior: Path | None, begun: Entry) -> Entry:
+    """Segment one scan into the folder; returns what is known of it then."""
     known, config, folder = work.known, work.config, work.folder
     if config.dicom_seg:
         require_series(case.scan)
@@ -226,14 +223,13 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, 
         written = write_maps(config.output, case.case_id, maps, structures, volume.source)
     names = label_table(known.targets.header_names)
     write_label(folder.label_map(case.case_id), answer.labels, volume.source, names=names)
-    colours = value_colours(known.structures.values())
     if config.dicom_seg:
         file = folder.segmentation(case.case_id)
         write_segmentation(file, answer.labels, volume.source, case.scan, names)
         written[file.name] = file_hash(file)
-    write_jpeg(folder.picture(case.case_id), found_picture(volume, answer.labels, colours))
     volumes = volumes_ml(answer.labels, known.targets.members, volume.grid.voxel_ml)
-    return {
+    told = {
+        "result": file_hash(folder.label_map(case.case_id)),
         "volumes_ml": volumes,
         "method": answer.method,
         "similarity": tuple(round(one, 4) for one in answer.similarity),
@@ -243,3 +239,6 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None) -> dict[str, 
         "maps": written,
         "odd_volumes": known.ranges.odd_volumes(volumes) if known.ranges else (),
     }
+    entry = begun.model_copy(update=told)
+    show_found(folder, case.case_id, entry, scan=volume, labels=answer.labels, names=structures)
+    return entry

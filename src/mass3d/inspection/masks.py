@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.execution.proposals import mask_notes
+from mass3d.execution.summary import counted
 from mass3d.inspection.outliers import FAR, deviations
 from mass3d.io.datasets.cohort import find_label
 from mass3d.io.datasets.dataset_json import read_structures
 from mass3d.io.read import read_label
 from mass3d.masks.layers import MaskSet
 from mass3d.masks.quality import Quality, agreement, best_dice, by_engine, measure
-from mass3d.store.reader import StoredCase
+from mass3d.store.reader import Store, StoredCase
 from mass3d.volume.body import body_mask
 from mass3d.volume.resample import place_label
 from mass3d.volume.volume import Modality
@@ -105,6 +106,30 @@ def mean_best_dice(cases: Mapping[str, CaseMasks]) -> BestDice:
         structure: {name: float(np.mean(values)) for name, values in dice.items()}
         for structure, dice in rows.items()
     }
+
+
+def dice_sentence(cases: Mapping[str, CaseMasks]) -> str:
+    """How well masks fit labels, and of how many cases there are some; to be put behind another."""
+    labelled = sum(case.best_dice is not None for case in cases.values())
+    dice = [values[TOGETHER] for values in mean_best_dice(cases).values()]
+    mean = "none"
+    if dice:
+        mean = f"mean best Dice {np.mean(dice):.3f} over {counted(len(dice), 'structure')}"
+    return f" Against labels of {counted(labelled, 'case')}: {mean}."
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """A case of a store to measure."""
+
+    root: Path
+    case_id: str
+    labels: Path | None
+
+
+def measured(job: MeasureJob) -> CaseMasks:
+    """Its masks in figures; see `case_masks`."""
+    return case_masks(Store.open(job.root).case(job.case_id), labels=job.labels)
 
 
 @dataclass(frozen=True)

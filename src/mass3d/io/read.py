@@ -58,6 +58,24 @@ def read_volume(scan: Path | Series) -> Volume:
     return replace(volume, modality=series_modality(found), dicom=dicom_identity(found))
 
 
+def read_stored(scan: Path | Series) -> Volume:
+    """As `read_volume`, but whole numbers stay as they are stored: for a look, which is in a hurry.
+
+    Voxels (D, H, W) may be of any kind of number, and a view.
+    """
+    found = _resolved(scan)
+    if isinstance(found, Series):
+        return read_volume(found)
+    raw = _read(found)
+    if raw.voxels.dtype.kind not in "iu" or raw.fit.to_file is not None:
+        return _image(found, raw)
+    _require_volume(found, raw)
+    source = raw.fit.source
+    image = source.to_canonical(raw.voxels)
+    _require_contrast(found, image)
+    return Volume(image, source.grid, source, found, raw.repairs)
+
+
 def read_label(path: Path, *, like: Volume | None = None) -> Volume:
     """Read a label map: uint16 voxels (D, H, W). Raises `DataError`.
 
@@ -95,7 +113,20 @@ def label_of(label: Path | str | Volume | Any, *, like: Volume | None = None) ->
 
 def _image(path: Path, raw: Raw) -> Volume:
     """A scan of what a file holds. Raises `DataError`."""
-    fit, repairs = raw.fit, raw.repairs
+    _require_volume(path, raw)
+    fit, repairs, source = raw.fit, raw.repairs, raw.fit.source
+    stored = source.to_canonical(raw.voxels) if fit.to_file is None else raw.voxels
+    with np.errstate(over="ignore", invalid="ignore"):
+        image = np.ascontiguousarray(stored, dtype=np.float32)  # the one copy of most scans
+    del raw, stored
+    repairs += _replace_bad_numbers(path, image)
+    if fit.to_file is not None:
+        image = np.ascontiguousarray(source.to_canonical(fit.resampled(image, label=False)))
+    _require_contrast(path, image)
+    return Volume(image, source.grid, source, path, repairs)
+
+
+def _require_volume(path: Path, raw: Raw) -> None:
     if min(raw.voxels.shape) < 2:
         raise DataError(
             path,
@@ -103,13 +134,9 @@ def _image(path: Path, raw: Raw) -> Volume:
             expected="a volume of at least 2 voxels along every axis",
             fix="Stack the slices of the scan into one file.",
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        stored = np.asarray(raw.voxels, dtype=np.float32)
-    del raw
-    repairs += _replace_bad_numbers(path, stored)
-    source = fit.source
-    image = np.ascontiguousarray(source.to_canonical(fit.resampled(stored, label=False)))
-    del stored
+
+
+def _require_contrast(path: Path, image: NDArray[Any]) -> None:
     if image.min() == image.max():
         raise DataError(
             path,
@@ -117,7 +144,6 @@ def _image(path: Path, raw: Raw) -> Volume:
             expected="an image",
             fix="Export the scan again; this file shows nothing.",
         )
-    return Volume(image, source.grid, source, path, repairs)
 
 
 def _label(path: Path, raw: Raw, like: Volume | None) -> Volume:
@@ -206,10 +232,10 @@ def _label_values(path: Path, voxels: NDArray[Any]) -> tuple[NDArray[np.uint16],
 def _replace_bad_numbers(path: Path, image: NDArray[np.float32]) -> tuple[str, ...]:
     """Replace voxels that are not finite numbers, in place; tell how many."""
     with np.errstate(invalid="ignore"):
+        if np.isfinite(image.min()) and np.isfinite(image.max()):  # one NaN makes both NaN
+            return ()
         bad = ~(np.abs(image) <= np.finfo(np.float32).max)
     count = int(bad.sum())
-    if count == 0:
-        return ()
     if count * 2 >= image.size:
         raise DataError(
             path,

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, TypeVar
 
 import numpy as np
 
-from mass3d.execution.faults import Fault
+from mass3d.errors import DataError
+from mass3d.execution.faults import Fault, faults_of
+from mass3d.execution.memory import comparing_bytes
+from mass3d.execution.pool import run_cases
 from mass3d.io.colours import value_colours
 from mass3d.io.datasets.label_names import common_names
 from mass3d.io.datasets.predictions import Prediction
-from mass3d.metrics.cases import CaseCounts, Cases
+from mass3d.metrics.cases import Absent, CaseCounts, Cases, Table, score_tables
+from mass3d.metrics.scores import Metric
 from mass3d.pages.pictures import jpeg_uri
 from mass3d.pages.result_pictures import compared_picture
 from mass3d.volume.volume import Volume
+
+J = TypeVar("J")
+R = TypeVar("R")
+POOL_VOXELS: Final = 3e8  # fewer are counted here before a second process would have started
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,26 @@ class CountedFolder:
         """The counts of each."""
         return {name: one.counts for name, one in self.found.items()}
 
+    def scored(
+        self,
+        structures: Mapping[str, int],
+        metrics: Mapping[str, Metric],
+        absent: Absent,
+        *,
+        where: Path,
+    ) -> dict[str, Table]:
+        """Metric -> (cases, structures). Raises `DataError` where nothing is scored."""
+        tables = score_tables(self.cases, structures, metrics, absent)
+        if np.isfinite(tables["dice"]).any():
+            return tables
+        first = f", the first: {self.faults[0].message}" if self.faults else ""
+        raise DataError(
+            where,
+            found=f"nothing to score in {len(self.found)} cases, {len(self.faults)} faults{first}",
+            expected="at least one prediction whose label shows a structure",
+            fix="Check that the folders belong together, and the values of the structures.",
+        )
+
 
 def count_case(job: CountJob) -> CountedCase:
     """Read prediction and label once, for counts, picture and names. Raises `DataError`."""
@@ -83,6 +112,48 @@ def _picture(job: CountJob, prediction: Volume, truth: Volume) -> str:
         ignored=job.files.ignored,
     )
     return jpeg_uri(picture)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Predictions with their labels, and how they are gone through."""
+
+    files: Mapping[str, Prediction]
+    tolerance_mm: float | None  # as in `CountJob`
+    regions: Mapping[int, Sequence[int]] = field(default_factory=dict)  # likewise
+    workers: int | None = None
+    scheduler: str | None = None
+
+    def count(self, *, pictures: bool) -> CountedFolder:
+        """Every case, with pictures or without; what cannot be counted is a fault."""
+        jobs = {name: self._job(name, picture=pictures) for name in self.files}
+        outcomes = self.on_each(count_case, jobs, title="evaluate")
+        found = {name: one for name, one in outcomes.items() if isinstance(one, CountedCase)}
+        return CountedFolder(found, tuple(self.files), faults_of(outcomes))
+
+    def draw(self, cases: Iterable[str]) -> dict[str, str]:
+        """The pictures of some cases that were counted before."""
+        jobs = {name: self._job(name, picture=True) for name in cases}
+        made = self.on_each(draw_case, jobs, title="draw")
+        return {name: one for name, one in made.items() if isinstance(one, str)}
+
+    def on_each(
+        self, function: Callable[[J], R], jobs: Mapping[str, J], *, title: str
+    ) -> dict[str, R | Fault]:
+        """`run_cases` on a job for each of some cases; here, where there is little to read."""
+        sizes = [self.files[name].voxels for name in jobs if self.files[name].label]
+        here = 1 if sum(sizes) < POOL_VOXELS and self.scheduler is None else None
+        return run_cases(
+            function,
+            jobs,
+            workers=self.workers or here,
+            scheduler=self.scheduler,
+            title=title,
+            bytes_each=comparing_bytes(sizes, surfaces=self.tolerance_mm is not None),
+        )
+
+    def _job(self, name: str, *, picture: bool) -> CountJob:
+        return CountJob(self.files[name], self.tolerance_mm, self.regions, picture)
 
 
 def names_in_headers(*folders: CountedFolder | None) -> dict[str, int] | None:

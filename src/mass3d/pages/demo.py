@@ -1,4 +1,4 @@
-"""The page at the end of a demo: one self-contained HTML file, and a picture of the same.
+"""The page at the end of a demo, and a picture of the same.
 
 Nothing here computes results: `ReportContent` is filled by the caller, and every function turns a
 part of it into figures, numbers for the template, or the page.
@@ -21,6 +21,7 @@ from mass3d.io.colours import Colour
 from mass3d.metrics.statistics import Interval
 from mass3d.pages.html import decimals, render, write_page
 from mass3d.pages.pictures import Picture
+from mass3d.pages.volumes import settle
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class ShownCase:
     role: str  # "best", "median", "worst"
     dice: tuple[float, ...]  # mean over its structures, in the order of the methods
     pictures: tuple[Picture, ...]  # scan, truth, then what some methods found
+    volume: str | None = None  # address beside the page, of what can be looked through
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,13 @@ class ReportContent:
     cases: tuple[ShownCase, ...]
     notes: tuple[str, ...]  # what was not good
     commands: tuple[tuple[str, str], ...]  # what to type next: command, what it does
+    reference_volume: str | None = None  # address beside the page
+
+    @property
+    def volumes(self) -> tuple[str, ...]:
+        """Addresses of all that can be looked through."""
+        every = (self.reference_volume, *(case.volume for case in self.cases))
+        return tuple(filter(None, every))
 
 
 @dataclass(frozen=True)
@@ -97,13 +106,17 @@ class Line:
 
 
 def write_report(content: ReportContent, folder: Path) -> Path:
-    """Write `report.html` and `overview.png` into `folder`; returns the page."""
+    """Write `report.html` and `overview.png` into `folder`; returns the page.
+
+    The volumes that it names lie there already; others are removed.
+    """
+    settle(folder, content.volumes)
     write_bytes(folder / "overview.png", render_overview(content))
     return write_page(folder / "report.html", "report.html", **page_context(content))
 
 
 def render_page(content: ReportContent) -> str:
-    """The page as HTML that needs no other file and no network."""
+    """The page as HTML that needs no network."""
     return render("report.html", **page_context(content))
 
 
@@ -111,6 +124,7 @@ def page_context(content: ReportContent) -> dict[str, Any]:
     """The names the template knows."""
     return {
         "report": content,
+        "viewer": len(content.volumes),
         "scores": (content.overall, *content.structures),
         "loss": curve_line(content.curve, "loss"),
         "pretext_dice": curve_line(content.curve, "dice"),

@@ -30,6 +30,7 @@ from mass3d.pages.pictures import (
     label_overlays,
     structure_colours,
 )
+from mass3d.pages.viewed import write_labels
 from mass3d.store.reader import Store, StoredCase
 from mass3d.transfer.cohort import LabelledFiles
 from mass3d.volume.intensity import guess_modality
@@ -109,17 +110,30 @@ def shown_case(
     role: str,
     predictions: Sequence[tuple[str, Path, CaseDice]],
     structures: Mapping[str, int],
+    beside: Path,
 ) -> ShownCase:
-    """Scan, truth and each prediction (title, folder, scores) on slices that show all."""
+    """Scan, truth and each prediction (title, folder, scores) on slices that show all.
+
+    They are also written into the folder `beside` the page, to be looked through.
+    """
     scan = read_volume(case.image)
     truth = read_label(case.label, like=scan)
     view = Viewer.of(scan, truth, structures)
     dice = [case_means(scores).get(case.case_id, math.nan) for _, _, scores in predictions]
     pictures = [Picture(view.draw(), "Scan"), Picture(view.draw(truth), "Truth")]
+    labels = {"Truth": truth}
     for (title, folder, _), value in zip(predictions, dice, strict=True):
-        found = read_label(folder / f"{case.case_id}.nii.gz", like=scan)
-        pictures.append(Picture(view.draw(found), title, f"Dice {value:.2f}"))
-    return ShownCase(case.case_id, role, tuple(dice), tuple(pictures))
+        labels[title] = read_label(folder / f"{case.case_id}.nii.gz", like=scan)
+        pictures.append(Picture(view.draw(labels[title]), title, f"Dice {value:.2f}"))
+    volume = write_labels(beside, case.case_id, scan, labels, structures)
+    return ShownCase(case.case_id, role, tuple(dice), tuple(pictures), volume)
+
+
+def reference_volume(case: LabelledFiles, structures: Mapping[str, int], beside: Path) -> str:
+    """Write the example into the folder `beside` the page, to be looked through; its address."""
+    scan = read_volume(case.image)
+    label = read_label(case.label, like=scan)
+    return write_labels(beside, case.case_id, scan, {"The one example": label}, structures)
 
 
 def reference_pictures(

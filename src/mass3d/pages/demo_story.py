@@ -79,11 +79,13 @@ def told(course: Course, scored: Mapping[str, CaseDice]) -> ReportContent:
                 role=role,
                 predictions=predictions,
                 structures=cohort.structures,
+                beside=out,
             )
             for role, case_id in content.median_worst_best(content.case_means(ours))
         ),
         notes=(*notes, *([kinds] if kinds else []), *phantoms),
         commands=COMMANDS,
+        reference_volume=content.reference_volume(cohort.reference, cohort.structures, out),
     )
 
 

@@ -42,6 +42,7 @@ class CaseRow:
 
     name: str
     picture: str | None
+    volume: str | None  # relative to the page
     mean: float  # NaN where nothing was scored
     scores: tuple[tuple[str, float], ...]
 
@@ -54,17 +55,19 @@ def write_evaluate_page(
     dice: Mapping[str, Mapping[str, float]],
     comparison: Compared | None = None,
     pictures: Mapping[str, str],
+    volumes: Mapping[str, str] | None = None,
     summary: str,
     without_prediction: Sequence[str],
     faults: Sequence[Fault],
 ) -> Path:
-    """Write the page; it needs no other file and no network. comparison: with other predictions.
+    """Write the page; it needs no network. comparison: with other predictions.
 
-    dice: case -> structure -> Dice. pictures: case -> `data:` address.
+    dice: case -> structure -> Dice. pictures: case -> `data:` address. volumes: case -> address of
+    what lies beside the page.
     """
-    rows = sorted(map(_row, dice, dice.values()), key=_worst_first)
+    rows, seen = _rows(dice), volumes or {}
     pictured = [
-        CaseRow(row.name, pictures.get(row.name), row.mean, row.scores)
+        CaseRow(row.name, pictures.get(row.name), seen.get(row.name), row.mean, row.scores)
         for row in rows[:MAX_PICTURES]
     ]
     colours = value_colours(one.value for one in structures)
@@ -83,14 +86,9 @@ def write_evaluate_page(
         plot=_plot([one.name for one in structures], [dice]),
         comparison=comparison,
         compared=_compared(comparison),
+        viewer=len(seen),
         paired_plot=None if comparison is None else _paired_plot(comparison),
     )
-
-
-def pictured_cases(dice: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The cases that the page shows a picture of, worst first. dice: case -> structure -> Dice."""
-    rows = sorted(map(_row, dice, dice.values()), key=_worst_first)
-    return [row.name for row in rows[:MAX_PICTURES]]
 
 
 def _compared(found: Compared | None) -> list[tuple[str, Paired, str]]:
@@ -124,10 +122,19 @@ def _plot(
     return png_uri(box_plot(shown, "Dice", names)) if shown else None
 
 
+def worst_cases(dice: Mapping[str, Mapping[str, float]], count: int) -> list[str]:
+    """The first cases of the page."""
+    return [row.name for row in _rows(dice)[:count]]
+
+
+def _rows(dice: Mapping[str, Mapping[str, float]]) -> list[CaseRow]:
+    return sorted(map(_row, dice, dice.values()), key=_worst_first)
+
+
 def _row(case: str, scores: Mapping[str, float]) -> CaseRow:
     mean = math.fsum(scores.values()) / len(scores) if scores else math.nan
     ordered = sorted(scores.items(), key=lambda item: (item[1], item[0]))
-    return CaseRow(case, None, mean, tuple(ordered))
+    return CaseRow(case, None, None, mean, tuple(ordered))
 
 
 def _worst_first(row: CaseRow) -> tuple[bool, float, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from mass3d.model.plan import ResEncPlan
@@ -10,6 +11,15 @@ from mass3d.transfer.handover import CHECKPOINT, METHOD
 from mass3d.transfer.trained import TrainedModel
 
 GUIDE: Final = "README.md"
+
+
+def handed_over(folder: Path, fingerprint: str, tensors: int) -> str:
+    """What was written, and what to type, in two sentences."""
+    return (
+        f"Exported encoder and decoder of the weights {fingerprint[:12]} as {tensors} tensors of "
+        f"nnU-Net: nnUNetv2_train ... -pretrained_weights {folder / CHECKPOINT}. What else to "
+        f"type, and what nnU-Net does otherwise, stands in {folder / GUIDE}."
+    )
 
 
 def handover_page(

@@ -33,6 +33,7 @@ class PageContent:
     outliers: Mapping[str, tuple[Deviation, ...]]
     best_dice: BestDice
     pictures: Mapping[str, tuple[Picture, ...]]
+    volumes: Mapping[str, str]  # case -> address of what lies beside the page
     faults: Sequence[Fault]
 
 
@@ -83,7 +84,7 @@ class Row:
 
 
 def write_masks_page(path: Path, content: PageContent) -> Path:
-    """Write the page; it needs no other file and no network."""
+    """Write the page; it needs no network, and beside it only what can be looked through."""
     cases = content.cases
     engines = list(dict.fromkeys(name for case in cases.values() for name in case.engines))
     colours = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(engines)}
@@ -98,6 +99,7 @@ def write_masks_page(path: Path, content: PageContent) -> Path:
         path,
         PAGE,
         content=content,
+        viewer=len(content.volumes),
         engines=[_engine_row(name, colours[name], cases, voxel_ml) for name in engines],
         bars=_bars(cases, colours),
         ends=_size_ends(cases, voxel_ml),

@@ -265,12 +265,12 @@ def mask_overlays(masks: MaskSet, rows: Sequence[int], plane: Plane) -> list[Ove
     for row in sorted(rows, key=lambda row: -int(table.voxels[row])):
         region = table.inside(row, sections[table.layer[row]])
         if (region & taken).sum() <= 0.1 * region.sum() and region.any():
-            overlays.append(Overlay(region, _hue(len(overlays)), fill=0.45, line=0.9))
+            overlays.append(Overlay(region, far_hue(len(overlays)), fill=0.45, line=0.9))
             taken |= region
     return overlays
 
 
-def _hue(position: int) -> Colour:
+def far_hue(position: int) -> Colour:
     """Colours that stay apart however many are drawn: steps of the golden angle."""
     red, green, blue = colorsys.hls_to_rgb((0.08 + position * 0.381966) % 1.0, 0.62, 0.75)
     return round(255 * red), round(255 * green), round(255 * blue)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +11,10 @@ from typing import Final
 
 from mass3d.execution.faults import Fault
 from mass3d.io.colours import Colour, value_colours
+from mass3d.io.datasets.cohort import CaseFile
 from mass3d.pages.html import write_page
+from mass3d.pages.viewed import provide_found
+from mass3d.pages.volumes import MAX_CASES, settle
 from mass3d.transfer.results import Entry, ResultsFolder
 from mass3d.volume.ranges import Ranges, in_words
 
@@ -42,6 +45,7 @@ class Row:
 
     name: str
     picture: str | None  # relative to the page
+    volume: str | None  # likewise: what the viewer shows
     method: str
     alone: bool  # the network answered though references were there
     similarity: float | None  # of the nearest reference
@@ -69,11 +73,13 @@ def write_segment_page(
     summary: str,
     alone: Collection[str],
     faults: Sequence[Fault],
+    scans: Mapping[str, CaseFile] | None = None,
 ) -> Path:
     """Write the page beside the results it shows; returns where it is.
 
-    It loads its pictures, which lie beside it, and nothing else. alone: the cases in which the
-    network answered though references were there.
+    It loads what lies beside it, and nothing else: pictures, and of the worst cases the scan, which
+    is read again for that where it has to be. alone: the cases in which the network answered though
+    references were there. scans: by case.
     """
     known = ranges.volumes_ml if ranges is not None else {}
     usual = {name: in_words(known[name]) if name in known else "" for name in structures}
@@ -81,6 +87,10 @@ def write_segment_page(
         _row(folder, case, entry, usual, alone=case in alone) for case, entry in folder.done.items()
     ]
     rows.sort(key=_worst_first)
+    worst = [row.name for row in rows[:MAX_CASES]]
+    volumes = provide_found(folder, worst, scans or {}, structures)
+    settle(folder.path, volumes.values())
+    rows = [replace(row, volume=volumes.get(row.name)) for row in rows]
     return write_page(
         folder.path / PAGE,
         "segment.html",
@@ -94,6 +104,7 @@ def write_segment_page(
         legend=_legend(structures, usual, folder.done),
         open_structures=OPEN_STRUCTURES,
         agreed=any(row.agreement for row in rows),
+        viewer=len(volumes),
     )
 
 
@@ -108,6 +119,7 @@ def _row(
     return Row(
         name=case,
         picture=picture.relative_to(folder.path).as_posix() if picture.exists() else None,
+        volume=None,
         method=METHODS.get(entry.method, entry.method),
         alone=alone,
         similarity=max(entry.similarity, default=None),

@@ -18,6 +18,7 @@ from mass3d.server.project import State
 from mass3d.server.rounds import Round
 from mass3d.server.volumes import Volumes, steps_of
 from mass3d.transfer.results import PICTURES
+from mass3d.volume.coarse import block_centres
 
 SIZE: Final = 192  # pixels of an edge
 
@@ -38,13 +39,16 @@ class Thumbnails:
         return target
 
     def _picture(self, case_id: str, state: State, one: Round | None) -> Rgb:
-        if not self.labels.is_drawn(case_id) and one is not None:
+        file = self._label_file(case_id, one)
+        if one is not None and not self.labels.is_drawn(case_id):
             found = one.found / PICTURES / f"{case_id}.jpg"
-            if self.labels.project.owns(found):
+            # that shows only around what was found; but no scan is read for a small picture
+            whole = file is not None and self.volumes.has_small(case_id)
+            if self.labels.project.owns(found) and not whole:
                 return _first_view(found)
         small = self.volumes.small(case_id)
         scan = read_volume(small.path)
-        label = self._label(case_id, scan.grid.shape)
+        label = _coarse(file, scan.grid.shape)
         return three_views(
             scan.voxels,
             slices=best_slices(label),
@@ -55,15 +59,21 @@ class Thumbnails:
             size=SIZE,
         )[:, :SIZE]
 
-    def _label(self, case_id: str, shape: tuple[int, int, int]) -> NDArray[np.uint16]:
-        """The drawn label map at the centres of the voxels of a small volume (D, H, W)."""
-        if not self.labels.is_drawn(case_id):
-            return np.zeros(shape, np.uint16)
-        label = read_label(self.labels.project.label(case_id))
-        d, h, w = steps_of(label.grid.shape)
-        cut: NDArray[np.uint16] = label.voxels[d // 2 :: d, h // 2 :: h, w // 2 :: w]
-        nd, nh, nw = shape
-        return cut[:nd, :nh, :nw]
+    def _label_file(self, case_id: str, one: Round | None) -> Path | None:
+        """What was drawn in a case, else what was found; None where there is neither."""
+        project = self.labels.project
+        if self.labels.is_drawn(case_id):
+            return project.label(case_id)
+        found = None if one is None else one.label_map(case_id)
+        return found if found is not None and project.owns(found) else None
+
+
+def _coarse(file: Path | None, shape: tuple[int, int, int]) -> NDArray[np.uint16]:
+    """A label map at the centres of the voxels of a small volume (D, H, W)."""
+    if file is None:
+        return np.zeros(shape, np.uint16)
+    label = read_label(file)
+    return block_centres(label.voxels, steps_of(label.grid.shape))
 
 
 def _first_view(file: Path) -> Rgb:

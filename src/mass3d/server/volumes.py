@@ -10,6 +10,7 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,13 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.config import Config
+from mass3d.errors import OutputError
 from mass3d.files import read_json, text_hash, write_json, writing
 from mass3d.io.datasets.cohort import CaseFile
-from mass3d.io.read import read_grid, read_label, read_volume
+from mass3d.io.read import read_grid, read_label, read_stored
 from mass3d.pages.pictures import grey_range
 from mass3d.server.labels import empty_scan
 from mass3d.server.scans import Scans, stamp_of
-from mass3d.volume.geometry import Grid, SourceGrid
+from mass3d.volume.coarse import Steps, block_means
+from mass3d.volume.geometry import SourceGrid
 from mass3d.volume.intensity import modality_of
 from mass3d.volume.nifti import nifti_start
 from mass3d.volume.sample import sample
@@ -60,6 +63,7 @@ class Volumes:
     scans: Scans
     cache: Path
     kept_bytes: int = KEPT_BYTES
+    _begun: dict[str, threading.Thread] = field(default_factory=dict)
     _locks: defaultdict[str, threading.Lock] = field(
         default_factory=lambda: defaultdict(threading.Lock)
     )
@@ -67,13 +71,19 @@ class Volumes:
     def small(self, case_id: str, *, also_full: bool = False) -> Image:
         """A scan of at most 96 voxels an axis. Raises `Refused` and `DataError`.
 
-        also_full: make the exact one from the same reading, as it will be asked for next.
+        also_full: make the exact one from the same reading, too, as it will be asked for next; this
+        one is not kept waiting for it.
         """
         return self._image(case_id, "small", also_full=also_full)
 
+    def has_small(self, case_id: str) -> bool:
+        """Whether the small volume of a case is made already. Raises `Refused`, `DataError`."""
+        key = _key(case_id, self.scans.stamp(self.scans.readable(case_id)))
+        return (self.cache / "small" / f"{key}.nii").is_file()
+
     def full(self, case_id: str) -> Image:
         """A scan on its exact grid: int16 where that holds every value, else float32."""
-        return self._image(case_id, "full", also_full=True)
+        return self._image(case_id, "full")
 
     def label(self, case_id: str, file: Path) -> Path:
         """A label map of a case as NIfTI that is not packed, on the exact grid of the scan.
@@ -90,31 +100,47 @@ class Volumes:
                 self._prune()
         return target
 
-    def _image(self, case_id: str, level: str, *, also_full: bool) -> Image:
+    def _image(self, case_id: str, level: str, *, also_full: bool = False) -> Image:
         case = self.scans.readable(case_id)
         key = _key(case_id, self.scans.stamp(case))
         files = {one: self.cache / one / f"{key}.nii" for one in ("small", "full")}
         told = files["small"].with_suffix(".json")
         with self._locks[key]:
+            if level == "full" and key in self._begun:
+                self._begun.pop(key).join()
             window = _window(told)
             if window is None or not _used(files["small"]) or not _used(files[level]):
-                window = self._make(case, files, told, also_full=also_full)
+                volume = read_stored(case.scan)
+                window = self._make_small(case, files["small"], told, volume)
+                if level == "full":
+                    self._make_full(files["full"], volume)
+                elif also_full:
+                    self._begun[key] = self._begin_full(files["full"], volume)
         return Image(files[level], window)
 
-    def _make(
-        self, case: CaseFile, files: dict[str, Path], told: Path, *, also_full: bool
-    ) -> Window:
-        """Read a scan once, and write what viewers get of it."""
-        volume = read_volume(case.scan)
+    def _make_small(self, case: CaseFile, path: Path, told: Path, volume: Volume) -> Window:
+        """Write the small volume, and how to show it."""
         low, high = grey_range(sample(volume.voxels))
         window = Window(low=low, high=high)
-        _write_small(files["small"], volume)
+        _write_small(path, volume)
         write_json(told, window.plain())
         self.scans.learn(case, modality_of(volume)[0])
-        if also_full:
-            _write_full(files["full"], volume)
-            self._prune()
         return window
+
+    def _make_full(self, path: Path, volume: Volume) -> None:
+        _write_full(path, volume)
+        self._prune()
+
+    def _begin_full(self, path: Path, volume: Volume) -> threading.Thread:
+        """Write the exact volume while the small one is looked at."""
+
+        def work() -> None:
+            with suppress(OutputError):  # whoever asks for it has it made anew, and is told
+                self._make_full(path, volume)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        return thread
 
     def _prune(self) -> None:
         """Remove exact volumes that were not asked for lately, beyond what is kept."""
@@ -134,31 +160,13 @@ class Volumes:
 
 def small_volume(volume: Volume) -> Volume:
     """The scan of at most 96 voxels an axis: means of blocks, float32 (D, H, W)."""
-    d, h, w = steps_of(volume.grid.shape)
-    nd, nh, nw = (n // step for n, step in zip(volume.grid.shape, (d, h, w), strict=True))
-    found = np.empty((nd, nh, nw), np.float32)
-    for at in range(nd):
-        slab = volume.voxels[at * d : (at + 1) * d, : nh * h, : nw * w].mean(0)
-        found[at] = slab.reshape(nh, h, nw, w).mean((1, 3))
-    return Volume.from_file_order(
-        found.transpose(2, 1, 0), _coarse_affine(volume.grid, (d, h, w)), path=volume.path
-    )
+    return block_means(volume, steps_of(volume.grid.shape))
 
 
-def steps_of(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+def steps_of(shape: tuple[int, int, int]) -> Steps:
     """Edges of the blocks of voxels that are one in a small volume."""
     d, h, w = (-(-n // SMALL) for n in shape)
     return d, h, w
-
-
-def _coarse_affine(grid: Grid, steps: tuple[int, int, int]) -> NDArray[np.float64]:
-    """(w, h, d) of blocks -> RAS+ mm: the centre of the first block, and edges of blocks."""
-    fine = grid.affine
-    affine = np.eye(4)
-    scaled = fine[:3, :3] * steps
-    affine[:3, :3] = scaled[:, ::-1]
-    affine[:3, 3] = fine[:3, 3] + fine[:3, :3] @ ((np.array(steps) - 1) / 2)
-    return affine
 
 
 def _write_small(path: Path, volume: Volume) -> None:

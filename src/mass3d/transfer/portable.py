@@ -43,6 +43,14 @@ class Portable(NamedTuple):
         """JSON-able values."""
         return {**self._asdict(), "window_vox": list(self.window_vox)}
 
+    def in_words(self, folder: Path, fingerprint: str) -> str:
+        """A sentence."""
+        return (
+            f"Exported the {self.output} of the weights {fingerprint[:12]} as "
+            f"{folder / ONNX_FILE}, opset {self.opset}: at most "
+            f"{self.max_relative_error:.1e} from torch, of the largest number."
+        )
+
 
 class _Features(nn.Module):
     """The dense feature map of a network as its one answer."""

@@ -114,6 +114,14 @@ def structures_of_results(folder: Path) -> Targets | None:
     return Targets(dict(sorted(found.values.items(), key=itemgetter(1))))
 
 
+def inputs_of_results(folder: Path) -> list[Path]:
+    """The scans that `segment` was given, as far as they are there; none in another folder."""
+    settings = earlier_record(folder).get("config")
+    given = settings.get("inputs") if isinstance(settings, dict) else None
+    paths = [Path(one) for one in given if isinstance(one, str)] if isinstance(given, list) else []
+    return [path for path in paths if path.exists()]
+
+
 @dataclass(frozen=True)
 class ResultsFolder:
     """The results in a folder, and the file that lists them."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from mass3d.errors import DataError
-from mass3d.transfer.frozen.probing.labels import Target, all_numbers
+from mass3d.execution.progress import tell
+from mass3d.transfer.frozen.probing.labels import Target, all_numbers, each_that_can
 
 INNER: Final = 4  # folds within what is learned from, at most
 ATTEMPTS: Final = 20  # at folds that have every class in every part that is learned from
@@ -60,6 +62,27 @@ def folds_of(
         fix="Ask for other folds, or take more patients.",
         setting="folds",
     )
+
+
+def require_some(
+    targets: Sequence[Target], patients: Mapping[str, str], *, folds: int, where: str
+) -> None:
+    """Tell which targets have too few patients, before minutes of work; patients: of each case.
+
+    Raises `DataError` where all have.
+    """
+    makers = {
+        one.name: partial(
+            require_enough,
+            one,
+            np.array([patients[case] for case in one.cases]),
+            folds=folds,
+            where=where,
+        )
+        for one in targets
+    }
+    for name, error in each_that_can(makers).refused.items():
+        tell(f"{name}: {error}")
 
 
 def _has_all(truth: NDArray[np.float64], classes: tuple[str, ...]) -> bool:
