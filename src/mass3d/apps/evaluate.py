@@ -32,7 +32,7 @@ from mass3d.metrics.cases import (
     unnamed_values,
 )
 from mass3d.metrics.cases import Table as Scores
-from mass3d.metrics.scores import Seen, metrics_of
+from mass3d.metrics.scores import Metric, Seen, metrics_of
 from mass3d.metrics.statistics import Interval, bootstrap_mean_of_means
 from mass3d.pages.comparison import Compared, compared
 from mass3d.pages.counted import CountedFolder, Pairs, names_in_headers
