@@ -363,9 +363,8 @@ def measure_masks(
     """Measure the masks of every case, after proposing new ones where that is asked for.
 
     Killed at any moment, the same call goes on where it was. A case without any new mask becomes
-    a fault and is left out of the store's index until other settings find masks in it. Raises
-    `ConfigError` when an engine lacks what it needs and `StoreError` when the store cannot be
-    trusted.
+    a fault and leaves the store's index until other settings find masks in it. Raises `ConfigError`
+    when an engine lacks what it needs and `StoreError` when the store cannot be trusted.
     """
 
 def check(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -116,30 +117,19 @@ def run(config: MasksConfig) -> MasksReport:
     )
     store = Store.open(config.store)
     memory = case_bytes(readable_grids(config.store, store.index))
-    outcomes = run_cases(
-        measured,
-        {name: MeasureJob(config.store, name, config.labels) for name in store.case_ids},
-        workers=config.workers,
-        scheduler=config.scheduler,
-        title="measure",
-        bytes_each=memory,
-    )
+    each = partial(run_cases, workers=config.workers, scheduler=config.scheduler, bytes_each=memory)
+    measuring = {name: MeasureJob(config.store, name, config.labels) for name in store.case_ids}
+    outcomes = each(measured, measuring, title="measure")
     cases = {name: found for name, found in outcomes.items() if isinstance(found, CaseMasks)}
     far = outliers(
         {name: case.quality for name, case in cases.items()},
         {name: case.modality for name, case in cases.items()},
     )
-    drawn = run_cases(
-        drawn_masks,
-        {
-            name: DrawJob(config.store, name, viewed=place < MAX_CASES)
-            for place, name in enumerate(pictured_cases(cases, far))
-        },
-        workers=config.workers,
-        scheduler=config.scheduler,
-        title="draw",
-        bytes_each=memory,
-    )
+    drawing = {
+        name: DrawJob(config.store, name, viewed=place < MAX_CASES)
+        for place, name in enumerate(pictured_cases(cases, far))
+    }
+    drawn = each(drawn_masks, drawing, title="draw")
     report = MasksReport(
         store=config.store,
         page=output / PAGE,
