@@ -52,6 +52,37 @@ def test_all_cases_are_seen_equally_often() -> None:
     assert sorted(seen) == sorted("abcd" * 2)
 
 
+def test_a_crop_that_is_not_moved_has_the_voxels_of_the_scan() -> None:
+    case = made_case()
+    config = STILL.model_copy(update={"moved": 0.0, "degrees": 20.0, "bend_vox": 2.0})
+    for step in range(3):
+        for image, label in zip(*maker([case], config)(step, CPU)[:2], strict=True):
+            value = torch.tensor([0.0, 2.0, 9.0, -2.0])[label]
+            torch.testing.assert_close(image[0], value, atol=1e-3, rtol=0)
+            assert label.any()
+
+
+def test_fewer_crops_are_moved_where_more_scans_are_labelled() -> None:
+    def shares(count: int, **numbers: float) -> float:
+        config = LabelledViewConfig(**numbers)  # type: ignore[arg-type]
+        return maker([made_case(name=str(n)) for n in range(count)], config).moved
+
+    assert [shares(count) for count in (1, 2, 3, 4, 50)] == [1.0, 0.5, 1 / 3, 0.3, 0.3]
+    assert shares(50, moved=1.0) == 1.0
+
+
+def test_the_share_of_moved_crops_is_kept() -> None:
+    config = STILL.model_copy(update={"moved": 0.3, "degrees": 20.0})
+    make = maker([made_case()], config)
+    values = torch.tensor([0.0, 2.0, 9.0, -2.0])
+    moved = [
+        (image[0] - values[label]).abs().max() > 0.1
+        for step in range(60)
+        for image, label in zip(*make(step, CPU)[:2], strict=True)
+    ]
+    assert 0.15 < float(np.mean(moved)) < 0.45
+
+
 def test_the_label_moves_with_the_image() -> None:
     config = STILL.model_copy(update={"degrees": 20.0, "scale": 0.1, "bend_vox": 2.0})
     views = maker([made_case()], config)(0, CPU)

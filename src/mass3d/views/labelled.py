@@ -26,6 +26,7 @@ MAX_PLACES: Final = 10_000  # voxels of a structure that crops are drawn around
 PURPOSE: Final = 5  # of the random stream
 MIDDLE_STD_VOX: Final = 3.0  # of the crop's place along an axis on which it shows the whole scan
 FITS: Final = 1.1  # edges of the crop, up to which an axis counts as shown as a whole
+FEWEST_MOVED: Final = 0.3  # share of crops that are moved where many scans are labelled
 MIN_INSIDE: Final = 0.4  # of the crop's edge, from its middle to the end of the scan
 
 
@@ -37,6 +38,9 @@ class LabelledViewConfig(Config):
     pretrained model."""
     jitter_vox: float = Field(default=6.0, ge=0)
     """Standard deviation of the crop's middle about a voxel of a structure."""
+    moved: float | None = Field(default=None, ge=0, le=1, examples=[0.3])
+    """Share of the crops that are turned, scaled and bent; by default all where one scan is
+    labelled, and of more one in as many as there are, but at least 0.3."""
     degrees: float = Field(default=6.0, ge=0)
     """Standard deviation of the rotation about each axis."""
     scale: float = Field(default=0.07, ge=0, le=1)
@@ -106,13 +110,23 @@ class LabelledViews(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelledMaker:
-    """Makes the batch of any step; a function of seed and step, whatever the network."""
+    """Makes the batch of any step; a function of seed and step, whatever the network.
+
+    Crops that are moved are interpolated, and so blurred as no scan is. Where few scans are
+    labelled, what they do not show is worth more than that.
+    """
 
     cases: Sequence[LabelledCase]
     crop: Crop
     batch_size: int
     seed: int
     config: LabelledViewConfig
+
+    @property
+    def moved(self) -> float:
+        """Share of the crops that are moved by more than whole voxels."""
+        usual = max(FEWEST_MOVED, 1 / len(self.cases))
+        return usual if self.config.moved is None else self.config.moved
 
     def __call__(self, step: int, device: torch.device) -> LabelledViews:
         """The batch of `step` on `device`."""
@@ -123,8 +137,10 @@ class LabelledMaker:
             rng = stream(self.seed, step, index, purpose=PURPOSE)
             centre = draw_centre(rng, case, self.crop, jitter_vox=self.config.jitter_vox)
             cases.append(case)
-            warps.append(draw_small_warp(rng, centre, self.crop, self.config))
+            warp = draw_small_warp(rng, centre, self.crop, self.config)
             intensities.append(draw_small_intensity(rng, self.config))
+            moved = rng.uniform() < self.moved
+            warps.append(warp if moved else whole_voxels(centre, self.crop))
         known = [case.known for case in cases]
         views = render_view(cases, warps, intensities, crop=self.crop, device=device)
         return LabelledViews(
@@ -165,6 +181,12 @@ def draw_small_warp(
     nodes = [max(2, int(np.ceil(n / config.bend_every_vox)) + 1) for n in crop]
     bend = rng.standard_normal((3, *nodes)).astype(np.float32) * np.float32(config.bend_vox)
     return Warp(centre, rotation(angles) @ np.diag(sizes), bend if config.bend_vox else None)
+
+
+def whole_voxels(centre: Vector, crop: Crop) -> Warp:
+    """A crop whose voxels are voxels of the scan, as near to `centre` as can be."""
+    half = (np.array(crop) - 1) / 2
+    return Warp(np.round(centre - half) + half, np.eye(3), None)
 
 
 def draw_small_intensity(rng: np.random.Generator, config: LabelledViewConfig) -> Intensity:
