@@ -151,10 +151,10 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     targets = targets_of(config.structures) if config.structures else read_targets(config.labels)
     targets = targets or structures_of_results(config.predictions) or Targets({})
     files, others = find_both(config.predictions, config.against, config.labels)
-    ours_in, theirs_in = (_pairs(config, some or {}, targets) for some in (files, others))
+    pairs = _pairs(config, files, targets)
     drawn = len(files) <= MAX_PICTURES  # of more cases only the worst, when they are known
-    ours = ours_in.count(pictures=drawn)
-    theirs = None if others is None else theirs_in.count(pictures=False)
+    ours = pairs.count(pictures=drawn)
+    theirs = _pairs(config, others, targets).count(pictures=False) if others is not None else None
     structures = targets.values or names_in_headers(ours, theirs) or labelled_values(ours.cases)
     tables = ours.scored(structures, config.metrics, config.absent, where=config.predictions)
     means = {name: bootstrap_mean_of_means(one, seed=config.seed) for name, one in tables.items()}
@@ -177,8 +177,8 @@ def run(config: EvaluateConfig) -> EvaluateReport:
         report,
         ours,
         targets=targets,
-        pictures=pictures if drawn else ours_in.draw(worst),
-        volumes=write_compared(config.output, ours_in, worst[:MAX_CASES], scans, names),
+        pictures=pictures if drawn else pairs.draw(worst),
+        volumes=write_compared(config.output, pairs, worst[:MAX_CASES], scans, names),
     )
     return report
 
@@ -194,9 +194,7 @@ def _compared(
     tables: Mapping[str, Scores],
     structures: Mapping[str, int],
 ) -> Compared:
-    other = score_tables(
-        theirs.cases, structures, metrics_of(surface=config.tolerance is not None), config.absent
-    )
+    other = score_tables(theirs.cases, structures, config.metrics, config.absent)
     here, there = (
         {name: by_case(table, folder.found, structures) for name, table in one.items()}
         for one, folder in ((tables, ours), (other, theirs))
