@@ -19,6 +19,7 @@ import pytest
 from browser import WIDTHS, new_page, pictures_folder
 from mass3d.io.read import read_label, require_same_grid
 from mass3d.metrics.overlap import dice
+from mass3d.phantom import write_phantom_cohort
 
 pytest.importorskip("fastapi", reason="the server is not installed: mass3d[serve]")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -26,17 +27,25 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 LIVER = 1
 NAME = 'liver <b>&"'  # shown as it is, never as markup
 FIRST = "ct_000"
+SCANS = 11
 WAIT_MS = 120_000  # for anything but a job, on a busy machine
 JOB_MS = 600_000
 
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One scan to show the structure in, and ten to find it in."""
+    folder = tmp_path_factory.mktemp("scans")
+    return write_phantom_cohort(folder, cases=SCANS, test_cases=0, seed=0)
+
+
 @pytest.fixture
-def address(cohort: Path, trained: Path, tmp_path: Path) -> Iterator[str]:
-    """A server of four phantoms, and the address with its token."""
+def address(scans: Path, trained: Path, tmp_path: Path) -> Iterator[str]:
+    """A server of the phantoms, and the address with its token."""
     command: list[str | Path] = [sys.executable, "-m", "mass3d", "serve"]
-    command += [trained, cohort / "imagesTr"]
+    command += [trained, scans / "imagesTr"]
     command += ["-o", tmp_path / "project", "--port", "0"]
     command += ["--set", 'device="cpu"', "--set", "tune=false"]  # for speed
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
@@ -149,33 +158,33 @@ def visitor(address: str, tmp_path: Path) -> Iterator[Visitor]:
         yield visitor
 
 
-def truth(cohort: Path, case_id: str, folder: Path) -> Path:
+def truth(scans: Path, case_id: str, folder: Path) -> Path:
     """The liver of a phantom, alone in a file."""
-    label = read_label(cohort / "labelsTr" / f"{case_id}.nii.gz")
+    label = read_label(scans / "labelsTr" / f"{case_id}.nii.gz")
     path = folder / f"{case_id}_liver.nii.gz"
     label.with_voxels((label.voxels == LIVER).astype(np.uint8)).save(path)
     return path
 
 
-def mean_dice(found: Path, cohort: Path) -> float:
+def mean_dice(found: Path, scans: Path) -> float:
     """Mean Dice of all livers found in a round."""
     scores = [
         dice(
             read_label(path).voxels == LIVER,
-            read_label(cohort / "labelsTr" / path.name).voxels == LIVER,
+            read_label(scans / "labelsTr" / path.name).voxels == LIVER,
         )
         for path in sorted(found.glob("*.nii.gz"))
     ]
-    assert len(scores) == 4
+    assert len(scores) == SCANS
     return float(np.mean(scores))
 
 
 def test_one_example_becomes_a_cohort_and_a_correction_makes_it_better(
-    visitor: Visitor, cohort: Path, tmp_path: Path
+    visitor: Visitor, scans: Path, tmp_path: Path
 ) -> None:
     page, project = visitor.page, tmp_path / "project"
     rows = page.locator(".rows [role=row]")
-    playwright.expect(rows).to_have_count(4)
+    playwright.expect(rows).to_have_count(SCANS)
     visitor.look("1-table")
 
     visitor.open(FIRST)
@@ -188,7 +197,7 @@ def test_one_example_becomes_a_cohort_and_a_correction_makes_it_better(
     page.keyboard.press("Control+z")
     visitor.expect_ml(drawn=False)
     visitor.stroke()
-    visitor.use_as_reference(truth(cohort, FIRST, tmp_path), "Use as reference")
+    visitor.use_as_reference(truth(scans, FIRST, tmp_path), "Use as reference")
     drawn, given = (
         read_label(path)
         for path in (project / "labels" / f"{FIRST}.nii.gz", tmp_path / f"{FIRST}_liver.nii.gz")
@@ -204,7 +213,7 @@ def test_one_example_becomes_a_cohort_and_a_correction_makes_it_better(
     visitor.look("4-running")
     visitor.wait_for("Segmenting the cohort, round 1")
     visitor.look("5-segmented")
-    before = mean_dice(project / "rounds" / "1" / "found", cohort)
+    before = mean_dice(project / "rounds" / "1" / "found", scans)
 
     worst = rows.first.locator(".name").inner_text()
     assert worst != FIRST
@@ -217,11 +226,11 @@ def test_one_example_becomes_a_cohort_and_a_correction_makes_it_better(
     visitor.look("6-correcting")
     page.keyboard.press("j")  # a hand that slips: nothing is lost without a question
     visitor.button("Stay here").click()
-    visitor.use_as_reference(truth(cohort, worst, tmp_path), "Use as another reference")
+    visitor.use_as_reference(truth(scans, worst, tmp_path), "Use as another reference")
     visitor.button("Task and cohort").click()
     visitor.wait_for("Task and cohort, round 2")
     visitor.to_table()
     visitor.look("7-again")
-    assert mean_dice(project / "rounds" / "2" / "found", cohort) >= before
+    assert mean_dice(project / "rounds" / "2" / "found", scans) >= before
     assert visitor.wrong == []
     assert visitor.hosts == {urlsplit(page.url).netloc}
