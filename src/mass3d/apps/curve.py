@@ -58,7 +58,7 @@ def run(config: CurveConfig) -> CurveReport:
     others = [Path(name) for name in config.against]
     given = (config.dataset, config.model, *(path for path in others if path.exists()))
     require_own_folder(config.output, "curve", inputs=given)
-    plan = make_plan(config, seed=config.seed)
+    plan = make_plan(config, seed=config.seed, channels=config.channels)
     targets = structures_of(plan.training, config.structures)
     structures = targets.plain()
     if any(start.start == "task" for start in plan.starts):
@@ -110,6 +110,7 @@ def _measure(
         start=point.start.start,
         structures=structures,
         partial=config.partial,
+        channels=config.channels,
         seed=seed,
         device=config.device,
         fit=config.fit,

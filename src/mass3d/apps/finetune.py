@@ -32,6 +32,6 @@ def run(config: FinetuneConfig) -> FinetuneReport:
     require_own_folder(
         config.output, "finetune", inputs=(*config.images, *config.label_maps, config.model)
     )
-    labelled = find_labelled(config.images, config.label_maps)
+    labelled = find_labelled(config.images, config.label_maps, channels=config.channels)
     parts = split(labelled, config.labels, validation=config.validation, seed=config.seed)
     return FinetuneReport(**vars(finetune_on(config, parts)))

@@ -27,11 +27,12 @@ from mass3d.execution.summary import (
 )
 from mass3d.files import file_hash, only_writer
 from mass3d.io.colours import label_table
-from mass3d.io.datasets.cohort import CaseFile, find_cohort
+from mass3d.io.datasets.channels import read_channels_of
+from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.priors import prior_of, require_one_prior
 from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.dicom.segmentation import require_highdicom, require_series, write_segmentation
-from mass3d.io.read import read_label, read_volume
+from mass3d.io.read import read_label
 from mass3d.io.write import write_label
 from mass3d.pages.segment import PAGE, write_segment_page
 from mass3d.pages.viewed import show_found
@@ -114,7 +115,7 @@ def run(config: SegmentConfig) -> SegmentReport:
         require_highdicom()
     keep_freed_memory()
     known = load_knowledge(config.task, config.model, prior=config.prior, device=config.device)
-    cases = find_cohort(config.inputs, exclude=config.output).cases
+    cases = known.cases_in(config.inputs, exclude=config.output)
     require_one_prior(config.prior, scans=len(cases))
     require_embeddings(config.task or config.model, known.task, config.references)
     if config.agreement:
@@ -122,8 +123,8 @@ def run(config: SegmentConfig) -> SegmentReport:
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
         folder = ResultsFolder(config.output, begun_results(config.output, _wanted(config, known)))
-        names = known.targets.plain()
-        write_provenance(config.output, "segment", config, task=known.fingerprint, structures=names)
+        told = {"structures": known.targets.plain(), **known.told}
+        write_provenance(config.output, "segment", config, task=known.fingerprint, **told)
         faults = _segment_all(cases, _Work(known, config, folder))
         folder.finish()
         report = _report(config, known, folder, cases, faults)
@@ -202,17 +203,19 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None, begun: Entry)
     known, config, folder = work.known, work.config, work.folder
     if config.dicom_seg:
         require_series(case.scan)
-    volume = read_volume(case.scan)
-    require_scan(volume, label_maps=config.label_maps)
+    channels = read_channels_of(case)
+    volume = channels[0]  # whose grid the results have
+    for one in channels:
+        require_scan(one, label_maps=config.label_maps)
     given = None if prior is None else read_label(prior, like=volume)
-    doubted = known.doubts(volume)
+    doubted = known.doubts(*channels)
     work.warn(case.case_id, doubted)  # before the minutes of work
     structures = known.structures
     wanted = len(structures) if config.probabilities else 0
     agreed = config.agreement and given is None
     with scratch_maps(config.output, volume.grid.shape, wanted, agreement=agreed) as maps:
         answer = known.segmenter.answer(
-            volume,
+            channels,
             known.task,
             overlap=config.overlap,
             alignment=config.alignment,

@@ -12,6 +12,7 @@ import numpy as np
 
 from mass3d.errors import DataError
 from mass3d.io.colours import value_colours
+from mass3d.io.datasets.channels import by_case
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.datasets.predictions import Prediction
 from mass3d.io.read import read_label, read_volume, require_same_grid
@@ -116,7 +117,7 @@ def scans_beside(predictions: Path, labels: Path) -> dict[str, CaseFile]:
     images = labels.with_name(labels.name.replace("labels", "images", 1))
     places = [images] if images.is_dir() and images != labels else inputs_of_results(predictions)
     try:
-        return {case.case_id: case for case in find_cohort(places).cases} if places else {}
+        return by_case(find_cohort(places).cases) if places else {}
     except DataError:
         return {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from mass3d.errors import ConfigError
 from mass3d.execution.ownership import earlier_record
+from mass3d.io.datasets.channels import Wanted, grouped
+from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.datasets.regions import Targets
 from mass3d.transfer.finetuned.segmenter import load_finetuned
 from mass3d.transfer.segmenter import Segmenter
@@ -29,19 +31,36 @@ class Knowledge:
     targets: Targets  # structures and regions that are found
     fingerprint: str  # of all that decides a result, but for settings
     ranges: Ranges | None = None  # what the labelled scans are like, where it is known
+    channels: tuple[Wanted, ...] = ()  # that a case needs, where it is more than a scan
 
     @property
     def structures(self) -> Mapping[str, int]:
         """Name -> label value."""
         return self.targets.values
 
-    def doubts(self, volume: Volume) -> tuple[str, ...]:
-        """What cannot be right about a scan, or is far from what was learned, a sentence each."""
-        modality = prepared_modality(volume, self.segmenter.trained.preparation)
+    @property
+    def told(self) -> dict[str, list[str]]:
+        """The channels, for the record of results; nothing where a case is a scan."""
+        return {"channels": [one.called for one in self.channels]} if self.channels else {}
+
+    def cases_in(self, inputs: Sequence[Path], *, exclude: Path) -> tuple[CaseFile, ...]:
+        """What can be segmented among files and folders. Raises as `find_cohort` and `grouped`."""
+        return grouped(find_cohort(inputs, exclude=exclude).cases, self.channels)
+
+    def doubts(self, volume: Volume, *others: Volume) -> tuple[str, ...]:
+        """What cannot be right about a scan, or is far from what was learned, a sentence each.
+
+        others: further channels of a case, of which it is not known what they usually are like.
+        """
+        preparation = self.segmenter.trained.preparation
+        modality = prepared_modality(volume, preparation)
         found = doubts(volume, modality)
         if self.ranges is not None:
             made = "task" if self.task is not None else "model"
             found += self.ranges.doubts(Measures.of(volume, modality), made=made)
+        for one, channel in zip(others, self.channels[1:], strict=True):
+            odd = doubts(one, one.modality or prepared_modality(one, preparation))
+            found += [f"{channel.called}: {sentence}" for sentence in odd]
         return tuple(found)
 
 
@@ -77,7 +96,8 @@ def load_knowledge(
         )
     tuned = load_finetuned(model, device=device)
     ranges = _ranges_beside(model)
-    return Knowledge(tuned, None, tuned.targets, tuned.trained.fingerprint, ranges)
+    made = tuned.trained.fingerprint
+    return Knowledge(tuned, None, tuned.targets, made, ranges, tuned.channels)
 
 
 def _ranges_beside(run: Path) -> Ranges | None:

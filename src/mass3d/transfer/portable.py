@@ -85,6 +85,7 @@ def write_onnx(path: Path, segmenter: Segmenter) -> Portable:
     trained = segmenter.trained
     net: nn.Module
     if isinstance(segmenter, FinetunedSegmenter):
+        _require_one_channel(segmenter)
         net, output = segmenter.net, "logits"
     else:
         net, output = _Features(require_features("the model", trained.net)), "features"
@@ -94,6 +95,17 @@ def write_onnx(path: Path, segmenter: Segmenter) -> Portable:
         raise _not_written(f"answers that differ by {error:.2g} of the largest number")
     write_bytes(path, content)
     return Portable(output, OPSET, trained.crop, float(f"{error:.2g}"))
+
+
+def _require_one_channel(segmenter: FinetunedSegmenter) -> None:
+    if len(segmenter.channels) > 1:
+        raise ModelError(
+            "the model",
+            found=f"a network of {len(segmenter.channels)} channels",
+            expected="one that sees single scans, which is what an ONNX file here is for",
+            fix="Finetune with one channel, or use it with mass3d.",
+            setting="model",
+        )
 
 
 def _traced(net: nn.Module, window: tuple[int, int, int], output: str) -> bytes:

@@ -132,15 +132,18 @@ class Segmenter:
         """Label map of the structures of `task`, on the grid of the scan: uint16 (D, H, W).
 
         Its `save` and `to_nibabel` give it in the axis order of the scan's file. A finetuned model
-        knows its structures and takes no task. Raises as `answer` does, which also says how they
-        were found; `DataError` for a scan that cannot be read.
+        knows its structures and takes no task; of one that sees several channels `scan` is a list
+        of one for each, in order. Raises as `answer` does, which also says how they were found;
+        `DataError` for a scan that cannot be read.
         """
-        volume = volume_of(scan)
-        return volume.with_voxels(self.answer(volume, task, overlap=overlap).labels)
+        several = scan if isinstance(scan, list | tuple) else [scan]
+        volumes = tuple(map(volume_of, several))
+        answer = self.answer(volumes, task, overlap=overlap)
+        return volumes[0].with_voxels(answer.labels)
 
     def answer(
         self,
-        volume: Volume,
+        volume: Volume | Sequence[Volume],
         task: Task | None = None,
         *,
         overlap: float = 0.5,
@@ -157,9 +160,9 @@ class Segmenter:
         the place of what is carried over. maps: filled, but for the agreement where there is a
         prior. references: how many are asked, the nearest to this volume, or all. Raises
         `DataError` for a scan that cannot be prepared, `ModelError` for a task of another model,
-        `ConfigError` for none.
+        `ConfigError` for none, and for several volumes.
         """
-        task = _required(task)
+        task, volume = _required(task), _only(volume)
         require_model("the task", task, self.trained)
         scan = self._prepare(volume)
         asked = nearest_task(task, references, self.trained, volume, scan)
@@ -286,6 +289,19 @@ def _of_references(
             agreement.count(labels_on(grid, own, found.box, old, values), voting.tolist())
         agreement.fill(maps.agreement)
     return labels
+
+
+def _only(volume: Volume | Sequence[Volume]) -> Volume:
+    """The one scan that a pretrained model sees."""
+    volumes = (volume,) if isinstance(volume, Volume) else tuple(volume)
+    if len(volumes) != 1:
+        raise ConfigError(
+            "scan",
+            found=f"{len(volumes)} scans at once",
+            expected="one, as only a model that was finetuned so sees several channels",
+            fix="Segment one scan after the other.",
+        )
+    return volumes[0]
 
 
 def _required(task: Task | None) -> Task:

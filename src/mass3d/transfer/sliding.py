@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -92,7 +92,6 @@ def slide(
     return found
 
 
-@torch.no_grad()
 def slide_down(
     image: Tensor,
     predict: Callable[[Tensor], Tensor],
@@ -107,17 +106,40 @@ def slide_down(
     Yields the number of the first slice and (channels, slices, H, W), as soon as no further window
     reaches them.
     """
-    padded, before = pad_to_window(image, window, outside=outside)
-    _, h, w = padded.shape
+    return slide_down_all(
+        [image], predict, window=window, channels=channels, overlap=overlap, outside=[outside]
+    )
+
+
+@torch.no_grad()
+def slide_down_all(
+    images: Sequence[Tensor],
+    predict: Callable[[Tensor], Tensor],
+    *,
+    window: tuple[int, int, int],
+    channels: int,
+    overlap: float,
+    outside: Sequence[float],
+) -> Iterator[tuple[int, Tensor]]:
+    """As `slide_down`, over N images (D, H, W) of one grid, each with its own value outside.
+
+    `predict` maps windows (B, N, *window) to (B, channels, *window).
+    """
+    image = images[0]
+    pairs = zip(images, outside, strict=True)
+    padded = [pad_to_window(one, window, outside=value) for one, value in pairs]
+    frames, before = [frame for frame, _ in padded], padded[0][1]
+    depth, h, w = frames[0].shape
     around = tuple(slice(b, b + n) for b, n in zip(before[1:], image.shape[1:], strict=True))
     weight = blend_weight(window)
     total, norm = torch.zeros((channels, window[0], h, w)), torch.zeros((window[0], h, w))
-    starts = window_starts(len(padded), window[0], overlap=overlap)
-    for start, following in zip(starts, [*starts[1:], len(padded)], strict=True):
-        slab = padded[start : start + window[0]]
+    starts = window_starts(depth, window[0], overlap=overlap)
+    for start, following in zip(starts, [*starts[1:], depth], strict=True):
+        slabs = [frame[start : start + window[0]] for frame in frames]
         boxes = list(windows((window[0], h, w), window, overlap=overlap))
         for some in together(boxes, window):
-            answers = predict(torch.stack([slab[box] for box in some])[:, None]).float().cpu()
+            shown = torch.stack([torch.stack([slab[box] for slab in slabs]) for box in some])
+            answers = predict(shown).float().cpu()
             for box, answer in zip(some, answers, strict=True):
                 total[(slice(None), *box)] += answer * weight
                 norm[box] += weight

@@ -16,7 +16,7 @@ from torch import Tensor
 from mass3d.config import Config
 from mass3d.views.crop import CropVox
 from mass3d.views.draw import Intensity, Vector, Warp, case_order, rotation, stream
-from mass3d.views.render import render_view
+from mass3d.views.render import render_image, render_view
 from mass3d.views.warp import Crop
 from mass3d.volume.box import Box
 
@@ -72,6 +72,7 @@ class LabelledCase:
     label: NDArray[np.uint8] = field(repr=False)  # (D, H, W): 0, structures from 1, UNKNOWN
     outside: float  # the value of what lies outside of the scan
     known: tuple[bool, ...]  # of each structure: where its number is not, it is not
+    others: tuple[LabelledCase, ...] = ()  # its further channels, on the same grid
 
     @property
     def shape(self) -> Crop:
@@ -102,7 +103,7 @@ class LabelledCase:
 class LabelledViews(NamedTuple):
     """One view per sample, with its label."""
 
-    image: Tensor  # (B, 1, D, H, W), unitless
+    image: Tensor  # (B, channels, D, H, W), unitless
     label: Tensor  # (B, D, H, W) int64: 0, structures from 1, UNKNOWN
     known: Tensor | None  # (B, S) bool, as in `LabelledCase`; None where all are
     case_ids: tuple[str, ...]
@@ -113,7 +114,8 @@ class LabelledMaker:
     """Makes the batch of any step; a function of seed and step, whatever the network.
 
     Crops that are moved are interpolated, and so blurred as no scan is. Where few scans are
-    labelled, what they do not show is worth more than that.
+    labelled, what they do not show is worth more than that. The channels of a case are moved
+    alike, and the intensities of each are changed by themselves.
     """
 
     cases: Sequence[LabelledCase]
@@ -130,7 +132,8 @@ class LabelledMaker:
 
     def __call__(self, step: int, device: torch.device) -> LabelledViews:
         """The batch of `step` on `device`."""
-        cases, warps, intensities = [], [], []
+        cases, warps = [], []
+        intensities: list[list[Intensity]] = []  # of each case, of each channel
         for index in range(self.batch_size):
             position = step * self.batch_size + index
             case = self.cases[case_order(self.seed, position, len(self.cases))]
@@ -138,13 +141,22 @@ class LabelledMaker:
             centre = draw_centre(rng, case, self.crop, jitter_vox=self.config.jitter_vox)
             cases.append(case)
             warp = draw_small_warp(rng, centre, self.crop, self.config)
-            intensities.append(draw_small_intensity(rng, self.config))
+            first = draw_small_intensity(rng, self.config)
             moved = rng.uniform() < self.moved
             warps.append(warp if moved else whole_voxels(centre, self.crop))
+            intensities.append(
+                [first, *(draw_small_intensity(rng, self.config) for _ in case.others)]
+            )
         known = [case.known for case in cases]
-        views = render_view(cases, warps, intensities, crop=self.crop, device=device)
+        drawn = list(zip(*intensities, strict=True))
+        views = render_view(cases, warps, drawn[0], crop=self.crop, device=device)
+        others = zip(*(case.others for case in cases), strict=True)
+        images = [
+            render_image(channel, warps, draws, crop=self.crop, device=device)
+            for channel, draws in zip(others, drawn[1:], strict=True)
+        ]
         return LabelledViews(
-            views.images,
+            torch.cat([views.images, *images], 1),
             views.ranks[:, 0].long(),
             None if all(map(all, known)) else torch.tensor(known, device=device),
             tuple(case.case_id for case in cases),

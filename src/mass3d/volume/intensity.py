@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,12 +60,21 @@ def modality_of(volume: Volume) -> tuple[Modality, str]:
 
 def modality_by_name(path: Path | None) -> Modality | None:
     """What a whole word of the name of a file, or of its two folders, says; None for nothing."""
-    for part in [path.name, *(parent.name for parent in list(path.parents)[:2])] if path else []:
-        words = set(re.split(r"[^a-z0-9]+", part.lower()))
-        found = [modality for modality, tokens in NAME_TOKENS.items() if words & tokens]
-        if len(found) == 1:
-            return found[0]
-    return None
+    parts = [path.name, *(parent.name for parent in list(path.parents)[:2])] if path else []
+    return next((found for found in map(modality_in, parts) if found), None)
+
+
+def modality_in(text: str) -> Modality | None:
+    """The one modality that whole words of a text name; None for none, or several."""
+    words = set(re.split(r"[^a-z0-9]+", text.lower()))
+    found = [modality for modality, tokens in NAME_TOKENS.items() if words & tokens]
+    return found[0] if len(found) == 1 else None
+
+
+def of_channel(volume: Volume, name: str) -> Volume:
+    """A scan as the channel of this name, which tells its modality where its file does not."""
+    told = volume.modality or modality_in(name)
+    return volume if told == volume.modality else replace(volume, modality=told)
 
 
 def guess_modality(image: NDArray[Any], path: Path | None) -> tuple[Modality, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from mass3d.errors import DataError
 from mass3d.volume.body import body_mask, box_of_body
 from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.intensity import Intensity, modality_of
-from mass3d.volume.resample import resample_image, resample_label
+from mass3d.volume.resample import place_image, place_label, resample_image, resample_label
 from mass3d.volume.volume import Modality, Volume
 
 MAX_VOXELS = 2e9  # of a prepared scan; beyond, the spacing is a mistake
@@ -86,6 +87,37 @@ def prepare_volume(
     return Prepared(
         intensity.apply(image), grid, volume.source, kind, decided_by, intensity, volume.repairs
     )
+
+
+def prepare_channels(volumes: Sequence[Volume], config: PreparationConfig) -> tuple[Prepared, ...]:
+    """Prepare the channels of a case, each by itself, and bring all to the grid of the first.
+
+    A channel that says what kind of scan it is, is taken for that whatever the setting, which is
+    for all: PET lies beside CT. Where another channel does not reach, it has its value outside.
+    Raises `DataError` as `prepare_volume` does, and where two channels show nothing in common.
+    """
+    if len(volumes) == 1:
+        return (prepare_volume(volumes[0], config),)
+    first, *others = (prepare_volume(one, config, modality=one.modality) for one in volumes)
+    pairs = zip(volumes[1:], others, strict=True)
+    return first, *(_on_grid_of(first, one, volumes[0], volume) for volume, one in pairs)
+
+
+def _on_grid_of(first: Prepared, other: Prepared, one: Volume, volume: Volume) -> Prepared:
+    """Another channel on the grid of the first; `one` and `volume` are what they were made of."""
+    if other.grid == first.grid:
+        return other
+    reached = place_label(np.ones(other.grid.shape, np.bool_), other.grid, first.grid)
+    if not reached.any():
+        raise DataError(
+            volume.path or "channel",
+            found=f"no voxel within the box of {one.path or 'the first channel'}",
+            expected="channels of one case, which show the same part of the body",
+            fix="Check that both are of one examination and aligned, or leave the channel out.",
+        )
+    image = place_image(other.image, other.grid, first.grid)
+    image[~reached] = other.intensity.outside
+    return replace(other, image=image, grid=first.grid)
 
 
 def preparation_fault(

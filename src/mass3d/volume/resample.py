@@ -1,8 +1,8 @@
 """One resampling rule for everything: images linear and anti-aliased, labels nearest.
 
 Both grids cover the same box of the world with parallel axes (see `Grid.resampled`), so every
-operation works along one axis at a time and memory stays near one volume. Only `place_label` takes
-any two grids.
+operation works along one axis at a time and memory stays near one volume. Only `place_image` and
+`place_label` take any two grids.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import ndimage, sparse
 
 from mass3d.volume.geometry import Grid
 
@@ -69,6 +69,25 @@ def place_label(voxels: NDArray[Any], old: Grid, new: Grid) -> NDArray[Any]:
         for index, n in zip(indices, old.shape, strict=True):
             within &= (index >= 0) & (index < n)
         placed[d][within] = voxels[tuple(index[within] for index in indices)]
+    return placed
+
+
+def place_image(voxels: NDArray[np.float32], old: Grid, new: Grid) -> NDArray[np.float32]:
+    """Linear interpolation by position: (D, H, W) on `old` -> on `new`; the last voxel outside.
+
+    The grids may lie in any way to each other, but have voxels of about one size: nothing is
+    averaged.
+    """
+    to_old = np.linalg.inv(old.affine) @ new.affine
+    placed: NDArray[np.float32] = ndimage.affine_transform(
+        voxels,
+        to_old[:3, :3],
+        to_old[:3, 3],
+        new.shape,
+        output=np.float32,
+        order=1,
+        mode="nearest",
+    )
     return placed
 
 

@@ -37,13 +37,23 @@ ONE_PER_FOLDER = {NO_IMAGE, PAIRED, RESULT, SOURCE}  # for every folder; others 
 
 
 @dataclass(frozen=True)
+class Channel:
+    """One of the files that are a case together, whether it is there or not."""
+
+    number: int  # in the names of files
+    name: str  # in dataset.json
+    path: Path
+
+
+@dataclass(frozen=True)
 class CaseFile:
-    """One scan on disk: a file, or a DICOM series of many."""
+    """One scan on disk: a file, or a DICOM series of many; or the channels of one case."""
 
     case_id: str
     path: Path  # of a series: the folder or archive that holds it
     series: Series | None = None
     label: LabelFiles | None = None  # what lies beside it as its label; never opened by `prepare`
+    channels: tuple[Channel, ...] = ()  # where they were asked for; the first lies at `path`
 
     @property
     def scan(self) -> Path | Series:

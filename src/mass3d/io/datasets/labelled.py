@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from mass3d.errors import ConfigError, DataError
+from mass3d.io.datasets.channels import (
+    Wanted,
+    grouped,
+    require_channels,
+    wanted_channels,
+)
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
 from mass3d.io.datasets.dataset_json import find_dataset_json
 from mass3d.io.datasets.layouts import LabelFiles
@@ -17,21 +23,30 @@ TRAINING: Final = "imagesTr"  # of nnU-Net's datasets; what lies beside it is ke
 TEST: Final = "imagesTs"
 
 
-def find_labelled(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[CaseFile]:
+def find_labelled(
+    images: Sequence[Path], labels: Sequence[Path] = (), *, channels: Sequence[str] | None = None
+) -> list[CaseFile]:
     """Scans that have a label, sorted by case id; at least one. No label is opened.
 
     Without `labels` the layout of the folders tells them, and of a dataset with a folder imagesTr
     only that folder is searched: what is kept for tests is not for training. `labels` is one
     folder of label maps that are called as the cases; or one file for each of the images, in
-    order. Raises `DataError` where there is none, `ConfigError` for numbers that do not match.
+    order. `channels`: the files that dataset.json names channels are one case together, of these
+    channels or, if it is empty, of all; None takes each for a case. Raises `DataError` where there
+    is none and for a missing channel, `ConfigError` for numbers that do not match and channels
+    that there are not.
     """
     if labels and not (len(labels) == 1 and labels[0].is_dir()):
+        wanted_channels([], channels or ())  # of files that are named one by one none is known
         return _in_order(images, labels)
     below = [path / TRAINING if (path / TRAINING).is_dir() else path for path in images]
     cases = find_cohort(below).cases
+    shown = cases if labels else tuple(case for case in cases if case.label is not None)
+    if channels is not None:
+        shown = grouped(shown, wanted_channels(shown, channels))
     if labels:
-        cases = tuple(replace(case, label=_map_in(labels[0], case.case_id)) for case in cases)
-    found = [case for case in cases if case.label is not None]
+        shown = tuple(replace(case, label=_map_in(labels[0], case.case_id)) for case in shown)
+    found = [case for case in shown if case.label is not None]
     if not found:
         raise DataError(
             ", ".join(str(path) for path in labels or below),
@@ -40,16 +55,24 @@ def find_labelled(images: Sequence[Path], labels: Sequence[Path] = ()) -> list[C
             + (f" ({cases[0].case_id}.nii.gz)" if labels else ", in the layout of a dataset"),
             fix="Check the path, or give one label for each scan, in order.",
         )
+    for case in found:
+        require_channels(case)
     return found
 
 
-def find_tests(dataset: Path) -> list[CaseFile]:
-    """The labelled scans of a dataset that are kept for tests, sorted by case id; maybe none."""
+def find_tests(dataset: Path, channels: Sequence[Wanted] = ()) -> list[CaseFile]:
+    """The labelled scans of a dataset that are kept for tests, sorted by case id; maybe none.
+
+    channels: those of the scans to learn from. Raises `DataError` for a missing one.
+    """
     folder = dataset / TEST
     if not folder.is_dir() or not any(folder.iterdir()):  # made with the dataset, never filled
         return []
-    cases = find_cohort([folder]).cases
-    return [case for case in cases if case.label is not None]
+    shown = [case for case in find_cohort([folder]).cases if case.label is not None]
+    cases = [*grouped(shown, channels)]
+    for case in cases:
+        require_channels(case)
+    return cases
 
 
 def _in_order(images: Sequence[Path], labels: Sequence[Path]) -> list[CaseFile]:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from mass3d.files import real
 from mass3d.io.datasets.bids import (
@@ -140,18 +140,41 @@ def _telling_folders(file: ImageFile) -> list[str]:
     return [folder for folder in way if not IMAGES.fullmatch(folder)]
 
 
-def _own_name(path: Path, channels: dict[Path, Mapping[int, str]]) -> str:
-    """The case id of a file; of one of several channels of nnU-Net, with that channel's name."""
+class NumberedFile(NamedTuple):
+    """A file that is named as a channel of a case: `case_0001`."""
+
+    case: str
+    channel: str  # the four digits
+    names: Mapping[int, str]  # of all channels, in dataset.json; empty without one
+
+    @property
+    def own_name(self) -> str:
+        """With the channel's name, where there are several; empty where none is needed or told."""
+        name = safe_name(self.names.get(int(self.channel), ""))
+        if len(self.names) < 2 or not name:
+            return ""
+        alike = [safe_name(other).lower() == name.lower() for other in self.names.values()]
+        return f"{self.case}_{self.channel if sum(alike) > 1 else name}"
+
+
+def numbered_file(path: Path, tables: dict[Path, Mapping[int, str]]) -> NumberedFile | None:
+    """What the name of a file says of its channel; None for another name.
+
+    tables: what each dataset.json says, which is filled. Raises `DataError` for a bad one.
+    """
     named = CHANNEL.fullmatch(stem_of(path))
+    if named is None:
+        return None
     split = IMAGES.fullmatch(path.absolute().parent.name)
-    if named is None or split is None or split["split"] is None:
-        return case_id_of(path)
+    if split is None or split["split"] is None:
+        return NumberedFile(named["case"], named["channel"], {})
     table = path.absolute().parents[1] / TABLE
-    if table not in channels:
-        channels[table] = read_channels(table) if table.exists() else {}
-    found = channels[table]
-    name = safe_name(found.get(int(named["channel"]), ""))
-    if len(found) < 2 or not name:
-        return case_id_of(path)
-    twice = sum(safe_name(other).lower() == name.lower() for other in found.values()) > 1
-    return f"{named['case']}_{named['channel'] if twice else name}"
+    if table not in tables:
+        tables[table] = read_channels(table) if table.exists() else {}
+    return NumberedFile(named["case"], named["channel"], tables[table])
+
+
+def _own_name(path: Path, tables: dict[Path, Mapping[int, str]]) -> str:
+    """The case id of a file; of one of several channels of nnU-Net, with that channel's name."""
+    file = numbered_file(path, tables)
+    return (file.own_name if file else "") or case_id_of(path)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from mass3d.files import file_hash, text_hash
+from mass3d.io.datasets.channels import require_channels
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.dicom.files import DicomFile, opened
 from mass3d.io.dicom.series import Series
@@ -18,8 +19,12 @@ def source_hash(case: CaseFile) -> str:
     """SHA-256 of the content of a scan, wherever it lies.
 
     Of a DICOM series that is of all its files, but not of their names, and with the frames that
-    are taken of each; of other scans it is `image_hash`.
+    are taken of each; of several channels over all of them; of other scans it is `image_hash`.
+    Raises `DataError` for a channel that is not there.
     """
+    if len(case.channels) > 1:
+        require_channels(case)
+        return text_hash([image_hash(channel.path) for channel in case.channels])
     return image_hash(case.path) if case.series is None else _series_hash(case.series)
 
 

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from mass3d.config import Config
 from mass3d.errors import ConfigError
+from mass3d.io.datasets.channels import channels_of
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.labelled import find_labelled, find_tests
 from mass3d.transfer.finetuned.scans import Number, Split, count_of, split
@@ -108,11 +109,23 @@ class Plan:
         return Split(drawn.training, self.tests)
 
 
-def make_plan(config: PlanConfig, *, seed: int) -> Plan:
-    """Find scans and starts. Raises as `find_labelled`, `split` and `read_run` do."""
-    labelled = find_labelled([config.dataset])
+def make_plan(config: PlanConfig, *, seed: int, channels: Sequence[str] = ()) -> Plan:
+    """Find scans and starts. Raises as `find_labelled`, `split` and `read_run` do.
+
+    channels: as for `find_labelled`. Raises `ConfigError` for a task where a case has several.
+    """
+    labelled = find_labelled([config.dataset], channels=channels)
+    known = channels_of(labelled[0])
+    if TASK in config.against and len(known) > 1:
+        raise ConfigError(
+            "against",
+            found=f"{TASK}, and cases of {len(known)} channels",
+            expected="starts that are finetuned, as a task is made of single scans",
+            fix="Leave it out, or choose one channel with the setting channels.",
+            setting="against",
+        )
     held_out = config.held_out
-    tests = tuple(find_tests(config.dataset)) if held_out is None else ()
+    tests = tuple(find_tests(config.dataset, known)) if held_out is None else ()
     apart = 0 if tests else held_out or max(1, len(labelled) // HELD_OUT_SHARE)
     parts = split(labelled, "all", validation=apart, seed=seed)
     left = len(parts.training)

@@ -50,8 +50,9 @@ def learn(
     weights on the way. Raises as `fit` does.
     """
     targets = targets_in(facts)
-    classes = len(targets.classes)
-    net = first_network(model, classes, start=facts["start"], seed=facts["seed"])
+    classes, channels = len(targets.classes), len(facts.get("channels", [1]))
+    start, seed = facts["start"], facts["seed"]
+    net = first_network(model, classes, start=start, seed=seed, channels=channels)
     for name, weight in net.named_parameters():
         weight.requires_grad_(is_learned(name, net, facts.get("learn", "full")))
     crop = choose_crop(tuple(facts["crop_vox"]), [], net.stride, max_voxels=0)
@@ -76,7 +77,9 @@ def learn(
     )
 
 
-def first_network(run: Path, structures: int, *, start: Start, seed: int) -> SegmentationNetwork:
+def first_network(
+    run: Path, structures: int, *, start: Start, seed: int, channels: int = 1
+) -> SegmentationNetwork:
     """The network of a pretrained run with a new head; its weights, or first weights by the seed.
 
     Raises `ModelError` for a run that cannot be trusted or has no dense feature map.
@@ -85,7 +88,7 @@ def first_network(run: Path, structures: int, *, start: Start, seed: int) -> Seg
     trunk = require_features(run, build_network(record.preset, seed=seed))
     if start == "pretrained":
         fill_weights(run, trunk, tensors)
-    return add_head(trunk, structures, seed=seed)
+    return add_head(trunk, structures, seed=seed, channels=channels)
 
 
 def is_learned(name: str, net: SegmentationNetwork, learn: Learn) -> bool:
@@ -115,12 +118,12 @@ class Began(NamedTuple):
         )
 
 
-def began(run: Path, structures: int, *, start: Start) -> Began:
+def began(run: Path, structures: int, *, start: Start, channels: int = 1) -> Began:
     """What `first_network` loads and what it leaves fresh. Raises as it does."""
     record, tensors, _ = read_run(run)
     with torch.device("meta"):
         trunk = require_features(run, build_network(record.preset, seed=0))
-        net = SegmentationNetwork(trunk, structures)
+        net = SegmentationNetwork(trunk, structures, channels)
     every = sum(parameter.numel() for parameter in net.parameters())
     loaded = sum(map(torch.numel, tensors.values())) if start == "pretrained" else 0
     return Began(start, record.objective, record.step, loaded, every - loaded)

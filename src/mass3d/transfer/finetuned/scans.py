@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -15,12 +15,13 @@ from mass3d.config import Regions
 from mass3d.errors import ConfigError, DataError
 from mass3d.files import text_hash
 from mass3d.inspection.label import CountedLabel, Names, count_label
+from mass3d.io.datasets.channels import read_channels_of
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.dataset_json import read_ignored
 from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.datasets.regions import Targets, targets_of
 from mass3d.io.datasets.source import image_hash, source_hash
-from mass3d.io.read import read_label, read_volume
+from mass3d.io.read import read_label
 from mass3d.metrics.overlap import dice
 from mass3d.transfer.oneshot.output import labels_on
 from mass3d.transfer.references import volumes_ml
@@ -28,8 +29,8 @@ from mass3d.views.labelled import MAX_STRUCTURES, UNKNOWN, LabelledCase
 from mass3d.volume.box import whole_box
 from mass3d.volume.preparation import (
     PreparationConfig,
+    prepare_channels,
     prepare_label,
-    prepare_volume,
     prepared_modality,
 )
 from mass3d.volume.ranges import Measures, Ranges
@@ -164,22 +165,27 @@ def fingerprint(cases: Sequence[CaseFile]) -> str:
 
 @dataclass(frozen=True)
 class LabelledScan:
-    """A scan and the numbers of its structures, on its own grid."""
+    """A scan and the numbers of its structures, on its own grid; or several channels of a case."""
 
     case_id: str
-    volume: Volume
+    volumes: tuple[Volume, ...]  # of all channels, each on its own grid; the label is on the first
     numbers: NDArray[np.uint8] = field(repr=False)  # (D, H, W): 0, classes from 1, UNKNOWN
     shown: tuple[bool, ...]  # of each class
     odd: tuple[str, ...] = ()  # sentences about the label
+
+    @property
+    def volume(self) -> Volume:
+        """The scan, or the first channel."""
+        return self.volumes[0]
 
 
 def read_labelled(case: CaseFile, targets: Targets) -> LabelledScan:
     """Read a scan and its label. Raises `DataError`, also where one of several masks is bad."""
     names = _parts(targets)
     values = {name: value for some in names for name, value in some.items()}
-    files, volume = _label_of(case), read_volume(case.scan)
+    files, volumes = _label_of(case), read_channels_of(case)
     ignored = read_ignored(files.table.parent) if files.table else None
-    label = count_label(files, Names(values, ignored), volume)
+    label = count_label(files, Names(values, ignored), volumes[0])
     if files.names and label.faults:
         raise DataError(
             files.paths[0].parent,
@@ -191,7 +197,7 @@ def read_labelled(case: CaseFile, targets: Targets) -> LabelledScan:
     for value, number in _numbered(label, names, ignored):
         table[value : value + 1] = number  # of a value that is not there: nothing
     shown = tuple(any(label.facts.voxels.get(name, 0) for name in some) for some in names)
-    return LabelledScan(case.case_id, volume, table[label.voxels], shown, label.faults)
+    return LabelledScan(case.case_id, volumes, table[label.voxels], shown, label.faults)
 
 
 def values_of(scan: LabelledScan, targets: Targets) -> NDArray[np.uint16]:
@@ -320,15 +326,16 @@ def _not_to_be_found(
 
 def prepared(scan: LabelledScan, preparation: PreparationConfig, *, partial: bool) -> LabelledCase:
     """The scan on the network's grid. `partial`: structures it does not show may be there."""
-    found = prepare_volume(scan.volume, preparation)
-    label: NDArray[Any] = prepare_label(scan.volume.with_voxels(scan.numbers), found.grid)
-    return LabelledCase(
-        scan.case_id,
-        found.image.astype(np.float16),
-        label,
-        found.intensity.outside,
-        tuple(shown or not partial for shown in scan.shown),
+    channels = prepare_channels(scan.volumes, preparation)
+    label: NDArray[Any] = prepare_label(scan.volume.with_voxels(scan.numbers), channels[0].grid)
+    known = tuple(shown or not partial for shown in scan.shown)
+    first, *others = (
+        LabelledCase(
+            scan.case_id, one.image.astype(np.float16), label, one.intensity.outside, known
+        )
+        for one in channels
     )
+    return replace(first, others=tuple(others))
 
 
 def _label_of(case: CaseFile) -> LabelFiles:

@@ -39,7 +39,7 @@ class Finder(Protocol):
         """What is looked for: the structures, or regions of several values."""
 
     def segment(self, scan: Any) -> Volume:
-        """A label map on the grid of the scan."""
+        """A label map on the grid of the scan, or of the first of several channels in a tuple."""
 
 
 class Scores(Config):
@@ -115,7 +115,7 @@ def _dice(segmenter: Finder, case: CaseFile) -> dict[str, float]:
     targets = segmenter.targets
     scan = read_labelled(case, targets)
     truth = values_of(scan, targets)
-    found = segmenter.segment(scan.volume).voxels
+    found = segmenter.segment(scan.volumes).voxels
     known = scan.numbers != UNKNOWN
     overlaps = label_overlaps(found[known], truth[known], regions=targets.by_value)
     seen = targets.table @ np.array(scan.shown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from mass3d.config import Config
 from mass3d.device import choose_device
 from mass3d.errors import ConfigError, ModelError
+from mass3d.execution.summary import counted
+from mass3d.io.datasets.channels import Wanted
 from mass3d.io.datasets.regions import Members, Targets, written
 from mass3d.model.presets import Preset
 from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
@@ -26,7 +28,7 @@ from mass3d.transfer.maps import Maps
 from mass3d.transfer.nearest import References
 from mass3d.transfer.oneshot.output import labels_of_slabs
 from mass3d.transfer.segmenter import Answer, Segmenter
-from mass3d.transfer.sliding import slide_down
+from mass3d.transfer.sliding import slide_down_all
 from mass3d.transfer.task_file import Name, Task, Value
 from mass3d.transfer.trained import (
     STRUCTURES,
@@ -36,11 +38,13 @@ from mass3d.transfer.trained import (
     weights_file,
 )
 from mass3d.views.labelled import MAX_STRUCTURES
-from mass3d.volume.preparation import PreparationConfig
+from mass3d.volume.intensity import of_channel
+from mass3d.volume.preparation import PreparationConfig, prepare_channels
 from mass3d.volume.volume import Volume
 
 Start = Literal["pretrained", "scratch"]
 Learn = Literal["full", "decoder", "head"]
+MAX_CHANNELS: Final = 1000  # that a file may tell of
 REGION: Final = 0.5  # what the probability of a region has to exceed
 
 
@@ -83,6 +87,10 @@ class FinetunedRecord(Config):
     """The scores on the way, by which the weights were chosen."""
     regions: tuple[tuple[Value, ...], ...] | None = None
     """All values of each structure in a label map, where they are regions."""
+    channels: Annotated[tuple[Wanted, ...], Field(min_length=1, max_length=MAX_CHANNELS)] | None = (
+        None
+    )
+    """Number and name in dataset.json of each channel of a case, where that names several."""
 
     @model_validator(mode="after")
     def _fits(self) -> FinetunedRecord:
@@ -113,6 +121,7 @@ class FinetunedSegmenter(Segmenter):
     net: SegmentationNetwork = field(repr=False)
     structures: Mapping[str, int]  # name -> label value, in the order of the classes
     regions: Mapping[str, Members] = field(default_factory=dict)  # all values; see `Targets`
+    channels: tuple[Wanted, ...] = ()  # of a case, where it learned from one or some of several
 
     @cached_property
     def targets(self) -> Targets:
@@ -141,7 +150,7 @@ class FinetunedSegmenter(Segmenter):
 
     def answer(
         self,
-        volume: Volume,
+        volume: Volume | Sequence[Volume],
         task: Task | None = None,
         *,
         overlap: float = 0.5,
@@ -152,9 +161,11 @@ class FinetunedSegmenter(Segmenter):
     ) -> Answer:
         """The structures of the model in a volume, in windows that share `overlap`.
 
+        Of a model of several channels `volume` is a sequence of one for each, in their order, on
+        any grids; the answer is on that of the first.
         There is nothing to align. Memory grows with the voxels of the scan, and with structures
         times the voxels of a slab as deep as a window. maps: those of probabilities are filled.
-        Raises `ConfigError` for a task or a prior,
+        Raises `ConfigError` for a task or a prior, and for more or fewer scans than channels,
         `DataError` for a scan that cannot be prepared.
         """
         del alignment
@@ -168,24 +179,25 @@ class FinetunedSegmenter(Segmenter):
                     fix=f"Leave the {name} out, or use the pretrained run.",
                     setting=name,
                 )
-        scan = self._prepare(volume)
-        image = torch.from_numpy(scan.image).to(self.trained.device)
-        slabs = slide_down(
-            image,
+        volumes = self._of_channels(volume)
+        scans = prepare_channels(volumes, self.trained.preparation)
+        images = [torch.from_numpy(scan.image).to(self.trained.device) for scan in scans]
+        slabs = slide_down_all(
+            images,
             self._windows,
-            window=self._window_of(image.shape),
+            window=self._window_of(images[0].shape),
             channels=len(self.structures),
             overlap=overlap,
-            outside=scan.intensity.outside,
+            outside=[scan.intensity.outside for scan in scans],
         )
         found = ((first, slab.numpy()) for first, slab in slabs)
         values = list(self.structures.values())
         shares = maps.probabilities if maps is not None else ()
         regions = bool(self.regions)
         labels = labels_of_slabs(
-            volume.grid,
+            volumes[0].grid,
             found,
-            scan.grid,
+            scans[0].grid,
             values,
             above=REGION if regions else None,
             nested=regions,
@@ -193,8 +205,24 @@ class FinetunedSegmenter(Segmenter):
         )
         return Answer(labels, "finetuned")
 
+    def _of_channels(self, given: Volume | Sequence[Volume]) -> tuple[Volume, ...]:
+        """A scan for each channel, as the kind of scan that the channel's name says."""
+        volumes = (given,) if isinstance(given, Volume) else tuple(given)
+        names = [one.name for one in self.channels] or [""]
+        if len(volumes) != len(names):
+            order = ", ".join(one.called for one in self.channels)
+            raise ConfigError(
+                "scan",
+                found=counted(len(volumes), "scan"),
+                expected=f"one for each of {len(names)} channels, in the order {order}"
+                if self.channels
+                else "one, as the model learned from single scans",
+                fix="Give the scans of one case in a list.",
+            )
+        return tuple(map(of_channel, volumes, names))
+
     def _windows(self, images: Tensor) -> Tensor:
-        """Probabilities (B, S, d, h, w) of the structures in windows (B, 1, d, h, w)."""
+        """Probabilities (B, S, d, h, w) of the structures in windows (B, channels, d, h, w)."""
         classes = cast("Tensor", self.net(images)).float().softmax(1)[:, 1:]
         if not self.regions:
             return classes
@@ -244,7 +272,8 @@ def load_finetuned(run: Path, *, device: str = "auto") -> FinetunedSegmenter:
     named = {name.removeprefix("trunk."): tensor for name, tensor in tensors.items()}
     trunk = unfilled_network(path, record.preset, named)
     classes = len(record.targets.classes)
-    net = SegmentationNetwork(cast("FeatureNetworkModule", trunk), classes)
+    channels = len(record.channels or (1,))
+    net = SegmentationNetwork(cast("FeatureNetworkModule", trunk), classes, channels)
     fill_weights(path, net, tensors)
     net = net.eval().requires_grad_(False).to(target)
     # torch's stubs do not know the argument
@@ -265,4 +294,5 @@ def segmenter_of(
     crop, preparation = record.crop_vox, record.preparation
     trained = TrainedModel(trunk, crop, preparation, fingerprint, device, facts=facts)
     targets = record.targets
-    return FinetunedSegmenter(trained, net, targets.values, targets.regions)
+    channels = record.channels or ()
+    return FinetunedSegmenter(trained, net, targets.values, targets.regions, channels)

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from mass3d.config import Config, Device, Regions, Seed
 from mass3d.training.config import FitConfig
 from mass3d.transfer.finetuned.scans import Number
 from mass3d.transfer.finetuned.segmenter import Learn, Start
 from mass3d.views.labelled import LabelledViewConfig
+
+
+def _names(given: Any) -> Any:
+    """Names that are typed with commas between them, and numbers, as names."""
+    parts = given.split(",") if isinstance(given, str) else given
+    some = parts if isinstance(parts, list | tuple) else [parts]
+    return tuple(str(one) if type(one) is int else one for one in some)
+
+
+Channels = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    BeforeValidator(_names),
+    Field(examples=[["T1", "FLAIR"]]),
+]
+"""Several channels: `T1,FLAIR`."""
 
 
 class FinetuneFitConfig(FitConfig):
@@ -44,6 +60,9 @@ class LearningConfig(Config):
     dataset.json or of files of masks, else all values in the labels."""
     partial: bool = False
     """Structures that a label map does not show at all may be in the scan all the same."""
+    channels: Channels = ()
+    """Channels of each case by name or number, where dataset.json names several; by default all of
+    them. The network sees them at once; the first tells the grid."""
     seed: Seed = 0
     device: Device = "auto"
     fit: FinetuneFitConfig = FinetuneFitConfig()

@@ -13,6 +13,7 @@ from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.progress import progress
 from mass3d.execution.summary import counted, write_provenance
 from mass3d.files import only_writer
+from mass3d.io.datasets.channels import channels_of
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.regions import Targets
 from mass3d.training.choosing import Chosen
@@ -75,7 +76,8 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
     targets = structures_of(parts.training, config.structures)
     facts = _facts(config, parts.training, targets)
     facts |= stopping_facts(config.stopping, parts.validation)
-    first = began(config.model, len(targets.classes), start=config.start)
+    classes, channels = len(targets.classes), len(facts.get("channels", [1]))
+    first = began(config.model, classes, start=config.start, channels=channels)
     warnings: tuple[str, ...] = ()
     if not is_finished(config.output, facts, steps=config.fit.steps, must_resume=config.resume):
         cases, warnings, ranges = _read(config, parts.training, targets)
@@ -117,6 +119,7 @@ def _facts(
 ) -> dict[str, Any]:
     """All that decides the weights."""
     record, _, model = read_run(config.model)
+    channels = channels_of(training[0])
     usual = PRETRAINED_SHARE if config.start == "pretrained" else 1.0
     return {
         "preset": record.preset.plain(),
@@ -124,6 +127,7 @@ def _facts(
         "preparation": record.preparation.plain(),
         "structures": [[name, value] for name, value in targets.values.items()],
         **({"regions": list(map(list, targets.regions.values()))} if targets.regions else {}),
+        **({"channels": list(map(list, channels))} if channels else {}),
         "start": config.start,
         **({"learn": config.learn} if config.learn != "full" else {}),
         "model": model,

@@ -58,6 +58,14 @@ def open_results(folder: Path) -> Results:
             fix="Segment the scans first, or check the path.",
             setting="model",
         )
+    if earlier_record(folder).get("channels"):
+        raise ConfigError(
+            folder,
+            found="results of a model that sees channels of a case",
+            expected="results of single scans, of which a raw dataset is made here",
+            fix="Put the label maps into labelsTr of the dataset that holds the channels.",
+            setting="model",
+        )
     reserved = {BACKGROUND, IGNORE} & targets.values.keys()
     if reserved:
         raise ConfigError(
