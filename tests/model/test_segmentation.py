@@ -8,7 +8,7 @@ from torch import Tensor
 
 from feature_networks import SmallTrunk, small_trunk
 from mass3d.model.protocol import FeatureNetworkModule
-from mass3d.model.segmentation import add_head
+from mass3d.model.segmentation import WIDTH, add_head
 from mass3d.model.trunk import fold, unfold
 
 
@@ -59,3 +59,22 @@ def test_voxels_of_a_cell_are_told_apart_along_all_axes() -> None:
     cell = torch.arange(8.0).view(1, 8, 1, 1, 1)
     assert torch.equal(unfold(cell, 2)[0, 0], torch.arange(8.0).view(2, 2, 2))
     assert torch.equal(fold(unfold(cell, 2), 2), cell)
+
+
+def test_the_head_sees_what_the_trunk_says_of_each_channel_by_itself() -> None:
+    trunk = small_trunk()
+    net = add_head(trunk, 2, seed=0, channels=3)
+    torch.nn.init.normal_(net.out.weight)
+    image = torch.randn(2, 3, 8, 12, 8, generator=torch.Generator().manual_seed(0))
+    maps = [trunk.features(image[:, n : n + 1]) for n in range(3)]
+    seen = torch.cat([*maps, fold(image, 2)], 1)
+    torch.testing.assert_close(net(image), unfold(net.out(F.silu(net.conv(seen))), 2))
+    assert not torch.allclose(net(image), net(image.flip(1)))
+
+
+def test_a_network_of_one_channel_has_the_weights_it_always_had() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        plain = torch.nn.Conv3d(12 + 8, WIDTH, 3, 1, 1)
+    for net in (add_head(small_trunk(), 2, seed=4), add_head(small_trunk(), 2, seed=4, channels=1)):
+        assert torch.equal(net.conv.weight, plain.weight)

@@ -10,6 +10,7 @@ from mass3d.transfer.sliding import (
     pad_to_window,
     slide,
     slide_down,
+    slide_down_all,
     window_starts,
     windows,
 )
@@ -75,3 +76,22 @@ def test_slabs_follow_each_other_and_are_the_whole(shape: tuple[int, int, int]) 
     assert max(part.shape[1] for _, part in slabs) <= 16
     assert torch.equal(torch.cat([part for _, part in slabs], 1), expected)
     assert torch.equal(slide(image, predict, **asked), expected)  # type: ignore[arg-type]
+
+
+def test_windows_of_several_images_lie_at_the_same_place_with_a_padding_of_each() -> None:
+    images = [torch.randn(12, 40, 16), torch.randn(12, 40, 16)]
+    seen = []
+
+    def predict(windows: torch.Tensor) -> torch.Tensor:
+        seen.append(windows)
+        return windows
+
+    slabs = slide_down_all(
+        images, predict, window=(16,) * 3, channels=2, overlap=0.5, outside=[-1.0, 3.0]
+    )
+    found = torch.cat([part for _, part in slabs], 1)
+    torch.testing.assert_close(found, torch.stack(images))
+    shown = torch.cat(seen)
+    assert shown.shape[1:] == (2, 16, 16, 16)
+    assert (shown[:, 0, :2] == -1).all()
+    assert (shown[:, 1, :2] == 3).all()

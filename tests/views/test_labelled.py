@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -169,3 +171,38 @@ def test_changes_are_as_large_as_the_settings_say(seed: int) -> None:
     assert np.std([one.shift for one in lights]) == pytest.approx(0.2, rel=0.15)
     assert np.mean([one.blur_vox > 0 for one in lights]) == pytest.approx(0.3, abs=0.08)
     assert 0.08 < max(one.noise_std for one in lights) <= 0.1
+
+
+def with_channel(case: LabelledCase, factor: float, outside: float = 0.0) -> LabelledCase:
+    """A case with a second channel, the first one times a factor."""
+    image = (case.image * np.float16(factor)).astype(np.float16)
+    return replace(case, others=(replace(case, image=image, outside=outside),))
+
+
+def test_all_channels_of_a_crop_are_moved_alike() -> None:
+    moving = STILL.model_copy(update={"moved": 1.0, "degrees": 20.0, "bend_vox": 2.0})
+    for step in range(3):
+        image = maker([with_channel(made_case(), 2.0)], moving)(step, CPU).image
+        assert image.shape == (2, 2, *CROP)
+        torch.testing.assert_close(image[:, 1], 2 * image[:, 0], atol=1e-2, rtol=0)
+
+
+def test_intensities_change_by_channel_and_what_lies_outside_too() -> None:
+    gained = STILL.model_copy(update={"gain": 0.5})
+    image = maker([with_channel(made_case(), 1.0)], gained)(0, CPU).image
+    assert not torch.allclose(image[:, 0], image[:, 1], atol=1e-2)
+    small = with_channel(made_case((40, 44, 12)), 1.0, outside=5.0)  # shorter than the crop
+    image = maker([small], STILL)(0, CPU).image
+    assert (image[:, 0] == 0).any()
+    assert (image[:, 1] == 5).any()
+
+
+def test_the_first_channel_is_drawn_as_if_it_were_alone() -> None:
+    cases = [made_case(), made_case((30, 60, 33), name="two")]
+    alone = maker(cases, LabelledViewConfig())
+    both = maker([with_channel(case, 2.0) for case in cases], LabelledViewConfig())
+    for step in range(4):
+        one, two = alone(step, CPU), both(step, CPU)
+        assert one.image.numpy().tobytes() == two.image[:, :1].contiguous().numpy().tobytes()
+        assert torch.equal(one.label, two.label)
+        assert one.case_ids == two.case_ids

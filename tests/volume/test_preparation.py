@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,12 @@ from pydantic import ValidationError
 from mass3d.errors import DataError
 from mass3d.volume.body import body_mask
 from mass3d.volume.geometry import SourceGrid
-from mass3d.volume.preparation import PreparationConfig, prepare_label, prepare_volume
+from mass3d.volume.preparation import (
+    PreparationConfig,
+    prepare_channels,
+    prepare_label,
+    prepare_volume,
+)
 from mass3d.volume.volume import Volume
 from oracles import geometry
 
@@ -207,3 +213,53 @@ def test_usual_statistics_are_not_told_as_older_records_do_not() -> None:
     assert "statistics" not in config().plain()
     assert config(statistics="box").plain()["statistics"] == "box"
     assert PreparationConfig.model_validate(config().plain()) == config()
+
+
+def smooth(shape: tuple[int, int, int], affine: np.ndarray, name: str) -> Volume:
+    """A scan (i, j, k) of a field that is known at every place in the world: x + 2 y - z."""
+    places = np.indices(shape).reshape(3, -1)
+    world = affine[:3, :3] @ places + affine[:3, 3:]
+    values = (np.array([1.0, 2.0, -1.0]) @ world).reshape(shape).astype(np.float32)
+    return Volume.from_file_order(values, affine, path=Path(name))
+
+
+def test_channels_of_one_grid_are_prepared_each_by_itself(tissue: np.ndarray) -> None:
+    ct, pet = scan(tissue, "a.nii"), replace(scan(tissue**2, "b.nii"), modality="pet")
+    found = prepare_channels([ct, pet], config(modality="ct"))
+    apart = [
+        prepare_volume(ct, config(modality="ct")),
+        prepare_volume(pet, config(modality="pet")),  # its own word goes before the setting
+    ]
+    for one, other in zip(found, apart, strict=True):
+        assert one.image.tobytes() == other.image.tobytes()
+        assert one.intensity == other.intensity
+        assert one.modality == other.modality
+    (alone,) = prepare_channels([ct], config())
+    assert alone.image.tobytes() == prepare_volume(ct, config()).image.tobytes()
+
+
+def test_a_channel_on_another_grid_comes_to_that_of_the_first() -> None:
+    turned = geometry.affine(np.eye(3), spacing_mm=(2.0, 1.7, 2.4), tilt_deg=(4.0, -3.0, 6.0))
+    turned[:3, 3] = (-6, -5, -7)
+    straight = np.diag([1.5, 1.5, 1.5, 1.0])
+    first, second = smooth((14, 13, 12), straight, "one"), smooth((24, 24, 24), turned, "two")
+    settings = config(modality="mr", percentiles=(0, 100))
+    one, other = prepare_channels([first, second], settings)
+    assert other.grid == one.grid == prepare_volume(first, settings).grid
+    assert other.image.shape == one.image.shape
+    inner = (slice(2, -2),) * 3
+    undone = [prepared.intensity.undo(prepared.image)[inner] for prepared in (one, other)]
+    np.testing.assert_allclose(undone[1], undone[0], atol=0.05)
+
+
+def test_where_another_channel_does_not_reach_it_is_dark() -> None:
+    matrix = np.diag([1.5, 1.5, 1.5, 1.0])
+    first = smooth((12, 12, 12), matrix, "one")
+    lower = smooth((12, 12, 7), matrix, "two")  # k is from foot to head
+    _, other = prepare_channels([first, lower], config(modality="mr"))
+    assert (other.image[7:] == np.float32(other.intensity.outside)).all()
+    assert other.image[:7].std() > 0
+    away = matrix.copy()
+    away[2, 3] = 12 * 1.5 + 1
+    with pytest.raises(DataError, match="two: found no voxel within the box of one"):
+        prepare_channels([first, smooth((12, 12, 12), away, "two")], config(modality="mr"))

@@ -9,6 +9,7 @@ from mass3d.volume.geometry import Grid, SourceGrid
 from mass3d.volume.resample import (
     linear_weights,
     nearest,
+    place_image,
     place_label,
     resample_image,
     resample_label,
@@ -174,3 +175,23 @@ def test_a_label_on_the_grid_of_its_scan_moves_as_labels_of_a_store_do(
     old = Volume.from_array(label).grid
     new = old.resampled(spacing_mm)
     np.testing.assert_array_equal(place_label(label, old, new), resample_label(label, old, new))
+
+
+@settings(max_examples=20)
+@given(st.tuples(sizes, sizes, sizes), st.tuples(sizes, sizes, sizes), seeds)
+def test_an_image_is_placed_where_it_lies_in_the_world(
+    one: tuple[int, int, int], other: tuple[int, int, int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    old, new = (
+        SourceGrid.nearest(
+            shape,
+            geometry.affine(np.eye(3), spacing_mm=(1.5,) * 3, tilt_deg=tuple(rng.normal(0, 9, 3)))
+            + np.pad(rng.normal(0, 2, (3, 1)), ((0, 1), (3, 0))),
+        ).grid
+        for shape in (one, other)
+    )
+    voxels = rng.uniform(-3, 3, old.shape).astype(np.float32)
+    placed = place_image(voxels, old, new)
+    assert placed.dtype == np.float32
+    np.testing.assert_allclose(placed, oracle.image(voxels, old, new), rtol=0, atol=1e-5)

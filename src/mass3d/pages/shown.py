@@ -67,6 +67,7 @@ def _model(file: Path, header: checkpoint.Header) -> Facts:
         own: Facts = {
             "kind": "finetuned model",
             "structures": _structures(dict(made.structures)),
+            **({"channels": [one.called for one in made.channels]} if made.channels else {}),
             "start": made.start,
             "model": made.model,
         }

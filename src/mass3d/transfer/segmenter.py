@@ -162,7 +162,7 @@ class Segmenter:
         `DataError` for a scan that cannot be prepared, `ModelError` for a task of another model,
         `ConfigError` for none, and for several volumes.
         """
-        task, volume = _required(task), _only(volume)
+        volume, task = _only(volume), _required(task)
         require_model("the task", task, self.trained)
         scan = self._prepare(volume)
         asked = nearest_task(task, references, self.trained, volume, scan)

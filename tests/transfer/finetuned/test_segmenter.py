@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from feature_networks import small_trunk
 from mass3d.errors import ConfigError, ModelError
+from mass3d.io.datasets.channels import Wanted
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
 from mass3d.model.protocol import NetworkModule
@@ -17,6 +19,7 @@ from mass3d.model.segmentation import SegmentationNetwork
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
 from mass3d.transfer.finetuned.segmenter import FinetunedSegmenter, load_finetuned
+from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.trained import TrainedModel, load_trained
 from mass3d.volume.preparation import PreparationConfig
 from mass3d.volume.volume import Volume
@@ -121,3 +124,77 @@ def test_tensors_of_another_number_of_structures_are_refused(run: Path) -> None:
     checkpoint.save(run / WEIGHTS, tensors, kind="weights", facts=more)
     with pytest.raises(ModelError, match="size mismatch"):
         load_finetuned(run, device="cpu")
+
+
+class Brighter(nn.Module):
+    """Says the 2 structures by which of two channels is brighter."""
+
+    stride = 4
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        one, two = images[:, :1], images[:, 1:]
+        return 20 * torch.cat([torch.zeros_like(one), one - two - 0.5, two - one - 0.5], 1)
+
+
+def test_a_model_of_several_channels_wants_one_scan_of_each() -> None:
+    scan = volume((14, 14, 13))
+    dim = scan.with_voxels(np.where(abs(scan.voxels) > 200, scan.voxels, 90).astype(np.float32))
+    grey = scan.with_voxels(np.random.default_rng(1).normal(100, 1, scan.voxels.shape))
+    plain = segmenter(Brighter())
+    channels = (Wanted(0, "one"), Wanted(3, ""))
+    model = replace(plain, channels=channels)
+    found = model.segment([dim, grey]).voxels
+    np.testing.assert_array_equal(found == 7, scan.voxels > 300)
+    np.testing.assert_array_equal(found == 300, scan.voxels < -300)
+    swapped = model.answer((grey, dim)).labels
+    np.testing.assert_array_equal(swapped == 300, scan.voxels > 300)
+    for given, told in ((scan, "1 scan"), ([dim, grey, scan], "3 scans")):
+        with pytest.raises(ConfigError, match=f"{told}; expected one for each of 2 .* one, 0003"):
+            model.segment(given)
+    with pytest.raises(ConfigError, match="2 scans; expected one, as"):
+        plain.segment([scan, scan])
+    one = segmenter(ByValue()).segment([scan]).voxels
+    np.testing.assert_array_equal(one, segmenter(ByValue()).segment(scan).voxels)
+
+
+def test_a_channel_is_the_kind_of_scan_that_its_name_says() -> None:
+    """Both are -400 to 400: as CT the numbers stay apart from those of a scan by its own spread."""
+    seen: list[torch.Tensor] = []
+
+    class Looking(Brighter):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(images)
+            return super().forward(images)
+
+    scan = volume((16, 16, 16))
+    names = (Wanted(0, "CT"), Wanted(1, "T1 MR"))
+    replace(segmenter(Looking()), channels=names).segment([scan, scan])
+    assert seen[0][0, 0].mean() == pytest.approx((100 + 100) / 300, abs=0.05)
+    assert abs(float(seen[0][0, 1].mean())) < 0.3
+
+
+def test_the_channels_of_a_run_are_in_its_file(run: Path) -> None:
+    assert load_finetuned(run, device="cpu").channels == ()
+    _, facts, _ = checkpoint.load(run / WEIGHTS, kind="weights")
+    trunk = build_network(PRESETS["tiny"], seed=0)
+    net = SegmentationNetwork(trunk, 2, 2)  # type: ignore[arg-type]
+    facts = {**facts, "channels": [[0, "CT"], [1, "PET"]]}
+    checkpoint.save(run / WEIGHTS, net.state_dict(), kind="weights", facts=facts)
+    loaded = load_finetuned(run, device="cpu")
+    assert loaded.channels == ((0, "CT"), (1, "PET"))
+    assert [one.called for one in loaded.channels] == ["CT", "PET"]
+    assert loaded.net.channels == 2
+    checkpoint.save(
+        run / WEIGHTS, net.state_dict(), kind="weights", facts={**facts, "channels": []}
+    )
+    with pytest.raises(ModelError, match="channels"):
+        load_finetuned(run, device="cpu")
+
+
+def test_a_pretrained_model_sees_one_scan() -> None:
+    scan, model = volume((14, 14, 13)), Segmenter(segmenter(ByValue()).trained)
+    with pytest.raises(ConfigError, match="2 scans at once"):
+        model.segment([scan, scan])
+    for given in (scan, [scan]):
+        with pytest.raises(ConfigError, match="no task for a pretrained model"):
+            model.segment(given)

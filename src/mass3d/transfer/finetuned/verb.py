@@ -52,12 +52,15 @@ class Finetuned:
     chosen: Chosen | None = None  # how the weights were, if they were scored on the way
     steps: int = 0  # updates that were asked for
     learn: Learn = "full"  # weights that moved
+    channels: tuple[str, ...] = ()  # of each scan, where it learned from some of several
 
     def summary(self) -> str:
         """One paragraph for people, and a line for each oddity."""
         first = (
             f"Finetuned for {counted(len(self.structures), 'structure')} on "
-            f"{counted(len(self.training), 'labelled scan')} in {self.run}. {self.began.in_words()}"
+            f"{counted(len(self.training), 'labelled scan')}"
+            + (f" ({' and '.join(self.channels)})" if self.channels else "")
+            + f" in {self.run}. {self.began.in_words()}"
         )
         first += MOVED[self.learn]
         if self.scores is not None:
@@ -76,12 +79,14 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
     targets = structures_of(parts.training, config.structures)
     facts = _facts(config, parts.training, targets)
     facts |= stopping_facts(config.stopping, parts.validation)
-    classes, channels = len(targets.classes), len(facts.get("channels", [1]))
-    first = began(config.model, classes, start=config.start, channels=channels)
+    classes, channels = len(targets.classes), channels_of(parts.training[0])
+    first = began(config.model, classes, start=config.start, channels=max(1, len(channels)))
+    names = [one.called for one in channels]
     warnings: tuple[str, ...] = ()
     if not is_finished(config.output, facts, steps=config.fit.steps, must_resume=config.resume):
         cases, warnings, ranges = _read(config, parts.training, targets)
         told = {"structures": targets.plain(), "ranges": ranges.plain(), **parts.ids()}
+        told |= {"channels": names} if names else {}
         config.output.mkdir(parents=True, exist_ok=True)
         with only_writer(config.output, ModelError):
             require_same_run(config.output, facts)  # before its settings are written over
@@ -111,6 +116,7 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
         chosen,
         steps,
         config.learn,
+        tuple(names),
     )
 
 
