@@ -194,4 +194,5 @@ def test_an_image_is_placed_where_it_lies_in_the_world(
     voxels = rng.uniform(-3, 3, old.shape).astype(np.float32)
     placed = place_image(voxels, old, new)
     assert placed.dtype == np.float32
-    np.testing.assert_allclose(placed, oracle.image(voxels, old, new), rtol=0, atol=1e-5)
+    expected = oracle.image(voxels.astype(np.float64), old, new)
+    np.testing.assert_allclose(placed, expected, rtol=0, atol=1e-5)
