@@ -19,6 +19,7 @@ from mass3d.io.read import read_label
 from mass3d.io.write import write_file_order
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
+from mass3d.pages.card import CARD
 from mass3d.pages.shown import facts_of
 from mass3d.training import checkpoint
 from mass3d.training.fit import METRICS, WEIGHTS
@@ -301,6 +302,7 @@ def test_what_cannot_take_channels_refuses_them(
 def test_a_copy_for_others_segments_the_same(dataset: Path, tuned: Path, tmp_path: Path) -> None:
     given = {"model": tuned, "output": tmp_path / "shared"}
     export.run(export.ExportConfig.model_validate(given))
+    assert "the channels of each case: T1, FLAIR." in (tmp_path / "shared" / CARD).read_text()
     for model in ("shared", tuned):
         segmented(dataset / "imagesTs", tmp_path / model, tmp_path / f"by-{Path(model).name}")
     ours, theirs = (content(tmp_path / f"by-{name}", "p4.nii.gz") for name in ("shared", "run"))

@@ -202,6 +202,14 @@ def test_of_one_wanted_channel_others_are_left_and_single_scans_taken(tmp_path: 
     assert not b.channels
 
 
+def test_two_cases_of_one_id_are_refused(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data", "a_0000", "a_0001")
+    scans = plain(tmp_path / "new", "a.nii.gz")
+    cases = find_cohort([data, scans]).cases
+    with pytest.raises(DataError, match="a second scan of the case 'a'"):
+        grouped(cases, TWO[:1])
+
+
 def test_scans_that_are_no_channels_are_refused(tmp_path: Path) -> None:
     scans = plain(tmp_path / "new", "a.nii.gz", "b.nii.gz")
     with pytest.raises(DataError, match="no scan that is a channel of a case; expected all") as e:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mass3d.errors import ConfigError, DataError
-from mass3d.io.datasets.cohort import CaseFile, Channel
+from mass3d.io.datasets.cohort import CaseFile, Channel, by_id
 from mass3d.io.datasets.layouts import NumberedFile, numbered_file
 from mass3d.io.names import SUFFIXES, case_id_of, is_image_name, stem_of
 from mass3d.io.read import read_volume
@@ -92,7 +92,8 @@ def grouped(cases: Iterable[CaseFile], wanted: Sequence[Wanted]) -> tuple[CaseFi
     Channels are known by their names in dataset.json, without one by the numbers of the files. A
     channel that a case lacks is named with the file where it should be: `require_channels` tells.
     Where one channel is wanted, scans that are not one of several are taken as they are. Raises
-    `DataError` for a dataset.json without one of them, and where no case has any.
+    `DataError` for a dataset.json without one of them, where no case has any, and for two cases of
+    one id.
     """
     if not wanted:
         return tuple(cases)
@@ -111,7 +112,8 @@ def grouped(cases: Iterable[CaseFile], wanted: Sequence[Wanted]) -> tuple[CaseFi
         found.append(replace(first, case_id=name, path=channels[0].path, channels=channels))
     if found and all(one.channels and not _any_there(one) for one in found):
         raise _no_channels(found[0])
-    return tuple(sorted(found, key=lambda one: one.case_id))
+    named = by_id(found)
+    return tuple(named[name] for name in sorted(named))
 
 
 def _channels(

@@ -89,7 +89,7 @@ def find_cohort(paths: Sequence[Path], *, exclude: Path | None = None) -> Cohort
     roots = [path if path.is_dir() else path.parent for path in paths]
     named = [CaseFile(case_id_of(file), file) for file in listing.named]
     plain = [CaseFile(name, file.path) for file, name in case_ids(listing.scans).items()]
-    cases = _by_id([*named, *plain, *_dicom_cases(found, roots)])
+    cases = by_id([*named, *plain, *_dicom_cases(found, roots)])
     pairing = pair_labels(
         [*listing.labels, *_labels_above(paths, listing.labels)],
         {name: ImageFile(case.path, _root_of(case.path, roots)) for name, case in cases.items()},
@@ -119,7 +119,7 @@ def label_maps(folder: Path) -> dict[str, Path]:
     ]
     if not files:
         raise _nothing([folder], [])
-    named = _by_id(CaseFile(case_id_of(file), file) for file in files)
+    named = by_id(CaseFile(case_id_of(file), file) for file in files)
     return {name: named[name].path for name in sorted(named)}
 
 
@@ -281,8 +281,8 @@ def _dicom_cases(found: Gathered, roots: Sequence[Path]) -> list[CaseFile]:
     return cases
 
 
-def _by_id(cases: Iterable[CaseFile]) -> dict[str, CaseFile]:
-    """Raise `DataError` when two scans have one case id."""
+def by_id(cases: Iterable[CaseFile]) -> dict[str, CaseFile]:
+    """Cases by their ids. Raises `DataError` when two scans have one."""
     found: dict[str, CaseFile] = {}
     for case in cases:
         first = found.setdefault(case.case_id, case)
