@@ -192,7 +192,7 @@ def finetune(
     validation: int | None = ...,
     start: Literal["pretrained", "scratch"] = ...,
     learn: Literal["full", "decoder", "head"] = ...,
-    trunk_share: float | None = ...,
+    trunk_share: float = ...,
     resume: bool = ...,
     stopping: StoppingConfig | Mapping[str, object] = ...,
     structures: Mapping[str, int | Sequence[int]] | None = ...,

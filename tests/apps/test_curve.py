@@ -173,7 +173,7 @@ def test_a_run_of_any_objective_is_a_start_with_all_else_equal(
         facts.append(checkpoint.read_facts(tmp_path / name / WEIGHTS, kind="weights"))
     ours, theirs, scratch = facts
     assert {key for key in ours if ours[key] != theirs[key]} == {"model"}
-    assert {key for key in ours if scratch[key] != theirs[key]} == {"start", "trunk_share"}
+    assert {key for key in ours if scratch[key] != theirs[key]} == {"start"}
     assert len({report.training for report in reports}) == 1
     assert f"objective {objective};" in reports[1].summary()
     assert "nothing was loaded" in reports[2].summary()

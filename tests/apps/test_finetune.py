@@ -80,7 +80,7 @@ def test_it_learns_what_the_labels_show(cohort: Path, pretrained: Path, tmp_path
         tmp_path / "run",
         labels="all",
         structures={"liver": 1},
-        fit={"steps": 60, "lr": 4e-3, "precision": "32-true"},
+        fit={"steps": 60, "precision": "32-true"},
     )
     report = finetune.run(config)
     assert report.scores is not None
@@ -334,7 +334,8 @@ def test_labels_may_be_typed(typed: Any, meant: Any, tmp_path: Path) -> None:
 def test_what_is_not_given_of_the_optimisation_is_that_of_finetuning(tmp_path: Path) -> None:
     values = {"images": [tmp_path], "model": tmp_path, "output": tmp_path}
     found = build(finetune.FinetuneConfig, {**values, "fit": {"steps": 9}}).fit
-    assert (found.steps, found.batch_size, found.lr, found.ema_decay) == (9, 2, 2e-3, 0.99)
+    chosen = (found.steps, found.batch_size, found.optimizer, found.lr, found.ema_decay)
+    assert chosen == (9, 2, "muon", 1e-2, 0.99)
 
 
 # --- regions -----------------------------------------------------------------------------------
@@ -354,7 +355,7 @@ def regions(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_regions_are_learned_written_by_their_order_and_scored(
     regions: Path, pretrained: Path, tmp_path: Path
 ) -> None:
-    fit = {"steps": 40, "lr": 4e-3, "precision": "32-true"}
+    fit = {"steps": 60, "precision": "32-true"}
     run, out = tmp_path / "run", tmp_path / "out"
     report = finetune.run(settings(regions, pretrained, run, labels="all", fit=fit))
     assert report.structures == {"organs": 2, "soft": 4, "liver": 1}

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from mass3d.config import Config, Device, Regions, Seed
+from mass3d.model.presets import OptimizerName
 from mass3d.training.config import FitConfig
 from mass3d.transfer.finetuned.scans import Number
 from mass3d.transfer.finetuned.segmenter import Learn, Start
@@ -36,7 +37,9 @@ class FinetuneFitConfig(FitConfig):
     """Optimiser updates of the whole run; the schedule is stretched over them."""
     batch_size: int = Field(default=2, ge=1, le=10**4)
     """Samples per batch."""
-    lr: float = Field(default=2e-3, gt=0, le=1e3)
+    optimizer: OptimizerName = "muon"
+    """Rule of the updates: `adamw`, `lamb` or `muon`."""
+    lr: float = Field(default=1e-2, gt=0, le=1e3)
     """Peak learning rate, of the head."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the average of the weights, which is what a run delivers."""
@@ -94,9 +97,8 @@ class RunConfig(Config):
     """Weights to begin with; with scratch, everything else stays the same."""
     learn: Learn = "full"
     """Weights that move: all; decoder: those of the way up and the new head; or the head alone."""
-    trunk_share: float | None = Field(default=None, ge=0, le=1, examples=[0.5])
-    """Share of the learning rate that all but the new head has; by default a half, and all of it
-    from scratch."""
+    trunk_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of the learning rate that all but the new head has."""
     resume: bool = False
     """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
     stopping: StoppingConfig = StoppingConfig()

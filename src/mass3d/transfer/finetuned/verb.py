@@ -36,7 +36,6 @@ MOVED: Final[dict[Learn, str]] = {
     "decoder": " Only the way up and the head were trained.",
     "head": " Only the head was trained.",
 }
-PRETRAINED_SHARE: Final = 0.5  # of the learning rate, for weights that know something
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,6 @@ def _facts(
     """All that decides the weights."""
     record, _, model = read_run(config.model)
     channels = channels_of(training[0])
-    usual = PRETRAINED_SHARE if config.start == "pretrained" else 1.0
     return {
         "preset": record.preset.plain(),
         "crop_vox": list(config.views.crop_vox or record.crop_vox),
@@ -139,7 +137,7 @@ def _facts(
         "model": model,
         "scans": fingerprint(training),
         "partial": config.partial,
-        "trunk_share": usual if config.trunk_share is None else config.trunk_share,
+        "trunk_share": config.trunk_share,
         "seed": config.seed,
         "fit": config.fit.decisive(),
         "views": config.views.plain(),
