@@ -171,10 +171,10 @@ class _Files:
 
     def case_id(self, scan: CaseFile, file: NumberedFile) -> str:
         """The id of the case that a scan is a channel of."""
-        for own in filter(None, (file.own_name, case_id_of(scan.path))):
-            if scan.case_id.endswith(own):
-                return scan.case_id.removesuffix(own) + file.case
-        return scan.case_id
+        own = file.own_name  # in the layout of a dataset; files that were named have their own
+        if not own or not scan.case_id.endswith(own):
+            own = case_id_of(scan.path)
+        return scan.case_id.removesuffix(own) + file.case
 
 
 def by_case(cases: Sequence[CaseFile]) -> dict[str, CaseFile]:

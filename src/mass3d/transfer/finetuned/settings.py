@@ -16,9 +16,11 @@ from mass3d.views.labelled import LabelledViewConfig
 
 
 def _names(given: Any) -> Any:
-    """Names that are typed with commas between them, and numbers, as names."""
-    parts = given.split(",") if isinstance(given, str) else given
-    some = parts if isinstance(parts, list | tuple) else [parts]
+    """Names that are typed with commas between them, in brackets or not; numbers as names."""
+    if isinstance(given, str):
+        inner = given[1:-1] if given.startswith("[") and given.endswith("]") else given
+        given = [one.strip() for one in inner.split(",")]
+    some = given if isinstance(given, list | tuple) else [given]
     return tuple(str(one) if type(one) is int else one for one in some)
 
 
