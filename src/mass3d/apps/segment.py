@@ -49,12 +49,12 @@ class SegmentConfig(Config):
 
     inputs: Scans
     task: Path | None = Field(default=None, examples=["liver.task"])
-    """Task file; a finetuned model needs none."""
+    """Task file. A finetuned model needs none; with one of the same structures both answer."""
     output: Path = Field(examples=["found"])
     """Folder for <case>.nii.gz on the exact grid of each scan."""
     model: Path | None = Field(default=None, examples=["run"])
     """Run folder; by default where it was when the task was made. Of a finetuned run, its own
-    structures are found."""
+    structures are found, and with a task the answer is the mean of both."""
     alignment: bool = True
     """Align the references to each scan; without, the network alone answers, as it does where no
     alignment is believed."""
@@ -164,7 +164,7 @@ def _report(
     volumes = {name: entry.volumes_ml for name, entry in entries.items()}
     part = known.task.oneshot if known.task else None
     hoped = config.alignment and config.prior is None and part is not None
-    alone = [name for name in sorted(entries) if entries[name].method == "network"]
+    alone = [name for name in sorted(entries) if entries[name].without_references]
     notes = {name: [*entry.doubts, *entry.unusual()] for name, entry in entries.items()}
     return SegmentReport(
         config.output,

@@ -26,6 +26,7 @@ METHODS: Final = {
     "network": "network alone",
     "prior": "from the prior",
     "finetuned": "finetuned model",
+    "both": "finetuned model and references aligned",
 }
 
 

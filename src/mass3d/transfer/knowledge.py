@@ -1,4 +1,4 @@
-"""What can segment without further questions: a model with a task, or a finetuned model."""
+"""What can segment without further questions: a model with a task, a finetuned model, or both."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from mass3d.errors import ConfigError
 from mass3d.execution.ownership import earlier_record
+from mass3d.files import text_hash
 from mass3d.io.datasets.channels import Wanted, grouped
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.datasets.regions import Targets
-from mass3d.transfer.finetuned.segmenter import load_finetuned
+from mass3d.transfer.finetuned.segmenter import is_finetuned, load_finetuned, require_beside
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, find_run, load_task, require_model
 from mass3d.volume.doubts import doubts
@@ -67,11 +68,14 @@ class Knowledge:
 def load_knowledge(
     task: Path | None, model: Path | None, *, prior: Path | None = None, device: str = "auto"
 ) -> Knowledge:
-    """Load a task and its model, by default from where it was; or a finetuned model alone.
+    """Load a task and its model, by default from where it was; or a finetuned model, which answers
+    alone, or together with a task.
 
     Raises `ConfigError` where neither is given, and for a prior without a task, `ModelError` where
     one cannot be trusted or they do not fit.
     """
+    if task is not None and model is not None and is_finetuned(model):
+        return _both(task, model, device=device)
     if task is not None:
         found = load_task(task)
         segmenter = Segmenter.load(model or find_run(task, found), device=device)
@@ -98,6 +102,14 @@ def load_knowledge(
     ranges = _ranges_beside(model)
     made = tuned.trained.fingerprint
     return Knowledge(tuned, None, tuned.targets, made, ranges, tuned.channels)
+
+
+def _both(task: Path, model: Path, *, device: str) -> Knowledge:
+    """A finetuned model with a task of the pretrained model that it began with."""
+    found, tuned = load_task(task), load_finetuned(model, device=device)
+    require_beside(found, tuned, task)
+    made = text_hash([tuned.fingerprint, found.fingerprint])
+    return Knowledge(tuned, found, tuned.targets, made, found.ranges, tuned.channels)
 
 
 def _ranges_beside(run: Path) -> Ranges | None:

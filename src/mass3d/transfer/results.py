@@ -38,7 +38,8 @@ class Entry(Config):
     volumes_ml: dict[str, float] = Field(default_factory=dict)
     """Structure -> millilitres."""
     method: str = ""
-    """How it was segmented: `network`, `alignment`, `prior` or `finetuned`."""
+    """How it was segmented: `network`, `alignment`, `prior`, `finetuned`, or `both` of `alignment`
+    and `finetuned`."""
     similarity: tuple[float, ...] = ()
     """Of each aligned reference."""
     agreement: dict[str, float] = Field(default_factory=dict)
@@ -51,6 +52,11 @@ class Entry(Config):
     """Structures whose volume is far from that in all references."""
     maps: dict[str, str] = Field(default_factory=dict)
     """Files of maps beside the label map -> SHA-256 of each."""
+
+    @property
+    def without_references(self) -> bool:
+        """Whether a network answered alone, as no reference was aligned."""
+        return self.method in ("network", "finetuned")
 
     def unusual(self) -> Iterator[str]:
         """A sentence for every structure of an odd volume; what was not found is told elsewhere."""

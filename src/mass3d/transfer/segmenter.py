@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Answer:
     """Structures in a scan, and how they were found."""
 
     labels: NDArray[np.uint16]  # (D, H, W) on the grid of the scan
-    method: str  # "alignment", "network" or "prior"
+    method: str  # "alignment", "network", "prior", "finetuned" or "both"
     similarity: tuple[float, ...] = ()  # of the scan to each reference, if it was aligned
     agreement: Mapping[str, float] = field(default_factory=dict)  # between references, in Dice
     references: tuple[str, ...] = ()  # that were asked, where that is not all
@@ -132,7 +132,7 @@ class Segmenter:
         """Label map of the structures of `task`, on the grid of the scan: uint16 (D, H, W).
 
         Its `save` and `to_nibabel` give it in the axis order of the scan's file. A finetuned model
-        knows its structures and takes no task; of one that sees several channels `scan` is a list
+        knows its structures and needs no task; of one that sees several channels `scan` is a list
         of one for each, in order. Raises as `answer` does, which also says how they were found;
         `DataError` for a scan that cannot be read.
         """
@@ -198,8 +198,7 @@ class Segmenter:
             found = part.find(image, encoder, modality=scan.modality)
             if found.voting.any():
                 labels = _of_references(volume.grid, found, scan.grid, task, maps)
-                pairs = zip(task.structures, found.agreement, strict=True)
-                agreement = {name: one for name, one in pairs if one is not None}
+                agreement = agreement_of(found, task.structures)
                 return Answer(labels, "alignment", found.similarity, agreement)
         return Answer(self._by_network(volume, scan, task, overlap=overlap, maps=maps), "network")
 
@@ -282,13 +281,33 @@ def _of_references(
     values = list(task.structures.values())
     votes = found.probabilities.numpy()
     labels = labels_on(grid, votes, found.box, old, values, shares=maps.probabilities)
-    if maps.agreement is not None:
-        agreement = Agreement(labels, values)
-        for one, voting in zip(found.votes, found.voting, strict=True):
-            own = (one * voting[:, None, None, None]).numpy()
-            agreement.count(labels_on(grid, own, found.box, old, values), voting.tolist())
-        agreement.fill(maps.agreement)
+    fill_agreement(maps, labels, found, values=values, grid=grid, old=old)
     return labels
+
+
+def fill_agreement(
+    maps: Maps,
+    labels: NDArray[np.uint16],
+    found: Found,
+    *,
+    values: Sequence[int],
+    grid: Grid,
+    old: Grid,
+) -> None:
+    """The map of agreement, if it is asked for: which aligned references say what `labels` say."""
+    if maps.agreement is None:
+        return
+    agreement = Agreement(labels, values)
+    for one, voting in zip(found.votes, found.voting, strict=True):
+        own = (one * voting[:, None, None, None]).numpy()
+        agreement.count(labels_on(grid, own, found.box, old, values), voting.tolist())
+    agreement.fill(maps.agreement)
+
+
+def agreement_of(found: Found, names: Iterable[str]) -> dict[str, float]:
+    """Of structures by name, how far aligned references agree, where several vote."""
+    pairs = zip(names, found.agreement, strict=True)
+    return {name: one for name, one in pairs if one is not None}
 
 
 def _only(volume: Volume | Sequence[Volume]) -> Volume:

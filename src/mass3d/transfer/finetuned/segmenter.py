@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +26,9 @@ from mass3d.training import checkpoint
 from mass3d.training.choosing import Chosen
 from mass3d.transfer.maps import Maps
 from mass3d.transfer.nearest import References
+from mass3d.transfer.oneshot.carrying import Found
 from mass3d.transfer.oneshot.output import labels_of_slabs
-from mass3d.transfer.segmenter import Answer, Segmenter
+from mass3d.transfer.segmenter import Answer, Segmenter, agreement_of, fill_agreement
 from mass3d.transfer.sliding import slide_down_all
 from mass3d.transfer.task_file import Name, Task, Value
 from mass3d.transfer.trained import (
@@ -39,7 +40,7 @@ from mass3d.transfer.trained import (
 )
 from mass3d.views.labelled import MAX_STRUCTURES
 from mass3d.volume.intensity import of_channel
-from mass3d.volume.preparation import PreparationConfig, prepare_channels
+from mass3d.volume.preparation import PreparationConfig, Prepared, prepare_channels
 from mass3d.volume.volume import Volume
 
 Start = Literal["pretrained", "scratch"]
@@ -163,22 +164,19 @@ class FinetunedSegmenter(Segmenter):
 
         Of a model of several channels `volume` is a sequence of one for each, in their order, on
         any grids; the answer is on that of the first.
-        There is nothing to align. Memory grows with the voxels of the scan, and with structures
-        times the voxels of a slab as deep as a window. maps: those of probabilities are filled.
-        Raises `ConfigError` for a task or a prior, and for more or fewer scans than channels,
-        `DataError` for a scan that cannot be prepared.
+        A `task` of the same structures, made with the pretrained model that this one began with, is
+        asked as well: its references are aligned to the first channel, and the answer is the mean
+        of both, which go wrong in different places. Without `alignment`, or where none is
+        believed, the model answers alone. Memory grows with the voxels of the scan, and with
+        structures times the voxels of a slab as deep as a window, or of the box of the task. maps:
+        those of probabilities are filled, and that of agreement with a task. Raises `ConfigError`
+        for a prior, for the nearest references, for a task of other structures, and for more or
+        fewer scans than channels, `ModelError` for a task of another model, `DataError` for a
+        scan that cannot be prepared.
         """
-        del alignment
-        asked = None if references == "all" else references
-        for name, given in (("task", task), ("prior", prior), ("references", asked)):
-            if given is not None:
-                raise ConfigError(
-                    name,
-                    found=f"a {name} for a finetuned model",
-                    expected="none, as the model knows its structures",
-                    fix=f"Leave the {name} out, or use the pretrained run.",
-                    setting=name,
-                )
+        _refuse(prior=prior, references=None if references == "all" else references)
+        if task is not None:
+            require_beside(task, self)
         volumes = self._of_channels(volume)
         scans = prepare_channels(volumes, self.trained.preparation)
         images = [torch.from_numpy(scan.image).to(self.trained.device) for scan in scans]
@@ -190,20 +188,31 @@ class FinetunedSegmenter(Segmenter):
             overlap=overlap,
             outside=[scan.intensity.outside for scan in scans],
         )
-        found = ((first, slab.numpy()) for first, slab in slabs)
-        values = list(self.structures.values())
-        shares = maps.probabilities if maps is not None else ()
-        regions = bool(self.regions)
+        found = self._aligned(task, scans[0]) if alignment else None
+        parts = slabs if found is None else mixed(slabs, found)
+        values, maps = list(self.structures.values()), maps or Maps()
+        grid, old, regions = volumes[0].grid, scans[0].grid, bool(self.regions)
         labels = labels_of_slabs(
-            volumes[0].grid,
-            found,
-            scans[0].grid,
+            grid,
+            ((first, slab.numpy()) for first, slab in parts),
+            old,
             values,
             above=REGION if regions else None,
             nested=regions,
-            shares=shares,
+            shares=maps.probabilities,
         )
-        return Answer(labels, "finetuned")
+        if found is None:
+            return Answer(labels, "finetuned")
+        fill_agreement(maps, labels, found, values=values, grid=grid, old=old)
+        return Answer(labels, "both", found.similarity, agreement_of(found, self.structures))
+
+    def _aligned(self, task: Task | None, scan: Prepared) -> Found | None:
+        """What the references of a task say of a scan, class by class; None if none is believed."""
+        if task is None or task.oneshot is None:
+            return None
+        found = task.oneshot.find(torch.from_numpy(scan.image), modality=scan.modality)
+        places = [list(task.structures).index(name) for name in self.structures]
+        return found.ordered(places) if found.voting.any() else None
 
     def _of_channels(self, given: Volume | Sequence[Volume]) -> tuple[Volume, ...]:
         """A scan for each channel, as the kind of scan that the channel's name says."""
@@ -237,6 +246,70 @@ class FinetunedSegmenter(Segmenter):
             for n, edge in zip(shape, self.trained.crop, strict=True)
         )
         return d, h, w
+
+
+def _refuse(**asked: object) -> None:
+    """Raise `ConfigError` for what is asked of tasks alone."""
+    for name, given in asked.items():
+        if given is not None:
+            raise ConfigError(
+                name,
+                found=f"a {name} for a finetuned model",
+                expected="none, as the model knows its structures",
+                fix=f"Leave the {name} out, or use the pretrained run.",
+                setting=name,
+            )
+
+
+def mixed(slabs: Iterable[tuple[int, Tensor]], found: Found) -> Iterator[tuple[int, Tensor]]:
+    """Means of what a network says, slab by slab, and of what aligned references say.
+
+    slabs: number of the first slice and (S, slices, H, W). What no reference votes for stays.
+    """
+    votes, asked = found.probabilities, found.voting.any(0)[:, None, None, None]
+    depth, h, w = found.box
+    for first, slab in slabs:
+        said = torch.zeros_like(slab)
+        low, high = max(first, depth.start), min(first + slab.shape[1], depth.stop)
+        if low < high:
+            part = votes[:, low - depth.start : high - depth.start]
+            said[:, low - first : high - first, h, w] = part
+        yield first, torch.where(asked, (slab + said) / 2, slab)
+
+
+def require_beside(task: Task, model: FinetunedSegmenter, where: Path | str = "the task") -> None:
+    """Raise an error unless a task and a finetuned model can answer together.
+
+    `ModelError` where they are not of the same pretrained model, `ConfigError` where they are not
+    of the same structures, or the task has nothing to align.
+    """
+    began = str(model.trained.facts["model"])
+    if task.model != began:
+        raise ModelError(
+            where,
+            found=f"a task made by the model {task.model[:12]}…",
+            expected=f"one made by {began[:12]}…, with which the finetuned model began",
+            fix="Make the task again with that model, or finetune the one that made it.",
+            setting="model",
+        )
+    if dict(task.structures) != dict(model.structures) or model.regions:
+        told = [", ".join(one.structures) for one in (task, model)]
+        raise ConfigError(
+            where,
+            found=f"a task of {told[0]}",
+            expected=f"the structures of the model, none of them a region: {told[1]}",
+            fix="Make the task of the same names and values, or leave it out.",
+            setting="task",
+        )
+    part = task.oneshot
+    if part is None or model.encoder_of(part) is not None:
+        raise ConfigError(
+            where,
+            found="a task whose answer is that of the pretrained network",
+            expected="one whose references are aligned, with heads that see voxels alone",
+            fix="Make the task with the usual settings, or leave it out.",
+            setting="task",
+        )
 
 
 def is_finetuned(run: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import torch
@@ -39,6 +39,17 @@ class Found:
     def probabilities(self) -> Tensor:
         """Mean of the votes that count, or what was made of it: (S, d, h, w)."""
         return mean_of_votes(self.votes, self.voting) if self.adapted is None else self.adapted
+
+    def ordered(self, places: Sequence[int]) -> Found:
+        """The structures at these places of S, in this order."""
+        every = list(places)
+        return replace(
+            self,
+            carried=self.carried[:, every],
+            votes=self.votes[:, every],
+            voting=self.voting[:, every],
+            adapted=None if self.adapted is None else self.adapted[every],
+        )
 
     @property
     def agreement(self) -> list[float | None]:

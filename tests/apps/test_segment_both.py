@@ -1,0 +1,149 @@
+"""A finetuned model and a task of the same labels, asked together by `segment`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import mass3d
+from mass3d.apps import finetune, segment, task
+from mass3d.errors import ConfigError, ModelError
+from mass3d.io.read import read_label, read_volume
+from mass3d.training import checkpoint
+from mass3d.training.fit import WEIGHTS
+from mass3d.transfer.finetuned.segmenter import load_finetuned
+from mass3d.transfer.results import read_results
+from mass3d.transfer.task_file import load_task
+
+NAMES = ("ct_000", "ct_002")
+TUNING = {"views": 2, "held_out": 1, "voxels_per_view": 500, "steps": 5, "batch": 256}
+FIT = {"steps": 20, "precision": "32-true"}
+
+
+def make_task(cohort: Path, model: Path, output: Path, **changes: object) -> Path:
+    values = {
+        "images": [cohort / "imagesTr" / f"{name}_0000.nii.gz" for name in NAMES],
+        "labels": [cohort / "labelsTr" / f"{name}.nii.gz" for name in NAMES],
+        "model": model,
+        "output": output,
+        "device": "cpu",
+        "tuning": TUNING,
+    }
+    return task.run(task.TaskConfig.model_validate(values | changes)).path
+
+
+@pytest.fixture(scope="module")
+def task_file(cohort: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_task(cohort, trained, tmp_path_factory.mktemp("tasks") / "organs.task")
+
+
+@pytest.fixture(scope="module")
+def tuned(cohort: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of some steps, which finds something but not all."""
+    output = tmp_path_factory.mktemp("tuned") / "run"
+    values = {"images": [cohort], "model": trained, "output": output, "labels": 2}
+    values |= {"validation": 0, "device": "cpu", "fit": FIT}
+    assert finetune.run(finetune.FinetuneConfig.model_validate(values)).ok
+    return output
+
+
+def run(cohort: Path, output: Path, **changes: object) -> segment.SegmentReport:
+    scan = cohort / "imagesTs" / "ct_test_000_0000.nii.gz"
+    values = {"inputs": [scan], "output": output, "device": "cpu", "probabilities": True}
+    return segment.run(segment.SegmentConfig.model_validate(values | changes))
+
+
+def probabilities(output: Path) -> NDArray[np.float32]:
+    """All structures, by name."""
+    files = sorted((output / "probabilities" / "ct_test_000").glob("*.nii.gz"))
+    return np.stack([np.asanyarray(nib.load(file).dataobj) for file in files])
+
+
+def test_the_answer_of_both_is_the_mean_of_what_each_says(
+    cohort: Path, task_file: Path, tuned: Path, tmp_path: Path
+) -> None:
+    given = {"alone": {"model": tuned}, "task": {"task": task_file}}
+    given["both"] = {"model": tuned, "task": task_file, "agreement": True}
+    for name, asked in given.items():
+        assert run(cohort, tmp_path / name, **asked).ok
+    alone, other, both = (probabilities(tmp_path / name) for name in given)
+    assert alone.any()
+    assert not np.allclose(alone, other, atol=0.05)
+    np.testing.assert_allclose(both, (alone + other) / 2, atol=0.006)  # each in 255ths
+    results = {name: read_results(tmp_path / name) for name in given}
+    assert len({one.task for one in results.values()}) == 3
+    entries = {name: one.cases["ct_test_000"] for name, one in results.items()}
+    assert [entry.method for entry in entries.values()] == ["finetuned", "alignment", "both"]
+    assert entries["both"].similarity == entries["task"].similarity
+    assert entries["both"].agreement == entries["task"].agreement
+    share = read_volume(tmp_path / "both" / "agreement" / "ct_test_000.nii.gz").voxels
+    found = read_label(tmp_path / "both" / "ct_test_000.nii.gz").voxels
+    assert share[found > 0].max() == 1
+    in_memory = mass3d.load(tuned).segment(
+        read_volume(cohort / "imagesTs" / "ct_test_000_0000.nii.gz"), load_task(task_file)
+    )
+    np.testing.assert_array_equal(in_memory.voxels, found)
+
+
+def test_structures_are_the_same_by_name_whatever_their_order(
+    cohort: Path, trained: Path, task_file: Path, tuned: Path, tmp_path: Path
+) -> None:
+    names = dict(reversed(load_task(task_file).structures.items()))
+    turned = make_task(cohort, trained, tmp_path / "turned.task", structures=names, tune=False)
+    plain = make_task(cohort, trained, tmp_path / "plain.task", tune=False)
+    for file in (turned, plain):
+        run(cohort, tmp_path / file.stem, model=tuned, task=file)
+    ours, theirs = (
+        read_label(tmp_path / name / "ct_test_000.nii.gz") for name in ("turned", "plain")
+    )
+    np.testing.assert_array_equal(ours.voxels, theirs.voxels)
+
+
+def test_the_model_answers_alone_where_nothing_is_aligned_and_that_is_told(
+    cohort: Path, task_file: Path, tuned: Path, tmp_path: Path
+) -> None:
+    run(cohort, tmp_path / "alone", model=tuned)
+    run(cohort, tmp_path / "off", model=tuned, task=task_file, alignment=False)
+    assert read_results(tmp_path / "off").cases["ct_test_000"].method == "finetuned"
+    np.testing.assert_array_equal(
+        probabilities(tmp_path / "off"), probabilities(tmp_path / "alone")
+    )
+    noise = np.random.default_rng(0).normal(0, 300, (30, 30, 30)).astype(np.float32)
+    nib.save(nib.Nifti1Image(noise, np.diag([7.0, 7.0, 7.0, 1.0])), tmp_path / "noise.nii.gz")
+    report = run(
+        cohort, tmp_path / "out", inputs=[tmp_path / "noise.nii.gz"], model=tuned, task=task_file
+    )
+    assert report.not_aligned == ("noise",)
+
+
+def test_a_task_that_does_not_fit_is_refused(
+    cohort: Path, trained: Path, task_file: Path, tuned: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    few = make_task(cohort, trained, tmp_path / "few.task", structures={"liver": 1}, tune=False)
+    with pytest.raises(ConfigError, match="a task of liver"):
+        run(cohort, out, model=tuned, task=few)
+    wide = make_task(cohort, trained, tmp_path / "wide.task", tuning={**TUNING, "network": True})
+    with pytest.raises(ConfigError, match="that of the pretrained network"):
+        run(cohort, out, model=tuned, task=wide)
+    tensors, facts, _ = checkpoint.load(tuned / WEIGHTS, kind="weights")
+    other = tmp_path / "other" / WEIGHTS
+    checkpoint.save(other, tensors, kind="weights", facts={**facts, "model": "0" * 64})
+    with pytest.raises(ModelError, match="with which the finetuned model began"):
+        run(cohort, out, model=other.parent, task=task_file)
+    assert not out.exists()
+
+
+def test_priors_and_the_nearest_references_are_for_tasks_alone(
+    cohort: Path, task_file: Path, tuned: Path
+) -> None:
+    scan = read_volume(cohort / "imagesTs" / "ct_test_000_0000.nii.gz")
+    model, known = load_finetuned(tuned, device="cpu"), load_task(task_file)
+    with pytest.raises(ConfigError, match="a prior for a finetuned model"):
+        model.answer(scan, known, prior=scan)
+    with pytest.raises(ConfigError, match="a references for a finetuned model"):
+        model.answer(scan, known, references=1)
