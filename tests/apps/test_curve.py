@@ -24,6 +24,7 @@ from mass3d.transfer.curves.files import JSON_FILE, TABLE
 from mass3d.transfer.finetuned.learn import first_network
 from mass3d.transfer.finetuned.scans import read_labelled, structures_of
 from mass3d.transfer.finetuned.scores import SCORES
+from mass3d.transfer.finetuned.segmenter import load_finetuned
 from mass3d.transfer.segmenter import Segmenter
 
 FIT = {"steps": 2, "log_every": 1, "precision": "32-true"}
@@ -113,12 +114,12 @@ def test_the_labelled_scans_can_be_shown_as_a_task_instead(
 ) -> None:
     output = tmp_path / "curve"
     shutil.copytree(drawn, output)
-    config = settings(cohort, trained, output, against="scratch,task", most_references=1)
+    config = settings(cohort, trained, output, against="scratch,task,both", most_references=1)
     report = curve.run(config)
-    assert report.curves.starts == ("run", "scratch", "task")
+    assert report.curves.starts == ("run", "scratch", "task", "both")
     marks = {(mark.start, mark.labels): mark.dice.mean for mark in report.curves.marks()}
-    assert ("task", 1) in marks
-    assert ("task", 4) not in marks  # more than are shown
+    assert {("task", 1), ("both", 1)} <= marks.keys()
+    assert not {("task", 4), ("both", 4)} & marks.keys()  # more than are shown
     assert [gain.labels for gain in report.curves.gains() if gain.over == "task"] == [1]
     scores = output / "task" / "1-0" / SCORES
     before = scores.stat().st_mtime_ns, (output / TABLE).read_bytes()
@@ -135,6 +136,12 @@ def test_the_labelled_scans_can_be_shown_as_a_task_instead(
     found = model.segment(truth.volume, made).voxels
     expected = label_overlaps(found, truth.numbers)[1].dice  # phantoms count structures from 1
     first = next(iter(named.values))
+    assert read_json(scores)["cases"]["ct_test_000"][first] == pytest.approx(expected)
+    # and what segment makes of it together with the model that was finetuned on the same scan
+    tuned = load_finetuned(output / "run" / "1-0", device="cpu")
+    found = tuned.segment(truth.volume, made).voxels
+    expected = label_overlaps(found, truth.numbers)[1].dice
+    scores = output / "both" / "1-0" / SCORES
     assert read_json(scores)["cases"]["ct_test_000"][first] == pytest.approx(expected)
 
 

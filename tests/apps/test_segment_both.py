@@ -66,8 +66,11 @@ def probabilities(output: Path) -> NDArray[np.float32]:
 def test_the_answer_of_both_is_the_mean_of_what_each_says(
     cohort: Path, task_file: Path, tuned: Path, tmp_path: Path
 ) -> None:
-    given = {"alone": {"model": tuned}, "task": {"task": task_file}}
-    given["both"] = {"model": tuned, "task": task_file, "agreement": True}
+    given: dict[str, dict[str, object]] = {
+        "alone": {"model": tuned},
+        "task": {"task": task_file},
+        "both": {"model": tuned, "task": task_file, "agreement": True},
+    }
     for name, asked in given.items():
         assert run(cohort, tmp_path / name, **asked).ok
     alone, other, both = (probabilities(tmp_path / name) for name in given)
@@ -92,7 +95,7 @@ def test_the_answer_of_both_is_the_mean_of_what_each_says(
 def test_structures_are_the_same_by_name_whatever_their_order(
     cohort: Path, trained: Path, task_file: Path, tuned: Path, tmp_path: Path
 ) -> None:
-    names = dict(reversed(load_task(task_file).structures.items()))
+    names = dict(reversed(list(load_task(task_file).structures.items())))
     turned = make_task(cohort, trained, tmp_path / "turned.task", structures=names, tune=False)
     plain = make_task(cohort, trained, tmp_path / "plain.task", tune=False)
     for file in (turned, plain):

@@ -17,7 +17,7 @@ from mass3d.io.datasets.regions import Targets, require_no_regions
 from mass3d.pages.curve import PAGE, write_curve_page
 from mass3d.transfer.curves.curves import Curves
 from mass3d.transfer.curves.files import write_files
-from mass3d.transfer.curves.plan import Plan, PlanConfig, Point, make_plan, odd_starts
+from mass3d.transfer.curves.plan import BOTH, SHOWN, Plan, PlanConfig, Point, make_plan, odd_starts
 from mass3d.transfer.curves.shown import scores_of_task
 from mass3d.transfer.finetuned.scans import structures_of
 from mass3d.transfer.finetuned.scores import Scores
@@ -61,7 +61,7 @@ def run(config: CurveConfig) -> CurveReport:
     plan = make_plan(config, seed=config.seed, channels=config.channels)
     targets = structures_of(plan.training, config.structures)
     structures = targets.plain()
-    if any(start.start == "task" for start in plan.starts):
+    if any(start.name in SHOWN for start in plan.starts):
         require_no_regions(targets, "against")
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
@@ -93,14 +93,21 @@ def _measure(
 ) -> _Measured:
     """Finetune, or make a task; what is scored already is read."""
     folder, seed, scans = config.output / point.folder, config.seed + point.draw, plan.scans(point)
-    if point.start.start == "task":
-        run, device = point.start.run, config.device
-        with progress("task", len(scans.validation)) as advance:
-            return _Measured(
-                scores_of_task(
-                    folder, run, scans, targets, seed=seed, device=device, advance=advance
-                )
+    name = point.start.name
+    if name in SHOWN:
+        beside = config.output / plan.first(point).folder if name == BOTH else None
+        with progress(name, len(scans.validation)) as advance:
+            found = scores_of_task(
+                folder,
+                point.start.run,
+                scans,
+                targets,
+                seed=seed,
+                device=config.device,
+                advance=advance,
+                beside=beside,
             )
+        return _Measured(found)
     settings = FinetuneConfig(
         images=(config.dataset,),
         model=point.start.run,

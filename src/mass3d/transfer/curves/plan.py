@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
@@ -21,7 +21,9 @@ from mass3d.transfer.trained import read_run, require_matching
 
 SCRATCH: Final = "scratch"  # the name of first weights among the starts
 TASK: Final = "task"  # and of the run as it is, shown the labelled scans without training
-NOT_RUNS: Final = (SCRATCH, TASK)
+BOTH: Final = "both"  # and of the finetuned run together with that
+SHOWN: Final = (TASK, BOTH)
+NOT_RUNS: Final = (SCRATCH, *SHOWN)
 HELD_OUT_SHARE: Final = 5  # one in as many is held out where a dataset has no test part
 
 
@@ -35,7 +37,7 @@ def _parts(given: Any) -> Any:
 Numbers = Annotated[tuple[Number, ...], BeforeValidator(_parts), Field(min_length=1)]
 """Several numbers of labels: `1,5,20%,all`."""
 Starts = Annotated[tuple[str, ...], BeforeValidator(_parts)]
-"""Several starts: run folders, `scratch` and `task`."""
+"""Several starts: run folders, `scratch`, `task` and `both`."""
 
 
 class PlanConfig(Config):
@@ -53,20 +55,21 @@ class PlanConfig(Config):
     """Choices of the labelled scans; in each, a larger number adds to what a smaller one has."""
     against: Starts = ("scratch",)
     """What the model is compared with: scratch (first weights), task (the model as it is, with the
-    labelled scans as references, not trained) and other run folders."""
+    labelled scans as references, not trained), both (the finetuned model and that task together)
+    and other run folders."""
     most_references: int = Field(default=10, ge=1)
-    """Labels up to which `task` is tried: every scan is aligned with every reference."""
+    """Labels up to which `task` and `both` are tried: every reference is aligned to every scan."""
     held_out: int | None = Field(default=None, ge=1, examples=[10])
     """Labelled scans that are kept apart and scored; by default the test part of the dataset, or a
     fifth where it has none."""
 
 
 class CurveStart(NamedTuple):
-    """What finetunings begin with; or `task`, which is not finetuned."""
+    """What finetunings begin with; those called `task` and `both` are not finetuned."""
 
     name: str
     run: Path  # pretrained; of scratch, it only tells the network and the preparation
-    start: Start | Literal["task"]
+    start: Start
 
 
 class Point(NamedTuple):
@@ -94,12 +97,16 @@ class Plan:
     seed: int
     most_references: int  # labels up to which a task is tried
 
+    def first(self, point: Point) -> Point:
+        """The finetuning of the first start on the same scans."""
+        return point._replace(start=self.starts[0])
+
     def points(self) -> Iterator[Point]:
         """Draw by draw, so that a curve that is cut short compares what it has."""
         for draw in range(self.draws):
             for labels in self.labels:
                 for start in self.starts:
-                    if start.start != TASK or labels <= self.most_references:
+                    if start.name not in SHOWN or labels <= self.most_references:
                         yield Point(start, labels, draw)
 
     def scans(self, point: Point) -> Split:
@@ -116,10 +123,11 @@ def make_plan(config: PlanConfig, *, seed: int, channels: Sequence[str] = ()) ->
     """
     labelled = find_labelled([config.dataset], channels=channels)
     known = channels_of(labelled[0])
-    if TASK in config.against and len(known) > 1:
+    shown = [name for name in SHOWN if name in config.against]
+    if shown and len(known) > 1:
         raise ConfigError(
             "against",
-            found=f"{TASK}, and cases of {len(known)} channels",
+            found=f"{shown[0]}, and cases of {len(known)} channels",
             expected="starts that are finetuned, as a task is made of single scans",
             fix="Leave it out, or choose one channel with the setting channels.",
             setting="against",
@@ -167,9 +175,10 @@ def find_starts(model: Path, against: Sequence[str]) -> tuple[CurveStart, ...]:
     starts = [CurveStart(_name(run, often), run, "pretrained") for run in runs]
     if SCRATCH in against:
         starts.append(CurveStart(SCRATCH, model, "scratch"))
-    if TASK in against:
-        require_matching(records[0])
-        starts.append(CurveStart(TASK, model, "task"))
+    for name in SHOWN:
+        if name in against:
+            require_matching(records[0])
+            starts.append(CurveStart(name, model, "pretrained"))
     twice = [name for name, times in Counter(one.name for one in starts).items() if times > 1]
     if twice:
         raise ConfigError(

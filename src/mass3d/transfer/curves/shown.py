@@ -1,4 +1,7 @@
-"""A point of a curve without training: the labelled scans become the references of a task."""
+"""A point of a curve without training: the labelled scans become the references of a task.
+
+The task answers alone, or together with the model that was finetuned on the same scans.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from mass3d.files import text_hash, write_json
 from mass3d.io.datasets.regions import Targets
 from mass3d.transfer.finetuned.scans import Split, fingerprint, read_labelled, values_of
 from mass3d.transfer.finetuned.scores import SCORES, Scores, read_scores, score
+from mass3d.transfer.finetuned.segmenter import load_finetuned
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task
 from mass3d.transfer.trained import read_run
@@ -20,7 +24,7 @@ from mass3d.volume.volume import Volume
 
 @dataclass(frozen=True)
 class Shown:
-    """A task and the model that made it, which find structures as a finetuned model does."""
+    """A task and the model that is asked with it, as a finetuned model is asked alone."""
 
     fingerprint: str
     targets: Targets
@@ -46,14 +50,17 @@ def scores_of_task(
     seed: int,
     device: str,
     advance: Callable[[int], None],
+    beside: Path | None = None,
 ) -> Scores:
     """Dice of a task of the scans to learn from, as the folder holds it or measured now.
 
-    Raises `ModelError` for a network that never learned to match, `DataError` for a bad scan or a
-    structure that no scan shows.
+    beside: a run that was finetuned from `run`, with which the task answers. Raises `ModelError`
+    for a network that never learned to match, `DataError` for a bad scan or a structure that no
+    scan shows.
     """
     made_of = [read_run(run)[2], fingerprint(parts.training), targets.values, TUNING.plain()]
-    model = text_hash(made_of)
+    tuned = None if beside is None else load_finetuned(beside, device=device)
+    model = text_hash([*made_of, *([] if tuned is None else [tuned.fingerprint])])
     found = read_scores(folder / SCORES, model=model, cases=parts.validation)
     if found is None:
         segmenter = Segmenter.load(run, device=device)
@@ -64,7 +71,7 @@ def scores_of_task(
             dict(targets.values),
             references=parts.ids()["training"],
         )
-        finder = Shown(model, targets, segmenter, task)
+        finder = Shown(model, targets, tuned or segmenter, task)
         found = score(finder, parts.validation, seed=seed, advance=advance)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / SCORES, found.plain())
