@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from helpers import OTHERS
@@ -16,6 +17,7 @@ from mass3d.errors import ConfigError, ModelError
 from mass3d.files import read_json
 from mass3d.io.datasets.cohort import find_label
 from mass3d.io.datasets.labelled import find_labelled, find_tests
+from mass3d.io.read import read_label
 from mass3d.metrics.overlap import label_overlaps
 from mass3d.pages.curve import PAGE, PLOT
 from mass3d.training import checkpoint
@@ -143,6 +145,22 @@ def test_the_labelled_scans_can_be_shown_as_a_task_instead(
     expected = label_overlaps(found, truth.numbers)[1].dice
     scores = output / "both" / "1-0" / SCORES
     assert read_json(scores)["cases"]["ct_test_000"][first] == pytest.approx(expected)
+
+
+def test_what_no_drawn_scan_shows_is_no_part_of_the_task_and_not_found(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(cohort, tmp_path / "data")
+    for path in (data / "labelsTr").glob("*.nii.gz"):
+        label = read_label(path)
+        label.with_voxels(np.where(label.voxels == 2, 0, label.voxels)).save(path)
+    config = settings(data, trained, tmp_path / "curve", labels=[1], draws=1, against="task,both")
+    curve.run(config)
+    names = list(structures_of(find_labelled([cohort]), None).values)
+    for start in ("task", "both"):
+        cases = read_json(tmp_path / "curve" / start / "1-0" / SCORES)["cases"]
+        assert all(scores[names[1]] == 0 for scores in cases.values())
+        assert any(scores[names[0]] > 0 for scores in cases.values())
 
 
 def test_a_task_of_what_never_learned_to_match_is_refused_before_the_work(

@@ -106,6 +106,19 @@ def test_structures_are_the_same_by_name_whatever_their_order(
     np.testing.assert_array_equal(ours.voxels, theirs.voxels)
 
 
+def test_of_structures_that_the_task_does_not_know_the_model_answers_alone(
+    cohort: Path, trained: Path, tuned: Path, tmp_path: Path
+) -> None:
+    few = make_task(cohort, trained, tmp_path / "few.task", structures={"liver": 1}, tune=False)
+    for name, asked in {"alone": {"model": tuned}, "both": {"model": tuned, "task": few}}.items():
+        run(cohort, tmp_path / name, **asked)
+    alone, both = (probabilities(tmp_path / name) for name in ("alone", "both"))
+    names = sorted(load_finetuned(tuned, device="cpu").structures)
+    liver, others = names.index("liver"), [n for n, name in enumerate(names) if name != "liver"]
+    np.testing.assert_array_equal(both[others], alone[others])
+    assert not np.allclose(both[liver], alone[liver], atol=0.05)
+
+
 def test_the_model_answers_alone_where_nothing_is_aligned_and_that_is_told(
     cohort: Path, task_file: Path, tuned: Path, tmp_path: Path
 ) -> None:
@@ -127,9 +140,10 @@ def test_a_task_that_does_not_fit_is_refused(
     cohort: Path, trained: Path, task_file: Path, tuned: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    few = make_task(cohort, trained, tmp_path / "few.task", structures={"liver": 1}, tune=False)
-    with pytest.raises(ConfigError, match="a task of liver"):
-        run(cohort, out, model=tuned, task=few)
+    for names in ({"liver": 2}, {"hepar": 1}):
+        file = make_task(cohort, trained, tmp_path / "x.task", structures=names, tune=False)
+        with pytest.raises(ConfigError, match="expected structures of the model"):
+            run(cohort, out, model=tuned, task=file)
     wide = make_task(cohort, trained, tmp_path / "wide.task", tuning={**TUNING, "network": True})
     with pytest.raises(ConfigError, match="that of the pretrained network"):
         run(cohort, out, model=tuned, task=wide)

@@ -5,14 +5,22 @@ The task answers alone, or together with the model that was finetuned on the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mass3d.files import text_hash, write_json
 from mass3d.io.datasets.regions import Targets
-from mass3d.transfer.finetuned.scans import Split, fingerprint, read_labelled, values_of
+from mass3d.transfer.finetuned.scans import (
+    LabelledScan,
+    Split,
+    fingerprint,
+    read_labelled,
+    values_of,
+)
 from mass3d.transfer.finetuned.scores import SCORES, Scores, read_scores, score
 from mass3d.transfer.finetuned.segmenter import load_finetuned
 from mass3d.transfer.segmenter import Segmenter
@@ -54,9 +62,9 @@ def scores_of_task(
 ) -> Scores:
     """Dice of a task of the scans to learn from, as the folder holds it or measured now.
 
-    beside: a run that was finetuned from `run`, with which the task answers. Raises `ModelError`
-    for a network that never learned to match, `DataError` for a bad scan or a structure that no
-    scan shows.
+    beside: a run that was finetuned from `run`, with which the task answers. What none of the scans
+    shows is no part of the task, and not found. Raises `ModelError` for a network that never
+    learned to match, `DataError` for a bad scan.
     """
     made_of = [read_run(run)[2], fingerprint(parts.training), targets.values, TUNING.plain()]
     tuned = None if beside is None else load_finetuned(beside, device=device)
@@ -68,7 +76,7 @@ def scores_of_task(
         task = segmenter.task(
             [scan.volume for scan in scans],
             [scan.volume.with_voxels(values_of(scan, targets)) for scan in scans],
-            dict(targets.values),
+            _shown_in(scans, targets),
             references=parts.ids()["training"],
         )
         finder = Shown(model, targets, tuned or segmenter, task)
@@ -76,3 +84,11 @@ def scores_of_task(
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / SCORES, found.plain())
     return found
+
+
+def _shown_in(scans: Sequence[LabelledScan], targets: Targets) -> dict[str, int]:
+    """Name and value of the structures that any of the scans shows."""
+    shown = np.any([scan.shown for scan in scans], axis=0)
+    return {
+        n: value for (n, value), some in zip(targets.values.items(), shown, strict=True) if some
+    }

@@ -164,9 +164,9 @@ class FinetunedSegmenter(Segmenter):
 
         Of a model of several channels `volume` is a sequence of one for each, in their order, on
         any grids; the answer is on that of the first.
-        A `task` of the same structures, made with the pretrained model that this one began with, is
-        asked as well: its references are aligned to the first channel, and the answer is the mean
-        of both, which go wrong in different places. Without `alignment`, or where none is
+        A `task` of its structures, or of some, made with the pretrained model that this one began
+        with, is asked as well: its references are aligned to the first channel, and the answer is
+        the mean of both, which go wrong in different places. Without `alignment`, or where none is
         believed, the model answers alone. Memory grows with the voxels of the scan, and with
         structures times the voxels of a slab as deep as a window, or of the box of the task. maps:
         those of probabilities are filled, and that of agreement with a task. Raises `ConfigError`
@@ -211,8 +211,10 @@ class FinetunedSegmenter(Segmenter):
         if task is None or task.oneshot is None:
             return None
         found = task.oneshot.find(torch.from_numpy(scan.image), modality=scan.modality)
-        places = [list(task.structures).index(name) for name in self.structures]
-        return found.ordered(places) if found.voting.any() else None
+        if not found.voting.any():
+            return None
+        places = {name: place for place, name in enumerate(task.structures)}
+        return found.ordered([places.get(name) for name in self.structures])
 
     def _of_channels(self, given: Volume | Sequence[Volume]) -> tuple[Volume, ...]:
         """A scan for each channel, as the kind of scan that the channel's name says."""
@@ -280,8 +282,8 @@ def mixed(slabs: Iterable[tuple[int, Tensor]], found: Found) -> Iterator[tuple[i
 def require_beside(task: Task, model: FinetunedSegmenter, where: Path | str = "the task") -> None:
     """Raise an error unless a task and a finetuned model can answer together.
 
-    `ModelError` where they are not of the same pretrained model, `ConfigError` where they are not
-    of the same structures, or the task has nothing to align.
+    `ModelError` where they are not of the same pretrained model, `ConfigError` where the task
+    knows other structures, or has nothing to align.
     """
     began = str(model.trained.facts["model"])
     if task.model != began:
@@ -292,12 +294,15 @@ def require_beside(task: Task, model: FinetunedSegmenter, where: Path | str = "t
             fix="Make the task again with that model, or finetune the one that made it.",
             setting="model",
         )
-    if dict(task.structures) != dict(model.structures) or model.regions:
-        told = [", ".join(one.structures) for one in (task, model)]
+    if not task.structures.items() <= model.structures.items() or model.regions:
+        told = [
+            ", ".join(f"{name} ({value})" for name, value in one.structures.items())
+            for one in (task, model)
+        ]
         raise ConfigError(
             where,
             found=f"a task of {told[0]}",
-            expected=f"the structures of the model, none of them a region: {told[1]}",
+            expected=f"structures of the model, none of them a region: {told[1]}",
             fix="Make the task of the same names and values, or leave it out.",
             setting="task",
         )

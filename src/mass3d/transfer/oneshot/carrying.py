@@ -40,15 +40,15 @@ class Found:
         """Mean of the votes that count, or what was made of it: (S, d, h, w)."""
         return mean_of_votes(self.votes, self.voting) if self.adapted is None else self.adapted
 
-    def ordered(self, places: Sequence[int]) -> Found:
-        """The structures at these places of S, in this order."""
-        every = list(places)
+    def ordered(self, places: Sequence[int | None]) -> Found:
+        """The structures at these places of S, in this order; nobody votes for what has none."""
+        every = [self.votes.shape[1] if place is None else place for place in places]
         return replace(
             self,
-            carried=self.carried[:, every],
-            votes=self.votes[:, every],
-            voting=self.voting[:, every],
-            adapted=None if self.adapted is None else self.adapted[every],
+            carried=_with_nothing(self.carried, 1)[:, every],
+            votes=_with_nothing(self.votes, 1)[:, every],
+            voting=_with_nothing(self.voting, 1)[:, every],
+            adapted=None if self.adapted is None else _with_nothing(self.adapted, 0)[every],
         )
 
     @property
@@ -61,6 +61,11 @@ class Found:
             _agreement(votes[voting] > 0.5)
             for votes, voting in zip(self.votes.unbind(1), self.voting.unbind(1), strict=True)
         ]
+
+
+def _with_nothing(x: Tensor, dim: int) -> Tensor:
+    """One more structure, of zeros, behind the others."""
+    return torch.cat([x, torch.zeros_like(x.narrow(dim, 0, 1))], dim)
 
 
 def _agreement(masks: Tensor) -> float | None:
