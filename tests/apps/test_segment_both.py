@@ -152,6 +152,9 @@ def test_a_task_that_does_not_fit_is_refused(
     checkpoint.save(other, tensors, kind="weights", facts={**facts, "model": "0" * 64})
     with pytest.raises(ModelError, match="with which the finetuned model began"):
         run(cohort, out, model=other.parent, task=task_file)
+    for asked in ({"references": 1}, {"prior": cohort / "labelsTs"}):
+        with pytest.raises(ConfigError, match="a finetuned model"):
+            run(cohort, out, model=tuned, task=task_file, **asked)
     assert not out.exists()
 
 

@@ -117,7 +117,7 @@ def run(config: SegmentConfig) -> SegmentReport:
     known = load_knowledge(config.task, config.model, prior=config.prior, device=config.device)
     cases = known.cases_in(config.inputs, exclude=config.output)
     require_one_prior(config.prior, scans=len(cases))
-    require_embeddings(config.task or config.model, known.task, config.references)
+    require_embeddings(config.task or config.model, known.nearest, config.references)
     if config.agreement:
         require_several(config.task or config.model, known.task)
     config.output.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,12 @@ from mass3d.files import text_hash
 from mass3d.io.datasets.channels import Wanted, grouped
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.datasets.regions import Targets
-from mass3d.transfer.finetuned.segmenter import is_finetuned, load_finetuned, require_beside
+from mass3d.transfer.finetuned.segmenter import (
+    FinetunedSegmenter,
+    is_finetuned,
+    load_finetuned,
+    require_beside,
+)
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, find_run, load_task, require_model
 from mass3d.volume.doubts import doubts
@@ -38,6 +43,11 @@ class Knowledge:
     def structures(self) -> Mapping[str, int]:
         """Name -> label value."""
         return self.targets.values
+
+    @property
+    def nearest(self) -> Task | None:
+        """A task of which the references nearest to a scan can be asked, if that can be told."""
+        return None if isinstance(self.segmenter, FinetunedSegmenter) else self.task
 
     @property
     def told(self) -> dict[str, list[str]]:
@@ -71,12 +81,10 @@ def load_knowledge(
     """Load a task and its model, by default from where it was; or a finetuned model, which answers
     alone, or together with a task.
 
-    Raises `ConfigError` where neither is given, and for a prior without a task, `ModelError` where
-    one cannot be trusted or they do not fit.
+    Raises `ConfigError` where neither is given, and for a prior without a task or for a finetuned
+    model, `ModelError` where one cannot be trusted or they do not fit.
     """
-    if task is not None and model is not None and is_finetuned(model):
-        return _both(task, model, device=device)
-    if task is not None:
+    if task is not None and (model is None or not is_finetuned(model)):
         found = load_task(task)
         segmenter = Segmenter.load(model or find_run(task, found), device=device)
         require_model(task, found, segmenter.trained)
@@ -93,20 +101,16 @@ def load_knowledge(
     if prior is not None:
         raise ConfigError(
             prior,
-            found="a prior without a task",
-            expected="a task whose values it has; a finetuned model takes no prior",
-            fix="Give the task, or leave the prior out.",
+            found="a prior without a task" if task is None else "a prior for a finetuned model",
+            expected="a prior for a task and the pretrained model that made it",
+            fix="Leave the prior out, or the finetuned model.",
             setting="prior",
         )
     tuned = load_finetuned(model, device=device)
-    ranges = _ranges_beside(model)
-    made = tuned.trained.fingerprint
-    return Knowledge(tuned, None, tuned.targets, made, ranges, tuned.channels)
-
-
-def _both(task: Path, model: Path, *, device: str) -> Knowledge:
-    """A finetuned model with a task of the pretrained model that it began with."""
-    found, tuned = load_task(task), load_finetuned(model, device=device)
+    if task is None:
+        made, ranges = tuned.fingerprint, _ranges_beside(model)
+        return Knowledge(tuned, None, tuned.targets, made, ranges, tuned.channels)
+    found = load_task(task)
     require_beside(found, tuned, task)
     made = text_hash([tuned.fingerprint, found.fingerprint])
     return Knowledge(tuned, found, tuned.targets, made, found.ranges, tuned.channels)

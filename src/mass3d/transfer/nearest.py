@@ -41,7 +41,7 @@ def require_embeddings(where: Path | str | None, task: Task | None, count: Refer
     """Raise `ConfigError` unless the nearest `count` references of a task can be told."""
     if count == "all":
         return
-    found = "a finetuned model, which has no references"
+    found = "a finetuned model, which does not tell what references are like"
     if task is not None:
         found = "a task of an older version, which does not hold what its references are like"
         known = all(one.embedding is not None for one in task.references)
