@@ -5,12 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from mass3d.apps.pretrain import PretrainConfig
+from mass3d.apps.task import TaskConfig
+from mass3d.model.build import build_network
 from mass3d.model.plan import NETWORK, ResEncPlan
-from mass3d.model.presets import ResEncPreset
+from mass3d.model.presets import PRESETS, ResEncPreset
 from mass3d.pretext.task import ObjectiveName
-from mass3d.training.fit import FitConfig
+from mass3d.training import checkpoint
+from mass3d.training.fit import WEIGHTS, FitConfig
+from mass3d.volume.preparation import PreparationConfig
 
 STEPS = 4
+TUNING = {"views": 2, "held_out": 1, "voxels_per_view": 500, "steps": 5, "batch": 256}
 # Encoder and decoder of nnU-Net with thick slices in the first stage, small enough for a test.
 STACKS: dict[str, Any] = {
     "n_stages": 3,
@@ -44,3 +49,31 @@ def pretrain_config(
     fit = FitConfig(steps=STEPS, batch_size=2, log_every=1, save_every=2, precision="32-true")
     values = {"store": store, "output": output, "fit": fit, "views": {"crop_vox": (32, 32, 32)}}
     return PretrainConfig.model_validate(values | changes)
+
+
+def untrained_run(run: Path, *, crop: int, spacing_mm: float) -> Path:
+    """A run with first weights, for tests that do not depend on what it has learned."""
+    facts = {
+        "preset": PRESETS["tiny"].plain(),
+        "crop_vox": (crop,) * 3,
+        "step": 0,
+        "preparation": PreparationConfig(spacing_mm=spacing_mm).plain(),
+    }
+    net = build_network(PRESETS["tiny"], seed=3)
+    checkpoint.save(run / WEIGHTS, net.state_dict(), kind="weights", facts=facts)
+    return run
+
+
+def task_config(
+    cohort: Path, model: Path, output: Path, /, *names: str, **changes: object
+) -> TaskConfig:
+    """A task of some cases of a raw folder, hardly tuned."""
+    values = {
+        "images": [cohort / "imagesTr" / f"{name}_0000.nii.gz" for name in names],
+        "labels": [cohort / "labelsTr" / f"{name}.nii.gz" for name in names],
+        "model": model,
+        "output": output,
+        "device": "cpu",
+        "tuning": TUNING,
+    }
+    return TaskConfig.model_validate(values | changes)

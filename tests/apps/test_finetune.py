@@ -14,36 +14,24 @@ import numpy as np
 import pytest
 
 import mass3d
+from helpers import untrained_run
 from mass3d.apps import evaluate, finetune, segment
 from mass3d.config import build
 from mass3d.errors import ConfigError, DataError, ModelError
 from mass3d.io.datasets.cohort import find_label
 from mass3d.io.read import read_label
-from mass3d.model.build import build_network
-from mass3d.model.presets import PRESETS
 from mass3d.phantom import STRUCTURES
 from mass3d.training import checkpoint
 from mass3d.training.fit import METRICS, RESUME, WEIGHTS
 from mass3d.transfer.finetuned.scores import SCORES
-from mass3d.volume.preparation import PreparationConfig
 
-CROP = (32, 32, 32)
 STEPS = 4
 
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with first weights: what is tested does not depend on what it has learned."""
     run = tmp_path_factory.mktemp("runs") / "run"
-    facts = {
-        "preset": PRESETS["tiny"].plain(),
-        "crop_vox": CROP,
-        "step": 0,
-        "preparation": PreparationConfig(spacing_mm=7.0).plain(),
-    }
-    net = build_network(PRESETS["tiny"], seed=3)
-    checkpoint.save(run / WEIGHTS, net.state_dict(), kind="weights", facts=facts)
-    return run
+    return untrained_run(run, crop=32, spacing_mm=7.0)
 
 
 def settings(

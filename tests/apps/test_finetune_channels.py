@@ -12,22 +12,19 @@ import numpy as np
 import pytest
 
 import mass3d
+from helpers import untrained_run
 from mass3d import cli
 from mass3d.apps import curve, export, finetune, segment
 from mass3d.errors import ConfigError, DataError, ModelError
 from mass3d.io.read import read_label
 from mass3d.io.write import write_file_order
-from mass3d.model.build import build_network
-from mass3d.model.presets import PRESETS
 from mass3d.pages.card import CARD
 from mass3d.pages.shown import facts_of
 from mass3d.training import checkpoint
 from mass3d.training.fit import METRICS, WEIGHTS
 from mass3d.transfer.finetuned import learn
 from mass3d.transfer.finetuned.scores import SCORES
-from mass3d.volume.preparation import PreparationConfig
 
-CROP = (16, 16, 16)
 STRUCTURES = {"ball": 1, "box": 2}
 FIT = {"steps": 3, "log_every": 1, "save_every": 2, "precision": "32-true"}
 EDGE_MM = 4.0
@@ -35,17 +32,8 @@ EDGE_MM = 4.0
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with first weights: what is tested does not depend on what it has learned."""
     run = tmp_path_factory.mktemp("runs") / "run"
-    facts = {
-        "preset": PRESETS["tiny"].plain(),
-        "crop_vox": CROP,
-        "step": 0,
-        "preparation": PreparationConfig(spacing_mm=EDGE_MM).plain(),
-    }
-    net = build_network(PRESETS["tiny"], seed=3)
-    checkpoint.save(run / WEIGHTS, net.state_dict(), kind="weights", facts=facts)
-    return run
+    return untrained_run(run, crop=16, spacing_mm=EDGE_MM)
 
 
 def write_case(folder: Path, part: str, name: str, seed: int) -> None:

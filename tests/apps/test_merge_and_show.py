@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 import mass3d
-from helpers import pretrain_config
+from helpers import pretrain_config, task_config
 from mass3d.apps import merge, pretrain, show, task
 from mass3d.errors import ConfigError, ModelError
 from mass3d.io.read import read_label, read_volume
@@ -29,7 +29,6 @@ from mass3d.transfer.task_file import KIND, Task, load_task, save_task
 from mass3d.volume.box import whole_box
 
 NAMES = ("ct_000", "mr_001")
-TUNING = {"views": 2, "held_out": 1, "voxels_per_view": 500, "steps": 5, "batch": 256}
 SOFT, HARD = {"one": 1, "two": 2}, {"three": 1, "four": 4}
 
 
@@ -37,17 +36,7 @@ def made(
     cohort: Path, run: Path, output: Path, *names: str, tune: bool = True, **changes: object
 ) -> Path:
     """A task of some cases of the cohort."""
-    values = {
-        "images": [cohort / "imagesTr" / f"{name}_0000.nii.gz" for name in names],
-        "labels": [cohort / "labelsTr" / f"{name}.nii.gz" for name in names],
-        "model": run,
-        "output": output,
-        "device": "cpu",
-        "tuning": TUNING,
-        "tune": tune,
-    }
-    task.run(task.TaskConfig.model_validate(values | changes))
-    return output
+    return task.run(task_config(cohort, run, output, *names, tune=tune, **changes)).path
 
 
 def merged(output: Path, *tasks: Path) -> merge.MergeReport:

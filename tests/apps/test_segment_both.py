@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 import mass3d
+from helpers import TUNING, task_config
 from mass3d.apps import finetune, segment, task
 from mass3d.errors import ConfigError, ModelError
 from mass3d.io.read import read_label, read_volume
@@ -20,20 +21,11 @@ from mass3d.transfer.results import read_results
 from mass3d.transfer.task_file import load_task
 
 NAMES = ("ct_000", "ct_002")
-TUNING = {"views": 2, "held_out": 1, "voxels_per_view": 500, "steps": 5, "batch": 256}
 FIT = {"steps": 20, "precision": "32-true"}
 
 
 def make_task(cohort: Path, model: Path, output: Path, **changes: object) -> Path:
-    values = {
-        "images": [cohort / "imagesTr" / f"{name}_0000.nii.gz" for name in NAMES],
-        "labels": [cohort / "labelsTr" / f"{name}.nii.gz" for name in NAMES],
-        "model": model,
-        "output": output,
-        "device": "cpu",
-        "tuning": TUNING,
-    }
-    return task.run(task.TaskConfig.model_validate(values | changes)).path
+    return task.run(task_config(cohort, model, output, *NAMES, **changes)).path
 
 
 @pytest.fixture(scope="module")

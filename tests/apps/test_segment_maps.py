@@ -9,6 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 import dicoms
+from helpers import task_config
 from mass3d.apps import evaluate, segment, task
 from mass3d.errors import ConfigError
 from mass3d.io.datasets.cohort import find_cohort
@@ -16,24 +17,16 @@ from mass3d.io.read import read_label, read_volume
 from mass3d.transfer.results import read_results
 
 NAMES = ("ct_000", "mr_001")
-TUNING = {"views": 2, "held_out": 1, "voxels_per_view": 500, "steps": 5, "batch": 256}
 
 
 @pytest.fixture(scope="module")
 def tasks(cohort: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A task of one and one of two references."""
-    found = []
-    for count in (1, 2):
-        values = {
-            "images": [cohort / "imagesTr" / f"{name}_0000.nii.gz" for name in NAMES[:count]],
-            "labels": [cohort / "labelsTr" / f"{name}.nii.gz" for name in NAMES[:count]],
-            "model": trained,
-            "output": tmp_path_factory.mktemp("tasks") / "x.task",
-            "device": "cpu",
-            "tuning": TUNING,
-        }
-        found.append(task.run(task.TaskConfig.model_validate(values)).path)
-    return found
+    outputs = [tmp_path_factory.mktemp("tasks") / "x.task" for _ in NAMES]
+    return [
+        task.run(task_config(cohort, trained, output, *NAMES[:count])).path
+        for count, output in enumerate(outputs, start=1)
+    ]
 
 
 def run(cohort: Path, task_file: Path, output: Path, **changes: object) -> segment.SegmentReport:

@@ -9,6 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 import dicoms
+import helpers
 import mass3d
 from helpers import pretrain_config
 from mass3d.apps import locate, pretrain, segment, task
@@ -28,15 +29,7 @@ NAMES = ("ct_000", "mr_001")
 
 
 def task_config(cohort: Path, trained: Path, output: Path, **changes: object) -> task.TaskConfig:
-    values = {
-        "images": [cohort / "imagesTr" / f"{name}_0000.nii.gz" for name in NAMES],
-        "labels": [cohort / "labelsTr" / f"{name}.nii.gz" for name in NAMES],
-        "model": trained,
-        "output": output,
-        "device": "cpu",
-        "tuning": {"views": 2, "held_out": 1, "voxels_per_view": 500, "steps": 5, "batch": 256},
-    }
-    return task.TaskConfig.model_validate(values | changes)
+    return helpers.task_config(cohort, trained, output, *NAMES, **changes)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
