@@ -29,7 +29,9 @@ from mass3d.training.fit import (
 from mass3d.training.resume import read_record
 from oracles import training as oracle
 
-CONFIG = FitConfig(steps=40, lr=5e-2, log_every=5, save_every=10, precision="32-true")
+CONFIG = FitConfig(
+    steps=40, optimizer="adamw", lr=5e-2, log_every=5, save_every=10, precision="32-true"
+)
 FACTS = {"what": "a line"}
 
 

@@ -145,6 +145,20 @@ def test_muon_turns_kernels_by_directions_of_equal_weight() -> None:
     torch.testing.assert_close(bias, -RATE * gradients(0)[2].sign(), rtol=1e-3, atol=0)
 
 
+def test_muon_keeps_the_last_bit_of_a_gradient_a_last_bit() -> None:
+    """In 16 bits updates of gradients that differ by rounding differed by half a percent."""
+    settings = recipe("muon").model_copy(update={"weight_decay": 0.0})
+    moved = []
+    for noise in (0.0, 1e-7):
+        parameters = weights()
+        for parameter, gradient in zip(parameters, gradients(0), strict=True):
+            parameter.grad = gradient * (1 + noise * torch.randn_like(gradient))
+        make_optimizer(parameters, settings).step()
+        moved.append([(p - q).detach() for p, q in zip(parameters, weights(), strict=True)])
+    for one, other in zip(*moved, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(one.abs().max()))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_rate_means_the_same_for_each(name: OptimizerName) -> None:
     """A step moves a number by about the rate: a fifth for Muon, its own size for LAMB."""

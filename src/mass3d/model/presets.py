@@ -22,9 +22,9 @@ class Recipe(Config):
     """Optimiser updates of the whole run; the schedule is stretched over them."""
     batch_size: int = Field(default=4, ge=1, le=10**4)
     """Samples per batch."""
-    optimizer: OptimizerName = "adamw"
+    optimizer: OptimizerName = "muon"
     """Rule of the updates: `adamw`, `lamb` or `muon`."""
-    lr: float = Field(default=2e-3, gt=0, le=1e3)
+    lr: float = Field(default=1e-2, gt=0, le=1e3)
     """Peak learning rate."""
     weight_decay: float = Field(default=1e-2, ge=0)
     """Weight decay of matrices and kernels; norms and biases are not decayed."""
@@ -52,7 +52,7 @@ class InContextPreset(Config):
     max_crop_edge: ClassVar[int | None] = None  # any
     max_crop_voxels: int = 48 * 64 * 64  # about 2 s per step of 4 pairs on two cores
     """Largest crop that is chosen by itself."""
-    recipe: Recipe = Recipe(steps=3000, lr=1.5e-3)
+    recipe: Recipe = Recipe(steps=3000, optimizer="adamw", lr=1.5e-3)
     """How it is trained."""
 
     @model_validator(mode="after")
@@ -104,7 +104,7 @@ class ResEncPreset(Config):
     max_crop_edge: ClassVar[int | None] = None  # any
     max_crop_voxels: int
     """Largest crop that is chosen by itself."""
-    recipe: Recipe = Recipe(steps=50_000, batch_size=2, lr=1e-3)
+    recipe: Recipe = Recipe(steps=50_000, batch_size=2, optimizer="adamw", lr=1e-3)
     """How it is trained."""
 
 
@@ -115,6 +115,8 @@ class IrisRecipe(Recipe):
     """Optimiser updates of the whole run; the schedule is stretched over them."""
     optimizer: OptimizerName = "lamb"
     """Rule of the updates: `adamw`, `lamb` or `muon`."""
+    lr: float = Field(default=2e-3, gt=0, le=1e3)
+    """Peak learning rate."""
     weight_decay: float = Field(default=1e-5, ge=0)
     """Weight decay of matrices and kernels; norms and biases are not decayed."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)

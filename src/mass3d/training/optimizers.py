@@ -37,7 +37,7 @@ def muon(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
     Updates are scaled so that a learning rate means what it means for AdamW. Of shared weights the
     whole matrix is brought together for its update.
     """
-    from pytorch_optimizer import Muon  # noqa: PLC0415 - seconds to import
+    from mass3d.training.muon import Muon  # noqa: PLC0415 - seconds to import
 
     return Muon(
         [{**group, "use_muon": number % 2 == 0} for number, group in enumerate(groups)],
@@ -103,6 +103,7 @@ def read_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dic
     numbers["groups"] = [
         {"step": group["step"]} if "step" in group else {} for group in state["param_groups"]
     ]
+    numbers["tensors"] = sorted(tensors)
     return tensors, numbers
 
 
@@ -111,8 +112,10 @@ def restore_state(
 ) -> None:
     """Bring back what `read_state` gave, with whole tensors, of which each process takes its share.
 
-    Raises `ValueError` where that fits no such optimiser.
+    Raises `ValueError` where that fits no such optimiser, and where a tensor is missing.
     """
+    if numbers.get("tensors", sorted(tensors)) != sorted(tensors):  # not told by earlier versions
+        raise ValueError("other tensors than were remembered")
     weights = dict(enumerate(p for group in optimizer.param_groups for p in group["params"]))
     per_parameter: dict[int, dict[str, Any]] = {
         int(index): dict(entries) for index, entries in numbers["state"].items()

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from mass3d.config import Config, Device, Regions, Seed
-from mass3d.model.presets import OptimizerName
 from mass3d.training.config import FitConfig
 from mass3d.transfer.finetuned.scans import Number
 from mass3d.transfer.finetuned.segmenter import Learn, Start
@@ -39,10 +38,6 @@ class FinetuneFitConfig(FitConfig):
     """Optimiser updates of the whole run; the schedule is stretched over them."""
     batch_size: int = Field(default=2, ge=1, le=10**4)
     """Samples per batch."""
-    optimizer: OptimizerName = "muon"
-    """Rule of the updates: `adamw`, `lamb` or `muon`."""
-    lr: float = Field(default=1e-2, gt=0, le=1e3)
-    """Peak learning rate, of the head."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the average of the weights, which is what a run delivers."""
 
