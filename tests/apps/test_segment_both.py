@@ -55,7 +55,7 @@ def probabilities(output: Path) -> NDArray[np.float32]:
     return np.stack([np.asanyarray(nib.load(file).dataobj) for file in files])
 
 
-def test_the_answer_of_both_is_the_mean_of_what_each_says(
+def test_the_answer_of_both_lies_between_what_each_says(
     cohort: Path, task_file: Path, tuned: Path, tmp_path: Path
 ) -> None:
     given: dict[str, dict[str, object]] = {
@@ -68,7 +68,12 @@ def test_the_answer_of_both_is_the_mean_of_what_each_says(
     alone, other, both = (probabilities(tmp_path / name) for name in given)
     assert alone.any()
     assert not np.allclose(alone, other, atol=0.05)
-    np.testing.assert_allclose(both, (alone + other) / 2, atol=0.006)  # each in 255ths
+    rounding = 0.006  # of 255ths
+    assert (both > np.minimum(alone, other) - rounding).all()
+    assert (both < np.maximum(alone, other) + rounding).all()
+    apart = np.abs(alone - other) > 0.2
+    shares = (both - alone)[apart] / (other - alone)[apart]
+    assert 0.5 < shares.mean() < 0.999  # a network of some steps is unsure
     results = {name: read_results(tmp_path / name) for name in given}
     assert len({one.task for one in results.values()}) == 3
     entries = {name: one.cases["ct_test_000"] for name, one in results.items()}
@@ -107,7 +112,7 @@ def test_of_structures_that_the_task_does_not_know_the_model_answers_alone(
     alone, both = (probabilities(tmp_path / name) for name in ("alone", "both"))
     names = sorted(load_finetuned(tuned, device="cpu").structures)
     liver, others = names.index("liver"), [n for n, name in enumerate(names) if name != "liver"]
-    np.testing.assert_array_equal(both[others], alone[others])
+    np.testing.assert_allclose(both[others], alone[others], atol=3e-4)  # kept in 16 bits
     assert not np.allclose(both[liver], alone[liver], atol=0.05)
 
 

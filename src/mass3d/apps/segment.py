@@ -54,7 +54,7 @@ class SegmentConfig(Config):
     """Folder for <case>.nii.gz on the exact grid of each scan."""
     model: Path | None = Field(default=None, examples=["run"])
     """Run folder; by default where it was when the task was made. Of a finetuned run, its own
-    structures are found, and with a task the answer is the mean of both."""
+    structures are found, and with a task both answer."""
     alignment: bool = True
     """Align the references to each scan; without, the network alone answers, as it does where no
     alignment is believed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from mass3d.model.released import is_released
 from mass3d.model.segmentation import SegmentationNetwork
 from mass3d.training import checkpoint
 from mass3d.training.choosing import Chosen
+from mass3d.transfer.finetuned.mixing import mixed
 from mass3d.transfer.maps import Maps
 from mass3d.transfer.nearest import References
 from mass3d.transfer.oneshot.carrying import Found
@@ -166,13 +167,13 @@ class FinetunedSegmenter(Segmenter):
         any grids; the answer is on that of the first.
         A `task` of its structures, or of some, made with the pretrained model that this one began
         with, is asked as well: its references are aligned to the first channel, and the answer is
-        the mean of both, which go wrong in different places. Without `alignment`, or where none is
-        believed, the model answers alone. Memory grows with the voxels of the scan, and with
-        structures times the voxels of a slab as deep as a window, or of the box of the task. maps:
-        those of probabilities are filled, and that of agreement with a task. Raises `ConfigError`
-        for a prior, for the nearest references, for a task of other structures, and for more or
-        fewer scans than channels, `ModelError` for a task of another model, `DataError` for a
-        scan that cannot be prepared.
+        made of both (`mixed`), which go wrong in different places. Without `alignment`, or where
+        none is believed, the model answers alone. Memory grows with the voxels of the scan, and
+        with structures times the voxels of a slab as deep as a window, or, with a task, of the
+        scan. maps: those of probabilities are filled, and that of agreement with a task. Raises
+        `ConfigError` for a prior, for the nearest references, for a task of other structures, and
+        for more or fewer scans than channels, `ModelError` for a task of another model, `DataError`
+        for a scan that cannot be prepared.
         """
         _refuse(prior=prior, references=None if references == "all" else references)
         if task is not None:
@@ -261,22 +262,6 @@ def _refuse(**asked: object) -> None:
                 fix=f"Leave the {name} out, or use the pretrained run.",
                 setting=name,
             )
-
-
-def mixed(slabs: Iterable[tuple[int, Tensor]], found: Found) -> Iterator[tuple[int, Tensor]]:
-    """Means of what a network says, slab by slab, and of what aligned references say.
-
-    slabs: number of the first slice and (S, slices, H, W). What no reference votes for stays.
-    """
-    votes, asked = found.probabilities, found.voting.any(0)[:, None, None, None]
-    depth, h, w = found.box
-    for first, slab in slabs:
-        said = torch.zeros_like(slab)
-        low, high = max(first, depth.start), min(first + slab.shape[1], depth.stop)
-        if low < high:
-            part = votes[:, low - depth.start : high - depth.start]
-            said[:, low - first : high - first, h, w] = part
-        yield first, torch.where(asked, (slab + said) / 2, slab)
 
 
 def require_beside(task: Task, model: FinetunedSegmenter, where: Path | str = "the task") -> None:
