@@ -21,6 +21,7 @@ from mass3d.transfer.finetuned.scans import (
     read_labelled,
     values_of,
 )
+from mass3d.transfer.finetuned.mixing import POWER
 from mass3d.transfer.finetuned.scores import SCORES, Scores, read_scores, score
 from mass3d.transfer.finetuned.segmenter import load_finetuned
 from mass3d.transfer.segmenter import Segmenter
@@ -68,7 +69,7 @@ def scores_of_task(
     """
     made_of = [read_run(run)[2], fingerprint(parts.training), targets.values, TUNING.plain()]
     tuned = None if beside is None else load_finetuned(beside, device=device)
-    model = text_hash([*made_of, *([] if tuned is None else [tuned.fingerprint])])
+    model = text_hash([*made_of, *([] if tuned is None else [tuned.fingerprint, POWER])])
     found = read_scores(folder / SCORES, model=model, cases=parts.validation)
     if found is None:
         segmenter = Segmenter.load(run, device=device)

@@ -50,4 +50,5 @@ def expected_dice(parts: Iterable[Tensor]) -> Tensor:
         among = p > FOUND
         hits.append(torch.stack([(p * among).sum(1), among.sum(1), p.sum(1)]))
     both, number, every = torch.stack(hits).sum(0)
-    return 2 * both / (number + every).clamp_min(1e-12)
+    found: Tensor = 2 * both / (number + every).clamp_min(1e-12)
+    return found
