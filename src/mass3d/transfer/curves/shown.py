@@ -14,6 +14,7 @@ import numpy as np
 
 from mass3d.files import text_hash, write_json
 from mass3d.io.datasets.regions import Targets
+from mass3d.transfer.finetuned.mixing import POWER
 from mass3d.transfer.finetuned.scans import (
     LabelledScan,
     Split,
@@ -21,7 +22,6 @@ from mass3d.transfer.finetuned.scans import (
     read_labelled,
     values_of,
 )
-from mass3d.transfer.finetuned.mixing import POWER
 from mass3d.transfer.finetuned.scores import SCORES, Scores, read_scores, score
 from mass3d.transfer.finetuned.segmenter import load_finetuned
 from mass3d.transfer.segmenter import Segmenter
