@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# A process for each core, with one thread; what shares a file shares its fixtures, too.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 # nnU-Net lies in an environment of its own, outside of this folder.
 NNUNET ?= $(HOME)/.cache/mass3d/nnunet
@@ -22,14 +24,14 @@ demo: $(STAMP) ## run every verb on made-up scans, report in demo/
 	$(BIN)/mass3d demo -o demo
 
 test: $(STAMP) ## the tests that need no GPU
-	$(BIN)/pytest -m "not gpu"
+	$(PYTEST) -m "not gpu"
 
 check: $(STAMP) ## the gate: style, types, tests and how much of the code they reach
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tests/mypy.ini
-	$(BIN)/pytest --cov
+	$(PYTEST) --cov
 
 bench: $(STAMP) ## run each benchmark in turn
 	@set -e; for script in benchmarks/*.py; do \
