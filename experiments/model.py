@@ -46,7 +46,7 @@ VARIANTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "present": ("no absent masks", {"views": {"negative_share": 0.0, "far_share": 0.0}}),
     "large": ("masks from 250 voxels on", {"views": {"min_visible_vox": 250}}),
     "many": ("48 masks a pair, not 24", {"views": {"num_masks": 48}}),
-    "muon": ("Muon for AdamW", {"fit": {"optimizer": "muon"}}),
+    "adamw": ("AdamW at 0.002 for Muon", {"fit": {"optimizer": "adamw", "lr": 2e-3}}),
     "tokens": ("the preset of pooled tokens", {"preset": "tokens"}),
 }
 
