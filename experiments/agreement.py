@@ -1,8 +1,8 @@
-"""Whether the agreement of references tells good results from bad ones.
+"""Whether the agreement of references, or the expected Dice, tells good results from bad ones.
 
     mass3d segment DATA/imagesTs --task several.task -o FOUND
     mass3d evaluate FOUND DATA/labelsTs -o SCORES
-    python experiments/agreement.py FOUND SCORES
+    python experiments/agreement.py FOUND SCORES [expected_dice]
 
 Prints Spearman's rank correlation of agreement and Dice: over all scans and structures, and over
 the scans for each structure.
@@ -21,12 +21,12 @@ from scipy.stats import spearmanr
 
 FEWEST = 5  # scans of a structure
 
-Pair = tuple[str, float, float]  # structure, agreement, Dice
+Pair = tuple[str, float, float]  # structure, agreement or expected Dice, Dice
 
 
-def main(found: Path, scores: Path) -> dict[str, float]:
-    """The correlations, by structure; "" is all together."""
-    pairs = read_pairs(found, scores)
+def main(found: Path, scores: Path, column: str = "agreement") -> dict[str, float]:
+    """The correlations, by structure; "" is all together. column: of volumes.csv."""
+    pairs = read_pairs(found, scores, column)
     structures = ["", *sorted({structure for structure, _, _ in pairs})]
     told: dict[str, float] = {}
     for name in structures:
@@ -37,11 +37,11 @@ def main(found: Path, scores: Path) -> dict[str, float]:
     return told
 
 
-def read_pairs(found: Path, scores: Path) -> list[Pair]:
+def read_pairs(found: Path, scores: Path, column: str) -> list[Pair]:
     """What is known of every structure of every scan that has both."""
-    agreement = table(found / "volumes.csv", "agreement")
+    hints = table(found / "volumes.csv", column)
     dice = table(scores / "cases.csv", "dice")
-    return [(key[1], agreement[key], dice[key]) for key in sorted(agreement.keys() & dice.keys())]
+    return [(key[1], hints[key], dice[key]) for key in sorted(hints.keys() & dice.keys())]
 
 
 def table(file: Path, column: str) -> dict[tuple[str, str], float]:
@@ -52,10 +52,10 @@ def table(file: Path, column: str) -> dict[tuple[str, str], float]:
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:
-    """Of agreement and Dice."""
+    """Of hints and Dice."""
     columns = np.array(pairs)
     return float(spearmanr(columns[:, 0], columns[:, 1]).statistic)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

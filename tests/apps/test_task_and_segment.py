@@ -218,8 +218,10 @@ def test_agreement_of_two_references_is_told_by_structure(
     assert 0.3 < entry.agreement["liver"] < 1
     assert entry.agreement.keys() <= set(load_task(path).structures)
     with (tmp_path / "out" / VOLUMES).open(newline="", encoding="utf-8") as stream:
-        rows = {row["structure"]: row["agreement"] for row in csv.DictReader(stream)}
-    assert rows["liver"] == str(entry.agreement["liver"])
+        rows = {row["structure"]: row for row in csv.DictReader(stream)}
+    assert rows["liver"]["agreement"] == str(entry.agreement["liver"])
+    assert rows["liver"]["expected_dice"] == str(entry.expected_dice["liver"])
+    assert 0.5 < entry.expected_dice["liver"] < 1
 
 
 def test_the_volumes_are_a_table_too_and_the_record_names_the_structures(

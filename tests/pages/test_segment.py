@@ -81,6 +81,20 @@ def test_agreement_is_told_least_first_and_only_where_there_is_some(tmp_path: Pa
     assert "agreement" not in page(tmp_path, {"b": entry()})
 
 
+def test_the_least_expected_dice_comes_first_and_is_told(tmp_path: Path) -> None:
+    entries = {
+        "a": entry(expected_dice={"liver": 0.9}, agreement={"liver": 0.2}),
+        "b": entry(expected_dice={"liver": 0.9, "<i>aorta</i>": 0.4}, agreement={"liver": 0.8}),
+        "c": entry(),
+    }
+    text = page(tmp_path, entries)
+    places = [text.index(f'<td class="name">{name}</td>') for name in "bac"]
+    assert places == sorted(places)
+    assert "&lt;i&gt;aorta&lt;/i&gt;&nbsp;0.40, liver&nbsp;0.90" in text
+    assert "expected Dice</th>" in text
+    assert "Expected Dice" not in page(tmp_path, {"c": entry()})
+
+
 def test_equal_agreements_are_told_in_one_order(tmp_path: Path) -> None:
     """Entries that were read back from the list of results have their names sorted."""
     ways = [{"liver": 0.5, "aorta": 0.5}, {"aorta": 0.5, "liver": 0.5}]

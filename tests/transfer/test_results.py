@@ -32,6 +32,7 @@ def folder(tmp_path: Path) -> ResultsFolder:
         "result": file_hash(file),
         "volumes_ml": {"liver": 1.5, "a, b": 0.0},
         "agreement": {"liver": 0.75},
+        "expected_dice": {"liver": 0.875},
     }
     results.put("a", BEGUN.model_copy(update=done))
     return results
@@ -73,7 +74,11 @@ def test_the_volumes_of_finished_cases_become_a_table(folder: ResultsFolder) -> 
     folder.put("b", BEGUN)
     folder.finish()
     rows = (folder.path / VOLUMES).read_text().splitlines()
-    assert rows == ["case,structure,ml,agreement", 'a,"a, b",0.0,', "a,liver,1.5,0.75"]
+    assert rows == [
+        "case,structure,ml,agreement,expected_dice",
+        'a,"a, b",0.0,,',
+        "a,liver,1.5,0.75,0.875",
+    ]
 
 
 def test_the_table_does_not_know_which_cases_were_read_back(folder: ResultsFolder) -> None:

@@ -234,10 +234,7 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None, begun: Entry)
     told = {
         "result": file_hash(folder.label_map(case.case_id)),
         "volumes_ml": volumes,
-        "method": answer.method,
-        "similarity": tuple(round(one, 4) for one in answer.similarity),
-        "agreement": {name: round(one, 4) for name, one in answer.agreement.items()},
-        "references": answer.references,
+        **answer.told(),
         "doubts": doubted,
         "maps": written,
         "odd_volumes": known.ranges.odd_volumes(volumes) if known.ranges else (),

@@ -51,6 +51,7 @@ class Row:
     alone: bool  # the network answered though references were there
     similarity: float | None  # of the nearest reference
     agreement: tuple[tuple[str, float], ...]  # between references, least first
+    expected: tuple[tuple[str, float], ...]  # Dice of what was found, likewise
     references: tuple[str, ...]  # that were asked, where that is not all
     notes: tuple[str, ...]
     found: tuple[Found, ...]  # odd ones first
@@ -105,6 +106,7 @@ def write_segment_page(
         legend=_legend(structures, usual, folder.done),
         open_structures=OPEN_STRUCTURES,
         agreed=any(row.agreement for row in rows),
+        expecting=any(row.expected for row in rows),
         viewer=len(volumes),
     )
 
@@ -125,17 +127,21 @@ def _row(
         alone=alone,
         similarity=max(entry.similarity, default=None),
         agreement=tuple(sorted(entry.agreement.items(), key=itemgetter(1, 0))),
+        expected=tuple(sorted(entry.expected_dice.items(), key=itemgetter(1, 0))),
         references=entry.references,
         notes=entry.doubts,
         found=tuple(sorted(found, key=lambda one: not one.odd)),
     )
 
 
-def _worst_first(row: Row) -> tuple[bool, bool, int, float, float, str]:
+def _worst_first(row: Row) -> tuple[bool, bool, int, float, float, float, str]:
     odd = sum(one.odd for one in row.found)
-    agreed = fmean(dice for _, dice in row.agreement) if row.agreement else 1.0
+    expected, agreed = (
+        fmean(dice for _, dice in given) if given else 1.0
+        for given in (row.expected, row.agreement)
+    )
     alike = row.similarity if row.similarity is not None else 1.0
-    return not row.notes, not row.alone, -odd, agreed, alike, row.name
+    return not row.notes, not row.alone, -odd, expected, agreed, alike, row.name
 
 
 def _legend(

@@ -44,6 +44,8 @@ class Entry(Config):
     """Of each aligned reference."""
     agreement: dict[str, float] = Field(default_factory=dict)
     """Structure -> mean Dice between what any two references say; only where two vote."""
+    expected_dice: dict[str, float] = Field(default_factory=dict)
+    """Structure that was found -> Dice, were the probabilities right: too high, but it ranks."""
     references: tuple[str, ...] = ()
     """Those that were asked, the nearest; empty where all were."""
     doubts: tuple[str, ...] = ()
@@ -214,10 +216,11 @@ def _rows(entries: Mapping[str, Entry]) -> str:
     """One row per case and structure, in an order that does not know which were read back."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("case", "structure", "ml", "agreement"))
+    writer.writerow(("case", "structure", "ml", "agreement", "expected_dice"))
     for case, entry in sorted(entries.items()):
-        agreed = entry.agreement
+        agreed, expected = entry.agreement, entry.expected_dice
         writer.writerows(
-            (case, name, ml, agreed.get(name)) for name, ml in sorted(entry.volumes_ml.items())
+            (case, name, ml, agreed.get(name), expected.get(name))
+            for name, ml in sorted(entry.volumes_ml.items())
         )
     return text.getvalue()

@@ -17,6 +17,7 @@ from mass3d.execution.ownership import require_own_folder
 from mass3d.io.read import volume_of
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
+from mass3d.transfer.expectation import Expectation
 from mass3d.transfer.incontext import encode_reference, predict
 from mass3d.transfer.maps import Agreement, Maps, Share
 from mass3d.transfer.nearest import References, embedding, nearest_task
@@ -49,6 +50,17 @@ class Answer:
     similarity: tuple[float, ...] = ()  # of the scan to each reference, if it was aligned
     agreement: Mapping[str, float] = field(default_factory=dict)  # between references, in Dice
     references: tuple[str, ...] = ()  # that were asked, where that is not all
+    expected_dice: Mapping[str, float] = field(default_factory=dict)  # of what was found
+
+    def told(self) -> dict[str, Any]:
+        """What a list of results holds of it."""
+        return {
+            "method": self.method,
+            "similarity": tuple(round(one, 4) for one in self.similarity),
+            "agreement": {name: round(one, 4) for name, one in self.agreement.items()},
+            "expected_dice": {name: round(one, 4) for name, one in self.expected_dice.items()},
+            "references": self.references,
+        }
 
 
 @dataclass(frozen=True)
@@ -198,9 +210,14 @@ class Segmenter:
             found = part.find(image, encoder, modality=scan.modality)
             if found.voting.any():
                 labels = _of_references(volume.grid, found, scan.grid, task, maps)
-                agreement = agreement_of(found, task.structures)
-                return Answer(labels, "alignment", found.similarity, agreement)
-        return Answer(self._by_network(volume, scan, task, overlap=overlap, maps=maps), "network")
+                return Answer(
+                    labels,
+                    "alignment",
+                    found.similarity,
+                    agreement_of(found, task.structures),
+                    expected_dice=_expected(found.probabilities, task),
+                )
+        return self._by_network(volume, scan, task, overlap=overlap, maps=maps)
 
     def locate(self, volume: Volume, task: Task) -> tuple[Prepared, list[Place | None]]:
         """Where the structures of a task are: boxes in the prepared scan, which is given too.
@@ -239,28 +256,31 @@ class Segmenter:
             for one in part.scans
             if one.head is not None and one.modality == scan.modality
         ]
-        mean = torch.stack(votes or [given]).mean(0).numpy()
-        labels = labels_on(volume.grid, mean, box, scan.grid, values, shares=shares)
-        return Answer(labels, "prior")
+        mean = torch.stack(votes or [given]).mean(0)
+        labels = labels_on(volume.grid, mean.numpy(), box, scan.grid, values, shares=shares)
+        return Answer(labels, "prior", expected_dice=_expected(mean, task) if votes else {})
 
     def _by_network(
         self, volume: Volume, scan: Prepared, task: Task, *, overlap: float, maps: Maps
-    ) -> NDArray[np.uint16]:
-        values = list(task.structures.values())
+    ) -> Answer:
+        values, expected = list(task.structures.values()), Expectation()
 
-        def labels(task: Task, shares: Sequence[Share] = ()) -> NDArray[np.uint16]:
-            slabs = predict(self.trained, scan, task, overlap=overlap)
+        def labels(
+            slabs: Iterable[tuple[int, Tensor]], shares: Sequence[Share] = ()
+        ) -> NDArray[np.uint16]:
             found = ((first, slab.numpy()) for first, slab in slabs)
             return labels_of_slabs(volume.grid, found, scan.grid, values, above=0.5, shares=shares)
 
-        answer = labels(task, maps.probabilities)
+        slabs = predict(self.trained, scan, task, overlap=overlap)
+        answer = labels(expected.counted(slabs), maps.probabilities)
         if maps.agreement is not None:  # one reference after the other, in the memory of one
             agreement = Agreement(answer, values)
             for one in task.references:
-                said = labels(replace(task, references=(one,)))
+                own = replace(task, references=(one,))
+                said = labels(predict(self.trained, scan, own, overlap=overlap))
                 agreement.count(said, one.present.tolist())
             agreement.fill(maps.agreement)
-        return answer
+        return Answer(answer, "network", expected_dice=expected.by_name(task.structures))
 
     def _encoder(self) -> Encoder:
         return network_encoder(self.trained)
@@ -272,6 +292,13 @@ class Segmenter:
 
     def _prepare(self, volume: Volume) -> Prepared:
         return prepare_volume(volume, self.trained.preparation)
+
+
+def _expected(probabilities: Tensor, task: Task) -> dict[str, float]:
+    """Dice that an answer expects of itself, of the structures that it found."""
+    expected = Expectation()
+    expected.add(probabilities)
+    return expected.by_name(task.structures)
 
 
 def _of_references(

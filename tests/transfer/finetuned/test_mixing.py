@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mass3d.transfer.finetuned.mixing import expected_dice, mixed
+from mass3d.transfer.finetuned.mixing import mixed
 from mass3d.transfer.oneshot.carrying import Found
 
 SHAPE = (6, 5, 4)
@@ -22,22 +22,6 @@ def in_slabs(p: Tensor) -> list[tuple[int, Tensor]]:
 
 def whole(parts: list[tuple[int, Tensor]]) -> Tensor:
     return torch.cat([part for _, part in parts], 1)
-
-
-def test_the_expected_dice_is_that_of_many_draws() -> None:
-    generator = torch.Generator().manual_seed(0)
-    p = torch.rand((2, 20, 20, 20), generator=generator)
-    p[1] **= 5
-    drawn = torch.rand((50, *p.shape), generator=generator) < p
-    among = p > 0.5
-    dice = 2 * (drawn & among).sum((2, 3, 4)) / (drawn.sum((2, 3, 4)) + among.sum((1, 2, 3)))
-    torch.testing.assert_close(expected_dice([p[:, :7], p[:, 7:]]), dice.mean(0), rtol=0.01, atol=0)
-
-
-def test_sure_is_one_and_nothing_found_is_zero() -> None:
-    p = torch.zeros(3, 4, 4, 4)
-    p[0, :2], p[1] = 1.0, 0.4
-    assert expected_dice([p]).tolist() == [1.0, 0.0, 0.0]
 
 
 def test_who_is_surer_counts_more() -> None:

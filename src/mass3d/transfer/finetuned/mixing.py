@@ -8,9 +8,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from mass3d.transfer.expectation import Expectation
 from mass3d.transfer.oneshot.carrying import Found
 
-FOUND: Final = 0.5  # probability above which a voxel counts as found
 POWER: Final = 2  # of the Dice that an answer expects of itself, for its weight
 
 
@@ -23,10 +23,11 @@ def mixed(slabs: Iterable[tuple[int, Tensor]], found: Found) -> Iterator[tuple[i
     slabs are kept till the last is there, with 16 bits a voxel.
     """
     votes, asked = found.probabilities, found.voting.any(0)
-    kept = [(first, slab.half()) for first, slab in slabs]
-    weights = [expected_dice(parts) ** POWER for parts in ((slab for _, slab in kept), [votes])]
-    total = weights[0] + weights[1]
-    share = torch.where(total > 0, weights[1] / total.clamp_min(1e-12), 0.5)
+    ours, theirs = Expectation(), Expectation()
+    kept = [(first, slab.half()) for first, slab in ours.counted(slabs)]
+    theirs.add(votes)
+    weight, other = ours.dice**POWER, theirs.dice**POWER
+    share = torch.where(weight + other > 0, other / (weight + other).clamp_min(1e-12), 0.5)
     share = torch.where(asked, share, 0)[:, None, None, None]
     depth, h, w = found.box
     for first, slab in kept:
@@ -36,19 +37,3 @@ def mixed(slabs: Iterable[tuple[int, Tensor]], found: Found) -> Iterator[tuple[i
             part = votes[:, low - depth.start : high - depth.start]
             said[:, low - first : high - first, h, w] = part
         yield first, torch.lerp(slab.float(), said, share)
-
-
-def expected_dice(parts: Iterable[Tensor]) -> Tensor:
-    """Dice (S,) of what is found, were each voxel of a structure as likely as it is said to be.
-
-    parts: probabilities (S, ...) of the voxels of a scan. With p of all voxels and the found ones
-    M, it is 2 sum_M p / (|M| + sum p), the ratio of the expectations; 0 where nothing is found.
-    """
-    hits: list[Tensor] = []
-    for part in parts:
-        p = part.float().flatten(1)
-        among = p > FOUND
-        hits.append(torch.stack([(p * among).sum(1), among.sum(1), p.sum(1)]))
-    both, number, every = torch.stack(hits).sum(0)
-    found: Tensor = 2 * both / (number + every).clamp_min(1e-12)
-    return found

@@ -24,6 +24,7 @@ from mass3d.model.released import is_released
 from mass3d.model.segmentation import SegmentationNetwork
 from mass3d.training import checkpoint
 from mass3d.training.choosing import Chosen
+from mass3d.transfer.expectation import Expectation
 from mass3d.transfer.finetuned.mixing import mixed
 from mass3d.transfer.maps import Maps
 from mass3d.transfer.nearest import References
@@ -193,19 +194,22 @@ class FinetunedSegmenter(Segmenter):
         parts = slabs if found is None else mixed(slabs, found)
         values, maps = list(self.structures.values()), maps or Maps()
         grid, old, regions = volumes[0].grid, scans[0].grid, bool(self.regions)
+        expected = Expectation()
         labels = labels_of_slabs(
             grid,
-            ((first, slab.numpy()) for first, slab in parts),
+            ((first, slab.numpy()) for first, slab in expected.counted(parts)),
             old,
             values,
             above=REGION if regions else None,
             nested=regions,
             shares=maps.probabilities,
         )
+        hoped = expected.by_name(self.structures)
         if found is None:
-            return Answer(labels, "finetuned")
+            return Answer(labels, "finetuned", expected_dice=hoped)
         fill_agreement(maps, labels, found, values=values, grid=grid, old=old)
-        return Answer(labels, "both", found.similarity, agreement_of(found, self.structures))
+        agreement = agreement_of(found, self.structures)
+        return Answer(labels, "both", found.similarity, agreement, expected_dice=hoped)
 
     def _aligned(self, task: Task | None, scan: Prepared) -> Found | None:
         """What the references of a task say of a scan, class by class; None if none is believed."""
