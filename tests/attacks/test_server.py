@@ -244,7 +244,7 @@ def test_names_are_data_wherever_they_come_from(site: Site, client: TestClient) 
 def bomb(shape: tuple[int, int, int], filled: int) -> bytes:
     """A packed NIfTI file that promises a shape, and holds so many zeros."""
     start = nifti_start(shape, np.uint8, np.diag([2.0, 3.0, 4.0, 1.0]))
-    return gzip.compress(start + bytes(filled))
+    return gzip.compress(start + bytes(filled), mtime=0)
 
 
 @pytest.mark.parametrize(

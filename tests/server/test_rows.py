@@ -30,6 +30,7 @@ def test_a_new_case_says_what_its_header_does(site: Site) -> None:
         "shape": [9, 8, 7],
         "spacing_mm": [2.0, 3.0, 4.0],
         "agreement": None,
+        "expected_dice": None,
         "volumes_ml": {},
         "notes": [],
         "error": None,
@@ -77,6 +78,11 @@ def test_the_worst_come_first(site: Site) -> None:
     results(one, a=good, b=bad)
     assert list(rows(site)) == ["b", "a", "c <&> d"]
     assert rows(site)["a"]["agreement"] == 0.8
+    sure = bad.model_copy(update={"expected_dice": {"liver": 0.9}})
+    unsure = good.model_copy(update={"expected_dice": {"liver": 0.9, "spleen": 0.6}})
+    results(one, a=unsure, b=sure)
+    assert list(rows(site)) == ["a", "b", "c <&> d"]
+    assert rows(site)["a"]["expected_dice"] == 0.6
     results(one, a=good.model_copy(update={"doubts": ("it is upside down",)}), b=bad)
     assert list(rows(site)) == ["a", "b", "c <&> d"]
     assert rows(site)["a"]["notes"] == ["it is upside down"]

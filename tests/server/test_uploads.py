@@ -47,9 +47,9 @@ def test_no_more_is_unpacked_than_fits(tmp_path: Path) -> None:
         (b"", "an empty file"),
         (b"hello, this is no image at all" * 100, "content that begins"),
         (b"NRRD0004\n" * 100, "another kind of file"),
-        (gzip.compress(b"x" * 1000), "content that begins"),
-        (gzip.compress(PLAIN)[:-9], "a damaged or incomplete image"),
-        (gzip.compress(PLAIN)[:-5] + b"xxxxx", "a damaged or incomplete image"),
+        (gzip.compress(b"x" * 1000, mtime=0), "content that begins"),
+        (gzip.compress(PLAIN, mtime=0)[:-9], "a damaged or incomplete image"),
+        (gzip.compress(PLAIN, mtime=0)[:-5] + b"xxxxx", "a damaged or incomplete image"),
         (bytes(128) + b"DICM" + bytes(500), "a DICOM file"),
     ],
 )

@@ -43,6 +43,7 @@ export interface Case {
   shape: number[] | null
   spacing_mm: number[] | null
   agreement: number | null
+  expected_dice: number | null
   volumes_ml: Record<string, number>
   notes: string[]
   error: string | null

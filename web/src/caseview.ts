@@ -10,7 +10,7 @@ import { OPACITY } from './look'
 import { spacingText } from './order'
 import type { State } from './state'
 import { Structures } from './structures'
-import { agreementBar, stateMark } from './table'
+import { agreementBar, expectedBar, stateMark } from './table'
 import { Toolbar } from './toolbar'
 import { placeText, Viewer, type Location } from './viewer'
 import { presets } from './windows'
@@ -365,7 +365,7 @@ export class CaseView {
       h('dl', { class: 'facts' },
         ...pair('State', stateMark(scan)), ...pair('Shown', shown),
         ...pair('Modality', scan.modality ?? '–'), ...pair('Spacing (mm)', spacingText(scan.spacing_mm) || '–'),
-        ...pair('Voxels', scan.shape?.join(' × ') ?? '–'), ...pair('Agreement', agreementBar(scan.agreement))),
+        ...pair('Voxels', scan.shape?.join(' × ') ?? '–'), ...pair('Expected Dice', expectedBar(scan.expected_dice)), ...pair('Agreement', agreementBar(scan.agreement))),
       ...scan.notes.map((note) => h('p', { class: 'odd' }, note)),
       scan.error ? h('p', { class: 'bad' }, scan.error) : null,
       h('div', { class: 'stack' },

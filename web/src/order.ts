@@ -1,7 +1,7 @@
 // Which cases the table shows, and in which order. Pure.
 import type { Case } from './api'
 
-export type Order = 'worst' | 'id' | 'modality' | 'agreement' | 'state'
+export type Order = 'worst' | 'id' | 'modality' | 'expected' | 'state'
 
 /** Cases whose id, modality, state or notes hold every word of `filter`. */
 export function filtered(cases: Case[], filter: string): Case[] {
@@ -22,7 +22,7 @@ export function ordered(cases: Case[], order: Order): Case[] {
   const key: Record<Exclude<Order, 'worst'>, (a: Case, b: Case) => number> = {
     id: byId,
     modality: (a, b) => collator.compare(a.modality ?? '\uffff', b.modality ?? '\uffff'),
-    agreement: (a, b) => (a.agreement ?? 2) - (b.agreement ?? 2),
+    expected: (a, b) => (a.expected_dice ?? 2) - (b.expected_dice ?? 2),
     state: (a, b) => collator.compare(stateWord(a), stateWord(b)),
   }
   return [...cases].sort((a, b) => key[order](a, b) || byId(a, b))

@@ -9,7 +9,7 @@ const COLUMNS: [string, Order | null][] = [
   ['Scan', 'id'],
   ['Modality', 'modality'],
   ['Spacing (mm)', null],
-  ['Agreement of references', 'agreement'],
+  ['Expected Dice', 'expected'],
   ['State', 'state'],
 ]
 
@@ -135,7 +135,7 @@ export class Table {
       cell(h('span', { class: 'name', title: scan.id }, scan.id), remark(scan)),
       cell(scan.modality ?? '–'),
       cell(spacingText(scan.spacing_mm) || '–'),
-      cell(agreementBar(scan.agreement)),
+      cell(expectedBar(scan.expected_dice)),
       cell(stateMark(scan)),
     )
   }
@@ -158,13 +158,22 @@ export function stateMark(scan: Case): HTMLElement {
   return h('span', { class: `mark ${word.replaceAll(' ', '-')}` }, word)
 }
 
+/** What Dice a result expects of the structure that it is least sure of. No colour: it only ranks. */
+export function expectedBar(dice: number | null): HTMLElement {
+  return bar(dice, '', 'Told where something was found; too high, but the least are where to look first')
+}
+
 /** How well the references agree about a result: a bar with its number. */
 export function agreementBar(agreement: number | null): HTMLElement {
-  if (agreement === null) return h('span', { class: 'quiet', title: 'Told where two references or more vote' }, '–')
-  const tone = agreement >= 0.85 ? 'good' : agreement >= 0.7 ? 'odd' : 'bad'
+  const tone = agreement === null ? '' : agreement >= 0.85 ? 'good' : agreement >= 0.7 ? 'odd' : 'bad'
+  return bar(agreement, tone, 'Told where two references or more vote')
+}
+
+function bar(value: number | null, tone: string, title: string): HTMLElement {
+  if (value === null) return h('span', { class: 'quiet', title }, '–')
   const fill = h('span', { class: `fill ${tone}` })
-  fill.style.width = `${Math.round(100 * agreement)}%`
-  return h('span', { class: 'agreement' }, h('span', { class: 'track', 'aria-hidden': 'true' }, fill), agreement.toFixed(2))
+  fill.style.width = `${Math.round(100 * value)}%`
+  return h('span', { class: 'agreement', title }, h('span', { class: 'track', 'aria-hidden': 'true' }, fill), value.toFixed(2))
 }
 
 function countText(shown: number, all: number): string {

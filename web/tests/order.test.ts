@@ -4,7 +4,7 @@ import { filtered, neighbour, ordered, spacingText, stateWord } from '../src/ord
 
 function scan(id: string, more: Partial<Case> = {}): Case {
   return {
-    id, state: 'new', segmented: false, modality: null, shape: null, spacing_mm: null, agreement: null,
+    id, state: 'new', segmented: false, modality: null, shape: null, spacing_mm: null, agreement: null, expected_dice: null,
     volumes_ml: {}, notes: [], error: null, drawn: false, corrected: false, reference: false, revision: '', ...more,
   }
 }
@@ -28,9 +28,9 @@ test('names are ordered as people count', () => {
   expect(ids(ordered([scan('s10'), scan('s9'), scan('s1')], 'id'))).toEqual(['s1', 's9', 's10'])
 })
 
-test('what has no agreement comes after all that have one, then by name', () => {
-  const cases = [scan('d'), scan('c'), scan('b', { agreement: 0.9 }), scan('a', { agreement: 0.5 }), scan('e', { agreement: 0 })]
-  expect(ids(ordered(cases, 'agreement'))).toEqual(['e', 'a', 'b', 'c', 'd'])
+test('what expects no Dice comes after all that have one, then by name', () => {
+  const cases = [scan('d'), scan('c'), scan('b', { expected_dice: 0.9 }), scan('a', { expected_dice: 0.5 }), scan('e', { expected_dice: 0 })]
+  expect(ids(ordered(cases, 'expected'))).toEqual(['e', 'a', 'b', 'c', 'd'])
 })
 
 test('a step leads to the neighbour in the order shown, and nowhere at the ends', () => {

@@ -55,6 +55,7 @@ class Table:
             "shape": facts.shape,
             "spacing_mm": facts.spacing_mm,
             "agreement": min(entry.agreement.values(), default=None) if entry else None,
+            "expected_dice": min(entry.expected_dice.values(), default=None) if entry else None,
             "volumes_ml": volumes,
             "notes": list(_notes(entry, several=len(state.references) > 0)) if entry else [],
             "error": error,
@@ -90,11 +91,8 @@ def _notes(entry: Entry, *, several: bool) -> Iterator[str]:
         yield "no reference could be aligned to this scan; the network answered alone"
 
 
-def _worst_first(row: Mapping[str, Any]) -> tuple[bool, bool, float, str]:
-    agreement = row["agreement"]
-    return (
-        row["error"] is None,
-        not row["notes"],
-        1.0 if agreement is None else agreement,
-        row["id"],
+def _worst_first(row: Mapping[str, Any]) -> tuple[bool, bool, float, float, str]:
+    expected, agreed = (
+        1.0 if row[name] is None else row[name] for name in ("expected_dice", "agreement")
     )
+    return row["error"] is None, not row["notes"], expected, agreed, row["id"]
