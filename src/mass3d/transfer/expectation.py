@@ -19,13 +19,11 @@ class Expectation:
     """
 
     def __init__(self) -> None:
-        self._sums: list[Tensor] = []  # (3, S) each: p of the found, their number, p of all
+        self._sums: list[Tensor] = []  # (S, 3) each: p of the found, their number, p of all
 
     def add(self, part: Tensor) -> None:
-        """Count probabilities (S, ...) of some voxels."""
-        p = part.float().flatten(1)
-        among = p > FOUND
-        self._sums.append(torch.stack([(p * among).sum(1), among.sum(1), p.sum(1)]))
+        """Count probabilities (S, ...) of some voxels, in the memory of one structure."""
+        self._sums.append(torch.stack([_sums(one.float()) for one in part]))
 
     def counted(self, slabs: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
         """Slabs as they come, number of the first slice and (S, slices, H, W), each counted."""
@@ -36,10 +34,15 @@ class Expectation:
     @property
     def dice(self) -> Tensor:
         """(S,); 0 where nothing is found."""
-        hits, number, every = torch.stack(self._sums).sum(0)
+        hits, number, every = torch.stack(self._sums).sum(0).unbind(1)
         found: Tensor = 2 * hits / (number + every).clamp_min(1e-12)
         return found
 
     def by_name(self, names: Iterable[str]) -> dict[str, float]:
         """Of the structures that are found at all."""
         return {n: dice for n, dice in zip(names, self.dice.tolist(), strict=True) if dice > 0}
+
+
+def _sums(p: Tensor) -> Tensor:
+    among = p > FOUND
+    return torch.stack([p[among].sum(), among.sum(), p.sum()])

@@ -209,14 +209,7 @@ class Segmenter:
             encoder = self.encoder_of(part)
             found = part.find(image, encoder, modality=scan.modality)
             if found.voting.any():
-                labels = _of_references(volume.grid, found, scan.grid, task, maps)
-                return Answer(
-                    labels,
-                    "alignment",
-                    found.similarity,
-                    agreement_of(found, task.structures),
-                    expected_dice=_expected(found.probabilities, task),
-                )
+                return _of_references(volume.grid, found, scan.grid, task, maps)
         return self._by_network(volume, scan, task, overlap=overlap, maps=maps)
 
     def locate(self, volume: Volume, task: Task) -> tuple[Prepared, list[Place | None]]:
@@ -301,15 +294,19 @@ def _expected(probabilities: Tensor, task: Task) -> dict[str, float]:
     return expected.by_name(task.structures)
 
 
-def _of_references(
-    grid: Grid, found: Found, old: Grid, task: Task, maps: Maps
-) -> NDArray[np.uint16]:
-    """Labels on the grid of the scan, and the maps, of what aligned references found."""
+def _of_references(grid: Grid, found: Found, old: Grid, task: Task, maps: Maps) -> Answer:
+    """What aligned references found, on the grid of the scan; the maps are filled."""
     values = list(task.structures.values())
-    votes = found.probabilities.numpy()
-    labels = labels_on(grid, votes, found.box, old, values, shares=maps.probabilities)
+    votes = found.probabilities
+    labels = labels_on(grid, votes.numpy(), found.box, old, values, shares=maps.probabilities)
     fill_agreement(maps, labels, found, values=values, grid=grid, old=old)
-    return labels
+    return Answer(
+        labels,
+        "alignment",
+        found.similarity,
+        agreement_of(found, task.structures),
+        expected_dice=_expected(votes, task),
+    )
 
 
 def fill_agreement(

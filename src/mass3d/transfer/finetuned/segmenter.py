@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast
@@ -204,12 +204,12 @@ class FinetunedSegmenter(Segmenter):
             nested=regions,
             shares=maps.probabilities,
         )
-        hoped = expected.by_name(self.structures)
+        alone = Answer(labels, "finetuned", expected_dice=expected.by_name(self.structures))
         if found is None:
-            return Answer(labels, "finetuned", expected_dice=hoped)
+            return alone
         fill_agreement(maps, labels, found, values=values, grid=grid, old=old)
         agreement = agreement_of(found, self.structures)
-        return Answer(labels, "both", found.similarity, agreement, expected_dice=hoped)
+        return replace(alone, method="both", similarity=found.similarity, agreement=agreement)
 
     def _aligned(self, task: Task | None, scan: Prepared) -> Found | None:
         """What the references of a task say of a scan, class by class; None if none is believed."""
