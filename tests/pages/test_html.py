@@ -35,7 +35,8 @@ def test_numbers_are_written_with_the_digits_that_count(value: float, text: str)
 def test_no_script_runs_but_those_of_the_page(viewer: int) -> None:
     content = {"summary": "", "faults": (), "rows": (), "legend": (), "open_structures": 1}
     counts = dict.fromkeys(("cases", "doubted", "alone", "odd"), 0)
-    page = render("segment.html", viewer=viewer, agreed=False, **content, **counts)
+    told = {"agreed": False, "expecting": False}
+    page = render("segment.html", viewer=viewer, **told, **content, **counts)
     policy = re.findall(r'Content-Security-Policy" content="(.*?)"', page)
     assert len(policy) == 1
     rules = dict(rule.split(" ", 1) for rule in policy[0].replace("&#39;", "'").split("; "))
