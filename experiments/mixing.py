@@ -15,10 +15,7 @@ where it was.
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -28,7 +25,7 @@ from references import choose
 import mass3d
 from mass3d.metrics.statistics import Interval, bootstrap_mean_of_means
 from mass3d.transfer.trained import save_untrained
-from model import Row, ask, by_structure, rows_of, store_of
+from model import Row, ask, by_structure, keep, rows_of, store_of, timed
 
 ROWS: Final = "mixing.jsonl"
 ALONE: Final = "alone"  # the run of a set by itself
@@ -55,42 +52,27 @@ def main() -> None:
         store = store_of(asked, data)
         mass3d.prepare(inputs=[data / "imagesTr"], output=store, spacing_mm=asked.spacing)
     for data in asked.data:
-        pretrained(asked, f"{ALONE}-{data.name}", [data], asked.steps)
-        measure(asked, f"{ALONE}-{data.name}", ALONE, [data], asked.steps)
+        trained(asked, f"{ALONE}-{data.name}", ALONE, [data], asked.steps)
     untrained = asked.output / "untrained"
     save_untrained(untrained, like=asked.output / f"{ALONE}-{asked.data[0].name}")
-    measure(asked, "untrained", "untrained", asked.data, 0)
+    measure(asked, untrained, "untrained", asked.data, steps=0, minutes=0.0)
     for kind, steps in (("mixed", asked.steps), ("mixed-longer", asked.steps * len(asked.data))):
-        pretrained(asked, kind, asked.data, steps)
-        measure(asked, kind, kind, asked.data, steps)
+        trained(asked, kind, kind, asked.data, steps)
     text = table(rows_of(asked.output / ROWS))
     (asked.output / "mixing.md").write_text(text)
     print(text)
 
 
-def pretrained(asked: argparse.Namespace, name: str, sets: list[Path], steps: int) -> None:
-    """Make a run, or go on with it; its CPU-minutes are kept beside it."""
-    run, spent, begin = asked.output / name, cost_of(asked, name), time.process_time()
-    mass3d.pretrain(
-        store=[store_of(asked, data) for data in sets],
-        output=run,
-        seed=asked.seed,
-        workers=1,
-        fit={"steps": steps},
-    )
-    if not spent.exists():
-        spent.write_text(f"{(time.process_time() - begin) / 60:.2f}")
+def trained(asked: argparse.Namespace, name: str, kind: str, sets: list[Path], steps: int) -> None:
+    """Make a run on some sets, or go on with it, and ask it about these."""
+    minutes = timed(asked, asked.output / name, sets, fit={"steps": steps})
+    measure(asked, asked.output / name, kind, sets, steps=steps, minutes=minutes)
 
 
-def cost_of(asked: argparse.Namespace, name: str) -> Path:
-    """The file with the CPU-minutes of a run."""
-    return Path(asked.output, f"{name}.cpu")
-
-
-def measure(asked: argparse.Namespace, name: str, kind: str, sets: list[Path], steps: int) -> None:
+def measure(
+    asked: argparse.Namespace, run: Path, kind: str, sets: list[Path], *, steps: int, minutes: float
+) -> None:
     """Ask a run with each reference of some sets; what is there is kept."""
-    run, spent = asked.output / name, cost_of(asked, name)
-    minutes = float(spent.read_text()) if spent.exists() else 0.0
     done = {(row.dataset, row.variant, row.reference) for row in rows_of(asked.output / ROWS)}
     for data in sets:
         for reference in choose(data, asked.references, asked.seed):
@@ -98,8 +80,7 @@ def measure(asked: argparse.Namespace, name: str, kind: str, sets: list[Path], s
                 there = run / f"{data.name}-{reference}"
                 dice = ask(data, run, reference, there, asked.cases)
                 row = Row(data.name, kind, steps, reference, minutes, dice, {})
-                with (asked.output / ROWS).open("a") as lines:
-                    lines.write(json.dumps(asdict(row)) + "\n")
+                keep(row, asked.output / ROWS)
 
 
 def table(rows: list[Row]) -> str:

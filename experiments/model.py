@@ -104,8 +104,7 @@ def measure(asked: argparse.Namespace, data: Path, variant: str) -> None:
         dice = ask(data, run, name, run / name, asked.cases)
         shown = sizes(data, name, Store.open(store_of(asked, data)).preparation.spacing_mm)
         row = Row(data.name, variant, steps, name, cpu_min, dice, shown)
-        with (asked.output / ROWS).open("a") as lines:
-            lines.write(json.dumps(asdict(row)) + "\n")
+        keep(row, asked.output / ROWS)
 
 
 def pretrained(asked: argparse.Namespace, data: Path, variant: str, run: Path) -> float:
@@ -114,14 +113,15 @@ def pretrained(asked: argparse.Namespace, data: Path, variant: str, run: Path) -
         save_untrained(run, like=asked.output / f"{data.name}-base-{asked.steps}")
         return 0.0
     changes = VARIANTS[variant][1]
+    fit = {"steps": asked.steps, **changes.get("fit", {})}
+    return timed(asked, run, [data], **{**changes, "fit": fit})
+
+
+def timed(asked: argparse.Namespace, run: Path, sets: Sequence[Path], **settings: Any) -> float:
+    """Pretrain on some sets, or go on; CPU-minutes that it took, which are kept beside the run."""
     spent, begin = run.with_suffix(".cpu"), time.process_time()
-    mass3d.pretrain(
-        store=[store_of(asked, data)],
-        output=run,
-        seed=asked.seed,
-        workers=1,
-        **{**changes, "fit": {"steps": asked.steps, **changes.get("fit", {})}},
-    )
+    stores = [store_of(asked, data) for data in sets]
+    mass3d.pretrain(store=stores, output=run, seed=asked.seed, workers=1, **settings)
     if not spent.exists():
         spent.write_text(f"{(time.process_time() - begin) / 60:.2f}")
     return float(spent.read_text())
@@ -160,6 +160,12 @@ def label_file(data: Path, name: str) -> Path:
 
 def key_of(row: Row) -> tuple[str, str, int, str]:
     return row.dataset, row.variant, row.steps, row.reference
+
+
+def keep(row: Row, path: Path) -> None:
+    """One line more."""
+    with path.open("a") as lines:
+        lines.write(json.dumps(asdict(row)) + "\n")
 
 
 def rows_of(path: Path) -> list[Row]:
