@@ -20,6 +20,11 @@ def test_the_default_crop_follows_the_scans_and_the_budget() -> None:
     assert max(d, h, w) - min(d, h, w) <= 16
 
 
+def test_many_small_scans_do_not_shrink_the_crop_of_large_ones() -> None:
+    shapes = [(12, 17, 12)] * 180 + [(125, 125, 80)] * 20
+    assert choose_crop(None, shapes, 8, max_voxels=10**7) == (120, 120, 80)
+
+
 def test_a_crop_is_no_larger_than_the_network_can_see() -> None:
     shapes = [(300, 40, 20)]
     assert choose_crop(None, shapes, 16, max_voxels=10**7, max_edge=130) == (128, 32, 32)

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from mass3d.errors import ConfigError
 from mass3d.volume.geometry import Shape
+from mass3d.volume.spacing import weighted_median
 
 Edge = Annotated[int, Field(le=2048)]
 CropVox = tuple[Edge, Edge, Edge]  # along (D, H, W)
@@ -26,7 +27,8 @@ def choose_crop(
 
     The default is the largest multiple of the stride within the median scan along each axis, at
     least two strides and at most `max_edge`, shortened along its longest axis to at most
-    `max_voxels`.
+    `max_voxels`. Every scan counts by its voxels, so that hundreds of small crops do not decide for
+    some large scans.
     """
     if wanted is not None:
         if any(edge % stride or edge <= 0 for edge in wanted):
@@ -44,7 +46,9 @@ def choose_crop(
                 fix=f"Try {[min(edge, max_edge) for edge in wanted]}.",
             )
         return wanted
-    edges = np.maximum(np.median(np.array(shapes), axis=0) // stride, 2).astype(int) * stride
+    voxels = np.prod(np.array(shapes, float), axis=1)
+    median = np.array([weighted_median(along, voxels) for along in np.transpose(shapes)])
+    edges = np.maximum(median // stride, 2).astype(int) * stride
     if max_edge is not None:
         edges = np.minimum(edges, max_edge // stride * stride)
     while edges.prod() > max_voxels:

@@ -27,7 +27,7 @@ def automatic_spacing_mm(grids: Iterable[Grid]) -> float:
         return MIN_SPACING_MM
     voxels = np.array([np.prod(np.array(grid.shape, float)) for grid in found])
     edges = np.array([grid.spacing_mm for grid in found])
-    medians = [_median(along, voxels) for along in edges.T]
+    medians = [weighted_median(along, voxels) for along in edges.T]
     return max(MIN_SPACING_MM, round(float(np.exp(np.log(medians).mean())), 1))
 
 
@@ -44,7 +44,7 @@ def is_too_small(shape: Sequence[int]) -> bool:
     return min(shape) < MIN_VOX
 
 
-def _median(values: NDArray[Any], weights: NDArray[Any]) -> float:
+def weighted_median(values: NDArray[Any], weights: NDArray[Any]) -> float:
     """The lowest value up to which half of the weight lies; the mean with the next at a tie."""
     order = np.argsort(values)
     reached = np.cumsum(weights[order]) / weights.sum()
