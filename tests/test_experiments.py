@@ -220,6 +220,58 @@ def test_objectives_are_pretrained_for_equal_time_and_measured_once(
     assert cost["step_s"] > 0
 
 
+def test_a_mixed_run_is_compared_with_the_run_of_each_set(
+    script: Callable[[str], ModuleType],
+) -> None:
+    module = script("mixing")
+    rows = [
+        module.Row(data, kind, 9, f"r{number}", 2.0, {"a": {"x": dice}, "b": {"x": dice + 0.1}}, {})
+        for data, kind, dice in (("t1", "mixed", 0.4), ("t1", "alone", 0.6), ("ct", "mixed", 0.1))
+        for number in range(2)
+    ]
+    lines = [line.split(" | ") for line in module.table(rows).splitlines()[2:]]
+    assert [(line[0], line[1], line[6]) for line in lines] == [
+        ("| ct", "all sets, the steps of one", " |"),
+        ("| t1", "this set alone", " |"),
+        ("| t1", "all sets, the steps of one", "-0.200 [-0.200, -0.200] |"),
+    ]
+    assert lines[1][4] == "0.650"
+
+
+def test_curves_of_labels_that_were_measured_in_parts_are_joined(
+    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def curve(name: str, seed: int, lines: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "record.json").write_text(json.dumps({"settings": {"seed": seed}}))
+        (folder / "curve.csv").write_text("start,labels,draw,case,structure,dice\n" + lines)
+        return folder
+
+    module, out = script("labels"), tmp_path / "set"
+    first = curve(
+        "first", 0, "run,1,0,b,x,0.5\nrun,1,0,b,y,0.7\nrun,1,0,a,x,0.6\nmae,1,0,a,x,0.4\n"
+    )
+    second = curve("second", 2, "run,5,0,a,x,0.8\nrun,1,0,a,x,0.8\n")
+    for folders in ([first], [second], []):
+        monkeypatch.setattr(sys, "argv", ["labels.py", *map(str, folders), "-o", str(out)])
+        module.main()
+    assert (tmp_path / "set.csv").read_text().splitlines() == [
+        "start,labels,draw,case,x,y",
+        "run,1,0,a,0.600,",
+        "run,1,0,b,0.500,0.700",
+        "run,1,2,a,0.800,",
+        "run,5,2,a,0.800,",
+        "mae,1,0,a,0.400,",
+    ]
+    told = (tmp_path / "set.md").read_text()
+    assert "| labels | draws | run | mae |" in told
+    assert "| 1 | 1 to 2 | 0.667 [0.600, 0.800] | 0.400 |" in told
+    assert "| 5 | 1 | 0.800 |  |" in told
+    assert "- With 1 label too little was scored to tell run from mae: +0.200." in told
+    assert (tmp_path / "set.svg").read_text().count("<polyline") == 2
+
+
 def test_agreement_is_correlated_with_dice(
     script: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:
