@@ -60,7 +60,7 @@ def main() -> None:
 
 def measured(folder: Path) -> Rows:
     """What a curve scored; draws counted from seed 0."""
-    seed = json.loads((folder / "record.json").read_text())["settings"]["seed"]
+    seed = json.loads((folder / "record.json").read_text())["config"]["seed"]
     found: Rows = {}
     for line in csv.DictReader(io.StringIO((folder / TABLE).read_text())):
         key = Key(line["start"], int(line["labels"]), seed + int(line["draw"]), line["case"])

@@ -16,6 +16,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from mass3d.files import run_record, write_json
 from mass3d.phantom import write_phantom_cohort
 from mass3d.transfer.curves.curves import Curves
 from mass3d.volume.volume import Volume
@@ -244,7 +245,7 @@ def test_curves_of_labels_that_were_measured_in_parts_are_joined(
     def curve(name: str, seed: int, lines: str) -> Path:
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "record.json").write_text(json.dumps({"settings": {"seed": seed}}))
+        write_json(folder / "record.json", run_record("curve", {"seed": seed}))
         (folder / "curve.csv").write_text("start,labels,draw,case,structure,dice\n" + lines)
         return folder
 

@@ -31,7 +31,11 @@ class Wanted(NamedTuple):
     @property
     def called(self) -> str:
         """For messages."""
-        return self.name or f"{self.number:04}"
+        return _called(self)
+
+
+def _called(channel: Wanted | Channel) -> str:
+    return channel.name or f"{channel.number:04}"
 
 
 def wanted_channels(cases: Sequence[CaseFile], asked: Sequence[str] = ()) -> tuple[Wanted, ...]:
@@ -150,7 +154,7 @@ def _any_there(case: CaseFile) -> bool:
 
 
 def _no_channels(case: CaseFile) -> DataError:
-    files = " and ".join(f"{one.path.name} ({one.name or one.number})" for one in case.channels)
+    files = " and ".join(f"{one.path.name} ({_called(one)})" for one in case.channels)
     return DataError(
         case.path.parent,
         found="no scan that is a channel of a case",
@@ -196,7 +200,7 @@ def require_channels(case: CaseFile) -> None:
             raise DataError(
                 channel.path,
                 found="no such file",
-                expected=f"the channel {channel.name or channel.number} of the case {case.case_id}",
+                expected=f"the channel {_called(channel)} of the case {case.case_id}",
                 fix="Every case needs all channels: add the file, or take out the others of the "
                 "case.",
             )
