@@ -1,7 +1,8 @@
 """What a registration gives with one labelled scan: the floors beside every one-shot figure.
 
     python experiments/floors.py DATA... -o OUT [--references 5] [--cases N] [--seed 0]
-        [--methods copy affine demons deformable task adapted] [--spacing MM]
+        [--names CASE ...] [--methods copy affine demons deformable task adapted]
+        [--spacing MM]
 
 Each DATA is a raw dataset of nnU-Net. References are drawn by the seed as in `references.py`. A
 method brings the label of a reference onto each scan of imagesTs, on the scan's own grid, as
@@ -105,6 +106,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--references", type=int, default=5)
     parser.add_argument("--cases", type=int, help="the first test scans only")
+    parser.add_argument("--names", nargs="+", help="the references, in place of drawn ones")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--spacing", type=float, help="in mm, for all sets")
@@ -114,7 +116,7 @@ def main() -> None:
     asked.output.mkdir(parents=True, exist_ok=True)
     file = asked.output / "floors.jsonl"
     for data in asked.data:
-        references = choose(data, asked.references, asked.seed)
+        references = asked.names or choose(data, asked.references, asked.seed)
         spacing_mm = asked.spacing or spacing_of(data)
         names = [case.case_id for case in find_cases([data / "imagesTs"])][: asked.cases]
         measure(data, file, references, names, methods=asked.methods, spacing_mm=spacing_mm)
