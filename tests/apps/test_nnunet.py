@@ -18,7 +18,7 @@ from mass3d.model.plan import ResEncPlan
 from mass3d.pages.handover import GUIDE
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
-from mass3d.transfer.handover import ADAPTATION, CHECKPOINT, NNSSL
+from mass3d.transfer.handover import ADAPTATION, CHECKPOINT, CONFIG, NNSSL
 from mass3d.transfer.trained import load_trained, read_run
 
 RESENC = {"preset": "resenc-l", "resenc": {"plan": STACKS}}
@@ -77,6 +77,9 @@ def test_nnssl_is_told_what_it_asks_and_whom_to_cite(run: Path, handed: Path) ->
     content = torch.load(handed / CHECKPOINT, weights_only=True)
     plan = content[NNSSL]
     assert read_json(handed / ADAPTATION) == plan
+    told = read_json(handed / CONFIG)
+    assert told["arch_kwargs"] == plan["architecture_plans"]["arch_kwargs"]
+    assert told["fingerprint"] == content["mass3d"]["fingerprint"]
     assert plan["architecture_plans"]["arch_kwargs"]["strides"][1] == [1, 2, 2]
     (pretrained,) = plan["pretrain_plan"]["configurations"].values()
     assert pretrained == {"spacing": [7.0, 7.0, 7.0], "patch_size": [32, 32, 32]}

@@ -14,7 +14,7 @@ from mass3d.errors import ConfigError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import earlier_record, require_own_folder
 from mass3d.execution.summary import Report, write_provenance
-from mass3d.files import write_json, write_text
+from mass3d.files import write_text
 from mass3d.model.nnunet import WEIGHTS_KEY
 from mass3d.pages.card import CARD, model_card
 from mass3d.pages.handover import GUIDE, handed_over, handover_page
@@ -22,13 +22,10 @@ from mass3d.pages.shown import facts_of
 from mass3d.store.schema import INDEX
 from mass3d.transfer.finetuned.segmenter import load_segmenter
 from mass3d.transfer.handover import (
-    ADAPTATION,
-    CHECKPOINT,
-    NNSSL,
     checkpoint_of,
     require_fit,
     require_plan,
-    save_checkpoint,
+    write_handover,
 )
 from mass3d.transfer.portable import ONNX_FILE, Portable, require_onnx, write_onnx
 from mass3d.transfer.raw_dataset.plan import open_results, plan_of, require_name
@@ -175,8 +172,7 @@ def _to_nnunet(config: ExportConfig, loaded: Segmenter) -> ExportReport:
         require_fit(plan, config.plans, config.configuration)
     content = checkpoint_of(trained, plan)
     write_provenance(output, "export", config, fingerprint=trained.fingerprint)
-    save_checkpoint(output / CHECKPOINT, content)
-    write_json(output / ADAPTATION, content[NNSSL])
+    write_handover(output, content)
     write_text(output / GUIDE, handover_page(trained, plan, **_words(config)))
     return ExportReport(output, trained.fingerprint, tensors=len(content[WEIGHTS_KEY]))
 

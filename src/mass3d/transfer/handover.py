@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mass3d.errors import ConfigError, ModelError
-from mass3d.files import VERSION, whole_file
+from mass3d.files import VERSION, whole_file, write_json
 from mass3d.model.correspondence import CorrespondenceNet
 from mass3d.model.nnunet import WEIGHTS_KEY, misfits, shapes_of, stacks_of, to_nnunet
 from mass3d.model.plan import IMPORTED, NETWORK, ResEncPlan, read_plan
@@ -21,6 +21,7 @@ from mass3d.transfer.trained import TrainedModel
 
 CHECKPOINT: Final = "checkpoint_final.pth"  # as nnU-Net looks for on the hub
 ADAPTATION: Final = "adaptation_plan.json"
+CONFIG: Final = "config.json"  # the hub counts by it how often a model is taken
 KIND: Final = ResEncPreset.model_fields["kind"].default
 NNSSL: Final = "nnssl_adaptation_plan"
 METHOD: Final = (
@@ -105,7 +106,13 @@ def checkpoint_of(trained: TrainedModel, plan: ResEncPlan) -> dict[str, Any]:
     }
 
 
-def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint as torch does; equal contents give equal bytes. Raises `OutputError`."""
-    with whole_file(path) as partial, partial.open("wb") as stream:
+def write_handover(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint as torch does, and what a repository of the hub has beside it.
+
+    Equal contents give equal bytes. Raises `OutputError`.
+    """
+    with whole_file(folder / CHECKPOINT) as partial, partial.open("wb") as stream:
         torch.save(dict(content), stream)
+    write_json(folder / ADAPTATION, content[NNSSL])
+    plans = content[NNSSL]["architecture_plans"]
+    write_json(folder / CONFIG, {"library_name": "nnunetv2", **plans, **content["mass3d"]})
