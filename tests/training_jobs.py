@@ -22,8 +22,11 @@ from mass3d.model.correspondence import CorrespondenceNet
 from mass3d.model.presets import CorrespondencePreset
 from mass3d.objective.contrastive import Contrastive
 from mass3d.pretext.contrastive import contrast_step
+from mass3d.pretext.correspondence import Matcher, correspondence_step
 from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
 from mass3d.training.step import Hook, Step
+from mass3d.views.correspondence import Matches
+from mass3d.views.matched_images import MatchedImages
 from mass3d.views.twice import TwoViews
 
 CONFIG = FitConfig(
@@ -75,9 +78,10 @@ def network(name: str = "narrow") -> nn.Module:
     torch.manual_seed(8)
     if name == "wide":
         return Wide()
-    if name == "contrast":
+    if name in ("contrast", "match"):
         net = build_network(CorrespondencePreset(channels=(8, 16), keys=4), seed=1)
-        return Contrastive(cast("CorrespondenceNet", net))
+        kind = Contrastive if name == "contrast" else Matcher
+        return kind(cast("CorrespondenceNet", net))
     return nn.Sequential(nn.Linear(4, 9), nn.Tanh(), nn.Linear(9, 2))
 
 
@@ -92,6 +96,16 @@ def views(number: int, device: torch.device) -> TwoViews:
     first, second = torch.randn(2, 3, 1, 16, 16, 16, generator=draws).to(device)
     owners = (torch.arange(3, device=device) + 3 * number) % 7
     return TwoViews(first, (first + second) / 2, owners, ("a", "b", "c"))
+
+
+def matches(number: int, device: torch.device) -> MatchedImages:
+    """A pair that lies in place; nothing is known of odd batches: those of the second process."""
+    draws = torch.Generator().manual_seed(80 + number)
+    first, other = torch.randn(2, 1, 1, 16, 16, 16, generator=draws).to(device)
+    place = torch.cartesian_prod(*[torch.arange(8.0)] * 3)[None].to(device)
+    inside = torch.full((1, 512), number % 2 == 0, device=device)
+    within = torch.zeros(1, dtype=torch.bool, device=device)
+    return MatchedImages(first, first + other / 4, Matches(place, inside), within, ("a",))
 
 
 def step(model: nn.Module, batch: tuple[Tensor, int], context: StepContext) -> StepOutcome:
@@ -111,6 +125,7 @@ JOBS: dict[str, tuple[Callable[[int, torch.device], Any], Step[Any], tuple[Hook,
     "narrow": (batches, step, (look,)),
     "wide": (batches, step, (look,)),
     "contrast": (views, contrast_step, ()),
+    "match": (matches, correspondence_step, ()),
 }
 
 

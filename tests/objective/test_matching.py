@@ -98,10 +98,16 @@ def test_keys_that_match_at_the_true_places_cost_little(net: CorrespondenceNet) 
     assert right < wrong - 1
 
 
-def test_a_pair_without_matches_costs_nothing(net: CorrespondenceNet) -> None:
-    keys = torch.randn(1, 8, *SHAPE, requires_grad=True)
+def test_a_pair_without_matches_costs_nothing_and_leaves_no_weight_out(
+    net: CorrespondenceNet,
+) -> None:
+    keys = [torch.randn(1, 8, *SHAPE, requires_grad=True) for _ in range(2)]
     places = torch.zeros(1, 480, 3)
     nothing = torch.zeros(1, 480, dtype=torch.bool)
-    loss = match_keys(net, (keys, keys), places, nothing, generator())
+    net.zero_grad()
+    loss = match_keys(net, (keys[0], keys[1]), places, nothing, generator())
     loss.backward()
     assert float(loss.detach()) == 0
+    for given in (*keys, net.log_temperature):  # processes wait for the gradients of all
+        assert given.grad is not None
+        assert not given.grad.any()

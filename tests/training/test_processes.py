@@ -17,12 +17,13 @@ from mass3d.errors import ConfigError, ModelError
 from mass3d.execution.processes import ALONE, Processes
 from mass3d.objective.contrastive import Contrastive
 from mass3d.pretext.contrastive import contrast_step
+from mass3d.pretext.correspondence import correspondence_step
 from mass3d.training import checkpoint
 from mass3d.training.config import FitConfig
 from mass3d.training.fabric import lost_process_told
 from mass3d.training.fit import METRICS, RESUME, WEIGHTS, fit
 from mass3d.training.resume import batches_per_step, read_record
-from training_jobs import CONFIG, FACTS, batches, network, step, views
+from training_jobs import CONFIG, FACTS, batches, matches, network, settings, step, views
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
@@ -112,6 +113,20 @@ def test_the_queue_of_earlier_views_is_that_of_one_process(tmp_path: Path, shard
     kept = cast("Contrastive", learned).owners.tolist()  # the queue, of 7 steps of 4 batches of 3
     assert kept[84 - 64 : 64] == [n % 7 for n in range(84 - 64, 64)]
     assert kept[: 84 - 64] == [n % 7 for n in range(64, 84)]
+
+
+@pytest.mark.slow
+def test_a_process_without_any_match_goes_on_with_the_others(tmp_path: Path) -> None:
+    runs = tmp_path / "two", tmp_path / "one"
+    ended = two_processes(runs[0], job="match")
+    assert ended.returncode == 0, ended.stderr
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    both = settings(accumulate=2)
+    fit(network("match"), matches, correspondence_step, both, run=runs[1], facts=FACTS)
+    torch.set_num_threads(threads)
+    for name, tensor in weights(runs[1]).items():
+        torch.testing.assert_close(weights(runs[0])[name], tensor, rtol=1e-5, atol=1e-5)
 
 
 def test_batches_that_processes_cannot_share_are_refused(tmp_path: Path) -> None:
