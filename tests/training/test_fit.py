@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from mass3d.errors import ConfigError, ModelError
-from mass3d.training import checkpoint
+from mass3d.execution.signals import STOPS
+from mass3d.training import checkpoint, update
 from mass3d.training.fit import (
     METRICS,
     RESUME,
@@ -26,7 +28,10 @@ from mass3d.training.fit import (
     StepOutcome,
     fit,
 )
+from mass3d.training.job import FitState, Job
 from mass3d.training.resume import read_record
+from mass3d.training.sharding import drop_unless_finite
+from mass3d.training.step import Step
 from oracles import training as oracle
 
 CONFIG = FitConfig(
@@ -101,9 +106,54 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_case(tmp_path: Path) -> N
     def broken(model: nn.Module, batch: tuple[Tensor, Tensor], context: StepContext) -> StepOutcome:
         return StepOutcome(model(batch[0]).mean() * float("nan"), {}, ("case_7",))
 
-    with pytest.raises(ModelError, match="case_7"):
+    with pytest.raises(ModelError, match=r"at step 1, in batch 0; .* case_7"):
         fit(network(), batches, broken, CONFIG, run=tmp_path, facts=FACTS)
     assert not (tmp_path / WEIGHTS).exists()
+
+
+def bad_at(number: int, *, loss: bool) -> Step[tuple[Tensor, Tensor]]:
+    """A step that goes wrong in one batch: in the loss, or in the gradient alone."""
+    bad = batches(number, torch.device("cpu"))[0]
+
+    def taken(model: nn.Module, batch: tuple[Tensor, Tensor], context: StepContext) -> StepOutcome:
+        found = step(model, batch, context)
+        if not torch.equal(batch[0], bad):
+            return found
+        root = (next(model.parameters()) * 0).sum().sqrt()  # 0, and its slope is infinite
+        worse = found.loss * float("nan") if loss else found.loss + root
+        return found._replace(loss=worse, case_ids=("case_bad",))
+
+    return taken
+
+
+def test_of_several_batches_the_one_without_a_finite_loss_is_named(tmp_path: Path) -> None:
+    two = CONFIG.model_copy(update={"accumulate": 2})
+    with pytest.raises(ModelError, match="at step 3, in batch 5; ") as caught:
+        fit(network(), batches, bad_at(5, loss=True), two, run=tmp_path, facts=FACTS)
+    assert "case_bad;" in caught.value.fix
+    with pytest.raises(ModelError, match="at step 3, in batches 4, 5; ") as caught:
+        fit(network(), batches, bad_at(5, loss=False), two, run=tmp_path, facts=FACTS)
+    assert "case_1, case_bad;" in caught.value.fix
+
+
+@pytest.mark.parametrize("loss", [True, False])
+@pytest.mark.parametrize(("at", "saved"), [(3, 0), (12, 10)])
+def test_where_rows_are_looked_at_nothing_is_saved_past_the_bad_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, saved: int, loss: bool
+) -> None:
+    def as_on_a_gpu(job: Job[Any], state: FitState) -> None:
+        del job
+        parameters = list(state.model.parameters())
+        norm = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).norm()
+        drop_unless_finite(parameters, norm)
+
+    monkeypatch.setattr(update, "require_finite", as_on_a_gpu)
+    model, rarely = network(), CONFIG.model_copy(update={"log_every": 1000})
+    with pytest.raises(ModelError, match=f"at step {at + 1}, in batch {at}; .* case_bad"):
+        fit(model, batches, bad_at(at, loss=loss), rarely, run=tmp_path, facts=FACTS)
+    record = read_record(tmp_path)
+    assert (record.step if record else 0) == saved
+    assert all(p.isfinite().all() for p in model.parameters())
 
 
 def test_the_delivered_weights_are_the_average(tmp_path: Path) -> None:
@@ -168,7 +218,7 @@ def until(true: Callable[[], bool], child: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.usefixtures("hangups")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", STOPS)
 def test_every_usual_stop_saves_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals
 ) -> None:

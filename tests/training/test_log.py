@@ -55,7 +55,7 @@ def test_the_first_step_that_is_not_finite_is_named(loss: str, norm: str) -> Non
     made.add(6, [outcome(float("nan"), 1.0, "z")], torch.tensor(1.0))
     entry = made.first_not_finite()
     assert entry is not None
-    assert (entry.step, entry.case_ids) == (5, ("x", "y"))
+    assert (entry.step, [part.case_ids for part in entry.parts]) == (5, [("x", "y")])
 
 
 def test_rows_past_a_saved_run_are_dropped(tmp_path: Path) -> None:

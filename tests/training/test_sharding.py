@@ -121,8 +121,10 @@ def test_a_loss_that_is_no_number_in_one_process_stops_both_with_what_is_good(
     ended = shared(tmp_path, job="bad", accumulate=2)
     assert ended.returncode == 1
     for rank in (0, 1):
-        assert f"{rank}: {tmp_path}: found a loss of" in ended.stderr, ended.stderr
-    assert "at step 5" in ended.stderr
+        assert f"{rank}: {tmp_path}: found a loss of nan" in ended.stderr, ended.stderr
+    assert "case_8" not in ended.stderr  # of the first process, and innocent
+    assert ended.stderr.count("at step 5, in batch 9 of process 1; expected") == 2
+    assert ended.stderr.count("Look at the cases case_9; or") == 2
     record = read_record(tmp_path)
     assert record is not None
     assert record.step == 4

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import torch
+import torch.distributed
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.precision import MixedPrecision
@@ -26,6 +27,8 @@ from mass3d.execution.faults import first_line
 from mass3d.execution.processes import ALONE, Processes
 from mass3d.training.config import Precision, Sharding
 from mass3d.training.sharding import shard
+
+Told = TypeVar("Told")
 
 OLDEST_SHARDING: Final = "2.7"
 NETWORK_METHODS = ("encode", "encode_task", "decode")
@@ -140,6 +143,15 @@ def of_all_batches(fabric: Fabric, mine: Sequence[Tensor]) -> Tensor:
         return parts.flatten(0, 1)
     every = cast("Tensor", fabric.all_gather(parts))  # (processes, batches of each, n, ...)
     return every.transpose(0, 1).flatten(0, 2)
+
+
+def of_all_processes(fabric: Fabric, mine: list[Told]) -> list[Told]:
+    """What each process has to tell, in their order; all must ask for it at the same time."""
+    if fabric.world_size == 1:
+        return mine
+    told: list[list[Told]] = [[] for _ in range(fabric.world_size)]
+    torch.distributed.all_gather_object(told, mine)
+    return [one for some in told for one in some]
 
 
 def agreed(fabric: Fabric, number: int, due: bool) -> tuple[int, bool]:

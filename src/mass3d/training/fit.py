@@ -24,6 +24,7 @@ from mass3d.training.fabric import (
     make_fabric,
     mean_of_processes,
 )
+from mass3d.training.finite import refuse, require_finite
 from mass3d.training.job import FitState, Job
 from mass3d.training.log import append_row, cut_rows
 from mass3d.training.memory import StepSize, lack_of_memory_told
@@ -42,7 +43,7 @@ from mass3d.training.resume import (
     save_weights,
 )
 from mass3d.training.step import Batch, Hook, Progress, Step, StepContext, StepOutcome
-from mass3d.training.update import refuse, require_finite, update
+from mass3d.training.update import update
 
 METRICS = "metrics.jsonl"
 
@@ -175,6 +176,7 @@ def _log(job: Job[Batch], state: FitState, pace: Pace) -> None:
 
 
 def _save(job: Job[Batch], state: FitState) -> None:
+    require_finite(job, state)
     if not state.is_finite():
         refuse(job, state, f"weights that are not finite after step {state.step}")
     save_run(job, state)

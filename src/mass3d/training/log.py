@@ -15,12 +15,19 @@ from mass3d.files import write_bytes, writing
 from mass3d.training.step import StepOutcome
 
 
+class Part(NamedTuple):
+    """One batch of a step."""
+
+    loss: Tensor
+    case_ids: tuple[str, ...]
+
+
 class Entry(NamedTuple):
     """One step."""
 
     step: int
     figures: dict[str, Tensor]  # scalars, kept on the device, where they came up
-    case_ids: tuple[str, ...]
+    parts: tuple[Part, ...]  # of this process; none of steps before a resume
 
 
 @dataclass
@@ -31,10 +38,11 @@ class StepLog:
 
     def add(self, step: int, outcomes: Sequence[StepOutcome], norm: Tensor) -> None:
         """Note a step: the means over its batches, and the norm of the gradient."""
-        parts = [{"loss": o.loss, **o.figures} for o in outcomes]
-        figures = {key: _mean([part[key].detach() for part in parts]) for key in parts[0]}
-        case_ids = tuple(case_id for outcome in outcomes for case_id in outcome.case_ids)
-        self.entries.append(Entry(step, {**figures, "grad_norm": norm.detach().float()}, case_ids))
+        told = [{"loss": o.loss, **o.figures} for o in outcomes]
+        figures = {key: _mean([one[key].detach() for one in told]) for key in told[0]}
+        figures["grad_norm"] = norm.detach().float()
+        parts = tuple(Part(outcome.loss.detach(), outcome.case_ids) for outcome in outcomes)
+        self.entries.append(Entry(step, figures, parts))
 
     def means(self) -> dict[str, Tensor]:
         """The mean of each figure over the steps."""

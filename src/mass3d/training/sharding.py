@@ -99,6 +99,15 @@ def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> Tensor:
     return norm
 
 
+@torch.no_grad()
+def drop_unless_finite(parameters: Iterable[nn.Parameter], norm: Tensor) -> None:
+    """Make all gradients zero where their norm is not finite, without waiting for the device."""
+    bad = ~norm.isfinite()
+    for parameter in parameters:
+        if parameter.grad is not None:
+            local(parameter.grad).masked_fill_(bad, 0)
+
+
 def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Give a model, whole or sharded, the weights and buffers of a state of the whole one."""
     with torch.no_grad():

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, NoReturn, cast
+from typing import cast
 
 from torch import Tensor
 
-from mass3d.errors import ModelError
 from mass3d.model.protocol import Extended
-from mass3d.training.fabric import average_gradients, largest_of_processes, of_all_batches
+from mass3d.training.fabric import average_gradients, of_all_batches
+from mass3d.training.finite import require_finite
 from mass3d.training.job import FitState, Job
 from mass3d.training.optimizers import set_rate
-from mass3d.training.resume import save_run
 from mass3d.training.schedule import SCHEDULES
-from mass3d.training.sharding import clip_gradients
+from mass3d.training.sharding import clip_gradients, drop_unless_finite
 from mass3d.training.step import Batch, StepOutcome, take_step
 
 
 def update(job: Job[Batch], state: FitState, batches: Iterator[tuple[int, Batch]]) -> None:
     """Take the step with the next of the numbered batches.
 
-    Raises `ModelError` when loss or gradient are not finite; on a CPU before they reach the
-    weights, elsewhere at the next row of the log, as asking at every step would stall a GPU.
+    Raises `ModelError` when loss or gradient are not finite; on a CPU at once, elsewhere at the
+    next row of the log or save, as asking at every step would stall a GPU. The weights do not take
+    them.
     """
     config, fabric = job.config, state.fabric
     rate = config.lr * SCHEDULES[config.schedule]((state.step + 1) / (config.steps + 1))
@@ -39,6 +39,8 @@ def update(job: Job[Batch], state: FitState, batches: Iterator[tuple[int, Batch]
     state.log.add(state.step + 1, outcomes, norm)
     if fabric.device.type == "cpu":
         require_finite(job, state)
+    else:
+        drop_unless_finite(state.model.parameters(), norm)  # gpu
     state.optimizer.step()
     state.optimizer.zero_grad()
     _remember(state, [outcome.kept for outcome in outcomes])
@@ -75,33 +77,3 @@ def _backward(
         )
         state.fabric.backward(outcome.loss * share)
     return outcome._replace(loss=outcome.loss.detach())
-
-
-def require_finite(job: Job[Any], state: FitState) -> None:
-    """Raise `ModelError` on the first logged step that is not finite.
-
-    Processes do so together, as they save together.
-    """
-    entry, fabric = state.log.first_not_finite(), state.fabric
-    if fabric.world_size > 1 and largest_of_processes(fabric, [entry is not None])[0]:
-        entry = entry or state.log.entries[-1]
-    if entry is not None:
-        loss, norm = (float(entry.figures[key]) for key in ("loss", "grad_norm"))
-        found = f"a loss of {loss:.3g} (gradient norm {norm:.3g}) at step {entry.step}"
-        state.log.entries.remove(entry)
-        refuse(job, state, found, entry.case_ids)
-
-
-def refuse(job: Job[Any], state: FitState, found: str, case_ids: Sequence[str] = ()) -> NoReturn:
-    """Save the run if it is still good, and raise `ModelError`."""
-    if state.step and state.is_finite():
-        save_run(job, state)
-    cases = ", ".join(sorted(set(case_ids)))
-    raise ModelError(
-        job.run,
-        found=found,
-        expected="finite numbers",
-        fix=f"{f'Look at the cases {cases}; or l' if cases else 'L'}ower fit.lr. "
-        "What was saved before is intact.",
-        setting="fit.lr",
-    )
