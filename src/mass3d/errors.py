@@ -61,7 +61,7 @@ class ConfigError(Mass3dError):
 
 
 class Interrupted(Mass3dError):  # noqa: N818 - it is nobody's error
-    """A signal (Ctrl-C, SIGTERM, SIGHUP) asked for the end, and what was done has been saved.
+    """A signal (Ctrl-C, SIGTERM, SIGHUP, ...) asked for the end; what was done has been saved.
 
     number: of the signal; the exit code is 128 more, as shells have it.
     """

@@ -3,7 +3,7 @@
 Settings come from the defaults, then a `--config` file, then `--set`, then options. The options of
 a verb are read off its `Config` (`options`) when that verb is typed, so that `mass3d --help` waits
 for no library. Exit codes: 0 all done, 1 something could not be done, 2 a wrong setting or command
-line, 129, 130 and 143 stopped by a signal after saving.
+line, 128 and more stopped by a signal after saving.
 """
 
 from __future__ import annotations

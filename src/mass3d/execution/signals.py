@@ -10,7 +10,7 @@ from typing import Final
 
 from mass3d.errors import Interrupted
 
-STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -32,6 +32,7 @@ class StopSignal:
 def stop_signals() -> Iterator[StopSignal]:
     """Note Ctrl-C, SIGTERM (a cluster takes the machine) and SIGHUP (a closed terminal).
 
+    SIGUSR1 and SIGUSR2 are what a queue can be asked to send some time before it ends a job.
     Outside of the main thread signals are the caller's business and nothing is noted.
     """
     stop = StopSignal()
