@@ -363,6 +363,22 @@ def test_a_full_disk_is_told_and_ends_with_1(
     assert error_of(capsys, "inspect", "x") == (1, "No space left on device")
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_of_several_processes_only_pretrain_begins(
+    verb: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in zip(("PROCID", "STEP_NUM_TASKS", "STEP_NUM_NODES"), "021", strict=True):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.chdir(tmp_path)
+    code, told = error_of(capsys, verb, *verbs.VERBS[verb].example.split())
+    assert ("2 processes that srun started" in told) == (verb != "pretrain")
+    assert code == (1 if verb == "pretrain" else 2)
+    assert not list(tmp_path.iterdir())
+
+
 def test_control_c_ends_without_a_trace(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

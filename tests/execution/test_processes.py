@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from mass3d.errors import ConfigError
-from mass3d.execution.processes import ALONE, SRUN, TORCHRUN, Processes, started_processes
+from mass3d.execution.processes import (
+    ALONE,
+    SRUN,
+    TORCHRUN,
+    Processes,
+    require_alone,
+    started_processes,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +53,19 @@ def test_unequal_shares_of_machines_are_refused(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="5 processes, not as many on each machine"):
         started_processes()
+
+
+def test_what_is_for_one_process_says_who_started_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_alone("finetune")
+    for name, value in zip(SRUN, ("0", "1", "1"), strict=True):
+        monkeypatch.setenv(name, value)
+    require_alone("finetune")  # of one task
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    with pytest.raises(ConfigError, match="mass3d finetune: found 2 processes that srun started"):
+        require_alone("finetune")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    for name, value in zip(TORCHRUN, ("1", "4", "4"), strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="found 4 processes that torchrun started") as refused:
+        require_alone("finetune")
+    assert "Start finetune without torchrun." in str(refused.value)

@@ -150,10 +150,12 @@ def _execute(
 
     from mass3d.cli.describe import config_of  # noqa: PLC0415
     from mass3d.config import resolve  # noqa: PLC0415
-    from mass3d.execution.processes import started_processes  # noqa: PLC0415
+    from mass3d.execution.processes import require_alone, started_processes  # noqa: PLC0415
     from mass3d.execution.signals import interruptible  # noqa: PLC0415
     from mass3d.files import json_bytes  # noqa: PLC0415
 
+    if not VERBS[verb].shared:
+        require_alone(verb)
     with interruptible(f"mass3d {verb}"), _unheard() if voice.quiet else nullcontext():
         config = resolve(config_of(verb), file=file, assignments=assignments, flags=flags)
         report = import_module(f"mass3d.apps.{verb}").run(config)

@@ -16,6 +16,7 @@ class Verb(NamedTuple):
     example: str  # what follows `mass3d VERB` in a typical call
     given: dict[str, str]  # setting -> how it is typed: names, then what stands for its value
     function: str = ""  # its name in Python, where that is another one
+    shared: bool = False  # several processes may do it together
 
 
 # Words without a dash are given by their place. An option whose value ends with ... takes several.
@@ -58,6 +59,7 @@ VERBS: Final = {
             "resume": "--resume",
             **DEVICE,
         },
+        shared=True,
     ),
     "task": Verb(
         "Make a task from labelled examples: what to segment.",

@@ -60,6 +60,23 @@ def started_processes() -> Processes:
     return ALONE
 
 
+def require_alone(verb: str) -> None:
+    """Raise `ConfigError` where several processes were started for a verb that is for one.
+
+    Each of them would do all of the work, and they would be in each other's way.
+    """
+    total = started_processes().total
+    if total > 1:
+        starter = "torchrun" if "TORCHELASTIC_RUN_ID" in os.environ else "srun"
+        once = "" if starter == "torchrun" else ", or with srun --ntasks 1"
+        raise ConfigError(
+            f"mass3d {verb}",
+            found=f"{total} processes that {starter} started",
+            expected="one: only pretrain is for several",
+            fix=f"Start {verb} without {starter}{once}.",
+        )
+
+
 def _checked(starter: str, rank: int, total: int, machines: int, *, even: bool) -> Processes:
     if not even:
         raise ConfigError(
