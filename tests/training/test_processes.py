@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import cast
 
@@ -91,6 +92,42 @@ def test_a_run_that_lost_a_process_says_so_and_goes_on_in_one(
     alone(tmp_path, "auto")  # with the batches that the run began with
     for name, tensor in weights(undisturbed).items():
         assert torch.equal(weights(tmp_path)[name], tensor)
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_where_two_were_killed(tmp_path: Path, undisturbed: Path) -> None:
+    ended = two_processes(tmp_path, dies=9)
+    assert ended.returncode != 0
+    record = read_record(tmp_path)
+    assert record is not None
+    assert record.step in (2, 4)
+    ended = two_processes(tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / WEIGHTS).read_bytes() == (undisturbed / WEIGHTS).read_bytes()
+
+
+@pytest.mark.slow
+def test_torchrun_that_is_told_to_stop_lets_the_run_be_saved(tmp_path: Path) -> None:
+    endless = {"steps": 10**6, "save_every": 10**6, "save_minutes": 100}
+    words = (training_jobs.__file__, str(tmp_path), "-1", "narrow", "cpu", json.dumps(endless))
+    starter = subprocess.Popen(
+        [*TORCHRUN, *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 200
+    while not (tmp_path / METRICS).exists() and time.monotonic() < until:
+        assert starter.poll() is None, starter.communicate()
+        time.sleep(0.1)
+    starter.terminate()
+    told = starter.communicate(timeout=100)[1]
+    record = read_record(tmp_path)
+    assert record is not None, told
+    assert record.step >= 3
+    for rank in (0, 1):
+        assert f"{rank}: {tmp_path}: found SIGTERM after step {record.step};" in told
+    assert "All is saved: the same command goes on from there." in told
 
 
 @pytest.mark.slow

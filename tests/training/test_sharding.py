@@ -81,13 +81,34 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.slow
-def test_what_is_shared_is_what_one_process_has(undisturbed: Path, tmp_path: Path) -> None:
-    ended = shared(tmp_path)
+@pytest.fixture(scope="module")
+def undisturbed_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("two")
+    ended = shared(run)
     assert ended.returncode == 0, ended.stderr
     assert "each of 2 processes keeps 0.00 GiB" in ended.stderr
-    assert not (tmp_path / RESUME).exists()
-    require_alike(tmp_path, undisturbed)
+    return run
+
+
+@pytest.mark.slow
+def test_what_is_shared_is_what_one_process_has(undisturbed: Path, undisturbed_two: Path) -> None:
+    assert not (undisturbed_two / RESUME).exists()
+    require_alike(undisturbed_two, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_two_processes_goes_on_in_two(
+    undisturbed_two: Path, tmp_path: Path
+) -> None:
+    ended = shared(tmp_path, dies=17)  # of the second process, in the fifth step
+    assert ended.returncode != 0
+    record = read_record(tmp_path)
+    assert record is not None
+    assert record.step in (2, 4)
+    ended = shared(tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    for name in (WEIGHTS, METRICS):
+        assert (tmp_path / name).read_bytes() == (undisturbed_two / name).read_bytes(), name
 
 
 @pytest.mark.slow
