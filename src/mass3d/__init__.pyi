@@ -230,7 +230,7 @@ def curve(
 ) -> CurveReport:
     """Finetune and score every point of the curve; what is finished is not done again.
 
-    Raises as `finetune` does, and `ConfigError` for more labels than there are.
+    Raises as `finetune` does, and `ConfigError` for more labels than there are, if asked for.
     """
 
 def segment(

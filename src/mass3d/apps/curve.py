@@ -17,7 +17,7 @@ from mass3d.io.datasets.regions import Targets, require_no_regions
 from mass3d.pages.curve import PAGE, write_curve_page
 from mass3d.transfer.curves.curves import Curves
 from mass3d.transfer.curves.files import write_files
-from mass3d.transfer.curves.plan import BOTH, SHOWN, Plan, PlanConfig, Point, make_plan, odd_starts
+from mass3d.transfer.curves.plan import BOTH, SHOWN, Plan, PlanConfig, Point, make_plan, odd_plan
 from mass3d.transfer.curves.shown import scores_of_task
 from mass3d.transfer.finetuned.scans import structures_of
 from mass3d.transfer.finetuned.scores import Scores
@@ -53,7 +53,7 @@ class CurveReport(Report):
 def run(config: CurveConfig) -> CurveReport:
     """Finetune and score every point of the curve; what is finished is not done again.
 
-    Raises as `finetune` does, and `ConfigError` for more labels than there are.
+    Raises as `finetune` does, and `ConfigError` for more labels than there are, if asked for.
     """
     others = [Path(name) for name in config.against]
     given = (config.dataset, config.model, *(path for path in others if path.exists()))
@@ -78,7 +78,7 @@ def run(config: CurveConfig) -> CurveReport:
         write_files(config.output, plan, curves, training)
         write_provenance(config.output, "curve", config, structures=structures)
         odd = dict.fromkeys(sentence for one in measured.values() for sentence in one.warnings)
-        warnings = (*odd_starts(plan.starts), *few(odd))
+        warnings = (*odd_plan(plan), *few(odd))
         write_curve_page(config.output, curves, warnings=warnings)
     return CurveReport(config.output, curves, warnings)
 

@@ -19,6 +19,7 @@ from mass3d.transfer.curves.plan import (
     Starts,
     find_starts,
     make_plan,
+    odd_plan,
     odd_starts,
 )
 
@@ -72,6 +73,22 @@ def test_scans_are_held_out_where_there_is_no_test_part(
         plan(whole, trained, 4)
     with pytest.raises(DataError):
         plan(tmp_path / "nowhere", trained, 1)
+
+
+def test_numbers_of_the_default_that_are_too_large_are_left_out_and_told(
+    cohort: Path, trained: Path
+) -> None:
+    usual = PlanConfig(dataset=cohort, model=trained, output=trained)
+    again = usual.model_validate(usual.plain())  # as config.toml gives it back
+    for config in (usual, again):
+        made = make_plan(config, seed=5)
+        assert made.labels == (1, 2, 4)  # 20% and 40% of four are one and two
+        assert made.left_out == (5, 10)
+        (told,) = odd_plan(made)
+        assert told == "5 and 10 labels are left out, as there are 4 labelled scans to learn from"
+    with pytest.raises(ConfigError, match=r"5 labels.*at most 4"):
+        plan(cohort, trained, 1, 2, 5)
+    assert list(odd_plan(plan(cohort, trained, 1, "all"))) == []
 
 
 def test_starts_are_called_as_their_folders(

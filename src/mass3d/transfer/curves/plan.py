@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from mass3d.config import Config
 from mass3d.errors import ConfigError
+from mass3d.execution.summary import counted
 from mass3d.io.datasets.channels import channels_of
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.labelled import find_labelled, find_tests
@@ -50,7 +51,8 @@ class PlanConfig(Config):
     output: Path = Field(examples=["curve"])
     """Folder for all finetunings, curve.json, curve.csv, curve.svg and curve.html."""
     labels: Numbers = (1, 2, 5, 10, "20%", "40%", "all")
-    """Numbers of labelled scans, shares of all such as 10%, or all, with commas between them."""
+    """Numbers of labelled scans, shares of all such as 10%, or all, with commas between them. The
+    default is cut to the labelled scans that there are."""
     draws: int = Field(default=3, ge=1, le=1000)
     """Choices of the labelled scans; in each, a larger number adds to what a smaller one has."""
     against: Starts = ("scratch",)
@@ -96,6 +98,7 @@ class Plan:
     draws: int
     seed: int
     most_references: int  # labels up to which a task is tried
+    left_out: tuple[int, ...] = ()  # numbers that nobody asked for and no scans are there for
 
     def first(self, point: Point) -> Point:
         """The finetuning of the first start on the same scans."""
@@ -136,31 +139,37 @@ def make_plan(config: PlanConfig, *, seed: int, channels: Sequence[str] = ()) ->
     tests = tuple(find_tests(config.dataset, known)) if held_out is None else ()
     apart = 0 if tests else held_out or max(1, len(labelled) // HELD_OUT_SHARE)
     parts = split(labelled, "all", validation=apart, seed=seed)
-    left = len(parts.training)
-    counts = {split_size(number, left) for number in config.labels}
+    counts, left_out = sizes(config.labels, len(parts.training))
     return Plan(
         parts.training,
         tests or parts.validation,
         find_starts(config.model, config.against),
-        tuple(sorted(counts)),
+        counts,
         config.draws,
         seed,
         config.most_references,
+        left_out,
     )
 
 
-def split_size(number: Number, among: int) -> int:
-    """How many scans a number means. Raises `ConfigError` for more than there are."""
-    count = count_of(number, among)
-    if count > among:
+def sizes(labels: Sequence[Number], among: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """How many scans the numbers mean, and what of the default is left out as it is too large.
+
+    Raises `ConfigError` for a larger number than there are scans, unless it is one of the default.
+    """
+    counts = sorted({count_of(number, among) for number in labels})
+    fitting = tuple(count for count in counts if count <= among)
+    left_out = tuple(counts[len(fitting) :])
+    # by its value, as config.toml of a curve names the default like any other
+    if left_out and tuple(labels) != PlanConfig.model_fields["labels"].default:
         raise ConfigError(
             "labels",
-            found=f"{count} labels",
+            found=f"{left_out[0]} labels",
             expected=f"at most {among}, the labelled scans that are not scored",
             fix="Ask for fewer, for all, or for a share such as 40%.",
             setting="labels",
         )
-    return count
+    return fitting, left_out
 
 
 def find_starts(model: Path, against: Sequence[str]) -> tuple[CurveStart, ...]:
@@ -195,6 +204,15 @@ def _name(run: Path, often: Counter[str]) -> str:
     path = run.absolute()
     alone = often[path.name] == 1 and path.name not in NOT_RUNS
     return path.name if alone else f"{path.parent.name}-{path.name}"
+
+
+def odd_plan(plan: Plan) -> Iterator[str]:
+    """Sentences about what is odd before anything is finetuned."""
+    if plan.left_out:
+        numbers = " and ".join(map(str, plan.left_out))
+        there = counted(len(plan.training), "labelled scan")
+        yield f"{numbers} labels are left out, as there are {there} to learn from"
+    yield from odd_starts(plan.starts)
 
 
 def odd_starts(starts: Sequence[CurveStart]) -> Iterator[str]:
