@@ -181,7 +181,11 @@ def test_tasks_of_other_models_are_refused_with_what_differs(
     first = load_task(tasks[0])
     (tmp_path / "first").symlink_to(tasks[0].parent / first.run)
     save_task(near, first, run=tmp_path / "first")
-    with pytest.raises(ModelError, match=r"a task made by the model"):
+    told = r"a task made by the model \w+… \(the same network and preparation, .*seed 7, not 0"
+    with pytest.raises(ModelError, match=told):
+        merged(tmp_path / "x.task", near, other)
+    (tmp_path / "first").unlink()  # the task files still tell
+    with pytest.raises(ModelError, match=told):
         merged(tmp_path / "x.task", near, other)
     assert not (tmp_path / "x.task").exists()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from mass3d.errors import ModelError
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
 from mass3d.training import checkpoint
+from mass3d.transfer.made_by import MadeBy
 from mass3d.transfer.task_file import (
     KIND,
     Reference,
@@ -99,13 +102,38 @@ def test_structures_are_named_once_and_not_0(
         load_task(path)
 
 
-def test_a_task_of_another_model_is_refused() -> None:
-    trained = TrainedModel(
+def facts_of(spacing_mm: float) -> dict[str, Any]:
+    preparation = PreparationConfig(spacing_mm=spacing_mm).plain()
+    network = PRESETS["tiny"].plain()
+    return {"preset": network, "crop_vox": [16] * 3, "preparation": preparation, "step": 4}
+
+
+def other_model() -> TrainedModel:
+    return TrainedModel(
         build_network(PRESETS["tiny"], seed=0),
         (16, 16, 16),
         PreparationConfig(spacing_mm=2.0),
         "cd" * 32,
         torch.device("cpu"),
+        facts=facts_of(2.0),
     )
-    with pytest.raises(ModelError, match=r"mine: found a task made by the model abab"):
-        require_model("mine", task(), trained)
+
+
+def test_a_task_of_another_model_is_refused_with_what_differs(
+    saved: tuple[Path, Task], tmp_path: Path
+) -> None:
+    path, _ = saved
+    save_task(path, replace(task(), made_by=MadeBy.of(facts_of(3.0))), run=tmp_path / "run")
+    told = r"mine: found a task made by the model abab\w+… \(spacing 3\.0 mm, not 2\.0 mm\); "
+    with pytest.raises(ModelError, match=told):
+        require_model("mine", load_task(path), other_model())
+
+
+def test_a_task_that_does_not_tell_what_made_it_is_told_by_fingerprints(
+    saved: tuple[Path, Task],
+) -> None:
+    path, _ = saved
+    assert "made_by" not in checkpoint.read_facts(path, kind=KIND)  # as older versions wrote it
+    told = r"mine: found a task made by the model abab\w+…; expected one made by .* cdcd\w+…"
+    with pytest.raises(ModelError, match=told):
+        require_model("mine", load_task(path), other_model())

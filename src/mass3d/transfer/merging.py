@@ -13,6 +13,7 @@ import torch
 from mass3d.config import differences
 from mass3d.errors import ConfigError, ModelError
 from mass3d.training import checkpoint
+from mass3d.transfer.made_by import in_brackets
 from mass3d.transfer.oneshot.evidence import Evidence
 from mass3d.transfer.oneshot.part import OneShotPart
 from mass3d.transfer.oneshot.reference import LabelledScan
@@ -60,6 +61,7 @@ def merge_tasks(tasks: Mapping[Path, Task]) -> Merged:
         tuple(_references(parts, len(structures))),
         structures,
         first.model,
+        made_by=next((one.made_by for one in tasks.values() if one.made_by), None),
         oneshot=_oneshot(parts, len(structures)),
         ranges=_ranges(tasks.values()),
         merged=tuple(one for task in tasks.values() for one in _of(task)),
@@ -116,22 +118,23 @@ def _of(task: Task) -> tuple[str, ...]:
 
 
 def _other_model(first: Path, task: Task, path: Path, other: Task) -> ModelError:
-    """The error that says in what two models differ, where both can be looked at."""
-    told = f"a task made by the model {other.model[:12]}…"
-    try:
-        here, there = (
-            checkpoint.read_facts(weights_file(find_run(*pair)), kind="weights")
-            for pair in ((first, task), (path, other))
-        )
-        differing = _differences(here, there) or ["the weights"]
-    except ModelError:
-        differing = []
+    """The error that says in what two models differ, as far as is known."""
+    told = in_brackets(_facts(path, other), _facts(first, task))
     return ModelError(
         path,
-        found=told + (f", which differs in {'; '.join(differing)}" if differing else ""),
+        found=f"a task made by the model {other.model[:12]}…{told}",
         expected=f"one made by that of {first}, {task.model[:12]}…",
         fix="Make one of the tasks again with the model of the other.",
     )
+
+
+def _facts(path: Path, task: Task) -> Mapping[str, Any] | None:
+    """What is known of the model of a task: all where it still is, else what the task tells."""
+    try:
+        header = checkpoint.read_header(weights_file(find_run(path, task)))
+    except ModelError:
+        return task.facts
+    return header.facts if header.digest == task.model else task.facts
 
 
 def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
 from mass3d.transfer.expectation import Expectation
 from mass3d.transfer.incontext import encode_reference, predict
+from mass3d.transfer.made_by import MadeBy
 from mass3d.transfer.maps import Agreement, Maps, Share
 from mass3d.transfer.nearest import References, embedding, nearest_task
 from mass3d.transfer.network_maps import network_encoder
@@ -138,6 +139,7 @@ class Segmenter:
             model=self.trained.fingerprint,
             oneshot=make_part(scans, shown, values, tuning, encoder=wanted),
             ranges=ranges_of(images, labels, structures, [scan.modality for scan in scans]),
+            made_by=MadeBy.of(self.trained.facts),
         )
 
     def segment(self, scan: Scan, task: Task | None = None, *, overlap: float = 0.5) -> Volume:

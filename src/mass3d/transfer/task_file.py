@@ -22,6 +22,7 @@ from mass3d.errors import ModelError
 from mass3d.files import real
 from mass3d.model.protocol import TaskTensors
 from mass3d.training import checkpoint
+from mass3d.transfer.made_by import MadeBy, in_brackets
 from mass3d.transfer.oneshot.part import PREFIX, OneShotPart, PartFacts, pack_part, unpack_part
 from mass3d.transfer.trained import TrainedModel
 from mass3d.volume.ranges import Ranges
@@ -45,6 +46,8 @@ class TaskRecord(Config):
     """Ids of the scans that it was made of."""
     model: str = Field(pattern=FINGERPRINT)
     """Fingerprint of the model that made it."""
+    made_by: MadeBy | None = None
+    """What that model was like, to say in what another differs; older files do not tell."""
     run: str
     """Where that model was, relative to the file."""
     oneshot: dict[str, Any] | None = None
@@ -61,7 +64,8 @@ class TaskRecord(Config):
     def plain(self) -> dict[str, Any]:
         """JSON-able values; what few tasks have is told of those only."""
         told = super().plain()
-        return {k: v for k, v in told.items() if v or k not in ("asked", "merged", "license")}
+        few = ("asked", "merged", "license", "made_by")
+        return {k: v for k, v in told.items() if v or k not in few}
 
     @field_validator("structures")
     @classmethod
@@ -99,6 +103,12 @@ class Task:
     ranges: Ranges | None = None  # what the labelled scans are like
     merged: tuple[str, ...] = ()  # fingerprints of the tasks that it was merged of
     license: str = ""  # terms under which the file may be used
+    made_by: MadeBy | None = None  # what that model was like, where the file tells
+
+    @property
+    def facts(self) -> dict[str, Any] | None:
+        """What is known of the model that made it."""
+        return self.made_by.plain() if self.made_by is not None else None
 
     @property
     def reference_names(self) -> tuple[str, ...]:
@@ -119,6 +129,7 @@ def save_task(path: Path, task: Task, *, run: Path) -> Task:
         structures=tuple(task.structures.items()),
         references=task.reference_names,
         model=task.model,
+        made_by=task.made_by,
         run=hint,
         oneshot=said.plain() if said is not None else None,
         ranges=task.ranges,
@@ -167,6 +178,7 @@ def load_task(path: Path) -> Task:
         record.ranges,
         record.merged,
         record.license,
+        record.made_by,
     )
 
 
@@ -256,11 +268,16 @@ def find_run(path: Path, task: Task) -> Path:
 
 
 def require_model(where: Path | str, task: Task, trained: TrainedModel) -> None:
-    """Raise `ModelError` unless the task was made by exactly this model and fits it."""
+    """Raise `ModelError` unless the task was made by exactly this model and fits it.
+
+    It says in what the models differ, as far as the task file tells.
+    """
     if task.model != trained.fingerprint:
+        ours = MadeBy.of(trained.facts)
+        told = in_brackets(task.facts, ours.plain() if ours else None)
         raise ModelError(
             where,
-            found=f"a task made by the model {task.model[:12]}…",
+            found=f"a task made by the model {task.model[:12]}…{told}",
             expected=f"one made by the model at hand, {trained.fingerprint[:12]}…",
             fix="Use the run that it was made with, or make the task again with this model.",
             setting="model",

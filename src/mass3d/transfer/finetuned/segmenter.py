@@ -26,6 +26,7 @@ from mass3d.training import checkpoint
 from mass3d.training.choosing import Chosen
 from mass3d.transfer.expectation import Expectation
 from mass3d.transfer.finetuned.mixing import mixed
+from mass3d.transfer.made_by import KEPT, in_brackets
 from mass3d.transfer.maps import Maps
 from mass3d.transfer.nearest import References
 from mass3d.transfer.oneshot.carrying import Found
@@ -276,9 +277,11 @@ def require_beside(task: Task, model: FinetunedSegmenter, where: Path | str = "t
     """
     began = str(model.trained.facts["model"])
     if task.model != began:
+        kept = FinetunedRecord.model_validate(model.trained.facts).plain()
+        differing = in_brackets(task.facts, {name: kept[name] for name in KEPT})
         raise ModelError(
             where,
-            found=f"a task made by the model {task.model[:12]}…",
+            found=f"a task made by the model {task.model[:12]}…{differing}",
             expected=f"one made by {began[:12]}…, with which the finetuned model began",
             fix="Make the task again with that model, or finetune the one that made it.",
             setting="model",
