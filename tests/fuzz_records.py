@@ -131,7 +131,7 @@ def _weights_and_task(
         checkpoint.save(run / WEIGHTS, net.state_dict(), kind="weights", facts=facts)
         yield "model", {WEIGHTS: (run / WEIGHTS).read_bytes()}, WEIGHTS
     made = Segmenter.load(run, device="cpu").task([scan], [label], {"ball": 1}, tuning=TUNING)
-    save_task(folder / "a.task", made, run=run)
+    save_task(made, folder / "a.task", run=run)
     weights = (run / WEIGHTS).read_bytes()
     yield "task", {WEIGHTS: weights, "a.task": (folder / "a.task").read_bytes()}, "a.task"
 

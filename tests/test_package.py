@@ -53,6 +53,8 @@ OTHERS = {
     "read_label": "mass3d.io.read:label_of",
     "Store": "mass3d.store.reader:Store",
     "load": "mass3d.transfer.finetuned.segmenter:load_segmenter",
+    "load_task": "mass3d.transfer.task_file:load_task",
+    "save_task": "mass3d.transfer.task_file:save_task",
     **{
         name: f"mass3d.errors:{name}"
         for name in (

@@ -40,6 +40,8 @@ OTHERS: Final = {
     "read_label": "mass3d.io.read:label_of",
     "Store": "mass3d.store.reader:Store",
     "load": "mass3d.transfer.finetuned.segmenter:load_segmenter",
+    "load_task": "mass3d.transfer.task_file:load_task",
+    "save_task": "mass3d.transfer.task_file:save_task",
     "Mass3dError": "mass3d.errors:Mass3dError",
     "DataError": "mass3d.errors:DataError",
     "StoreError": "mass3d.errors:StoreError",

@@ -45,6 +45,8 @@ from mass3d.transfer.adaptation.settings import AdaptationConfig
 from mass3d.transfer.finetuned.segmenter import load_segmenter as _load
 from mass3d.transfer.finetuned.settings import FinetuneFitConfig, StoppingConfig
 from mass3d.transfer.raw_dataset.settings import RawConfig
+from mass3d.transfer.task_file import load_task as load_task
+from mass3d.transfer.task_file import save_task as save_task
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.transfer.validation.settings import ValidationConfig
 from mass3d.views.balance import DrawConfig
@@ -77,6 +79,7 @@ __all__ = [
     "finetune",
     "inspect",
     "load",
+    "load_task",
     "locate",
     "measure_masks",
     "merge",
@@ -85,6 +88,7 @@ __all__ = [
     "probe",
     "read",
     "read_label",
+    "save_task",
     "segment",
     "serve",
     "show",

@@ -129,7 +129,7 @@ def test_a_head_among_more_structures_says_what_it_said(tasks: list[Path], tmp_p
     one, other = (load_task(path) for path in tasks)
     renamed = {f"other {name}": value for name, value in other.structures.items()}
     found = merge_tasks({tasks[0]: one, tasks[1]: replace(other, structures=renamed)}).task
-    save_task(tmp_path / "x.task", found, run=tmp_path)
+    save_task(found, tmp_path / "x.task", run=tmp_path)
     found = load_task(tmp_path / "x.task")
     assert other.oneshot is not None
     assert found.oneshot is not None
@@ -180,7 +180,7 @@ def test_tasks_of_other_models_are_refused_with_what_differs(
     near.write_bytes(tasks[0].read_bytes())
     first = load_task(tasks[0])
     (tmp_path / "first").symlink_to(tasks[0].parent / first.run)
-    save_task(near, first, run=tmp_path / "first")
+    save_task(first, near, run=tmp_path / "first")
     told = r"a task made by the model \w+… \(the same network and preparation, .*seed 7, not 0"
     with pytest.raises(ModelError, match=told):
         merged(tmp_path / "x.task", near, other)
@@ -304,22 +304,22 @@ def test_a_task_knows_its_model_while_that_is_beside_it(
     run.symlink_to(trained)
     path = made(cohort, run, tmp_path / "x.task", NAMES[0], tune=False)
     loaded = load_task(path)
-    save_task(path, loaded, run=tmp_path / "gone")
+    save_task(loaded, path, run=tmp_path / "gone")
     assert shown(path)["model"]["found"] is False
     copy = tmp_path / "copy"
     copy.mkdir()
     (copy / "model.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
-    save_task(path, loaded, run=copy)
+    save_task(loaded, path, run=copy)
     model = shown(path)["model"]
     assert (model["found"], model["spacing_mm"], model["steps"]) == (True, 7.0, 4)
     pretrain.run(pretrain_config(store, tmp_path / "another", seed=9))
-    save_task(path, loaded, run=tmp_path / "another")
+    save_task(loaded, path, run=tmp_path / "another")
     assert shown(path)["model"]["found"] is False
 
 
 def test_an_old_and_an_adapted_task_say_so(tasks: list[Path], tmp_path: Path) -> None:
     old = tmp_path / "old.task"
-    save_task(old, replace(load_task(tasks[0]), oneshot=None, ranges=None), run=tmp_path)
+    save_task(replace(load_task(tasks[0]), oneshot=None, ranges=None), old, run=tmp_path)
     facts = shown(old)
     assert facts["made"] == "without alignments, by an older version"
     assert facts["references"][0]["tuned"] is False
@@ -363,7 +363,7 @@ def test_an_adapted_task_says_for_what(tasks: list[Path], tmp_path: Path) -> Non
     used = torch.tensor([True, False, True, False])
     cohort = Cohort(CohortNetwork(4, facts.channels), used, facts)
     adapted = replace(loaded, oneshot=replace(loaded.oneshot, cohort=cohort))
-    save_task(tmp_path / "x.task", adapted, run=tmp_path)
+    save_task(adapted, tmp_path / "x.task", run=tmp_path)
     found = shown(tmp_path / "x.task")
     assert found["made"] == "adapted to unlabelled scans"
     names = list(loaded.structures)[::2]

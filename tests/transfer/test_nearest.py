@@ -96,7 +96,7 @@ def test_as_many_as_there_are_is_all(segmenter: Segmenter, task: Task, cohort: P
 def test_a_task_file_holds_what_its_references_are_like(
     segmenter: Segmenter, task: Task, trained: Path, cohort: Path, tmp_path: Path
 ) -> None:
-    saved = save_task(tmp_path / "x.task", task, run=trained)
+    saved = save_task(task, tmp_path / "x.task", run=trained)
     found = load_task(tmp_path / "x.task")
     for one, other in zip(found.references, task.references, strict=True):
         assert one.embedding is not None
@@ -104,7 +104,7 @@ def test_a_task_file_holds_what_its_references_are_like(
         assert torch.equal(one.embedding, other.embedding)
     paths = [tmp_path / "a.task", tmp_path / "b.task"]
     for path, name in zip(paths, NAMES, strict=False):
-        save_task(path, made(segmenter, cohort, name), run=trained)
+        save_task(made(segmenter, cohort, name), path, run=trained)
     merged = merge_tasks({path: load_task(path) for path in paths}).task
     assert all(one.embedding is not None for one in merged.references)
     tensors, facts, _ = checkpoint.load(tmp_path / "x.task", kind=KIND)

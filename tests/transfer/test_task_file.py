@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+import mass3d
 from mass3d.errors import ModelError
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
@@ -44,7 +45,7 @@ def saved(tmp_path: Path) -> tuple[Path, Task]:
     (tmp_path / "run").mkdir()
     path = tmp_path / "tasks" / "x.task"
     path.parent.mkdir()
-    return path, save_task(path, task(), run=tmp_path / "run")
+    return path, save_task(task(), path, run=tmp_path / "run")
 
 
 def test_what_is_written_is_read(saved: tuple[Path, Task]) -> None:
@@ -60,10 +61,23 @@ def test_what_is_written_is_read(saved: tuple[Path, Task]) -> None:
     assert find_run(path, found) == path.parents[1].resolve() / "run"
 
 
+def test_a_task_is_saved_and_loaded_by_public_names_and_paths_of_text(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "x.task"
+    told = mass3d.save_task(task(), str(path))
+    found = mass3d.load_task(str(path))
+    assert (found.fingerprint, found.run) == (told.fingerprint, "")
+    assert dict(found.structures) == dict(task().structures)
+    with pytest.raises(ModelError, match="does not say where its model is"):
+        find_run(path, found)
+    (tmp_path / "run").mkdir()
+    mass3d.save_task(found, path, run=str(tmp_path / "run"))
+    assert find_run(path, mass3d.load_task(path)) == (tmp_path / "run").resolve()
+
+
 def test_the_same_task_is_the_same_file(saved: tuple[Path, Task], tmp_path: Path) -> None:
     path, told = saved
     again = path.with_name("y.task")
-    assert save_task(again, task(), run=tmp_path / "run").fingerprint == told.fingerprint
+    assert save_task(task(), again, run=tmp_path / "run").fingerprint == told.fingerprint
     assert again.read_bytes() == path.read_bytes()
 
 
@@ -123,7 +137,7 @@ def test_a_task_of_another_model_is_refused_with_what_differs(
     saved: tuple[Path, Task], tmp_path: Path
 ) -> None:
     path, _ = saved
-    save_task(path, replace(task(), made_by=MadeBy.of(facts_of(3.0))), run=tmp_path / "run")
+    save_task(replace(task(), made_by=MadeBy.of(facts_of(3.0))), path, run=tmp_path / "run")
     told = r"mine: found a task made by the model abab\w+… \(spacing 3\.0 mm, not 2\.0 mm\); "
     with pytest.raises(ModelError, match=told):
         require_model("mine", load_task(path), other_model())

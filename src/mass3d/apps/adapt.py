@@ -90,7 +90,7 @@ def run(config: AdaptConfig) -> AdaptReport:
             config.adaptation,
             label_maps=config.label_maps,
         )
-        save_task(config.output, replace(task, oneshot=found.part), run=run_folder)
+        save_task(replace(task, oneshot=found.part), config.output, run=run_folder)
         assert found.part.cohort is not None, "what was just learned"
         facts, used = found.part.cohort.facts, found.part.cohort.used.tolist()
         names = dict(zip(task.structures, used, strict=True))

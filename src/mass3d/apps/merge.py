@@ -11,9 +11,8 @@ from mass3d.config import Config
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_file, require_own_folder
 from mass3d.execution.summary import Report, counted, write_provenance
-from mass3d.files import real
 from mass3d.transfer.merging import merge_tasks
-from mass3d.transfer.task_file import load_task, save_task
+from mass3d.transfer.task_file import hinted_run, load_task, save_task
 
 
 class MergeConfig(Config):
@@ -62,7 +61,7 @@ def run(config: MergeConfig) -> MergeReport:
     tasks = {path: load_task(path) for path in config.tasks}
     merged = merge_tasks(tasks)
     first = config.tasks[0]
-    saved = save_task(config.output, merged.task, run=real(first).parent / tasks[first].run)
+    saved = save_task(merged.task, config.output, run=hinted_run(first, tasks[first]))
     structures, renumbered = dict(saved.structures), merged.renumbered
     write_provenance(record, "merge", config, structures=structures, renumbered=renumbered)
     return MergeReport(

@@ -138,7 +138,7 @@ def run(config: TaskConfig) -> TaskReport:
         tuning=config.tuning if config.tune else None,
     )
     task = replace(task, license=config.license or "")
-    saved = save_task(config.output, task, run=config.model)
+    saved = save_task(task, config.output, run=config.model)
     dice = _dice(saved)
     told = {name: one._asdict() for name, one in dice.items()}
     write_provenance(record, "task", config, dice=told, unnamed_values=list(unnamed))

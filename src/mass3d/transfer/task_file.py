@@ -49,7 +49,7 @@ class TaskRecord(Config):
     made_by: MadeBy | None = None
     """What that model was like, to say in what another differs; older files do not tell."""
     run: str
-    """Where that model was, relative to the file."""
+    """Where that model was, relative to the file; empty where nobody said."""
     oneshot: dict[str, Any] | None = None
     """What it says of the part for alignments."""
     ranges: Ranges | None = None
@@ -121,9 +121,16 @@ class Task:
         return torch.stack([reference.present for reference in self.references])
 
 
-def save_task(path: Path, task: Task, *, run: Path) -> Task:
-    """Write the task atomically; returns it with its fingerprint and the way to `run`."""
-    hint = Path(os.path.relpath(run.resolve(), path.parent.resolve())).as_posix()
+def save_task(task: Task, path: Path | str, *, run: Path | str | None = None) -> Task:
+    """Write a task file, whole or not at all; returns the task with its fingerprint.
+
+    run: where the model is that made it, so that verbs find it beside the task; without it they
+    have to be told. Raises `OutputError` where the file cannot be written.
+    """
+    path = Path(path)
+    hint = ""
+    if run is not None:
+        hint = Path(os.path.relpath(Path(run).resolve(), path.parent.resolve())).as_posix()
     packed, said = pack_part(task.oneshot) if task.oneshot is not None else ({}, None)
     record = TaskRecord(
         structures=tuple(task.structures.items()),
@@ -161,8 +168,9 @@ def _embeddings(task: Task) -> dict[str, Tensor]:
     return {EMBEDDINGS: torch.stack(known)} if len(known) == len(task.references) else {}
 
 
-def load_task(path: Path) -> Task:
+def load_task(path: Path | str) -> Task:
     """Read a task file. Raises `ModelError` when it is missing, foreign, damaged or changed."""
+    path = Path(path)
     tensors, facts, fingerprint = checkpoint.load(path, kind=KIND)
     record = checkpoint.validated(TaskRecord, facts, path)
     part = {key: tensor for key, tensor in tensors.items() if key.startswith(f"{PREFIX}.")}
@@ -245,6 +253,11 @@ def _oneshot(path: Path, tensors: Mapping[str, Tensor], record: TaskRecord) -> O
         ) from error
 
 
+def hinted_run(path: Path, task: Task) -> Path | None:
+    """Where a task file says that its model is, if it says so, whatever may be there."""
+    return real(path).parent / task.run if task.run else None
+
+
 def find_run(path: Path, task: Task) -> Path:
     """The run folder that a task file hints at, if it lies in the neighbourhood of the file.
 
@@ -252,6 +265,14 @@ def find_run(path: Path, task: Task) -> Path:
     us read anywhere. Raises `ModelError`.
     """
     folder = real(path).parent
+    if not task.run:
+        raise ModelError(
+            path,
+            found="a task that does not say where its model is",
+            expected="the run folder that made the task",
+            fix="Say where it is.",
+            setting="model",
+        )
     hinted = real(folder / task.run) if "\0" not in task.run else None
     near = hinted is not None and hinted.is_relative_to(folder.parent)
     if hinted is None or not near or not (hinted.is_dir() or hinted.is_file()):
