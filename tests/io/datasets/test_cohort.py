@@ -8,9 +8,18 @@ import pytest
 
 import dicoms
 from mass3d.errors import DataError
-from mass3d.io.datasets.cohort import CaseFile, find_cases, find_cohort, find_label, label_maps
+from mass3d.io.datasets.cohort import (
+    STORE,
+    CaseFile,
+    find_cases,
+    find_cohort,
+    find_label,
+    label_maps,
+)
+from mass3d.io.datasets.labelled import find_labelled
 from mass3d.io.formats.sniff import is_dicom
 from mass3d.io.names import SUFFIXES
+from mass3d.store.schema import INDEX
 from scans import itk_image, write_detached
 
 DICOM = bytes(128) + b"DICM" + bytes(100)
@@ -127,6 +136,22 @@ def test_folders_without_a_scan_are_refused_by_name(tmp_path: Path) -> None:
     assert told.fix == (
         "Check the path; files that are named one by one are taken whatever their name."
     )
+
+
+def test_a_store_is_no_folder_of_scans_and_is_called_what_it_is(
+    store: Path, tmp_path: Path
+) -> None:
+    touch(tmp_path, "notes.txt")
+    for paths in ([store], [tmp_path, store]):
+        with pytest.raises(DataError) as caught:
+            find_cohort(paths)
+        told = caught.value
+        assert told.where == str(store)
+        assert told.found == "a prepared store, which holds no files of scans"
+        assert f"mass3d extract {store} -o DIR" in told.fix
+    with pytest.raises(DataError, match="a prepared store"):
+        find_labelled([store])
+    assert STORE == INDEX
 
 
 def test_dicom_without_content_is_left_out_with_a_reason(tmp_path: Path) -> None:

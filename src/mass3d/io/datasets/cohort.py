@@ -33,6 +33,7 @@ NO_IMAGE = "no image by name and content"
 PAIRED = "a label of a scan"
 MAPS = ("probabilities", "agreement")  # folders beside the label maps of `segment`
 RESULT = "a segmentation by mass3d"
+STORE = "store.json"  # lies in every prepared store; the room of stores is not known here
 ONE_PER_FOLDER = {NO_IMAGE, PAIRED, RESULT, SOURCE}  # for every folder; others file by file
 
 
@@ -339,7 +340,16 @@ def _unreadable(error: OSError) -> None:
 
 
 def _nothing(paths: Sequence[Path], left_out: Sequence[LeftOut]) -> DataError:
-    """The error for folders without scans, which says what the files in them are."""
+    """The error for folders without scans, which says what the files in them are, or the folder."""
+    stores = [path for path in paths if (path / STORE).is_file()]
+    if stores:
+        return DataError(
+            ", ".join(map(str, stores)),
+            found="a prepared store, which holds no files of scans",
+            expected="the scans themselves",
+            fix="Give the scans that it was made of, or the files *_image.nii.gz that "
+            f"mass3d extract {stores[0]} -o DIR writes.",
+        )
     notes = [entry for entry in left_out if entry.reason != NO_IMAGE]
     reasons = ", ".join(f"{entry.path.name}: {entry.reason}" for entry in notes[:5])
     return DataError(
