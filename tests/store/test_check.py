@@ -12,6 +12,7 @@ from mass3d.masks.layers import MaskSet
 from mass3d.masks.table import MaskTable
 from mass3d.store.arrays import table_bytes, write_array
 from mass3d.store.check import check_store
+from mass3d.store.reader import Store
 from mass3d.store.schema import StoreSettings
 from mass3d.volume.preparation import Prepared
 
@@ -19,6 +20,16 @@ SHAPE = (13, 70, 21)  # of the cases of the fixtures
 
 
 def test_a_sound_store_has_no_fault(store_path: Path) -> None:
+    assert check_store(store_path) == []
+
+
+def test_further_files_of_a_case_change_nothing(store_path: Path) -> None:
+    before = Store.open(store_path).fingerprint
+    for name in ("label.b2nd", "label.json"):  # a label, of which older versions knew
+        (store_path / "cases/a" / name).write_bytes(b"{}")
+    after = Store.open(store_path)
+    assert after.fingerprint == before
+    assert after.case("a").read_image().shape == SHAPE
     assert check_store(store_path) == []
 
 

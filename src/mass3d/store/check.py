@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from mass3d.errors import StoreError
-from mass3d.store.labels import require_label_content
 from mass3d.store.reader import Store, StoredCase
 from mass3d.store.records import read_record, require_content, require_size
-from mass3d.store.schema import CASES, IMAGE, LABEL, LABEL_RECORD, PARTS, RECORD, TABLE, case_folder
+from mass3d.store.schema import CASES, IMAGE, PARTS, RECORD, TABLE, case_folder
 
 HALF = float(np.finfo(np.float16).eps)  # relative error of a stored intensity, at most
 
@@ -78,7 +77,6 @@ def _content_faults(store: Store, case: StoredCase) -> Iterator[StoreError]:
     yield from _record_faults(store, case)
     yield from _image_faults(case)
     yield from _mask_faults(case)
-    yield from _label_faults(case)
 
 
 def _record_faults(store: Store, case: StoredCase) -> Iterator[StoreError]:
@@ -140,20 +138,6 @@ def _mask_faults(case: StoredCase) -> Iterator[StoreError]:
                 f"{count} masks of layer {number} whose {what} is not that of the rank maps",
                 "layers and table that fit",
             )
-
-
-def _label_faults(case: StoredCase) -> Iterator[StoreError]:
-    """What is wrong with the label of a case that may have one."""
-    if case.label is None:
-        if (case.folder / LABEL).exists():
-            yield _misfit(case, LABEL, "a label without its record", f"{LABEL_RECORD} beside it")
-        return
-    require_label_content(case.folder, case.label)
-    values = set(np.unique(case.read_label()).tolist()) - {0}
-    unnamed = sorted(values - set(case.label.structures.values()))
-    if unnamed:
-        listed = ", ".join(map(str, unnamed))
-        yield _misfit(case, LABEL, f"values without a name ({listed})", "those of its record")
 
 
 def _size(shape: tuple[int, int, int]) -> str:

@@ -18,18 +18,15 @@ from mass3d.files import file_hash
 from mass3d.masks.layers import MaskSet
 from mass3d.masks.table import MaskTable, Ranks
 from mass3d.store.arrays import open_array, read_table, widened
-from mass3d.store.labels import read_label_record, require_label
 from mass3d.store.records import broken, read_record, require_size
 from mass3d.store.schema import (
     IMAGE,
-    LABEL,
     LAYERS,
     PARTS,
     RECORD,
     TABLE,
     CaseRecord,
     IndexRecord,
-    LabelRecord,
     case_folder,
     grids,
     read_index,
@@ -198,15 +195,6 @@ class StoredCase:
                 masks[(k, *relative_to(parts[k], box))] = inside
         return masks
 
-    @cached_property
-    def label(self) -> LabelRecord | None:
-        """What its label is, None where it has none. Raises `StoreError` for a broken one."""
-        return read_label_record(self.folder)
-
-    def read_label(self, box: Box | None = None) -> NDArray[np.unsignedinteger[Any]]:
-        """Its label (D, H, W), or what lies in `box`. Raises `StoreError` where it has none."""
-        return self._read(self._label, box or whole_box(self.shape))
-
     def masks(self) -> MaskSet:
         """All masks of the case."""
         return MaskSet(self.read_layers(), self.table)
@@ -224,11 +212,6 @@ class StoredCase:
     def _layers(self) -> Any:
         shape = (self.record.num_layers, *self.shape)
         return open_array(self.folder / LAYERS, shape=shape, dtypes=("uint16", "uint32"))
-
-    @cached_property
-    def _label(self) -> Any:
-        require_label(self.folder, self.label)
-        return open_array(self.folder / LABEL, shape=self.shape, dtypes=("uint8", "uint16"))
 
     def _read(self, array: Any, box: tuple[slice, ...]) -> NDArray[Any]:
         assert all(

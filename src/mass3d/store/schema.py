@@ -5,14 +5,12 @@
     store/cases/<id>/image.b2nd   float16 (D, H, W), normalised
     store/cases/<id>/layers.b2nd  uint16 or uint32 (L, D, H, W) rank maps
     store/cases/<id>/masks.npz    the columns of the mask table
-    store/cases/<id>/label.b2nd   optional: uint8 or uint16 (D, H, W), human classes
-    store/cases/<id>/label.json   optional: names of the classes, source and checksum of the label
 
 Checksums form a chain: store.json holds the hash of every case.json, which holds the hash of
-every array, so that one fingerprint stands for the whole content that is pretrained on. Labels are
-no part of it: they can be added to a finished store and change nothing for what was trained on it.
+every array, so that one fingerprint stands for the whole content that is pretrained on. Further
+files in the folder of a case are not looked at.
 
-Schema 2 had no labels, and called repairs `mended`; its stores are read.
+Schema 2 called repairs `mended`; its stores are read.
 """
 
 from __future__ import annotations
@@ -37,7 +35,6 @@ CONTENT = 2  # of images and masks, in fingerprints: changes when equal settings
 INDEX, CASES = "store.json", "cases"
 RECORD, IMAGE, LAYERS, TABLE = "case.json", "image.b2nd", "layers.b2nd", "masks.npz"
 PARTS = (IMAGE, LAYERS, TABLE)
-LABEL, LABEL_RECORD = "label.b2nd", "label.json"
 
 
 class StoreSettings(Config):
@@ -106,17 +103,6 @@ class CaseRecord(Config):
     num_masks: int
     engines: dict[str, EngineRecord]
     parts: dict[str, Part]
-
-
-class LabelRecord(Config):
-    """label.json: the label of a case, on the grid of its image."""
-
-    schema_version: int
-    source: Source
-    structures: dict[str, int]
-    """Name -> value in the array; 0 is background."""
-    repairs: tuple[str, ...] = ()
-    part: Part
 
 
 class CaseEntry(Config):

@@ -27,8 +27,6 @@ from mass3d.store.schema import (
     CASES,
     IMAGE,
     INDEX,
-    LABEL,
-    LABEL_RECORD,
     LAYERS,
     PARTS,
     RECORD,
@@ -204,9 +202,6 @@ def replace_masks(
 
     def fill(folder: Path) -> None:
         shutil.copyfile(old / IMAGE, folder / IMAGE)
-        for name in (LABEL, LABEL_RECORD):  # labels belong to the image, not to its masks
-            if (old / name).exists():
-                shutil.copyfile(old / name, folder / name)
 
     return _write_folder(root, changed, masks, fill)
 
