@@ -19,7 +19,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mass3d.files import write_bytes
-from mass3d.io.colours import PALETTE, Colour
+from mass3d.io.colours import Colour, nth_colour
 from mass3d.masks.layers import MaskSet
 
 Rgb = NDArray[np.uint8]  # (rows, columns, 3)
@@ -250,7 +250,7 @@ def label_overlays(
 
 def structure_colours(structures: dict[str, int]) -> dict[int, Colour]:
     """Label value -> colour, in the order of the structures."""
-    return {v: PALETTE[i % len(PALETTE)] for i, v in enumerate(structures.values())}
+    return {value: nth_colour(place) for place, value in enumerate(structures.values())}
 
 
 def mask_overlays(masks: MaskSet, rows: Sequence[int], plane: Plane) -> list[Overlay]:
