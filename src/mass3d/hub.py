@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+LIBRARY: Final = "huggingface_hub"
 HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -15,7 +17,10 @@ def is_hub_id(name: str) -> bool:
 
 
 def cached_file(name: str, file: str) -> Path | None:
-    """A file of a model, where `hf download` or the library has put it; None where it is not."""
+    """A file of a model, where `hf download` or the library has put it; None where it is not.
+
+    Without the library it is not found either; `why_not` says so.
+    """
     if not is_hub_id(name):
         return None
     try:
@@ -24,3 +29,25 @@ def cached_file(name: str, file: str) -> Path | None:
         return None
     found = try_to_load_from_cache(name, file)
     return Path(found) if isinstance(found, str) else None
+
+
+class WhyNot(NamedTuple):
+    """Parts of a message about a name of which no model was found."""
+
+    found: str = ""
+    fix: str = ""
+
+
+def why_not(name: str) -> WhyNot:
+    """What to add to the message that there is no file of a name; nothing for a plain path."""
+    if not is_hub_id(name):
+        return WhyNot()
+    if find_spec(LIBRARY) is None:
+        return WhyNot(
+            f", and no {LIBRARY} in this installation, which would look into the cache of the hub",
+            " For models of the hub run pip install 'mass3d[hub]'.",
+        )
+    return WhyNot(
+        ", and nothing of this name in the local cache of the hub",
+        f" To fetch a model of the hub, run hf download {name}.",
+    )

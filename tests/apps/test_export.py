@@ -16,7 +16,9 @@ from mass3d.pages.card import CARD
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
 from mass3d.transfer.finetuned.segmenter import load_segmenter
+from mass3d.transfer.knowledge import load_knowledge
 from mass3d.transfer.trained import load_trained
+from mass3d.volume.ranges import Ranges
 
 
 def export(model: Path, output: Path, **settings: str) -> ExportReport:
@@ -81,22 +83,42 @@ def test_nothing_that_people_write_is_markdown_or_yaml(trained: Path, tmp_path: 
 def test_an_exported_model_is_loaded_by_its_name_on_the_hub(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from huggingface_hub import constants  # noqa: PLC0415
-
     export(trained, tmp_path / "shared")
-    cache = tmp_path / "cache"
-    snapshot = cache / "models--lab--torso/snapshots/abc"
-    (cache / "models--lab--torso/refs").mkdir(parents=True)
-    (cache / "models--lab--torso/refs/main").write_text("abc")
-    shutil.copytree(tmp_path / "shared", snapshot)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.chdir(tmp_path)
+    _as_fetched(tmp_path / "shared", tmp_path, monkeypatch)
     assert mass3d.load("lab/torso").trained.fingerprint == load_trained(trained).fingerprint
     with pytest.raises(ModelError, match="hf download lab/other"):
         mass3d.load("lab/other")
     with pytest.raises(ModelError, match="no file or folder") as refused:
         mass3d.load("torso")
     assert "hf download" not in refused.value.fix
+
+
+def _as_fetched(folder: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a folder where `hf download lab/torso` does."""
+    from huggingface_hub import constants  # noqa: PLC0415
+
+    cache = place / "cache"
+    (cache / "models--lab--torso/refs").mkdir(parents=True)
+    (cache / "models--lab--torso/refs/main").write_text("abc")
+    shutil.copytree(folder, cache / "models--lab--torso/snapshots/abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.chdir(place)
+
+
+def test_a_finetuned_model_of_the_hub_knows_what_its_scans_were_like(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuned = tmp_path / "tuned"
+    _finetuned(trained, tuned)
+    span = (1.0, 2.0)
+    ranges = Ranges(modalities=("ct",), edge_mm=span, extent_mm=(span, span, span))
+    write_json(tuned / "record.json", {"verb": "finetune", "ranges": ranges.plain()})
+    export(tuned, tmp_path / "shared")
+    _as_fetched(tmp_path / "shared", tmp_path, monkeypatch)
+    for model in (tuned, tuned / WEIGHTS, Path("lab/torso")):
+        assert load_knowledge(None, model, device="cpu").ranges == ranges, model
+    export(Path("lab/torso"), tmp_path / "again")
+    assert read_json(tmp_path / "again/record.json")["ranges"] == ranges.plain()
 
 
 def test_a_finetuned_model_is_exported_with_its_structures(

@@ -32,6 +32,7 @@ from mass3d.transfer.raw_dataset.plan import open_results, plan_of, require_name
 from mass3d.transfer.raw_dataset.settings import RawConfig
 from mass3d.transfer.raw_dataset.write import RawDataset, write_raw
 from mass3d.transfer.segmenter import Segmenter
+from mass3d.transfer.trained import record_beside
 
 ABOUT_DATA = ("structures", "ranges")  # of the record of a finetuning, which `segment` asks
 
@@ -157,7 +158,7 @@ def _to_raw(config: ExportConfig) -> ExportReport:
 
 def _to_hub(config: ExportConfig, loaded: Segmenter) -> ExportReport:
     weights = loaded.write(config.output)
-    known = earlier_record(config.model)
+    known = record_beside(config.model)
     told = {key: known[key] for key in ABOUT_DATA if key in known}
     write_provenance(config.output, "export", config, **told)
     card = model_card(facts_of(weights), **_words(config))

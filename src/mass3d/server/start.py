@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mass3d.errors import ConfigError
 from mass3d.files import real
-from mass3d.hub import cached_file
+from mass3d.hub import cached_file, why_not
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.server.commands import Further
 from mass3d.server.listen import listener, serve, tell_address
@@ -22,11 +22,12 @@ def require_model(model: Path) -> None:
     """Raise `ConfigError` where no job could find the model."""
     if model.is_file() or (model / WEIGHTS).is_file() or cached_file(str(model), WEIGHTS):
         return
+    reason = why_not(str(model))
     raise ConfigError(
         model,
-        found="no run folder and no weights file",
+        found=f"no run folder and no weights file{reason.found}",
         expected="the run folder of a pretrained model",
-        fix="Check the path; mass3d pretrain makes one.",
+        fix=f"Check the path; mass3d pretrain makes one.{reason.fix}",
         setting="model",
     )
 

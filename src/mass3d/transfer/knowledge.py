@@ -9,7 +9,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mass3d.errors import ConfigError
-from mass3d.execution.ownership import earlier_record
 from mass3d.files import text_hash
 from mass3d.io.datasets.channels import Wanted, grouped
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
@@ -22,6 +21,7 @@ from mass3d.transfer.finetuned.segmenter import (
 )
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, find_run, load_task, require_model
+from mass3d.transfer.trained import record_beside
 from mass3d.volume.doubts import doubts
 from mass3d.volume.preparation import prepared_modality
 from mass3d.volume.ranges import Measures, Ranges
@@ -122,6 +122,6 @@ def _ranges_beside(run: Path) -> Ranges | None:
     It decides no result, so it is no part of the model.
     """
     try:
-        return Ranges.model_validate(earlier_record(run).get("ranges"))
+        return Ranges.model_validate(record_beside(run).get("ranges"))
     except ValidationError:
         return None

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mass3d.config import Config
 from mass3d.device import choose_device
 from mass3d.errors import ModelError
-from mass3d.hub import cached_file, is_hub_id
+from mass3d.execution.ownership import earlier_record
+from mass3d.hub import cached_file, why_not
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, Preset
 from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
@@ -135,16 +136,20 @@ def weights_file(run: Path) -> Path:
         return run
     cached = cached_file(str(run), WEIGHTS)
     if cached is None:
+        reason = why_not(str(run))
         raise ModelError(
             run,
-            found="no file or folder of this name"
-            + (", and nothing of this name in the local cache of the hub" * is_hub_id(str(run))),
+            found=f"no file or folder of this name{reason.found}",
             expected="a run folder, a weights file or a hub id",
-            fix="Check the path."
-            + (f" To fetch a model of the hub, run hf download {run}." * is_hub_id(str(run))),
+            fix=f"Check the path.{reason.fix}",
             setting="model",
         )
     return cached
+
+
+def record_beside(run: Path) -> dict[str, Any]:
+    """The record of the run beside its weights, wherever these lie; empty where there is none."""
+    return earlier_record(weights_file(run).parent)
 
 
 def read_run(run: Path) -> tuple[RunRecord, dict[str, Tensor], str]:
