@@ -232,6 +232,29 @@ def test_a_reference_beyond_the_learned_positions_is_refused(net: IrisNet) -> No
     assert str(EDGE) in caught.value.expected
 
 
+@pytest.mark.parametrize("shape", [(40, 40, 40), (32, 40, 48)])
+def test_edges_that_are_no_multiples_of_the_stride_are_refused_in_words(
+    net: IrisNet, shape: tuple[int, int, int]
+) -> None:
+    image = torch.zeros(1, 1, *shape)
+    for where, asked in (
+        ("a reference", lambda: net(image, torch.ones_like(image), image)),
+        ("a window", lambda: net.features(image)),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            asked()
+        told = caught.value
+        assert (told.where, told.setting) == (where, "views.crop_vox")
+        assert " x ".join(map(str, shape)) in told.found
+        assert "multiples of the stride of the network, 16" in told.expected
+        assert f"{-(-shape[0] // 16) * 16} x 48 x 48" in told.fix
+
+
+def test_an_image_below_one_stride_is_refused_in_words(net: IrisNet) -> None:
+    with pytest.raises(ConfigError, match="12 x 40 x 32 voxels; expected at least the stride"):
+        net.encode(torch.zeros(1, 1, 12, 40, 32))
+
+
 def test_features_of_a_large_image_take_its_middle_for_a_task(net: IrisNet) -> None:
     image = made_inputs((16, 64, 32), 1, 0)[0]
     maps = net.encode(image)

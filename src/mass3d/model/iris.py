@@ -143,24 +143,36 @@ class IrisNet(nn.Module):
         self.classifier = Classifier(sum(deep), channels[0])
 
     def encode(self, image: Tensor) -> Maps:
-        """image (B, 1, D, H, W) -> feature maps at strides 1, 2, 4, 8, 16."""
+        """image (B, 1, D, H, W) -> feature maps at strides 1, 2, 4, 8, 16.
+
+        Raises `ConfigError` for an image with an edge below one stride.
+        """
+        if min(image.shape[2:]) < STRIDE:
+            raise _misfit(
+                "an image",
+                image.shape[2:],
+                f"at least the stride of the network, {STRIDE}, along each axis",
+                "Pad the image.",
+            )
         maps: list[Tensor] = self.encoder(image)
         return maps
 
     def encode_task(self, maps: Maps, masks: Tensor) -> TaskTensors:
         """masks (B, K, D, H, W) in [0, 1] on the image of `maps` -> tokens of three stages.
 
-        Raises `ConfigError` for a reference that is larger than the learned maps of positions.
+        Raises `ConfigError` for a reference that is larger than the learned maps of positions, or
+        whose edges are no multiples of the stride.
         """
-        if max(masks.shape[2:]) > self.max_reference:
-            raise ConfigError(
+        shape = masks.shape[2:]
+        if max(shape) > self.max_reference:
+            raise _misfit(
                 "a reference",
-                found=f"{' x '.join(map(str, masks.shape[2:]))} voxels",
-                expected=f"at most {self.max_reference} along each axis, as the network has "
+                shape,
+                f"at most {self.max_reference} along each axis, as the network has "
                 "learned no positions beyond",
-                fix="Show a smaller part of the scan.",
-                setting="views.crop_vox",
+                "Show a smaller part of the scan.",
             )
+        _require_strides("a reference", shape)
         stages = zip(TOKENS, self.tasks, reversed(maps), strict=False)
         return {name: stage(features, masks) for name, stage, features in stages}
 
@@ -180,8 +192,9 @@ class IrisNet(nn.Module):
         """image (B, 1, D, H, W), edges multiples of the stride -> (B, C, D, H, W).
 
         What the decoder makes of the image where the task is all of it, or of the middle of an
-        image that is larger than a reference may be.
+        image that is larger than a reference may be. Raises `ConfigError` for other edges.
         """
+        _require_strides("a window", image.shape[2:])
         maps = self.encode(image)
         shape = [min(n, self.max_reference // STRIDE * STRIDE) for n in image.shape[2:]]
         task = self.encode_task(
@@ -194,6 +207,27 @@ class IrisNet(nn.Module):
     def forward(self, reference: Tensor, masks: Tensor, query: Tensor) -> Tensor:
         """reference, query (B, 1, D, H, W); masks (B, K, D, H, W) -> logits (B, K, D, H, W)."""
         return segment_pair(self, reference, masks, query)
+
+
+def _require_strides(where: str, shape: Sequence[int]) -> None:
+    """Raise `ConfigError` for edges that blocks of one stride do not fill."""
+    if any(n % STRIDE for n in shape):
+        raise _misfit(
+            where,
+            shape,
+            f"multiples of the stride of the network, {STRIDE}, along each axis",
+            f"Pad or crop it to {' x '.join(str(-(-n // STRIDE) * STRIDE) for n in shape)}.",
+        )
+
+
+def _misfit(where: str, shape: Sequence[int], expected: str, fix: str) -> ConfigError:
+    return ConfigError(
+        where,
+        found=f"{' x '.join(map(str, shape))} voxels",
+        expected=expected,
+        fix=fix,
+        setting="views.crop_vox",
+    )
 
 
 def middle(x: Tensor, shape: Sequence[int]) -> Tensor:
