@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 
 import mass3d
 from helpers import pretrain_config
-from mass3d.apps import pretrain, segment, task
+from mass3d.apps import embed, finetune, pretrain, probe, segment, task
 from mass3d.errors import ConfigError, ModelError
 from mass3d.io.read import read_label
+from mass3d.model.iris import IrisNet
+from mass3d.training import checkpoint
 from mass3d.training.fit import METRICS, WEIGHTS
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import load_task
@@ -144,6 +147,66 @@ def test_base_is_pretrained_and_used_like_any_other(
     made = make_task(scans, run, tmp_path / "organ.task")
     assert segmented(scans, made, tmp_path / "out", alignment=False).shape == SHAPE
     assert Segmenter.load(run).trained.preparation.statistics == "body"
+
+
+def test_published_weights_are_finetuned_and_predict(
+    published: Path, scans: Path, tmp_path: Path
+) -> None:
+    tuned = tmp_path / "tuned"
+    config = finetune.FinetuneConfig.model_validate(
+        {
+            "images": [scans / "a_ct.nii.gz"],
+            "label_maps": [scans / "label.nii.gz"],
+            "model": published,
+            "output": tuned,
+            "structures": {"organ": 1},
+            "device": "cpu",
+            "fit": {"steps": 10, "log_every": 1, "precision": "32-true"},
+        }
+    )
+    report = finetune.run(config)
+    assert report.ok
+    assert (report.began.start, report.began.steps) == ("pretrained", 9)
+    first = load_trained(published, device="cpu")
+    assert isinstance(first.net, IrisNet)
+    found, facts, _ = checkpoint.load(tuned / WEIGHTS, kind="weights")
+    assert facts["model"] == first.fingerprint
+    for name, before in first.net.encoder.state_dict().items():
+        moved = (found[f"trunk.encoder.{name}"] - before).norm()
+        assert 0 < moved < before.norm() / 2, name  # it began with them, and learned
+    predicted = segment.SegmentConfig(
+        inputs=(scans / "b_ct.nii.gz",), model=tuned, output=tmp_path / "out", device="cpu"
+    )
+    assert segment.run(predicted).ok
+    organ = read_label(tmp_path / "out" / "b_ct.nii.gz").voxels > 0
+    assert 2 * organ[ORGAN].sum() / (organ.sum() + 14**3) > 0.3
+
+
+def test_published_weights_embed_scans_and_are_probed(
+    published: Path, scans: Path, tmp_path: Path
+) -> None:
+    inputs, embedded, probed = (tmp_path / name for name in ("scans", "embedded", "probed"))
+    inputs.mkdir()
+    for name in ("a", "b"):
+        path = scans / f"{name}_ct.nii.gz"
+        shutil.copy(path, inputs)
+        volume = mass3d.read(path)
+        volume.voxels[BODY] += 200
+        volume.save(inputs / f"{name}_denser_ct.nii.gz")
+    shown = {"inputs": [inputs], "model": published, "output": embedded, "untrained": True}
+    assert embed.run(embed.EmbedConfig.model_validate({**shown, "device": "cpu"})).ok
+    maps = json.loads((embedded / "embeddings.json").read_text())["maps"]
+    assert maps == [[2**level, channels] for level, channels in enumerate(CHANNELS)]
+    with np.load(embedded / "embeddings.npz") as arrays:
+        features = arrays["features"]
+    assert features.shape == (4, 2 * sum(CHANNELS))
+    assert np.isfinite(features).all()
+    table = tmp_path / "labels.csv"
+    table.write_text("case,kind\na_ct,x\nb_ct,x\na_denser_ct,y\nb_denser_ct,y\n")
+    asked = {"inputs": [embedded], "labels": table, "output": probed, "folds": 2, "device": "cpu"}
+    assert probe.run(probe.ProbeConfig.model_validate(asked)).ok
+    told = json.loads((probed / "metrics.json").read_text())["targets"]["kind"]["features"]
+    assert told.keys() == {"pretrained", "untrained", "histogram", "size"}
 
 
 def test_base_brings_the_recipe_of_the_release() -> None:
