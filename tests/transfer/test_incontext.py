@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mass3d.model.build import build_network
-from mass3d.model.presets import PRESETS, PresetName
+from mass3d.model.iris import IrisNet
+from mass3d.model.presets import PRESETS, IrisPreset, PresetName
+from mass3d.model.protocol import NetworkModule
+from mass3d.model.released import renamed
 from mass3d.transfer.incontext import (
     covering_windows,
     encode_reference,
@@ -25,6 +29,7 @@ from mass3d.volume.box import box_at
 from mass3d.volume.intensity import Intensity
 from mass3d.volume.preparation import PreparationConfig, Prepared
 from mass3d.volume.volume import Volume
+from oracles.iris import made_inputs, made_state, released_shapes
 
 WINDOW = (16, 16, 16)
 SHAPE = (20, 34, 27)
@@ -145,3 +150,38 @@ def test_a_large_mask_is_covered_completely() -> None:
         assert covered[box].shape == WINDOW
         covered[box] = True
     assert covered[mask].all()
+
+
+def released(channels: tuple[int, ...], edge: int) -> TrainedModel:
+    """The released network with made-up weights, shown windows of `edge` voxels."""
+    net: nn.Module = IrisNet(IrisPreset.model_validate({"channels": channels}))
+    state = made_state(released_shapes(channels), seed=2)
+    net.load_state_dict({renamed(k) or "": v for k, v in state.items() if "task_prior" not in k})
+    net = cast("NetworkModule", net.eval().requires_grad_(False))
+    return TrainedModel(net, (edge,) * 3, PreparationConfig(spacing_mm=1.5), "", CPU)
+
+
+@pytest.mark.parametrize(
+    ("channels", "limit"),
+    [
+        ((8, 16, 32, 64, 96), 2e-4),
+        pytest.param((32, 64, 128, 256, 512), 1e-4, marks=pytest.mark.slow),
+    ],
+    ids=["narrow", "base"],
+)
+def test_tokens_of_16_bits_change_logits_of_the_released_network_as_little_as_its_page_says(
+    channels: tuple[int, ...], limit: float
+) -> None:
+    trained = released(channels, edge=32)
+    query, shown, masks = made_inputs((32, 32, 32), 1, 2)
+    volume = Volume.from_array(shown[0, 0].numpy())
+    intensity = Intensity(low=-5, high=5, mean=0, std=1)
+    whole = Prepared(volume.voxels, volume.grid, volume.source, "mr", "setting", intensity, ())
+    label = (masks[0, 0] > 0.5).numpy().astype(np.uint8)
+    kept = encode_reference(trained, whole, label, [1], name="whole")
+    seen = torch.from_numpy(label)[None, None].float()
+    exact = trained.net.encode_task(trained.net.encode(shown), seen)
+    maps = trained.net.encode(query)
+    wanted, found = (trained.net.decode(maps, one) for one in (exact, kept.to(CPU)))
+    error = float((found - wanted).norm() / wanted.norm())
+    assert limit / 10 < error < limit, error
