@@ -12,10 +12,11 @@ import torch
 
 import mass3d
 from helpers import pretrain_config
-from mass3d.apps import embed, finetune, pretrain, probe, segment, task
+from mass3d.apps import embed, finetune, pretrain, probe, segment, show, task
 from mass3d.errors import ConfigError, ModelError
 from mass3d.io.read import read_label
 from mass3d.model.iris import IrisNet
+from mass3d.model.released import LEFT_OUT, read_released
 from mass3d.training import checkpoint
 from mass3d.training.fit import METRICS, WEIGHTS
 from mass3d.transfer.segmenter import Segmenter
@@ -93,6 +94,24 @@ def segmented(scans: Path, task_file: Path, output: Path, *, alignment: bool) ->
     )
     assert segment.run(config).ok
     return read_label(output / "b_ct.nii.gz").voxels
+
+
+def test_show_prints_what_became_of_every_key(published: Path) -> None:
+    report = show.run(show.ShowConfig(paths=(published,)))
+    assert report.ok
+    rows = read_released(published).rows
+    lines = [line.split(maxsplit=2) for line in report.summary().splitlines()]
+    for row in rows:
+        told = [line for line in lines if line[0] == row.released]
+        if row.released.startswith("task_prior_"):
+            assert [line[1:] for line in told] == [["left", f"out  {LEFT_OUT}"]]
+        else:
+            assert [line[1:] for line in told] == [["renamed", row.ours]]
+    (facts,) = report.facts.values()
+    assert facts["kind"] == "published weights of MASS"
+    assert facts["fingerprint"] == load_trained(published, device="cpu").fingerprint
+    assert facts["part"] == "ema_model"
+    assert [one["key"] for one in facts["keys"]] == list(released_shapes(CHANNELS, edge=EDGE))
 
 
 def test_published_weights_make_a_task_and_segment(

@@ -27,22 +27,21 @@ class KeyRow(NamedTuple):
     ours: str  # empty where it is left out
     why: str  # empty where it is taken
 
+    @property
+    def fate(self) -> str:
+        """`left out`, `matched` where it is taken under its name, or `renamed`."""
+        if self.why:
+            return "left out"
+        return "matched" if self.released == self.ours else "renamed"
+
 
 def key_table(rows: Sequence[KeyRow]) -> str:
     """What became of every key: a line each, columns of equal width."""
     width = max(len(row.released) for row in rows)
-    lines = [
-        f"{row.released:<{width}}  "
-        + (
-            f"left out: {row.why}"
-            if row.why
-            else "matched"
-            if row.released == row.ours
-            else f"renamed  {row.ours}"
-        )
-        for row in rows
-    ]
-    return "\n".join(lines)
+    ends = {"left out": ": {0.why}", "matched": "", "renamed": "  {0.ours}"}
+    return "\n".join(
+        f"{row.released:<{width}}  {row.fate}{ends[row.fate].format(row)}" for row in rows
+    )
 
 
 def is_of_torch(path: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mass3d.errors import ModelError
 from mass3d.io.colours import value_colours
-from mass3d.model.released import is_released
+from mass3d.model.released import is_released, read_released
 from mass3d.pages.pictures import css
 from mass3d.store.reader import Store
 from mass3d.store.schema import INDEX
@@ -16,7 +16,7 @@ from mass3d.training import checkpoint
 from mass3d.transfer.finetuned.segmenter import FinetunedRecord
 from mass3d.transfer.oneshot.part import OneShotPart
 from mass3d.transfer.task_file import Task, find_run, load_task
-from mass3d.transfer.trained import STRUCTURES, RunRecord, read_run, weights_file
+from mass3d.transfer.trained import STRUCTURES, RunRecord, released_record, weights_file
 
 Facts = dict[str, Any]
 DIGITS = 4  # of Dice
@@ -89,16 +89,22 @@ def _model(file: Path, header: checkpoint.Header) -> Facts:
 
 
 def _published(file: Path) -> Facts:
-    """The weights that MASS has published, as the run that they are taken for."""
-    record, tensors, digest = read_run(file)
-    facts = record.plain()
+    """The weights that MASS has published, as the run that they are taken for, and every key."""
+    published = read_released(file)
+    facts = released_record(published).plain()
+    digest = checkpoint.digest(dict(published.tensors), facts)
     header = checkpoint.Header(
         format=checkpoint.FORMAT, kind="weights", mass3d="", digest=digest, facts=facts
     )
     return _model(file, header) | {
         "kind": "published weights of MASS",
         "mass3d": None,
-        "parameters": sum(tensor.numel() for tensor in tensors.values()),
+        "parameters": sum(tensor.numel() for tensor in published.tensors.values()),
+        "part": published.part or None,
+        "keys": [
+            {"key": row.released, "became": row.fate, "name_or_reason": row.ours or row.why}
+            for row in published.rows
+        ],
     }
 
 
