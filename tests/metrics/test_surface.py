@@ -77,18 +77,3 @@ def test_the_same_mask_has_no_distance() -> None:
     mask, _ = blobs((9, 9, 9), 1)
     found = surface_scores(mask, mask, SPACINGS[1], tolerance_mm=0.1)
     assert (found.nsd, found.hd95_mm, found.asd_mm) == (1.0, 0.0, 0.0)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("spacing", SPACINGS)
-def test_scores_are_those_of_surface_distance(spacing: tuple[float, float, float]) -> None:
-    """DeepMind's package, where it is installed; it gives a few elements another area."""
-    theirs = pytest.importorskip("surface_distance")
-    one, other = blobs((30, 40, 36), 3)
-    found = surface_scores(one, other, spacing, tolerance_mm=1.0)
-    distances = theirs.compute_surface_distances(other, one, spacing)
-    assert found.hd95_mm == theirs.compute_robust_hausdorff(distances, 95)
-    nsd = theirs.compute_surface_dice_at_tolerance(distances, 1.0)
-    assert found.nsd == pytest.approx(nsd, abs=1e-3)
-    asd = np.mean(theirs.compute_average_surface_distance(distances))
-    assert found.asd_mm == pytest.approx(asd, abs=1e-3)
