@@ -331,6 +331,8 @@ def evaluate(
     absent: Literal["skip", "score"] = ...,
     surface: bool = ...,
     tolerance_mm: float | None = ...,
+    lesions: bool = ...,
+    lesion_overlap: float = ...,
     against: str | Path | None = ...,
     workers: int | None = ...,
     scheduler: str | None = ...,

@@ -149,6 +149,7 @@ def test_metrics_hold_means_intervals_and_counts(cohort: Folders) -> None:
         },
         "absent": "skip",
         "tolerance_mm": None,
+        "lesion_overlap": None,
         "labels_without_prediction": {"n": 0, "cases": []},
         "unnamed_values": {},
         "faults": [],
@@ -208,6 +209,66 @@ def test_surfaces_are_scored_where_that_is_asked_for(
     assert metrics["metrics"]["nsd"]["mean"] == 0.75
     page = (folders.output / "evaluate.html").read_text()
     assert "<th>HD95, mm</th>" in page
+
+
+def test_lesions_are_counted_where_that_is_asked_for(
+    folders: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders.name_structures()
+    folders.add("a", truth="1101011", found="1000001")  # two of three found
+    folders.add("b", truth="0000000", found="1010000")  # nothing to find, two false
+    folders.add("c", truth="0000000", found="0000000")
+    folders.add("d", truth="1100022", found="0011022")  # missed; one that is false
+    words = [str(folders.predictions), str(folders.labels), "-o", str(folders.output), "--lesions"]
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", *words])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert "Lesion sensitivity" in told
+    assert "HD95" not in told
+    liver = folders.metrics()["structures"]["liver"]
+    assert liver["lesion_sensitivity"]["mean"] == round((2 / 3 + 0) / 2, 6)
+    assert liver["false_lesions"]["mean"] == 0.5  # what a label lacks may not have been contoured
+    assert folders.metrics()["lesion_overlap"] == 0
+    rows = {row["case"]: row for row in folders.rows() if row["structure"] == "liver"}
+    counts = ("truth_lesions", "found_lesions", "prediction_lesions", "false_lesions")
+    assert [[rows[case][name] for name in counts] for case in "abcd"] == [
+        ["3", "2", "2", "0.0"],
+        ["0", "0", "2", ""],
+        ["0", "0", "0", ""],
+        ["1", "0", "1", "1.0"],
+    ]
+    assert "False lesions" in (folders.output / "scores.tex").read_text()
+    page = (folders.output / "evaluate.html").read_text()
+    assert "<th>False lesions</th>" in page
+    assert "Lesions are connected parts" in page
+
+
+def test_false_lesions_are_per_case_also_of_cases_without_any_where_absent_ones_are_scored(
+    folders: Folders,
+) -> None:
+    folders.add("a", truth="1100", found="1101")
+    folders.add("b", truth="0000", found="1010")
+    folders.add("c", truth="0000", found="0000")
+    report = folders.run(lesions=True, absent="score")
+    assert report.scores["false_lesions"] == {"a": {"1": 1}, "b": {"1": 2}, "c": {"1": 0}}
+    assert report.scores["lesion_sensitivity"] == {"a": {"1": 1}, "b": {}, "c": {}}
+    assert report.dice["c"] == report.scores["volume_error_ml"]["c"] == {}
+    assert report.structures["1"].others["false_lesions"].mean == 1
+
+
+def test_a_lesion_needs_the_share_that_is_asked_for_and_two_folders_are_compared(
+    folders: Folders,
+) -> None:
+    others = folders.root / "others"
+    for case in "ab":
+        folders.add(case, truth="1111011", found="1000011")
+        write(others / f"{case}.nii.gz", "1111000")
+    found = folders.run(lesions=True, lesion_overlap=0.5, against=others)
+    assert found.structures["1"].others["lesion_sensitivity"].mean == 0.5
+    compared = folders.metrics()["comparison"]["metrics"]["lesion_sensitivity"]["structures"]["1"]
+    assert (compared["n"], compared["difference"]["mean"]) == (2, 0)
+    assert folders.run(lesions=True).structures["1"].others["lesion_sensitivity"].mean == 1
 
 
 # --- what is scored -------------------------------------------------------------------------

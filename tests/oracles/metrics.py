@@ -38,6 +38,35 @@ def surfaces(
     return near / total, max(far), sum(means) / 2
 
 
+def lesions(
+    prediction: NDArray[np.bool_], truth: NDArray[np.bool_], overlap: float
+) -> tuple[int, int, int, int]:
+    """True lesions, those of them found, predicted ones, those of them false; by sets of voxels."""
+    counts: list[int] = []
+    for mask, other in ((truth, prediction), (prediction, truth)):
+        parts = _parts({tuple(voxel) for voxel in np.argwhere(mask).tolist()})
+        shared = [(len(part), sum(bool(other[voxel]) for voxel in part)) for part in parts]
+        met = sum(n > 0 and n / size >= overlap for size, n in shared)
+        counts += [len(parts), met]
+    true, found, predicted, met = counts
+    return true, found, predicted, predicted - met
+
+
+def _parts(left: set[tuple[int, ...]]) -> list[set[tuple[int, ...]]]:
+    """Voxels that touch, by a corner at least."""
+    parts = []
+    while left:
+        part, edge = set(), [left.pop()]
+        while edge:
+            voxel = edge.pop()
+            part.add(voxel)
+            near = {one for one in left if max(map(abs, np.subtract(one, voxel))) <= 1}
+            left -= near
+            edge += near
+        parts.append(part)
+    return parts
+
+
 def _elements(
     mask: NDArray[np.bool_], spacing_mm: Sequence[float], areas: NDArray[np.float64]
 ) -> list[tuple[tuple[float, ...], float]]:

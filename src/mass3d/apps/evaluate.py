@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,8 @@ from pydantic import Field, PositiveFloat
 from rich.console import Console
 
 from mass3d.config import Config, Regions, Scheduler, Seed, Workers
-from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_folder
-from mass3d.execution.summary import Report, counted, write_provenance
+from mass3d.execution.summary import write_provenance
 from mass3d.io.datasets.dataset_json import read_targets
 from mass3d.io.datasets.predictions import (
     Prediction,
@@ -24,21 +23,20 @@ from mass3d.io.datasets.predictions import (
 from mass3d.io.datasets.regions import Targets, targets_of
 from mass3d.metrics.cases import (
     Absent,
-    StructureScores,
     by_case,
     labelled_values,
-    score_tables,
     structure_scores,
     unnamed_values,
 )
 from mass3d.metrics.cases import Table as Scores
-from mass3d.metrics.scores import Metric, Seen, metrics_of
-from mass3d.metrics.statistics import Interval, bootstrap_mean_of_means
-from mass3d.pages.comparison import Compared, compared
-from mass3d.pages.counted import CountedFolder, Pairs, names_in_headers
-from mass3d.pages.evaluate import MAX_PICTURES, PAGE, worst_cases
+from mass3d.metrics.scores import Metric, metrics_of
+from mass3d.metrics.statistics import bootstrap_mean_of_means
+from mass3d.pages.comparison import Compared
+from mass3d.pages.counted import CountedFolder, Pairs, compared_folders, names_in_headers
+from mass3d.pages.evaluate import MAX_PICTURES, worst_cases
+from mass3d.pages.evaluated import Evaluated
 from mass3d.pages.score_files import write_scores
-from mass3d.pages.score_tables import structures_table, surfaces_table
+from mass3d.pages.score_tables import structures_tables
 from mass3d.pages.viewed import scans_beside, write_compared
 from mass3d.pages.volumes import MAX_CASES
 from mass3d.transfer.results import structures_of_results
@@ -68,6 +66,12 @@ class EvaluateConfig(Config):
     tolerance_mm: PositiveFloat | None = Field(default=None, examples=[1.0])
     """For NSD: how far from the true surface a predicted one may lie, 2 mm with `surface`; where it
     is given, surfaces are scored."""
+    lesions: bool = False
+    """Count lesions, too, the connected parts of a structure: which share was found, and how many
+    of the prediction are false."""
+    lesion_overlap: float = Field(default=0.0, ge=0, le=1)
+    """Share of the voxels of a lesion that the other side must have, at least one voxel: of a true
+    one to be found, of a predicted one not to be false."""
     against: Path | None = Field(default=None, examples=["others"])
     """Folder of other segmentations of the same cases, to compare with."""
     workers: Workers = None
@@ -79,60 +83,22 @@ class EvaluateConfig(Config):
         return self.tolerance_mm or (TOLERANCE_MM if self.surface else None)
 
     @property
+    def overlap(self) -> float | None:
+        """Of lesions; None where they are not counted."""
+        return self.lesion_overlap if self.lesions else None
+
+    @property
     def metrics(self) -> dict[str, Metric]:
         """What is scored, by name."""
-        return metrics_of(surface=self.tolerance is not None)
+        return metrics_of(surface=self.tolerance is not None, lesions=self.lesions)
 
 
-@dataclass(frozen=True)
-class EvaluateReport(Report):
+class EvaluateReport(Evaluated):
     """How good the predictions are."""
-
-    output: Path
-    scores: dict[str, dict[str, dict[str, float]]]
-    """metric -> case -> structure -> score; unscored ones left out"""
-    mean: Interval  # of Dice: mean over structures of their means over cases
-    means: dict[str, Interval]  # likewise of every metric
-    structures: dict[str, StructureScores]
-    labels_without_prediction: tuple[str, ...]  # cases
-    unnamed: dict[int, Seen]  # label values that no structure names, hence not scored
-    comparison: Compared | None = None  # with the other segmentations
-    faults: tuple[Fault, ...] = ()
-
-    @property
-    def dice(self) -> dict[str, dict[str, float]]:
-        """case -> structure -> Dice; unscored ones left out."""
-        return self.scores["dice"]
-
-    @property
-    def values(self) -> dict[str, int]:
-        """Structure -> label value."""
-        return {name: found.value for name, found in self.structures.items()}
-
-    def summary(self) -> str:
-        """One paragraph for people."""
-        return f"{self.told(f', in {self.output}')} Look at {self.output / PAGE}."
-
-    def told(self, place: str = "") -> str:
-        """What came of it; nothing of where, but for the words of `place`."""
-        scored = sum(map(bool, self.dice.values()))
-        structures = sum(found.n > 0 for found in self.structures.values())
-        missing = len(self.labels_without_prediction)
-        unnamed, failed = ", ".join(map(str, self.unnamed)), counted(len(self.faults), "prediction")
-        return (
-            f"Mean Dice {self.mean.in_words()} over {counted(structures, 'structure')} "
-            f"in {counted(scored, 'case')}{place}."
-            + (f" {counted(missing, 'label')} without a prediction." if missing else "")
-            + (f" Label values without a name were not scored: {unnamed}." if unnamed else "")
-            + (f" {failed} could not be scored." if self.faults else "")
-            + (f" {self.comparison.in_words()}" if self.comparison else "")
-        )
 
     def show(self, console: Console) -> None:
         """The table of structures, the summary and every fault."""
-        console.print(structures_table(self.structures))
-        if "nsd" in self.scores:
-            console.print(surfaces_table(self.structures))
+        console.print(*structures_tables(self.structures))
         super().show(console)
 
 
@@ -166,7 +132,7 @@ def run(config: EvaluateConfig) -> EvaluateReport:
         structures=structure_scores(ours.cases, structures, tables, seed=config.seed),
         labels_without_prediction=labels_without_prediction(config.labels, ours.predicted),
         unnamed=unnamed_values(ours.cases, structures),
-        comparison=None if theirs is None else _compared(config, ours, theirs, tables, structures),
+        comparison=_compared(config, (ours, theirs), tables, structures) if theirs else None,
         faults=(*ours.faults, *(theirs.faults if theirs else ())),
     )
     worst, names = worst_cases(report.dice, MAX_PICTURES), report.values
@@ -184,24 +150,21 @@ def run(config: EvaluateConfig) -> EvaluateReport:
 
 
 def _pairs(config: EvaluateConfig, files: Mapping[str, Prediction], targets: Targets) -> Pairs:
-    return Pairs(files, config.tolerance, targets.by_value, config.workers, config.scheduler)
+    asked, where = (config.tolerance, config.overlap), (config.workers, config.scheduler)
+    return Pairs(files, *asked, targets.by_value, *where)
 
 
 def _compared(
     config: EvaluateConfig,
-    ours: CountedFolder,
-    theirs: CountedFolder,
+    folders: tuple[CountedFolder, CountedFolder],
     tables: Mapping[str, Scores],
     structures: Mapping[str, int],
 ) -> Compared:
-    other = score_tables(theirs.cases, structures, config.metrics, config.absent)
-    here, there = (
-        {name: by_case(table, folder.found, structures) for name, table in one.items()}
-        for one, folder in ((tables, ours), (other, theirs))
-    )
     assert config.against is not None, "what has just been scored"
     names = (config.predictions.name, config.against.name)
-    return compared(here, there, list(structures), names=names, seed=config.seed)
+    return compared_folders(
+        *folders, tables, structures, absent=config.absent, names=names, seed=config.seed
+    )
 
 
 def _write(
@@ -218,20 +181,14 @@ def _write(
     facts: dict[str, Any] = {
         "absent": config.absent,
         "tolerance_mm": config.tolerance,
+        "lesion_overlap": config.overlap,
         "unnamed_values": {str(value): asdict(seen) for value, seen in report.unnamed.items()},
         **({"regions": targets.plain()} if targets.regions else {}),
     }
     write_scores(
-        config.output,
-        scores=report.scores,
-        means=report.means,
-        structures=report.structures,
+        report,
         cases=ours.cases,
-        comparison=report.comparison,
-        without_prediction=report.labels_without_prediction,
         pictures=pictures,
         volumes=volumes,
-        summary=report.told(),
-        faults=report.faults,
         facts=facts,
     )

@@ -186,6 +186,7 @@ VERBS: Final = {
             "output": "-o --output FOLDER",
             "surface": "--surface",
             "tolerance_mm": "--tolerance MM",
+            "lesions": "--lesions",
             "against": "--against FOLDER",
             **SEED,
             **PARALLEL,

@@ -14,6 +14,7 @@ WORKER_BYTES = 3e8  # of a worker at rest, with its libraries
 READ_BYTES = 20  # at the peak, per voxel of a scan that is read
 WORK_BYTES = 100  # at the peak, per voxel of a case that masks are found in
 SURFACE_BYTES = 65  # likewise of the distances between surfaces, of a structure that fills both
+LESION_BYTES = 20  # likewise of lesions, of a structure that fills both
 LABEL_BYTES = 40  # at the peak, per voxel of two label maps that are compared
 
 
@@ -43,9 +44,12 @@ def case_bytes(grids: Iterable[Grid], *, spacing_mm: float | None = None) -> flo
     return max(reading_bytes(scans), WORKER_BYTES + WORK_BYTES * max(resampled, default=0))
 
 
-def comparing_bytes(voxels: Iterable[int], *, surfaces: bool = False) -> float:
+def comparing_bytes(
+    voxels: Iterable[int], *, surfaces: bool = False, lesions: bool = False
+) -> float:
     """Memory that a worker needs to compare the largest of these label maps with another."""
-    each = LABEL_BYTES + (SURFACE_BYTES if surfaces else 0)
+    # of one structure after the other
+    each = LABEL_BYTES + max(SURFACE_BYTES if surfaces else 0, LESION_BYTES if lesions else 0)
     return WORKER_BYTES + each * max(voxels, default=0)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mass3d.metrics.lesions import NO_LESIONS, Lesions, count_lesions
 from mass3d.metrics.overlap import NO_REGIONS, Overlap, label_overlaps
 from mass3d.metrics.scores import Metric, Score, Seen
 from mass3d.metrics.statistics import Interval, bootstrap_mean
@@ -29,6 +30,7 @@ class CaseCounts:
     overlaps: dict[int, Overlap]
     surfaces: dict[int, SurfaceScores]
     voxel_ml: float
+    lesions: dict[int, Lesions] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -38,31 +40,36 @@ class CaseCounts:
         *,
         ignored: int | None = None,
         tolerance_mm: float | None = None,
+        lesion_overlap: float | None = None,
         regions: Mapping[int, Sequence[int]] = NO_REGIONS,
     ) -> CaseCounts:
         """Of two label maps on one grid.
 
         ignored: the value of voxels that nobody has annotated, which belong to no structure.
-        tolerance_mm: that of NSD; None: surfaces are not scored. regions: as `label_overlaps`.
+        tolerance_mm: that of NSD; None: surfaces are not scored. lesion_overlap: as
+        `count_lesions`; None: they are not counted. regions: as `label_overlaps`.
         """
         overlaps = label_overlaps(prediction.voxels, truth.voxels, ignored=ignored, regions=regions)
         annotated = np.True_ if ignored is None else truth.voxels != ignored
-        surfaces = {
-            value: surface_scores(
-                np.isin(prediction.voxels, regions.get(value, (value,))) & annotated,
-                np.isin(truth.voxels, regions.get(value, (value,))) & annotated,
-                truth.spacing_mm,
-                tolerance_mm=tolerance_mm,
+        surfaces, lesions = {}, {}
+        for value in overlaps:
+            if tolerance_mm is None and lesion_overlap is None:
+                break
+            found, true = (
+                np.isin(one.voxels, regions.get(value, (value,))) & annotated
+                for one in (prediction, truth)
             )
-            for value in overlaps
-            if tolerance_mm is not None
-        }
-        return cls(overlaps, surfaces, truth.grid.voxel_ml)
+            if tolerance_mm is not None:
+                edges = truth.spacing_mm
+                surfaces[value] = surface_scores(found, true, edges, tolerance_mm=tolerance_mm)
+            if lesion_overlap is not None:
+                lesions[value] = count_lesions(found, true, overlap=lesion_overlap)
+        return cls(overlaps, surfaces, truth.grid.voxel_ml, lesions)
 
     def score(self, value: int) -> Score:
         """What is known of a label value."""
         overlap, surface = self.overlaps.get(value, NOTHING), self.surfaces.get(value, UNSCORED)
-        return Score(overlap, self.voxel_ml, surface)
+        return Score(overlap, self.voxel_ml, surface, self.lesions.get(value, NO_LESIONS))
 
 
 Cases = Mapping[str, CaseCounts]
@@ -77,15 +84,19 @@ def labelled_values(cases: Cases) -> dict[str, int]:
 def score_tables(
     cases: Cases, structures: Mapping[str, int], metrics: Mapping[str, Metric], absent: Absent
 ) -> dict[str, Table]:
-    """Metric -> its table. absent: whether what a label lacks is scored where it is predicted."""
+    """Metric -> its table. absent: whether what a label lacks is scored where it is predicted.
+
+    Where neither has it, only metrics `of_nothing` are: no false lesion is a result, too.
+    """
     tables = {name: np.full((len(cases), len(structures)), math.nan) for name in metrics}
     for row, case in enumerate(cases.values()):
         for column, value in enumerate(structures.values()):
             score = case.score(value)
             both = score.overlap.truth + score.overlap.predicted
-            if score.overlap.truth or (both and absent == "score"):
+            if score.overlap.truth or absent == "score":
                 for name, metric in metrics.items():
-                    tables[name][row, column] = metric.of(score)
+                    if both or metric.of_nothing:
+                        tables[name][row, column] = metric.of(score)
     return tables
 
 

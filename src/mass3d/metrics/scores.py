@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from mass3d.metrics.lesions import NO_LESIONS, Lesions
 from mass3d.metrics.overlap import Overlap
 from mass3d.metrics.surface import UNSCORED, SurfaceScores
 
@@ -17,6 +18,7 @@ class Score:
     overlap: Overlap
     voxel_ml: float
     surface: SurfaceScores = UNSCORED
+    lesions: Lesions = NO_LESIONS
 
     @property
     def volume_error_ml(self) -> float:
@@ -32,6 +34,8 @@ class Metric:
     of: Callable[[Score], float]
     digits: int = 3  # behind the point, in tables
     surface: bool = False  # whether it needs surfaces, which take time
+    lesions: bool = False  # whether it needs lesions, likewise
+    of_nothing: bool = False  # whether it is scored where neither label nor prediction has any
 
 
 METRICS: Final[dict[str, Metric]] = {
@@ -41,12 +45,22 @@ METRICS: Final[dict[str, Metric]] = {
     "nsd": Metric("NSD", lambda one: one.surface.nsd, surface=True),
     "hd95_mm": Metric("HD95, mm", lambda one: one.surface.hd95_mm, 2, surface=True),
     "asd_mm": Metric("ASD, mm", lambda one: one.surface.asd_mm, 2, surface=True),
+    "lesion_sensitivity": Metric(
+        "Lesion sensitivity", lambda one: one.lesions.sensitivity, lesions=True
+    ),
+    "false_lesions": Metric(
+        "False lesions", lambda one: float(one.lesions.false), 2, lesions=True, of_nothing=True
+    ),
 }
 
 
-def metrics_of(*, surface: bool) -> dict[str, Metric]:
-    """The metrics that are scored, with those of surfaces or without."""
-    return {name: one for name, one in METRICS.items() if surface or not one.surface}
+def metrics_of(*, surface: bool, lesions: bool) -> dict[str, Metric]:
+    """The metrics that are scored, with those of surfaces and of lesions or without."""
+    return {
+        name: one
+        for name, one in METRICS.items()
+        if (surface or not one.surface) and (lesions or not one.lesions)
+    }
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from mass3d.execution.pool import run_cases
 from mass3d.io.colours import value_colours
 from mass3d.io.datasets.label_names import common_names
 from mass3d.io.datasets.predictions import Prediction
-from mass3d.metrics.cases import Absent, CaseCounts, Cases, Table, score_tables
-from mass3d.metrics.scores import Metric
+from mass3d.metrics.cases import Absent, CaseCounts, Cases, Table, by_case, score_tables
+from mass3d.metrics.scores import METRICS, Metric
+from mass3d.pages.comparison import Compared, compared
 from mass3d.pages.pictures import jpeg_uri
 from mass3d.pages.result_pictures import compared_picture
 from mass3d.volume.volume import Volume
@@ -33,6 +34,7 @@ class CountJob:
 
     files: Prediction
     tolerance_mm: float | None  # None: surfaces are not scored
+    lesion_overlap: float | None = None  # None: lesions are not counted
     regions: Mapping[int, Sequence[int]] = field(default_factory=dict)  # as `label_overlaps`
     picture: bool = True  # whether one is drawn, which costs as much as counting
 
@@ -80,6 +82,26 @@ class CountedFolder:
         )
 
 
+def compared_folders(
+    ours: CountedFolder,
+    theirs: CountedFolder,
+    tables: Mapping[str, Table],
+    structures: Mapping[str, int],
+    *,
+    absent: Absent,
+    names: tuple[str, str],
+    seed: int,
+) -> Compared:
+    """Two folders compared, of which the first is scored: `tables`. names: of the folders."""
+    metrics = {name: METRICS[name] for name in tables}
+    other = score_tables(theirs.cases, structures, metrics, absent)
+    here, there = (
+        {name: by_case(table, folder.found, structures) for name, table in one.items()}
+        for one, folder in ((tables, ours), (other, theirs))
+    )
+    return compared(here, there, list(structures), names=names, seed=seed)
+
+
 def count_case(job: CountJob) -> CountedCase:
     """Read prediction and label once, for counts, picture and names. Raises `DataError`."""
     files = job.files
@@ -89,6 +111,7 @@ def count_case(job: CountJob) -> CountedCase:
         truth,
         ignored=files.ignored,
         tolerance_mm=job.tolerance_mm,
+        lesion_overlap=job.lesion_overlap,
         regions=job.regions,
     )
     drawn = _picture(job, prediction, truth) if job.picture else ""
@@ -120,6 +143,7 @@ class Pairs:
 
     files: Mapping[str, Prediction]
     tolerance_mm: float | None  # as in `CountJob`
+    lesion_overlap: float | None = None  # likewise
     regions: Mapping[int, Sequence[int]] = field(default_factory=dict)  # likewise
     workers: int | None = None
     scheduler: str | None = None
@@ -149,11 +173,16 @@ class Pairs:
             workers=self.workers or here,
             scheduler=self.scheduler,
             title=title,
-            bytes_each=comparing_bytes(sizes, surfaces=self.tolerance_mm is not None),
+            bytes_each=comparing_bytes(
+                sizes,
+                surfaces=self.tolerance_mm is not None,
+                lesions=self.lesion_overlap is not None,
+            ),
         )
 
     def _job(self, name: str, *, picture: bool) -> CountJob:
-        return CountJob(self.files[name], self.tolerance_mm, self.regions, picture)
+        asked = (self.tolerance_mm, self.lesion_overlap)
+        return CountJob(self.files[name], *asked, self.regions, picture)
 
 
 def names_in_headers(*folders: CountedFolder | None) -> dict[str, int] | None:

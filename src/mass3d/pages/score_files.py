@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from mass3d.execution.faults import Fault
 from mass3d.files import write_json, write_text
 from mass3d.metrics.cases import Cases, StructureScores
 from mass3d.metrics.scores import METRICS
-from mass3d.metrics.statistics import Interval
 from mass3d.pages.comparison import Compared
 from mass3d.pages.evaluate import PAGE, StructureRow, write_evaluate_page
-from mass3d.pages.score_tables import Scores, case_rows, paired_rows, paired_tex, scores_tex
+from mass3d.pages.evaluated import Evaluated
+from mass3d.pages.score_tables import case_rows, paired_rows, paired_tex, scores_tex
 
 FILE: Final = "metrics.json"
 CASES: Final = "cases.csv"
@@ -24,21 +23,21 @@ PAIRED_LATEX: Final = "comparison.tex"
 
 
 def write_scores(
-    output: Path,
+    report: Evaluated,
     *,
-    scores: Scores,
-    means: Mapping[str, Interval],
-    structures: Mapping[str, StructureScores],
     cases: Cases,
-    comparison: Compared | None,
-    without_prediction: Sequence[str],
     pictures: Mapping[str, str],
     volumes: Mapping[str, str],
-    summary: str,
-    faults: Sequence[Fault],
     facts: Mapping[str, Any],
 ) -> None:
     """Write all files of an evaluation. facts: of the settings, for the JSON."""
+    output, scores, means, structures = (
+        report.output,
+        report.scores,
+        report.means,
+        report.structures,
+    )
+    without_prediction, comparison = report.labels_without_prediction, report.comparison
     write_text(output / CASES, case_rows(scores, cases, structures))
     write_text(output / LATEX, scores_tex(structures, means))
     told = {
@@ -49,7 +48,7 @@ def write_scores(
             "n": len(without_prediction),
             "cases": list(without_prediction),
         },
-        "faults": [asdict(fault) for fault in faults],
+        "faults": [asdict(fault) for fault in report.faults],
         **facts,
     }
     if comparison is not None:
@@ -64,9 +63,9 @@ def write_scores(
         comparison=comparison,
         pictures=pictures,
         volumes=volumes,
-        summary=summary,
+        summary=report.told(),
         without_prediction=without_prediction,
-        faults=faults,
+        faults=report.faults,
     )
 
 

@@ -22,6 +22,7 @@ from mass3d.metrics.statistics import Interval, rounded
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]  # metric -> case -> structure -> score
 
 SIZES: Final = ("truth_voxels", "prediction_voxels", "truth_ml", "prediction_ml")  # of cases.csv
+LESIONS: Final = ("truth_lesions", "found_lesions", "prediction_lesions")  # likewise
 SPECIAL: Final = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -32,19 +33,24 @@ SPECIAL: Final = {
 
 def case_rows(scores: Scores, cases: Cases, structures: Mapping[str, StructureScores]) -> str:
     """One row per case and structure, as CSV; an empty score was not scored."""
-    return _csv(("case", "structure", *scores, *SIZES), _case_rows(scores, cases, structures))
+    lesions = LESIONS if "false_lesions" in scores else ()
+    columns = ("case", "structure", *scores, *lesions, *SIZES)
+    return _csv(columns, _case_rows(scores, cases, structures))
 
 
 def _case_rows(
     scores: Scores, cases: Cases, structures: Mapping[str, StructureScores]
 ) -> Iterator[Sequence[Any]]:
+    told = "false_lesions" in scores
     for case, scored in cases.items():
         for name, found in structures.items():
             overlap = scored.overlaps.get(found.value, NOTHING)
             voxels = (overlap.truth, overlap.predicted)
             own = (rounded(one[case].get(name, math.nan)) for one in scores.values())
             millilitres = (round(count * scored.voxel_ml, 4) for count in voxels)
-            yield case, name, *own, *voxels, *millilitres
+            lesions = scored.score(found.value).lesions
+            counts = (lesions.truth, lesions.found, lesions.predicted) if told else ()
+            yield case, name, *own, *counts, *voxels, *millilitres
 
 
 def paired_rows(ours: Scores, theirs: Scores) -> str:
@@ -67,8 +73,18 @@ def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def structures_table(structures: Mapping[str, StructureScores]) -> Table:
-    """Dice and counts for a terminal, a row for each structure."""
+def structures_tables(structures: Mapping[str, StructureScores]) -> list[Table]:
+    """For a terminal, a row for each structure: Dice and counts, then what else was asked for."""
+    asked = [
+        name
+        for name, metric in METRICS.items()
+        if (metric.surface or metric.lesions)
+        and any(name in found.others for found in structures.values())
+    ]
+    return [_counts_table(structures), *([_means_table(structures, asked)] if asked else [])]
+
+
+def _counts_table(structures: Mapping[str, StructureScores]) -> Table:
     first = Column("structure", overflow="fold"), Column("Dice", no_wrap=True)
     counted_in = ("scored", "labelled", "predicted", "missed", "extra")
     table = Table(*first, *counted_in, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -78,9 +94,7 @@ def structures_table(structures: Mapping[str, StructureScores]) -> Table:
     return table
 
 
-def surfaces_table(structures: Mapping[str, StructureScores]) -> Table:
-    """Scores of surfaces, likewise."""
-    names = [name for name, metric in METRICS.items() if metric.surface]
+def _means_table(structures: Mapping[str, StructureScores], names: Sequence[str]) -> Table:
     first = Column("structure", overflow="fold")
     table = Table(first, *(METRICS[name].label for name in names), box=SIMPLE_HEAD)
     for name, found in structures.items():
