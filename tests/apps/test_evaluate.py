@@ -182,6 +182,26 @@ def test_the_table_of_cases_holds_voxels_and_millilitres(cohort: Folders) -> Non
     )
 
 
+def test_the_table_of_structures_holds_what_the_metrics_do(cohort: Folders) -> None:
+    cohort.add("e", truth="2", found="2")
+    cohort.run(structures={"liver": 1, "[red] cyst": 2, "spleen": 9}, surface=True, lesions=True)
+    with (cohort.output / "structures.csv").open() as stream:
+        rows = {row.pop("structure"): row for row in csv.DictReader(stream)}
+    found = cohort.metrics()["structures"]
+    assert list(rows) == ["liver", "[red] cyst", "spleen"]
+    assert rows.keys() == found.keys()
+    for name, row in rows.items():
+        told = found[name]
+        expected = {"value": told.pop("value"), "n": told["dice"].pop("n")}
+        for metric in [one for one in told if not one.startswith("n_")]:
+            low, high = told[metric]["ci95"] or (None, None)
+            expected |= {metric: told[metric]["mean"]}
+            expected |= {f"{metric}_low": low, f"{metric}_high": high}
+        expected |= {key: n for key, n in told.items() if key.startswith("n_")}
+        assert row == {key: "" if one is None else str(one) for key, one in expected.items()}
+    assert {"nsd_low", "false_lesions"} <= rows["liver"].keys()
+
+
 def test_surfaces_are_scored_where_that_is_asked_for(
     folders: Folders, capsys: pytest.CaptureFixture[str]
 ) -> None:

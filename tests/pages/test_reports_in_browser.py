@@ -16,6 +16,7 @@ import pytest
 import browser
 from mass3d.apps import evaluate, masks
 from mass3d.io.read import read_label, read_volume
+from mass3d.pages.evaluate import PAGE as EVALUATION
 from mass3d.pages.segment import write_segment_page
 from mass3d.pages.viewed import show_found
 from mass3d.transfer.results import Entry, Index, ResultsFolder
@@ -133,7 +134,7 @@ def test_an_evaluation_and_masks_are_looked_through_too(
             predictions=tmp_path / "found", labels=cohort / "labelsTr", output=tmp_path / "scores"
         )
     )
-    page.goto((scored.output / evaluate.PAGE).resolve().as_uri())
+    page.goto((scored.output / EVALUATION).resolve().as_uri())
     drawn = {reader.look(CASES[0])}
     for name in ("Label", "Missed", "Extra"):
         page.get_by_label("Labels", exact=True).select_option(name)

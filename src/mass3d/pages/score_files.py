@@ -13,10 +13,11 @@ from mass3d.metrics.scores import METRICS
 from mass3d.pages.comparison import Compared
 from mass3d.pages.evaluate import PAGE, StructureRow, write_evaluate_page
 from mass3d.pages.evaluated import Evaluated
-from mass3d.pages.score_tables import case_rows, paired_rows, paired_tex, scores_tex
+from mass3d.pages.score_tables import case_rows, paired_rows, paired_tex, scores_tex, structure_rows
 
 FILE: Final = "metrics.json"
 CASES: Final = "cases.csv"
+STRUCTURES: Final = "structures.csv"
 LATEX: Final = "scores.tex"
 PAIRED: Final = "comparison.csv"
 PAIRED_LATEX: Final = "comparison.tex"
@@ -39,6 +40,7 @@ def write_scores(
     )
     without_prediction, comparison = report.labels_without_prediction, report.comparison
     write_text(output / CASES, case_rows(scores, cases, structures))
+    write_text(output / STRUCTURES, structure_rows(structures))
     write_text(output / LATEX, scores_tex(structures, means))
     told = {
         "mean": {**means["dice"].plain("dice"), "n": sum(map(bool, scores["dice"].values()))},

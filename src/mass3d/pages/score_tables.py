@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from mass3d.metrics.cases import NOTHING, Cases, StructureScores
 from mass3d.metrics.paired import Paired
-from mass3d.metrics.scores import METRICS
+from mass3d.metrics.scores import METRICS, Seen
 from mass3d.metrics.statistics import Interval, rounded
 
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]  # metric -> case -> structure -> score
@@ -51,6 +51,22 @@ def _case_rows(
             lesions = scored.score(found.value).lesions
             counts = (lesions.truth, lesions.found, lesions.predicted) if told else ()
             yield case, name, *own, *counts, *voxels, *millilitres
+
+
+def structure_rows(structures: Mapping[str, StructureScores]) -> str:
+    """One row per structure, as CSV: means with their intervals, and the counts of cases.
+
+    A mean is empty where nothing was scored, an interval with fewer than two cases.
+    """
+    metrics = ["dice", *next(iter(structures.values())).others]
+    ends = (f"{name}{end}" for name in metrics for end in ("", "_low", "_high"))
+    rows = []
+    for name, found in structures.items():
+        means = {"dice": found.dice, **found.others}.values()
+        figures = (rounded(n) for mean in means for n in (mean.mean, mean.low, mean.high))
+        rows.append((name, found.value, found.n, *figures, *asdict(found.seen).values()))
+    counts = [each.name for each in fields(Seen)]
+    return _csv(("structure", "value", "n", *ends, *counts), rows)
 
 
 def paired_rows(ours: Scores, theirs: Scores) -> str:
