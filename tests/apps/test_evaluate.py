@@ -389,7 +389,21 @@ def test_labels_without_a_prediction_are_listed_and_are_no_fault(cohort: Folders
     assert report.ok
     assert report.labels_without_prediction == ("d", "z")
     assert cohort.metrics()["labels_without_prediction"] == {"n": 2, "cases": ["d", "z"]}
-    assert "2 labels without a prediction." in report.summary()
+    told = "2 labels have NO PREDICTION and are in no score: d, z."
+    assert told in report.summary()
+    assert told in report.outcome()["summary"]  # type: ignore[operator]
+    console = Console(record=True, width=200)
+    report.show(console)
+    assert told in console.export_text()
+    page = (cohort.output / "evaluate.html").read_text()
+    assert told in page
+    assert "2 labels have no prediction</h2>" in page
+    for name in ("d", "z"):  # scored now, and nothing is said any more
+        write(cohort.predictions / f"{name}.nii.gz", "10")
+    after = cohort.run()
+    assert "NO PREDICTION" not in after.summary()
+    assert "no prediction</h2>" not in (cohort.output / "evaluate.html").read_text()
+    assert after.mean.mean != report.mean.mean
 
 
 def test_a_prediction_without_a_label_is_a_fault_and_the_others_go_on(cohort: Folders) -> None:

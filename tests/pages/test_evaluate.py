@@ -55,7 +55,8 @@ def test_the_worst_case_comes_first_and_one_without_scores_last(tmp_path: Path) 
     assert text.index("no label") < places[0]
     assert ">0.300</td>" in text
     assert "liver&nbsp;0.20, x&nbsp;0.40" in text
-    assert "Labels without a prediction" in text
+    assert text.index("1 label has no prediction</h2>") < text.index("<h2>The structures</h2>")
+    assert "cost nothing in any mean: z." in text
 
 
 def test_structures_have_their_interval_and_counts(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mass3d.execution.faults import Fault
-from mass3d.execution.summary import Report, counted
+from mass3d.execution.summary import Report, counted, first_of
 from mass3d.metrics.cases import StructureScores
 from mass3d.metrics.scores import Seen
 from mass3d.metrics.statistics import Interval
@@ -47,13 +48,21 @@ class Evaluated(Report):
         """What came of it; nothing of where, but for the words of `place`."""
         scored = sum(map(bool, self.dice.values()))
         structures = sum(found.n > 0 for found in self.structures.values())
-        missing = len(self.labels_without_prediction)
         unnamed, failed = ", ".join(map(str, self.unnamed)), counted(len(self.faults), "prediction")
         return (
             f"Mean Dice {self.mean.in_words()} over {counted(structures, 'structure')} "
             f"in {counted(scored, 'case')}{place}."
-            + (f" {counted(missing, 'label')} without a prediction." if missing else "")
+            + without_in_words(self.labels_without_prediction)
             + (f" Label values without a name were not scored: {unnamed}." if unnamed else "")
             + (f" {failed} could not be scored." if self.faults else "")
             + (f" {self.comparison.in_words()}" if self.comparison else "")
         )
+
+
+def without_in_words(cases: Sequence[str]) -> str:
+    """What of labels without a prediction is to be said: a failed case must not go unseen."""
+    if not cases:
+        return ""
+    one = len(cases) == 1
+    told = f"{counted(len(cases), 'label')} {'has' if one else 'have'} NO PREDICTION"
+    return f" {told} and {'is' if one else 'are'} in no score: {first_of(cases)}."
