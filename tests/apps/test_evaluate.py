@@ -520,7 +520,7 @@ def test_equal_inputs_give_equal_bytes_wherever_and_with_any_number_of_workers(
     other = cohort.run(workers=2, output=tmp_path / "other")
     assert other.dice == first.dice
     written = contents(cohort.output)
-    files = {"metrics.json", "cases.csv", "scores.tex", "evaluate.html"}
+    files = {"metrics.json", "cases.csv", "structures.csv", "scores.tex", "evaluate.html"}
     beside = {name for name in written if name.startswith("viewer/")}
     assert set(written) == {*files, "config.toml", "record.json", *beside}
     assert len(beside) == 2 + len(first.dice)
