@@ -4,8 +4,8 @@
 
 Each CURVE is a folder that `mass3d curve` wrote, all of one dataset and of equal settings, but for
 `--labels`, `--draws`, `--against` and `--seed`: the first draw of `--seed 2` is the third of
-`--seed 0`, so draws can be measured on several machines. `OUT.csv` gets a line per start, number of
-labels, draw and test scan, and keeps what it held; `OUT.svg` is the plot and `OUT.md` the table,
+`--seed 0`, so draws can be measured on several machines. `OUT.csv` gets a line per start, number
+of labels, draw and test scan, and keeps what it held; `OUT.svg` is the plot. The table is printed,
 with what it says. Without a CURVE both are made of what `OUT.csv` holds.
 """
 
@@ -53,9 +53,7 @@ def main() -> None:
     curves = joined(rows)
     write_text(file, as_csv(rows, curves))
     write_text(file.with_suffix(".svg"), render("curve.svg", plot=make_plot(curves.marks())))
-    text = "\n".join([table(curves), *(f"- {sentence}" for sentence in curves.verdict())]) + "\n"
-    write_text(file.with_suffix(".md"), text)
-    print(text)
+    print(table(curves), *(f"- {sentence}" for sentence in curves.verdict()), sep="\n")
 
 
 def measured(folder: Path) -> Rows:
