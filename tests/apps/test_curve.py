@@ -163,6 +163,19 @@ def test_what_no_drawn_scan_shows_is_no_part_of_the_task_and_not_found(
         assert any(scores[names[0]] > 0 for scores in cases.values())
 
 
+def test_a_copy_in_the_test_part_is_told_in_the_report_and_on_the_page(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(cohort, tmp_path / "data")
+    for folder, end in (("images", "_0000.nii.gz"), ("labels", ".nii.gz")):
+        shutil.copy(data / f"{folder}Tr" / f"ct_000{end}", data / f"{folder}Ts" / f"new{end}")
+    config = settings(data, trained, tmp_path / "curve", labels=[1], fit={**FIT, "steps": 1})
+    report = curve.run(config)
+    told = "new is the same scan as ct_000 that was learned from"
+    assert f"Warning: {told}" in report.summary()
+    assert told in (tmp_path / "curve" / PAGE).read_text()
+
+
 def test_a_task_of_what_never_learned_to_match_is_refused_before_the_work(
     cohort: Path, objective_runs: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -100,6 +100,24 @@ def test_scans_kept_for_tests_are_never_learned_from(tuned: Path) -> None:
     assert not any("test" in name for name in [*record["training"], *record["validation"]])
 
 
+def test_a_copy_on_both_sides_is_told_each_time(
+    cohort: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(cohort, tmp_path / "data")
+    for folder in ("imagesTr", "labelsTr"):
+        first, *others = sorted((data / folder).iterdir())
+        for other in others:
+            shutil.copy(first, other)
+    config = settings(data, pretrained, tmp_path / "run", fit={"steps": 1})
+    for _ in range(2):  # the second time nothing is learned
+        report = finetune.run(config)
+        assert report.scores is not None
+        (kept,) = report.scores.cases
+        assert f"Warning: {kept} is the same scan as {report.training[0]} that was" in (
+            report.summary()
+        )
+
+
 def test_the_same_settings_give_the_same_bytes_wherever_the_scans_lie(
     cohort: Path, pretrained: Path, tuned: Path, tmp_path: Path
 ) -> None:

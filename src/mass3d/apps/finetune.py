@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.summary import Report
-from mass3d.io.datasets.labelled import find_labelled
-from mass3d.transfer.finetuned.scans import split
 from mass3d.transfer.finetuned.settings import FinetuneConfig
-from mass3d.transfer.finetuned.verb import Finetuned, finetune_on
+from mass3d.transfer.finetuned.verb import Finetuned, finetune
 
 __all__ = ["FinetuneConfig", "FinetuneReport", "run"]
 
@@ -32,6 +30,4 @@ def run(config: FinetuneConfig) -> FinetuneReport:
     require_own_folder(
         config.output, "finetune", inputs=(*config.images, *config.label_maps, config.model)
     )
-    labelled = find_labelled(config.images, config.label_maps, channels=config.channels)
-    parts = split(labelled, config.labels, validation=config.validation, seed=config.seed)
-    return FinetuneReport(**vars(finetune_on(config, parts)))
+    return FinetuneReport(**vars(finetune(config)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ ON_ITS_SOURCE: Final = frozenset({"orig", "individual", "native"})  # spaces of 
 USUAL_SUFFIX: Final = "T1w"  # what a label of several scans is usually drawn on
 # folders whose images are series in time, or maps to correct them
 NO_SCANS: Final = frozenset({"func", "dwi", "perf", "fmap", "meg", "eeg", "ieeg", "beh", "nirs"})
+SUBJECT: Final = re.compile(r"sub-[0-9A-Za-z]+(?=[_.]|$)")  # at the beginning of a name
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ def subject_folder(path: Path) -> Path | None:
         if folder.name.startswith("sub-") and path.name.startswith(f"{folder.name}_"):
             return folder
     return None
+
+
+def subject_of(*names: str) -> str | None:
+    """The subject `sub-<label>` with which the first of some names begins that has one."""
+    found = (SUBJECT.match(name) for name in names)
+    return next((match[0] for match in found if match), None)
 
 
 def scans_of_label(label: BidsName, scans: Sequence[BidsName]) -> list[BidsName]:

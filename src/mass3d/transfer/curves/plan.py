@@ -16,6 +16,7 @@ from mass3d.execution.summary import counted
 from mass3d.io.datasets.channels import channels_of
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.labelled import find_labelled, find_tests
+from mass3d.transfer.finetuned.apart import seen_before
 from mass3d.transfer.finetuned.scans import Number, Split, count_of, split
 from mass3d.transfer.finetuned.segmenter import Start
 from mass3d.transfer.trained import read_run, require_matching
@@ -63,7 +64,7 @@ class PlanConfig(Config):
     """Labels up to which `task` and `both` are tried: every reference is aligned to every scan."""
     held_out: int | None = Field(default=None, ge=1, examples=[10])
     """Labelled scans that are kept apart and scored; by default the test part of the dataset, or a
-    fifth where it has none."""
+    fifth where it has none. All scans of a subject of BIDS are on one side."""
 
 
 class CurveStart(NamedTuple):
@@ -207,11 +208,12 @@ def _name(run: Path, often: Counter[str]) -> str:
 
 
 def odd_plan(plan: Plan) -> Iterator[str]:
-    """Sentences about what is odd before anything is finetuned."""
+    """Sentences about what is odd before anything is finetuned. Raises as `source_hash` does."""
     if plan.left_out:
         numbers = " and ".join(map(str, plan.left_out))
         there = counted(len(plan.training), "labelled scan")
         yield f"{numbers} labels are left out, as there are {there} to learn from"
+    yield from seen_before(plan.training, plan.tests)
     yield from odd_starts(plan.starts)
 
 

@@ -23,6 +23,7 @@ from mass3d.io.datasets.regions import Targets, targets_of
 from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.read import read_label
 from mass3d.metrics.overlap import dice
+from mass3d.transfer.finetuned.apart import last_whole, subjects_of
 from mass3d.transfer.oneshot.output import labels_on
 from mass3d.transfer.references import volumes_ml
 from mass3d.views.labelled import MAX_STRUCTURES, UNKNOWN, LabelledCase
@@ -70,25 +71,31 @@ def split(cases: Sequence[CaseFile], number: Number, *, validation: int | None, 
     """Draw the scans to learn from: of a larger number all that a smaller one has, and more.
 
     The scans for validation are drawn first and depend on the seed and on all scans alone; `None`
-    takes a fifth, at most ten, and none of fewer than ten. Raises `ConfigError` for more scans
-    than there are.
+    takes a fifth, at most ten, and none of fewer than ten. Where names tell the subjects as in
+    BIDS, all scans of a subject are on one side, so that a few more may be kept apart; `None`
+    keeps none where all are of one. Raises `ConfigError` for more scans than there are.
     """
     apart = validation
     if apart is None:
         enough = len(cases) >= 2 * VALIDATION_SHARE
         apart = min(MAX_VALIDATION, len(cases) // VALIDATION_SHARE) if enough else 0
     order = np.random.default_rng((seed, 3)).permutation(len(cases)).tolist()
-    left = len(cases) - apart
+    kept = last_whole(order, subjects_of(cases), at_least=apart)
+    if validation is None and len(kept) == len(cases):
+        kept = frozenset()
+    free = [place for place in order if place not in kept]
+    left = len(free)
     wanted = count_of(number, left)
     if left < 1 or wanted > left:
         raise ConfigError(
             "labels",
-            found=f"{number} of {len(cases)} labelled scans, {apart} of them kept apart",
+            found=f"{number} of {len(cases)} labelled scans, {max(len(kept), apart)} of them kept "
+            + ("apart, as subjects stay whole" if len(kept) > apart else "apart"),
             expected=f"at most {max(0, left)}",
             fix="Ask for fewer, keep fewer apart, or give more labelled scans.",
             setting="labels",
         )
-    chosen = sorted(order[:wanted]), sorted(order[left:])
+    chosen = sorted(free[:wanted]), sorted(kept)
     training, others = (tuple(cases[index] for index in indices) for indices in chosen)
     return Split(training, others)
 

@@ -89,7 +89,7 @@ class RunConfig(Config):
     number adds to what a smaller one has."""
     validation: int | None = Field(default=None, ge=0, examples=[10])
     """Labelled scans that are kept apart and scored at the end; by default a fifth, at most ten,
-    and none of fewer than ten."""
+    and none of fewer than ten. All scans of a subject of BIDS are on one side."""
     start: Start = "pretrained"
     """Weights to begin with; with scratch, everything else stays the same."""
     learn: Learn = "full"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +15,20 @@ from mass3d.execution.summary import counted, write_provenance
 from mass3d.files import only_writer
 from mass3d.io.datasets.channels import channels_of
 from mass3d.io.datasets.cohort import CaseFile
+from mass3d.io.datasets.labelled import find_labelled
 from mass3d.io.datasets.regions import Targets
 from mass3d.training.choosing import Chosen
 from mass3d.training.resume import is_finished, require_same_run
+from mass3d.transfer.finetuned.apart import seen_before
 from mass3d.transfer.finetuned.learn import Began, began, learn
-from mass3d.transfer.finetuned.scans import Material, Split, fingerprint, gather, structures_of
+from mass3d.transfer.finetuned.scans import (
+    Material,
+    Split,
+    fingerprint,
+    gather,
+    split,
+    structures_of,
+)
 from mass3d.transfer.finetuned.scores import Scores, scores_in
 from mass3d.transfer.finetuned.segmenter import Learn, load_finetuned
 from mass3d.transfer.finetuned.settings import FinetuneConfig
@@ -67,6 +76,14 @@ class Finetuned:
         if self.chosen is not None:
             first += chosen_in_words(self.chosen, steps=self.steps)
         return "\n".join([first, *(f"  Warning: {one}." for one in self.warnings)])
+
+
+def finetune(config: FinetuneConfig) -> Finetuned:
+    """Find the scans, keep some apart, and finetune on others. Raises as `run` of the verb does."""
+    labelled = find_labelled(config.images, config.label_maps, channels=config.channels)
+    parts = split(labelled, config.labels, validation=config.validation, seed=config.seed)
+    done = finetune_on(config, parts)
+    return replace(done, warnings=(*seen_before(*parts), *done.warnings))
 
 
 def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
