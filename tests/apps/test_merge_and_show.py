@@ -17,6 +17,7 @@ import mass3d
 from helpers import pretrain_config, task_config
 from mass3d.apps import merge, pretrain, show, task
 from mass3d.errors import ConfigError, ModelError
+from mass3d.files import file_hash
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
 from mass3d.training import checkpoint
@@ -75,6 +76,35 @@ def test_equal_structures_give_the_task_of_all_references(
         assert facts[key] == wanted[key], key
     alone = [load_task(path) for path in tasks]
     assert load_task(report.path).merged == tuple(one.fingerprint for one in alone)
+
+
+def test_a_merged_task_tells_the_files_of_each_reference(
+    cohort: Path, trained: Path, tasks: list[Path], tmp_path: Path
+) -> None:
+    report = merged(tmp_path / "both.task", *tasks)
+    paths = [
+        (cohort / "imagesTr" / f"{name}_0000.nii.gz", cohort / "labelsTr" / f"{name}.nii.gz")
+        for name in NAMES
+    ]
+    assert shown(report.path)["files"] == [
+        {"reference": name, "part": part, "file": path.name, "sha256": file_hash(path)}
+        for name, pair in zip(NAMES, paths, strict=True)
+        for part, path in zip(("scan", "label"), pair, strict=True)
+    ]
+    text = show.run(show.ShowConfig(paths=(report.path,))).summary()
+    assert all(file_hash(path) in text and path.name in text for pair in paths for path in pair)
+    facts = json.dumps(checkpoint.read_facts(report.path, kind=KIND))
+    assert str(cohort) not in facts  # a file that is passed on tells no folder of the cohort
+    assert cohort.name not in facts
+    scans, labels = zip(*paths, strict=True)
+    model = Segmenter.load(trained, device="cpu")
+    direct = model.task(scans, labels, SOFT, tuning=None)  # in Python, by paths
+    kept = [one.made_of for one in direct.references]
+    assert kept == [one.made_of for one in load_task(report.path).references]
+    volumes = model.task(
+        [read_volume(scans[0])], [read_label(labels[0])], {"liver": 1}, tuning=None
+    )
+    assert volumes.references[0].made_of is None  # their voxels may be others than those on disk
 
 
 def test_a_merged_task_says_the_mean_of_what_its_references_said(tasks: list[Path]) -> None:

@@ -15,6 +15,7 @@ from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
 from mass3d.training import checkpoint
 from mass3d.transfer.made_by import MadeBy
+from mass3d.transfer.made_of import MadeOf
 from mass3d.transfer.task_file import (
     KIND,
     Reference,
@@ -151,3 +152,34 @@ def test_a_task_that_does_not_tell_what_made_it_is_told_by_fingerprints(
     told = r"mine: found a task made by the model abab\w+…; expected one made by .* cdcd\w+…"
     with pytest.raises(ModelError, match=told):
         require_model("mine", load_task(path), other_model())
+
+
+FILES = MadeOf(scan="a.nii.gz", scan_sha256="12" * 32, label="b.nii.gz", label_sha256="34" * 32)
+
+
+def test_the_files_of_references_are_kept_where_they_are_known(saved: tuple[Path, Task]) -> None:
+    path, _ = saved
+    assert "made_of" not in checkpoint.read_facts(path, kind=KIND)  # as older versions wrote it
+    assert [one.made_of for one in load_task(path).references] == [None, None]
+    save_task(task().with_files([None, FILES]), path)
+    assert [one.made_of for one in load_task(path).references] == [None, FILES]
+    told = checkpoint.read_facts(path, kind=KIND)["made_of"]
+    assert told == [None, FILES.plain()]
+
+
+@pytest.mark.parametrize(
+    ("made_of", "told"),
+    [
+        ([FILES.plain()], "files of 1 references instead of 2"),
+        ([None, {**FILES.plain(), "scan_sha256": "no"}], "scan_sha256"),
+        ([None, {**FILES.plain(), "scan": ""}], "scan"),
+    ],
+)
+def test_files_that_mass3d_does_not_write_are_refused(
+    saved: tuple[Path, Task], made_of: list[Any], told: str
+) -> None:
+    path, _ = saved
+    tensors, facts, _ = checkpoint.load(path, kind=KIND)
+    checkpoint.save(path, tensors, kind=KIND, facts={**facts, "made_of": made_of})
+    with pytest.raises(ModelError, match=told):
+        load_task(path)

@@ -20,6 +20,7 @@ from mass3d.io.datasets.dataset_json import read_ignored, read_structures
 from mass3d.io.datasets.label_names import common_names, label_names
 from mass3d.io.names import case_id_of
 from mass3d.io.read import read_label, read_volume
+from mass3d.transfer.made_of import made_of
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, save_task
 from mass3d.transfer.trained import doubts_about, require_matching
@@ -127,6 +128,7 @@ def run(config: TaskConfig) -> TaskReport:
     labels = [
         read_label(path, like=image) for path, image in zip(config.labels, images, strict=True)
     ]
+    files = made_of(config.images, config.labels)
     structures = _structures(config, labels)
     named = {*structures.values(), read_ignored(config.labels[0].parent)}
     unnamed = tuple(sorted(_values(labels) - named))
@@ -137,7 +139,7 @@ def run(config: TaskConfig) -> TaskReport:
         references=[case_id_of(path) for path in config.images],
         tuning=config.tuning if config.tune else None,
     )
-    task = replace(task, license=config.license or "")
+    task = replace(task.with_files(files), license=config.license or "")
     saved = save_task(task, config.output, run=config.model)
     dice = _dice(saved)
     told = {name: one._asdict() for name, one in dice.items()}

@@ -51,7 +51,7 @@ def read_volume(scan: Path | Series) -> Volume:
     are replaced by the lowest finite value, with a note in `Volume.repairs`, when they are less
     than half of the scan; otherwise, and for a constant scan, it is refused.
     """
-    found = _resolved(scan)
+    found = resolved(scan)
     if not isinstance(found, Series):
         return _image(found, _read(found))
     volume = _image(found.path, read_series(found))
@@ -63,7 +63,7 @@ def read_stored(scan: Path | Series) -> Volume:
 
     Voxels (D, H, W) may be of any kind of number, and a view.
     """
-    found = _resolved(scan)
+    found = resolved(scan)
     if isinstance(found, Series):
         return read_volume(found)
     raw = _read(found)
@@ -164,7 +164,7 @@ def _on_grid(label: Volume, like: Volume | None) -> Volume:
 
 def read_grid(scan: Path | Series) -> Header:
     """The geometry of a scan or label map without its voxels. Raises `DataError`."""
-    found = _resolved(scan)
+    found = resolved(scan)
     if isinstance(found, Series):
         fit = read_series_grid(found)
     else:
@@ -190,7 +190,7 @@ def require_same_grid(label: Volume, image: Volume) -> None:
     )
 
 
-def _resolved(scan: Path | Series) -> Path | Series:
+def resolved(scan: Path | Series) -> Path | Series:
     """The series of a path that holds DICOM. Raises `DataError` where it holds several."""
     if isinstance(scan, Path) and (scan.is_dir() or is_zip(scan) or is_dicom(scan)):
         return only_series(scan)

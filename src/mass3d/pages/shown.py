@@ -117,6 +117,7 @@ def _task(file: Path, header: checkpoint.Header) -> Facts:
         "mass3d": header.mass3d,
         "structures": list(_known_structures(task)),
         "references": list(_references(task)),
+        "files": list(_files(task)),
         "modalities": list(task.ranges.modalities) if task.ranges else None,
         "scans": None if task.ranges is None else _scans(task),
         "made": _made(part, merged=bool(task.merged)),
@@ -167,6 +168,18 @@ def _references(task: Task) -> Iterator[Facts]:
             "modality": scan.modality if scan else None,
             "tuned": scan is not None and scan.head is not None,
         }
+
+
+def _files(task: Task) -> Iterator[Facts]:
+    """The files of the references, a row for each, where the task tells them."""
+    for one in task.references:
+        if one.made_of is not None:
+            of = one.made_of
+            for part, file, digest in (
+                ("scan", of.scan, of.scan_sha256),
+                ("label", of.label, of.label_sha256),
+            ):
+                yield {"reference": one.name, "part": part, "file": file, "sha256": digest}
 
 
 def _scans(task: Task) -> Facts:

@@ -20,6 +20,7 @@ from mass3d.training.fit import WEIGHTS
 from mass3d.transfer.expectation import Expectation
 from mass3d.transfer.incontext import encode_reference, predict
 from mass3d.transfer.made_by import MadeBy
+from mass3d.transfer.made_of import made_of
 from mass3d.transfer.maps import Agreement, Maps, Share
 from mass3d.transfer.nearest import References, embedding, nearest_task
 from mass3d.transfer.network_maps import network_encoder
@@ -118,7 +119,9 @@ class Segmenter:
         from which.
         """
         require_matching(self.trained)
+        given = images, labels
         images, labels = require_references(images, labels, structures)
+        files = made_of(*given)  # before the seconds of tuning, in which a file may change
         values = list(structures.values())
         names = tuple(references) or tuple(f"reference {i}" for i in range(len(images)))
         scans = [self._prepare(image) for image in images]
@@ -140,7 +143,7 @@ class Segmenter:
             oneshot=make_part(scans, shown, values, tuning, encoder=wanted),
             ranges=ranges_of(images, labels, structures, [scan.modality for scan in scans]),
             made_by=MadeBy.of(self.trained.facts),
-        )
+        ).with_files(files)
 
     def segment(self, scan: Scan, task: Task | None = None, *, overlap: float = 0.5) -> Volume:
         """Label map of the structures of `task`, on the grid of the scan: uint16 (D, H, W).

@@ -23,6 +23,7 @@ from mass3d.files import real
 from mass3d.model.protocol import TaskTensors
 from mass3d.training import checkpoint
 from mass3d.transfer.made_by import MadeBy, in_brackets
+from mass3d.transfer.made_of import MadeOf
 from mass3d.transfer.oneshot.part import PREFIX, OneShotPart, PartFacts, pack_part, unpack_part
 from mass3d.transfer.trained import TrainedModel
 from mass3d.volume.ranges import Ranges
@@ -48,6 +49,8 @@ class TaskRecord(Config):
     """Fingerprint of the model that made it."""
     made_by: MadeBy | None = None
     """What that model was like, to say in what another differs; older files do not tell."""
+    made_of: tuple[MadeOf | None, ...] = ()
+    """Files of each reference, where they are known; older files do not tell."""
     run: str
     """Where that model was, relative to the file; empty where nobody said."""
     oneshot: dict[str, Any] | None = None
@@ -64,7 +67,7 @@ class TaskRecord(Config):
     def plain(self) -> dict[str, Any]:
         """JSON-able values; what few tasks have is told of those only."""
         told = super().plain()
-        few = ("asked", "merged", "license", "made_by")
+        few = ("asked", "merged", "license", "made_by", "made_of")
         return {k: v for k, v in told.items() if v or k not in few}
 
     @field_validator("structures")
@@ -84,6 +87,7 @@ class Reference:
     present: Tensor  # (S,) bool: the scan shows the structure
     asked: tuple[int, ...] | None = None  # places of the structures of its tensors, if not all
     embedding: Tensor | None = field(default=None, repr=False)  # (F,) of the scan; see `nearest`
+    made_of: MadeOf | None = None  # the files that it was read from, where that is known
 
     def to(self, device: torch.device) -> dict[str, Tensor]:
         """The tensors as the network takes them: float32, on its device."""
@@ -120,6 +124,11 @@ class Task:
         """(R, S) bool: which reference shows which structure."""
         return torch.stack([reference.present for reference in self.references])
 
+    def with_files(self, files: Sequence[MadeOf | None]) -> Task:
+        """The task that tells the files of its references."""
+        pairs = zip(self.references, files, strict=True)
+        return replace(self, references=tuple(replace(one, made_of=of) for one, of in pairs))
+
 
 def save_task(task: Task, path: Path | str, *, run: Path | str | None = None) -> Task:
     """Write a task file, whole or not at all; returns the task with its fingerprint.
@@ -137,6 +146,7 @@ def save_task(task: Task, path: Path | str, *, run: Path | str | None = None) ->
         references=task.reference_names,
         model=task.model,
         made_by=task.made_by,
+        made_of=_files(task),
         run=hint,
         oneshot=said.plain() if said is not None else None,
         ranges=task.ranges,
@@ -152,6 +162,12 @@ def save_task(task: Task, path: Path | str, *, run: Path | str | None = None) ->
     tensors |= {**packed, PRESENT: task.present, **_embeddings(task)}
     fingerprint = checkpoint.save(path, tensors, kind=KIND, facts=record.plain())
     return replace(task, run=hint, fingerprint=fingerprint)
+
+
+def _files(task: Task) -> tuple[MadeOf | None, ...]:
+    """The files of each reference; nothing where none is known."""
+    files = tuple(reference.made_of for reference in task.references)
+    return files if any(files) else ()
 
 
 def _asked(task: Task) -> tuple[tuple[int, ...], ...] | None:
@@ -210,7 +226,10 @@ def _references(
     if any(one.keys() != kept[0].keys() for one in kept) or not present.any(0).all():
         raise _changed(path, "references that do not show all structures")
     asked = _asked_places(path, record, present)
-    return tuple(map(Reference, record.references, kept, present, asked, embeddings))
+    files = record.made_of or (None,) * len(kept)
+    if len(files) != len(kept):
+        raise _changed(path, f"files of {len(files)} references instead of {len(kept)}")
+    return tuple(map(Reference, record.references, kept, present, asked, embeddings, files))
 
 
 def _embedded(path: Path, tensors: dict[str, Tensor], count: int) -> Sequence[Tensor | None]:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 
+from dicoms import series
 from mass3d.files import file_hash
-from mass3d.io.datasets.cohort import CaseFile
-from mass3d.io.datasets.source import image_hash, source_hash
+from mass3d.io.datasets.cohort import CaseFile, find_cases
+from mass3d.io.datasets.source import image_hash, scan_hash, source_hash
 from scans import itk_image, voxels, write_detached
 
 
@@ -50,3 +51,17 @@ def test_the_hash_does_not_go_by_the_place(tmp_path: Path, monkeypatch: pytest.M
         write_detached(tmp_path / folder / "a.mhd", itk_image(), "v.raw")
     monkeypatch.chdir(tmp_path / "one")
     assert image_hash(Path("a.mhd")) == image_hash(tmp_path / "two" / "a.mhd")
+
+
+def test_a_scan_named_by_its_path_has_the_hash_of_its_case(tmp_path: Path) -> None:
+    first, *_ = series(tmp_path / "series")
+    folder = first.parent
+    sitk.WriteImage(itk_image(), str(tmp_path / "a.mha"))
+    for path in (folder, tmp_path / "a.mha"):
+        (case,) = find_cases([path])
+        assert scan_hash(path) == source_hash(case)
+    before = scan_hash(folder)
+    first.rename(first.with_name("other.dcm"))
+    assert scan_hash(folder) == before
+    (folder / "other.dcm").unlink()
+    assert scan_hash(folder) != before

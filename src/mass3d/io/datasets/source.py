@@ -13,6 +13,7 @@ from mass3d.io.dicom.files import DicomFile, opened
 from mass3d.io.dicom.series import Series
 from mass3d.io.formats.parsers import files_of
 from mass3d.io.formats.regular_file import is_regular
+from mass3d.io.read import resolved
 
 
 def source_hash(case: CaseFile) -> str:
@@ -35,6 +36,12 @@ def image_hash(path: Path) -> str:
         return file_hash(path)
     there = [part for part in parts if is_regular(part)]
     return text_hash([[os.path.relpath(part, path.parent), file_hash(part)] for part in there])
+
+
+def scan_hash(path: Path) -> str:
+    """As `source_hash`, of a scan that is named by its path as `read_volume` takes it."""
+    found = resolved(path)
+    return _series_hash(found) if isinstance(found, Series) else image_hash(found)
 
 
 def _series_hash(series: Series) -> str:
