@@ -7,16 +7,14 @@ from functools import partial
 
 import torch
 from support.measure import Row, cost, main
-from support.synthetic import Shape, image
+from support.synthetic import Shape, prepared
 
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
 from mass3d.transfer.incontext import predict
 from mass3d.transfer.task_file import Reference, Task
 from mass3d.transfer.trained import TrainedModel
-from mass3d.volume.intensity import Intensity
 from mass3d.volume.preparation import PreparationConfig, Prepared
-from mass3d.volume.volume import Volume
 
 
 def measure(small: bool) -> Sequence[Row]:
@@ -49,14 +47,6 @@ def segment(trained: TrainedModel, scan: Prepared, task: Task) -> None:
     """Go through all slabs, as `mass3d segment` does."""
     for _ in predict(trained, scan, task, overlap=0.5):
         pass
-
-
-def prepared(shape: Shape) -> Prepared:
-    """A scan as `prepare_volume` returns it."""
-    voxels = image(shape)
-    volume = Volume.from_array(voxels)
-    intensity = Intensity(low=-5, high=5, mean=0, std=1)
-    return Prepared(voxels, volume.grid, volume.source, "mr", "setting", intensity, ())
 
 
 def random_task(trained: TrainedModel, structures: int) -> Task:

@@ -6,19 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from support.measure import Row, cost, main
+from support.synthetic import stretched
 
 from mass3d.metrics.overlap import label_overlaps
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
-from mass3d.phantom import draw_phantom
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task
 from mass3d.transfer.trained import TrainedModel
-from mass3d.volume.geometry import SourceGrid
 from mass3d.volume.preparation import PreparationConfig
-from mass3d.volume.resample import resample_image, resample_label
 from mass3d.volume.volume import Volume
 
 SIZE_MM = (600.0, 410.0, 410.0)  # of an adult's trunk with its arms
@@ -60,34 +57,8 @@ def measure(small: bool) -> Sequence[Row]:
 
 def adult(index: int, edges_mm: tuple[float, float, float]) -> tuple[Volume, Volume]:
     """A phantom and its label map, stretched to the size of an adult, with fresh noise."""
-    phantom = draw_phantom(seed=1, index=index)
-    source = SourceGrid.nearest(phantom.image.shape, phantom.affine)
-    old = source.grid
-    shape = [round(size / edge) for size, edge in zip(SIZE_MM, edges_mm, strict=True)]
-    d, h, w = (n * e / m for n, e, m in zip(old.shape, old.spacing_mm, shape, strict=True))
-    new = old.resampled((d, h, w))
-    image, label = (
-        np.ascontiguousarray(source.to_canonical(x)) for x in (phantom.image, phantom.label)
-    )
-    fine = resample_image(image, old, new)
-    fine += 15 * np.random.default_rng(index).standard_normal(fine.shape, np.float32)
-    cut = resample_label(in_slabs(np.ascontiguousarray(label)), old, new)
-    return (
-        Volume.from_array(fine, spacing_mm=edges_mm),
-        Volume.from_array(cut, spacing_mm=edges_mm),
-    )
-
-
-def in_slabs(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Every organ cut into slabs of equal height: values from 1 on."""
-    cut = np.zeros_like(label)
-    for value in np.unique(label[label > 0]):
-        inside = label == value
-        rows = np.flatnonzero(inside.any((1, 2)))
-        height = np.arange(len(label)) - rows[0]
-        slab = np.clip(height * SLABS // (rows[-1] - rows[0] + 1), 0, SLABS - 1)
-        cut[inside] = ((value - 1) * SLABS + 1 + slab[:, None, None] + 0 * label)[inside]
-    return cut
+    d, h, w = (round(size / edge) for size, edge in zip(SIZE_MM, edges_mm, strict=True))
+    return stretched(index, (d, h, w), edges_mm, slabs=SLABS)
 
 
 def names(values: Sequence[int]) -> dict[str, int]:

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
 import torch
 from support.measure import Row, cost, main
+from support.synthetic import stretched
 
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
-from mass3d.phantom import draw_phantom
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task
 from mass3d.transfer.trained import TrainedModel
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.views.crop import choose_crop
-from mass3d.volume.geometry import Shape, SourceGrid
+from mass3d.volume.geometry import Shape
 from mass3d.volume.preparation import PreparationConfig
-from mass3d.volume.resample import resample_image, resample_label
-from mass3d.volume.volume import Volume
 
 SPACING_MM = 2.0
 
@@ -28,7 +25,8 @@ SPACING_MM = 2.0
 def measure(small: bool) -> Sequence[Row]:
     """Two phantoms of other anatomies; first weights, which cost what trained ones do."""
     edge = 32 if small else 160
-    (reference, marked), (scan, _) = phantom(2, edge), phantom(4, edge)
+    spacing = (SPACING_MM,) * 3
+    (reference, marked), (scan, _) = (stretched(n, (edge,) * 3, spacing) for n in (2, 4))
     segmenter = Segmenter(small_preset(edge))
     structures = {"first": 1} if small else {"first": 1, "second": 2, "third": 3, "fourth": 4}
     tasks: list[Task] = []
@@ -60,25 +58,6 @@ def small_preset(edge: int) -> TrainedModel:
     net = net.eval().requires_grad_(False)
     net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # as loaded
     return TrainedModel(net, crop, preparation, "", torch.device("cpu"))
-
-
-def phantom(index: int, edge: int) -> tuple[Volume, Volume]:
-    """A scan and its label, stretched to so many voxels along each axis, with fresh noise."""
-    drawn = draw_phantom(seed=1, index=index)
-    source = SourceGrid.nearest(drawn.image.shape, drawn.affine)
-    old = source.grid
-    d, h, w = (n * mm / edge for n, mm in zip(old.shape, old.spacing_mm, strict=True))
-    new = old.resampled((d, h, w))
-    image, label = (
-        np.ascontiguousarray(source.to_canonical(x)) for x in (drawn.image, drawn.label)
-    )
-    fine = resample_image(image, old, new)
-    fine += 15 * np.random.default_rng(index).standard_normal(fine.shape, np.float32)
-    spacing = (SPACING_MM,) * 3
-    return (
-        Volume.from_array(fine, spacing_mm=spacing),
-        Volume.from_array(resample_label(label, old, new), spacing_mm=spacing),
-    )
 
 
 if __name__ == "__main__":

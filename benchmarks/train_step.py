@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from support.measure import Row, main, side_by_side
 from support.synthetic import Shape
-from support.training import train
+from support.training import updates
 from torch import Tensor
 
 from mass3d.model.incontext import InContextNet
-from mass3d.model.presets import TOKENS, PresetName
+from mass3d.model.presets import TOKENS
 from mass3d.model.task_encoder import masked_mean
 from mass3d.training.config import FitConfig
 
@@ -63,9 +62,10 @@ def encode_plainly(net: InContextNet, scan: Tensor, masks: Tensor) -> Tensor:
 
 def training(crop: Shape, *, steps: int) -> list[Row]:
     """Updates of the whole loop, views and averaging of the weights included."""
-    batch = FitConfig().batch_size
-    cpu, wall = updates("tiny", crop, steps)
-    tokens, _ = updates("tokens", crop, steps)
+    config = FitConfig(steps=steps + 1)
+    batch = config.batch_size
+    cpu, wall = updates("tiny", crop, config)
+    tokens, _ = updates("tokens", crop, config)
     name = "x".join(map(str, crop))
     what = f"one step of {batch} pairs, {name}"
     budget = "<= 1.4 CPU-s" if crop == (48, 64, 64) else ""
@@ -74,19 +74,6 @@ def training(crop: Shape, *, steps: int) -> list[Row]:
         Row(f"the same on the clock, {torch.get_num_threads()} threads", wall, "s"),
         Row("the same", batch / wall, "samples/s"),
     ]
-
-
-def updates(preset: PresetName, crop: Shape, steps: int) -> tuple[float, float]:
-    """CPU and clock seconds of an update, all pairs being of one scan."""
-    marks: list[tuple[float, float]] = []
-
-    def note(*_: object) -> None:
-        marks.append((time.process_time(), time.perf_counter()))
-
-    train(preset, crop, FitConfig(steps=steps + 1, log_every=1), hooks=(note,))
-    # the first step builds what the others reuse
-    cpu, wall = ((last - first) / steps for first, last in zip(marks[0], marks[-1], strict=True))
-    return cpu, wall
 
 
 if __name__ == "__main__":

@@ -31,13 +31,16 @@ class Row:
     plain: float | None = None
     against: str = ""  # what the plain alternative is
     budget: str = ""
+    limit: float | None = None  # the budget as a number, where it is a time of ours
 
     def holds(self, *, busy: bool) -> bool:
         """Whether the number means something: beside other work, a time alone does not.
 
         A ratio does, where both sides were measured in turns (`side_by_side`), and so do bytes.
+        Other work makes a time longer, so that one within its limit shows that the budget is kept.
         """
-        return not busy or self.plain is not None or self.unit not in OF_TIME
+        kept = self.limit is not None and self.ours <= self.limit
+        return not busy or kept or self.plain is not None or self.unit not in OF_TIME
 
     def cells(self) -> list[str]:
         """As cells of the table; the ratio says how many times less we need."""
@@ -136,7 +139,7 @@ def today() -> str:
 
 def machine(others: float) -> str:
     """What a line is measured on, and what of it holds beside this share of other work."""
-    state = "busy: the ratio holds, times do not" if others > BUSY else "calm"
+    state = "busy: the ratio holds, a time is at most this" if others > BUSY else "calm"
     return f"{cores()} of {os.cpu_count()} cores, {processor()}, CPU only, {state}"
 
 

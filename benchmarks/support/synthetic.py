@@ -17,7 +17,7 @@ from mass3d.store.writer import begin, collect_index, open_for_writing, write_ca
 from mass3d.volume.geometry import SourceGrid
 from mass3d.volume.intensity import Intensity
 from mass3d.volume.preparation import PreparationConfig, Prepared
-from mass3d.volume.resample import resample_image
+from mass3d.volume.resample import resample_image, resample_label
 from mass3d.volume.volume import Volume
 
 Shape = tuple[int, int, int]
@@ -37,6 +37,42 @@ def ct(million_voxels: float) -> Volume:
     return Volume.from_array(fine + 15 * noise, spacing_mm=new.spacing_mm)
 
 
+def stretched(
+    index: int, shape: Shape, edges_mm: tuple[float, float, float], *, slabs: int = 1
+) -> tuple[Volume, Volume]:
+    """A phantom and its label on a grid of any shape and spacing, with fresh noise.
+
+    slabs: how many structures each of its four organs is cut into, from foot to head.
+    """
+    drawn = draw_phantom(seed=1, index=index)
+    source = SourceGrid.nearest(drawn.image.shape, drawn.affine)
+    old = source.grid
+    d, h, w = (n * mm / m for n, mm, m in zip(old.shape, old.spacing_mm, shape, strict=True))
+    new = old.resampled((d, h, w))
+    voxels, label = (
+        np.ascontiguousarray(source.to_canonical(x)) for x in (drawn.image, drawn.label)
+    )
+    fine = resample_image(voxels, old, new)
+    fine += 15 * np.random.default_rng(index).standard_normal(fine.shape, np.float32)
+    cut = resample_label(label if slabs == 1 else in_slabs(label, slabs), old, new)
+    return (
+        Volume.from_array(fine, spacing_mm=edges_mm),
+        Volume.from_array(cut, spacing_mm=edges_mm),
+    )
+
+
+def in_slabs(label: NDArray[np.integer], count: int) -> NDArray[np.integer]:
+    """Every organ cut into slabs of equal height: values from 1 on."""
+    cut = np.zeros_like(label)
+    for value in np.unique(label[label > 0]):
+        inside = label == value
+        rows = np.flatnonzero(inside.any((1, 2)))
+        height = np.arange(len(label)) - rows[0]
+        slab = np.clip(height * count // (rows[-1] - rows[0] + 1), 0, count - 1)
+        cut[inside] = ((value - 1) * count + 1 + slab[:, None, None] + 0 * label)[inside]
+    return cut
+
+
 def image(shape: Shape) -> NDArray[np.float32]:
     """Smooth texture with noise, mean 0, standard deviation about 1."""
     rng = np.random.default_rng(2)
@@ -48,6 +84,14 @@ def image(shape: Shape) -> NDArray[np.float32]:
     smooth = ndimage.uniform_filter(smooth[:d, :h, :w], 9)
     noise = rng.standard_normal(shape, np.float32)
     return np.asarray(smooth / smooth.std() + 0.1 * noise, np.float32)
+
+
+def prepared(shape: Shape) -> Prepared:
+    """A scan of texture as `prepare_volume` returns it."""
+    voxels = image(shape)
+    volume = Volume.from_array(voxels)
+    intensity = Intensity(low=-5, high=5, mean=0, std=1)
+    return Prepared(voxels, volume.grid, volume.source, "mr", "setting", intensity, ())
 
 
 def ellipsoids(shape: Shape, count: int) -> list[NDArray[np.bool_]]:

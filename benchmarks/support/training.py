@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -42,3 +43,17 @@ def train(
         batches = task.batches(cohort, views)
         with within or nullcontext():
             fit(net, batches, task.step, config, run=run, facts={}, hooks=hooks)
+
+
+def updates(preset: PresetName, crop: Shape, config: FitConfig) -> tuple[float, float]:
+    """CPU and clock seconds of an update after the first, all pairs being of one scan."""
+    marks: list[tuple[float, float]] = []
+
+    def note(*_: object) -> None:
+        marks.append((time.process_time(), time.perf_counter()))
+
+    train(preset, crop, config.model_copy(update={"log_every": 1}), hooks=(note,))
+    # the first step builds what the others reuse
+    steps = config.steps - 1
+    cpu, wall = ((last - first) / steps for first, last in zip(marks[0], marks[-1], strict=True))
+    return cpu, wall
