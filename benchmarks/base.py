@@ -11,7 +11,7 @@ from support.synthetic import Shape, prepared
 from support.training import updates
 
 from mass3d.model.build import build_network
-from mass3d.model.presets import PRESETS
+from mass3d.model.presets import PRESETS, PresetName
 from mass3d.training.config import FitConfig
 from mass3d.transfer.incontext import encode_reference, predict
 from mass3d.transfer.task_file import Task
@@ -28,7 +28,8 @@ def measure(small: bool) -> Sequence[Row]:
 
 def step(*, small: bool) -> list[Row]:
     """One update of one pair, its views included, in 32 bits as the release's."""
-    preset, edge = "tokens" if small else "base", 32 if small else 64
+    preset: PresetName = "tokens" if small else "base"
+    edge = 32 if small else 64
     recipe = {**PRESETS[preset].recipe.plain(), "steps": 2, "batch_size": 1}
     config = FitConfig.model_validate({**recipe, "precision": "32-true"})
     cpu, wall = updates(preset, (edge,) * 3, config)
@@ -41,7 +42,8 @@ def step(*, small: bool) -> list[Row]:
 
 def case(*, small: bool) -> list[Row]:
     """The task of one reference and a scan by it, in windows of which half is shared."""
-    preset, edge, window = ("tokens", 48, 32) if small else ("base", 160, 128)
+    preset: PresetName = "tokens" if small else "base"
+    edge, window = (48, 32) if small else (160, 128)
     net = build_network(PRESETS[preset], seed=0).eval().requires_grad_(False)
     net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # as loaded
     preparation = PreparationConfig(spacing_mm=1.0, modality="mr")

@@ -18,7 +18,15 @@ HEAD = (
     "|---|---|---|---|--:|--:|--:|---|"
 )
 BUSY = 0.1  # share of the cores taken by other work from which on times are doubtful
-OF_TIME = ("s", "CPU-s", "CPU-s per Mvoxel and layer", "samples/s", "")  # units that a load changes
+OF_TIME = (  # units that a load changes
+    "s",
+    "CPU-s",
+    "CPU-s per Mvoxel and layer",
+    "samples/s",
+    "% of the peak",
+    "% of the time",
+    "",
+)
 
 
 @dataclass(frozen=True)
@@ -115,14 +123,35 @@ def bytes_of(*paths: Path) -> int:
 
 def main(script: str, measure: Callable[[bool], Sequence[Row]]) -> None:
     """Measure and print the lines that hold; `--small` only shows quickly that a script works."""
+    small = options().parse_args().small
+    report(script, ["--small"] if small else [], lambda: measure(small), doubtful=small)
+
+
+def options() -> argparse.ArgumentParser:
+    """What every script can be given."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--small", action="store_true", help="tiny sizes, numbers without meaning")
-    small = parser.parse_args().small
-    command = f"`python benchmarks/{Path(script).name}{' --small' if small else ''}`"
+    return parser
+
+
+def report(
+    script: str,
+    given: Sequence[str],
+    measure: Callable[[], Sequence[Row]],
+    *,
+    doubtful: bool = False,
+    card: str = "",
+) -> None:
+    """Measure and print the lines.
+
+    given: options that the lines name. doubtful: print those of a busy machine, too. card: the
+    name of the GPU, if there is one.
+    """
+    command = f"`{' '.join(['python', f'benchmarks/{Path(script).name}', *given])}`"
     clock = Others()
-    rows, others = measure(small), clock.share()
-    where = [today(), machine(others), command]
-    kept = [row for row in rows if small or row.holds(busy=others > BUSY)]
+    rows, others = measure(), clock.share()
+    where = [today(), machine(others, card), command]
+    kept = [row for row in rows if doubtful or row.holds(busy=others > BUSY)]
     print(HEAD)
     for row in kept:
         print("| " + " | ".join([*where, *row.cells()]) + " |")
@@ -137,10 +166,10 @@ def today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-def machine(others: float) -> str:
+def machine(others: float, card: str = "") -> str:
     """What a line is measured on, and what of it holds beside this share of other work."""
     state = "busy: the ratio holds, a time is at most this" if others > BUSY else "calm"
-    return f"{cores()} of {os.cpu_count()} cores, {processor()}, CPU only, {state}"
+    return f"{cores()} of {os.cpu_count()} cores, {processor()}, {card or 'CPU only'}, {state}"
 
 
 class Others:
