@@ -17,8 +17,12 @@ import SimpleITK as sitk
 import torch
 
 from mass3d.files import run_record, write_json
+from mass3d.model.presets import PRESETS
 from mass3d.phantom import write_phantom_cohort
 from mass3d.transfer.curves.curves import Curves
+from mass3d.transfer.frozen.probing.labels import Target
+from mass3d.transfer.frozen.probing.probe import Probed, Said
+from mass3d.transfer.frozen.probing.results import as_csv
 from mass3d.volume.volume import Volume
 
 FOLDER = Path(__file__).resolve().parent.parent / "experiments"
@@ -135,12 +139,13 @@ def test_cubes_hold_the_lesion_or_none_of_it(script: Callable[[str], ModuleType]
     label[5:9, 5:9, 5:9] = True
     image = rng.normal(100, 5, label.shape).astype(np.float32)
     scan = Volume.from_array(image, spacing_mm=(1.0, 1.0, 2.0))
-    found = list(script("probe").cubes(rng, scan, label, each=4, edge_mm=12))
+    body = np.ones_like(label)
+    found = list(script("probe").cubes(rng, scan, label, body, each=4, edge_mm=12))
     assert [kind for kind, _ in found] == ["yes"] * 4 + ["no"] * 4
     for kind, box in found:
         assert image[box].shape == (12, 12, 6)
         assert label[box].any() == (kind == "yes")
-    everywhere = list(script("probe").cubes(rng, scan, label | True, each=2, edge_mm=12))
+    everywhere = list(script("probe").cubes(rng, scan, label | True, body, each=2, edge_mm=12))
     assert [kind for kind, _ in everywhere] == ["yes", "yes"]
 
 
@@ -164,15 +169,74 @@ def test_frozen_features_are_asked_of_scans_and_of_cubes(
         "--device",
         "cpu",
     ]
-    words += ["--crops", "1", "--edge-mm", "60"] if crops else ["--target", "kind"]
+    cut = ["--crops", "1", "--edge-mm", "60", "--scratch", "1", "2"]
+    words += cut if crops else ["--target", "kind"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["probe.py", *words])
         module.main()
     lines = (tmp_path / "out" / "probe.md").read_text().splitlines()
-    assert len(lines) == 2 + 10
+    assert len(lines) == 2 + 10 + 2 * crops
     target = "lesion" if crops else "kind"
     assert lines[0].startswith(f"| {target} | features | head | auroc | auprc | balanced_acc")
     assert lines[2].startswith(f"| {target} | pretrained | attentive | ")
+    if crops:
+        assert [line.split(" | ")[1:3] for line in lines[8:10]] == [
+            ["from scratch, 1 update", "linear"],
+            ["from scratch, 2 updates", "linear"],
+        ]
+        assert all(
+            re.fullmatch(r"-?\d\.\d{3} \[.*\] \|", line.split(" | ")[6]) for line in lines[8:10]
+        )
+
+
+def test_a_training_from_scratch_is_only_asked_of_cubes(
+    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["run", "data", "-o", str(tmp_path), "--target", "sex", "--scratch", "10"]
+    monkeypatch.setattr(sys, "argv", ["probe.py", *words])
+    with pytest.raises(SystemExit):
+        script("probe").main()
+
+
+@pytest.mark.slow
+def test_a_classifier_from_scratch_learns_what_is_bright(
+    script: Callable[[str], ModuleType],
+) -> None:
+    module = script("scratch")
+    rng = np.random.default_rng(0)
+    images = rng.normal(0, 1, (24, 1, 8, 8, 8)).astype(np.float32)
+    truth = np.arange(24) % 2
+    images[truth == 1, :, 2:6, 2:6, 2:6] += 3
+    bodies = torch.ones(24, 1, 8, 8, 8)
+    cubes = module.Cubes(torch.from_numpy(images), bodies)
+    seen, asked = cubes.take(torch.arange(16)), cubes.take(torch.arange(16, 24))
+    first, again = (
+        module.teach(PRESETS["tiny"], seen, truth[:16], asked, classes=2, updates=30, seed=seed)
+        for seed in (1, 1)
+    )
+    assert np.array_equal(first.answers, again.answers)
+    assert first.loss == again.loss < 0.3
+    assert np.array_equal(first.answers.argmax(axis=1), truth[16:])
+    assert first.answers.sum(axis=1) == pytest.approx(1)
+
+
+def test_answers_of_a_probe_are_read_back_by_fold_and_patient(
+    script: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    target = Target("lesion", "classes", ("no", "yes"), ("a", "b"), np.array([0.0, 1.0]), ())
+    said = Said("pretrained", "linear", np.array([[0.75, 0.25], [0.6, 0.4]]), np.array([0, 1]), ())
+    other = Said("size", "linear", np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([0, 0]), ())
+    probed = Probed(target, np.array(["p", "q"]), np.array([2, 1]), (said, other))
+    (tmp_path / "predictions.csv").write_text(as_csv([probed]))
+    found = script("scratch").read_probed(tmp_path / "predictions.csv")
+    assert found.target.classes == target.classes
+    assert found.target.cases == target.cases
+    assert (found.target.truth == target.truth).all()
+    assert found.patients.tolist() == ["p", "q"]
+    assert found.fold.tolist() == [2, 1]
+    (only,) = found.said
+    assert (only.answers == said.answers).all()
+    assert (only.predicted == said.predicted).all()
 
 
 def test_objectives_are_compared_by_draw_and_scan(script: Callable[[str], ModuleType]) -> None:
