@@ -48,7 +48,7 @@ def step(
     """Gradients of all weights. run: the network, another way."""
     net.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=bits == 16):
-        found: Tensor = (run or net)(image)
+        found: Tensor = (net if run is None else run)(image)
     found.square().mean().backward()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from mass3d.io.datasets.labelled import find_labelled, find_tests
 from mass3d.transfer.results import CASES, Entry, read_results
 
 POLL_S = 0.05
+TRIES = 3
 
 
 def main() -> None:
@@ -88,14 +90,20 @@ def to_its_end(words: Sequence[object], title: str, *, among: int = 1) -> None:
 
 
 def kill_at(words: Sequence[object], folder: Path, count: int) -> None:
-    """Run until so many scans are done, then kill."""
-    with begun(words) as child:
-        while child.poll() is None and done(folder) < count:
-            time.sleep(POLL_S)
-        if child.poll() is not None:
-            sys.exit(f"it had ended before {count} scans were done")
-        child.send_signal(signal.SIGKILL)
-    tell(f"killed with {done(folder)} scans done, {begun_only(folder)} begun")
+    """Run until so many scans are done, then kill; a run that was not seen in time begins anew."""
+    for _ in range(TRIES):
+        with begun(words) as child:
+            while child.poll() is None and done(folder) < count:
+                time.sleep(POLL_S)
+            if child.poll() is None:
+                child.send_signal(signal.SIGKILL)
+        if child.returncode == -signal.SIGKILL:
+            tell(f"killed with {done(folder)} scans done, {begun_only(folder)} begun")
+            return
+        if child.returncode:
+            sys.exit(child.returncode)
+        shutil.rmtree(folder)
+    sys.exit(f"it had ended {TRIES} times before it was seen that {count} scans were done")
 
 
 def done(folder: Path) -> int:
