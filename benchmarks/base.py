@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from support.measure import Row, cost, main
+from support.networks import untrained
 from support.synthetic import Shape, prepared
 from support.training import updates
 
-from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, PresetName
 from mass3d.training.config import FitConfig
 from mass3d.transfer.incontext import encode_reference, predict
@@ -44,10 +43,8 @@ def case(*, small: bool) -> list[Row]:
     """The task of one reference and a scan by it, in windows of which half is shared."""
     preset: PresetName = "tokens" if small else "base"
     edge, window = (48, 32) if small else (160, 128)
-    net = build_network(PRESETS[preset], seed=0).eval().requires_grad_(False)
-    net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # as loaded
     preparation = PreparationConfig(spacing_mm=1.0, modality="mr")
-    trained = TrainedModel(net, (window,) * 3, preparation, "", torch.device("cpu"))
+    trained = untrained(preset, (edge,) * 3, preparation, crop=(window,) * 3)
     found = cost(lambda: answer(trained, (edge,) * 3))
     what = f"a case of {edge}^3 by one reference and one structure, {preset}, 32 bits"
     return [

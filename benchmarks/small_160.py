@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from support.measure import Row, cost, main
+from support.networks import untrained
 from support.synthetic import stretched
 
-from mass3d.model.build import build_network
-from mass3d.model.presets import PRESETS
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task
-from mass3d.transfer.trained import TrainedModel
 from mass3d.transfer.tuning.settings import TuningConfig
-from mass3d.views.crop import choose_crop
-from mass3d.volume.geometry import Shape
 from mass3d.volume.preparation import PreparationConfig
 
 SPACING_MM = 2.0
@@ -25,9 +20,10 @@ SPACING_MM = 2.0
 def measure(small: bool) -> Sequence[Row]:
     """Two phantoms of other anatomies; first weights, which cost what trained ones do."""
     edge = 32 if small else 160
-    spacing = (SPACING_MM,) * 3
-    (reference, marked), (scan, _) = (stretched(n, (edge,) * 3, spacing) for n in (2, 4))
-    segmenter = Segmenter(small_preset(edge))
+    shape, spacing = (edge, edge, edge), (SPACING_MM,) * 3
+    (reference, marked), (scan, _) = (stretched(n, shape, spacing) for n in (2, 4))
+    preparation = PreparationConfig(spacing_mm=SPACING_MM, modality="ct")
+    segmenter = Segmenter(untrained("small", shape, preparation))
     structures = {"first": 1} if small else {"first": 1, "second": 2, "third": 3, "fourth": 4}
     tasks: list[Task] = []
     # heads of a few updates: how long they were tuned costs nothing later
@@ -37,7 +33,7 @@ def measure(small: bool) -> Sequence[Row]:
     )
     answer = partial(segmenter.answer, scan, tasks[0])
     aligned, alone = cost(answer), cost(partial(answer, alignment=False))
-    what = f"{'x'.join([str(edge)] * 3)} with small, one reference, {len(structures)} structures"
+    what = f"{'x'.join(map(str, shape))} with small, one reference, {len(structures)} structures"
     rows = [Row(f"make the task of {what}, heads hardly tuned", made.cpu_s, "CPU-s")]
     for how, found in ((f"segment {what}", aligned), ("by the network alone", alone)):
         rows += [
@@ -46,18 +42,6 @@ def measure(small: bool) -> Sequence[Row]:
             Row(f"{how}, memory", found.gib, "GiB"),
         ]
     return rows
-
-
-def small_preset(edge: int) -> TrainedModel:
-    """As a run on scans of this size leaves it, but for the weights."""
-    preset = PRESETS["small"]
-    net = build_network(preset, seed=0)
-    shapes: list[Shape] = [(edge, edge, edge)]
-    crop = choose_crop(None, shapes, net.stride, max_voxels=preset.max_crop_voxels)
-    preparation = PreparationConfig(spacing_mm=SPACING_MM, modality="ct")
-    net = net.eval().requires_grad_(False)
-    net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # as loaded
-    return TrainedModel(net, crop, preparation, "", torch.device("cpu"))
 
 
 if __name__ == "__main__":

@@ -8,14 +8,11 @@ from functools import partial
 import numpy as np
 import torch
 from support.measure import Row, cost, main
+from support.networks import untrained
 from support.synthetic import Shape, stretched
 
-from mass3d.model.build import build_network
-from mass3d.model.presets import PRESETS
 from mass3d.transfer.segmenter import Segmenter
-from mass3d.transfer.trained import TrainedModel
 from mass3d.transfer.tuning.settings import TuningConfig
-from mass3d.views.crop import choose_crop
 from mass3d.volume.preparation import PreparationConfig
 
 SPACING_MM = 3.0
@@ -30,7 +27,8 @@ def measure(small: bool) -> Sequence[Row]:
     (reference, marked), (scan, _) = (stretched(n, shape, spacing, slabs=SLABS) for n in (2, 4))
     values = np.unique(marked.voxels[marked.voxels > 0])[:STRUCTURES].tolist()
     structures = {f"part {value}": value for value in values}
-    segmenter = Segmenter(tiny(shape))
+    preparation = PreparationConfig(spacing_mm=SPACING_MM, modality="ct")
+    segmenter = Segmenter(untrained("tiny", shape, preparation))
     # heads of a few updates: how long they were tuned costs nothing later
     brief = TuningConfig(views=2, held_out=1, steps=20)
     task = segmenter.task([reference], [marked], structures, tuning=brief)
@@ -47,16 +45,6 @@ def measure(small: bool) -> Sequence[Row]:
             Row(f"{how}, on the clock, {threads}", one.wall_s, "s"),
         ]
     return rows
-
-
-def tiny(shape: Shape) -> TrainedModel:
-    """As a run on scans of this shape leaves it, but for the weights."""
-    preset = PRESETS["tiny"]
-    net = build_network(preset, seed=0).eval().requires_grad_(False)
-    crop = choose_crop(None, [shape], net.stride, max_voxels=preset.max_crop_voxels)
-    net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # as loaded
-    preparation = PreparationConfig(spacing_mm=SPACING_MM, modality="ct")
-    return TrainedModel(net, crop, preparation, "", torch.device("cpu"))
 
 
 if __name__ == "__main__":

@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from mass3d.files import write_text
+from mass3d.files import read_json, write_text
 from mass3d.pages.curve import make_plot
 from mass3d.pages.html import render
 from mass3d.transfer.curves.curves import Curves
@@ -58,7 +57,7 @@ def main() -> None:
 
 def measured(folder: Path) -> Rows:
     """What a curve scored; draws counted from seed 0."""
-    seed = json.loads((folder / "record.json").read_text())["config"]["seed"]
+    seed = read_json(folder / "record.json")["config"]["seed"]
     found: Rows = {}
     for line in csv.DictReader(io.StringIO((folder / TABLE).read_text())):
         key = Key(line["start"], int(line["labels"]), seed + int(line["draw"]), line["case"])

@@ -28,6 +28,7 @@ from mass3d.training.fit import METRICS, RESUME, WEIGHTS, StepContext, StepOutco
 from mass3d.training.resume import read_record
 from mass3d.transfer.trained import save_untrained
 from mass3d.views.matched import MatchedPairs
+from several import TORCHRUN, require_done
 
 
 def content(run: Path) -> dict[str, bytes]:
@@ -85,25 +86,16 @@ def test_two_processes_cannot_write_one_run(store: Path, tmp_path: Path) -> None
 def test_processes_of_torchrun_give_the_run_of_one(store: Path, tmp_path: Path) -> None:
     settings = ["--steps", "2", "--device", "cpu", "--set", "views.crop_vox=[32, 32, 32]"]
     settings += ["--set", "fit={accumulate=2, batch_size=1, precision='auto', log_every=1}"]
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     told = []
     shared = ["--set", "fit.sharding=full"]
     for name, starter, more in (
-        ("one", [sys.executable], []),
-        ("two", run, []),
-        ("shared", run, shared),
+        ("one", (sys.executable,), []),
+        ("two", TORCHRUN, []),
+        ("shared", TORCHRUN, shared),
     ):
         words = ["pretrain", str(store), "-o", str(tmp_path / name), *settings, *more]
-        ended = subprocess.run(
-            [*starter, "-m", "mass3d", *words],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stderr
-        told.append(ended.stdout.replace(str(tmp_path / name), "RUN"))
+        said = require_done([*starter, "-m", "mass3d", *words], timeout=300)
+        told.append(said.replace(str(tmp_path / name), "RUN"))
     assert content(tmp_path / "one").keys() == content(tmp_path / "two").keys()
     for name in (WEIGHTS, METRICS, "config.toml", "record.json", ALIGNMENTS):
         assert content(tmp_path / "one")[name] == content(tmp_path / "two")[name], name

@@ -6,7 +6,6 @@ test sees and that go with it.
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mass3d.training.fit import METRICS, WEIGHTS
+from several import require_done
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "several-gpus.md"
 # as root, or as anyone who may be root of a namespace of their own
@@ -95,18 +95,6 @@ def apart(tmp_path: Path) -> list[str]:
     pytest.skip(f"no machines can be made here, with ip of iproute2: {refused}")
 
 
-def require_done(words: list[str]) -> None:
-    ended = subprocess.run(
-        words,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-
-
 @pytest.mark.slow
 def test_two_machines_give_the_weights_of_one_process(
     store: Path, apart: list[str], tmp_path: Path
@@ -121,9 +109,9 @@ def test_two_machines_give_the_weights_of_one_process(
         ]
         for name in ("one", "two")
     )
-    require_done([sys.executable, *one])
+    require_done([sys.executable, *one], timeout=500)
     starter = [sys.executable, "-m", "torch.distributed.run", *words[1:begin]]
     script = both(*([*put(starter, node_rank=rank), *two] for rank in ("0", "1")))
-    require_done([script if word == "{}" else word for word in apart])
+    require_done([script if word == "{}" else word for word in apart], timeout=500)
     for name in (WEIGHTS, METRICS):
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()

@@ -52,9 +52,8 @@ class CaseCounts:
         overlaps = label_overlaps(prediction.voxels, truth.voxels, ignored=ignored, regions=regions)
         annotated = np.True_ if ignored is None else truth.voxels != ignored
         surfaces, lesions = {}, {}
-        for value in overlaps:
-            if tolerance_mm is None and lesion_overlap is None:
-                break
+        by_mask = tolerance_mm is not None or lesion_overlap is not None
+        for value in overlaps if by_mask else ():
             found, true = (
                 np.isin(one.voxels, regions.get(value, (value,))) & annotated
                 for one in (prediction, truth)

@@ -32,18 +32,13 @@ def write_scores(
     facts: Mapping[str, Any],
 ) -> None:
     """Write all files of an evaluation. facts: of the settings, for the JSON."""
-    output, scores, means, structures = (
-        report.output,
-        report.scores,
-        report.means,
-        report.structures,
-    )
+    output, means, structures = report.output, report.means, report.structures
     without_prediction, comparison = report.labels_without_prediction, report.comparison
-    write_text(output / CASES, case_rows(scores, cases, structures))
+    write_text(output / CASES, case_rows(report.scores, cases, structures))
     write_text(output / STRUCTURES, structure_rows(structures))
     write_text(output / LATEX, scores_tex(structures, means))
     told = {
-        "mean": {**means["dice"].plain("dice"), "n": sum(map(bool, scores["dice"].values()))},
+        "mean": {**means["dice"].plain("dice"), "n": sum(map(bool, report.dice.values()))},
         "metrics": {name: mean.plain() for name, mean in means.items()},
         "structures": {name: _structure(found) for name, found in structures.items()},
         "labels_without_prediction": {
@@ -61,7 +56,7 @@ def write_scores(
         output / PAGE,
         mean=means["dice"],
         structures=list(map(_row, structures, structures.values())),
-        dice=scores["dice"],
+        dice=report.dice,
         comparison=comparison,
         pictures=pictures,
         volumes=volumes,

@@ -8,7 +8,7 @@ from typing import Any
 
 from mass3d.errors import ModelError
 from mass3d.io.colours import value_colours
-from mass3d.model.released import is_released, read_released
+from mass3d.model.released import is_released
 from mass3d.pages.pictures import css
 from mass3d.store.reader import Store
 from mass3d.store.schema import INDEX
@@ -16,7 +16,7 @@ from mass3d.training import checkpoint
 from mass3d.transfer.finetuned.segmenter import FinetunedRecord
 from mass3d.transfer.oneshot.part import OneShotPart
 from mass3d.transfer.task_file import Task, find_run, load_task
-from mass3d.transfer.trained import STRUCTURES, RunRecord, released_record, weights_file
+from mass3d.transfer.trained import STRUCTURES, RunRecord, read_published, weights_file
 
 Facts = dict[str, Any]
 DIGITS = 4  # of Dice
@@ -90,11 +90,9 @@ def _model(file: Path, header: checkpoint.Header) -> Facts:
 
 def _published(file: Path) -> Facts:
     """The weights that MASS has published, as the run that they are taken for, and every key."""
-    published = read_released(file)
-    facts = released_record(published).plain()
-    digest = checkpoint.digest(dict(published.tensors), facts)
+    published, record, digest = read_published(file)
     header = checkpoint.Header(
-        format=checkpoint.FORMAT, kind="weights", mass3d="", digest=digest, facts=facts
+        format=checkpoint.FORMAT, kind="weights", mass3d="", digest=digest, facts=record.plain()
     )
     return _model(file, header) | {
         "kind": "published weights of MASS",

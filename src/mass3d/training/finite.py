@@ -30,9 +30,8 @@ def require_finite(job: Job[Any], state: FitState) -> None:
     All processes do so together, as they save together, and all name the same batches: the one that
     is read first may be any of them.
     """
-    entry, fabric, first = state.log.first_not_finite(), state.fabric, NEVER
-    if entry is not None:
-        first = entry.step
+    entry, fabric = state.log.first_not_finite(), state.fabric
+    first = NEVER if entry is None else entry.step
     if fabric.world_size > 1:
         first = -largest_of_processes(fabric, [-first])[0]
     if first == NEVER:

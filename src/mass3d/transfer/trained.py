@@ -161,10 +161,8 @@ def read_run(run: Path) -> tuple[RunRecord, dict[str, Tensor], str]:
 def _read(path: Path) -> tuple[RunRecord, dict[str, Tensor], dict[str, Any], str]:
     """Record, tensors, facts as they are written, and fingerprint; published weights as well."""
     if is_released(path):
-        published = read_released(path)
-        record = released_record(published)
-        tensors, facts = dict(published.tensors), record.plain()
-        return record, tensors, facts, checkpoint.digest(tensors, facts)
+        published, record, fingerprint = read_published(path)
+        return record, dict(published.tensors), record.plain(), fingerprint
     tensors, facts, fingerprint = checkpoint.load(path, kind="weights")
     if STRUCTURES in facts:
         raise ModelError(
@@ -177,7 +175,14 @@ def _read(path: Path) -> tuple[RunRecord, dict[str, Tensor], dict[str, Any], str
     return checkpoint.validated(RunRecord, facts, path), tensors, facts, fingerprint
 
 
-def released_record(published: Released) -> RunRecord:
+def read_published(path: Path) -> tuple[Released, RunRecord, str]:
+    """Published weights, the record of the run that they are taken for, and the fingerprint."""
+    published = read_released(path)
+    record = _released_record(published)
+    return published, record, checkpoint.digest(dict(published.tensors), record.plain())
+
+
+def _released_record(published: Released) -> RunRecord:
     """What a run would say that had made published weights: how MASS prepared its scans."""
     edge = published.preset.position_edge
     return RunRecord(
