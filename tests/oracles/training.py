@@ -13,24 +13,34 @@ BETA1, BETA2, TINY = 0.9, 0.99, 1e-8
 
 
 def adamw(
-    start: Sequence[float], gradients: Sequence[Sequence[float]], *, lr: float, decay: float
+    start: Sequence[float],
+    gradients: Sequence[Sequence[float]],
+    *,
+    lr: float,
+    decay: float,
+    momentum: float = BETA1,
 ) -> list[float]:
     """Where AdamW brings some numbers, by the formulas of its paper."""
     ended = []
     for index, begin in enumerate(start):
         value, mean, square = begin, 0.0, 0.0
         for step, gradient in enumerate(gradients, start=1):
-            mean = BETA1 * mean + (1 - BETA1) * gradient[index]
+            mean = momentum * mean + (1 - momentum) * gradient[index]
             square = BETA2 * square + (1 - BETA2) * gradient[index] ** 2
             value -= lr * decay * value
-            change = (mean / (1 - BETA1**step)) / (math.sqrt(square / (1 - BETA2**step)) + TINY)
+            change = (mean / (1 - momentum**step)) / (math.sqrt(square / (1 - BETA2**step)) + TINY)
             value -= lr * change
         ended.append(value)
     return ended
 
 
 def lamb(
-    start: Sequence[float], gradients: Sequence[Sequence[float]], *, lr: float, decay: float
+    start: Sequence[float],
+    gradients: Sequence[Sequence[float]],
+    *,
+    lr: float,
+    decay: float,
+    momentum: float = BETA1,
 ) -> list[float]:
     """Where LAMB brings the numbers of one tensor: Adam times the norm of what it changes.
 
@@ -39,7 +49,7 @@ def lamb(
     """
     values, means, squares = list(start), [0.0] * len(start), [0.0] * len(start)
     for gradient in gradients:
-        means = [0.9 * m + 0.1 * g for m, g in zip(means, gradient, strict=True)]
+        means = [momentum * m + (1 - momentum) * g for m, g in zip(means, gradient, strict=True)]
         squares = [0.999 * s + 0.001 * g * g for s, g in zip(squares, gradient, strict=True)]
         values = [value - lr * decay * value for value in values]
         change = [m / (math.sqrt(s) + 1e-6) for m, s in zip(means, squares, strict=True)]

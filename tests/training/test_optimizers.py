@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -112,10 +113,13 @@ def take(optimizer: torch.optim.Optimizer, parameters: nn.ParameterList, steps: 
         optimizer.step()
 
 
+@pytest.mark.parametrize("momentum", ["auto", 0.5])
 @pytest.mark.parametrize("name", ["adamw", "lamb"])
-def test_updates_are_those_of_the_paper(name: OptimizerName) -> None:
+def test_updates_are_those_of_the_paper(
+    name: OptimizerName, momentum: float | Literal["auto"]
+) -> None:
     parameters = weights()
-    take(make_optimizer(parameters, recipe(name)), parameters, range(4))
+    take(make_optimizer(parameters, recipe(name), momentum=momentum), parameters, range(4))
     plain = {"adamw": oracle.adamw, "lamb": oracle.lamb}[name]
     for index, (before, after) in enumerate(zip(weights(), parameters, strict=True)):
         expected = plain(
@@ -123,8 +127,58 @@ def test_updates_are_those_of_the_paper(name: OptimizerName) -> None:
             [gradients(step)[index].flatten().tolist() for step in range(4)],
             lr=RATE,
             decay=DECAY if before.ndim > 1 else 0.0,
+            momentum=0.9 if momentum == "auto" else momentum,
         )
         torch.testing.assert_close(after.flatten(), torch.tensor(expected), rtol=2e-5, atol=1e-6)
+
+
+def test_muon_without_momentum_follows_the_last_gradient_alone() -> None:
+    moved = []
+    for first in (range(1), range(7, 8)):
+        parameters = weights()
+        settings = recipe("muon").model_copy(update={"weight_decay": 0.0})
+        optimizer = make_optimizer(parameters, settings, momentum=0.0)
+        take(optimizer, parameters, first)
+        before = parameters[0].detach().clone()
+        take(optimizer, parameters, range(1, 2))
+        moved.append(parameters[0].detach() - before)
+    torch.testing.assert_close(*moved, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_momentum_of_a_run_is_the_one_that_was_set_at_every_step(
+    tmp_path: Path, name: OptimizerName
+) -> None:
+    """A schedule that turns the momentum, too, overrides what was set."""
+
+    def batches(step: int, device: torch.device) -> int:
+        del device
+        return step
+
+    def step(model: nn.Module, number: int, context: StepContext) -> StepOutcome:
+        del context
+        loss = sum(
+            (p * g).sum() for p, g in zip(model.parameters(), gradients(number), strict=True)
+        )
+        return StepOutcome(torch.as_tensor(loss), {}, ())
+
+    settings = FitConfig(
+        steps=4, optimizer=name, lr=RATE, momentum=0.5, clip=1e9, ema_decay=0, precision="32-true"
+    )
+    found = fit(weights(), batches, step, settings, run=tmp_path, facts={})
+    expected = weights()
+    optimizer = make_optimizer(expected, settings, momentum=0.5)
+    for number in range(4):
+        set_rate(optimizer, oracle.rate(number, 4, peak=RATE))
+        take(optimizer, expected, range(number, number + 1))
+    for one, other in zip(found.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_momentum_that_is_not_set_is_no_fact_of_a_run() -> None:
+    """So that runs that began before it could be set go on."""
+    assert "momentum" not in FitConfig().decisive()
+    assert FitConfig(momentum=0.9).decisive()["momentum"] == 0.9
 
 
 def test_muon_turns_kernels_by_directions_of_equal_weight() -> None:

@@ -29,7 +29,7 @@ def begin(job: Job[Any], model: nn.Module, fabric: Fabric, precision: Precision)
             one.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # stubs
         shard(ema.model, mesh)
     wrapped = wrap(fabric, model)
-    made = make_optimizer(model, job.config, job.rates)
+    made = make_optimizer(model, job.config, job.rates, momentum=job.config.momentum)
     if mesh is not None:
         tell(shares_in_words(model, made, processes=fabric.world_size))
     optimizer = cast("torch.optim.Optimizer", fabric.setup_optimizers(made))

@@ -23,6 +23,9 @@ class FitConfig(Recipe):
     """Largest gradient norm."""
     schedule: ScheduleName = "warmup_cosine"
     """How the learning rate goes over the run."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
+    """How much of the mean of gradients a step keeps, the same all through the run; `auto`: 0.95
+    for `muon`, 0.9 for `adamw` and `lamb`."""
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
     """Decay of the average of the weights, which is what a run delivers."""
     log_every: int = Field(default=10, ge=1)
@@ -47,5 +50,7 @@ class FitConfig(Recipe):
         batches_per_step: what `accumulate` comes to.
         """
         ways = {"save_every", "save_minutes", "prefetch", "makers", "sharding"}
+        if self.momentum == "auto":  # as in runs that were begun before it could be set
+            ways.add("momentum")
         found = self.model_dump(mode="json", exclude=ways)
         return found | ({"accumulate": batches_per_step} if self.accumulate == "auto" else {})

@@ -12,7 +12,7 @@ import torch
 
 from mass3d.training.sharding import local, norms
 
-BETAS: Final = (0.9, 0.999)
+BETA: Final = 0.999  # of the squares
 EPS: Final = 1e-6
 MOST: Final = 10.0  # what the norm of a tensor counts at most: version 3 of the paper
 
@@ -23,8 +23,8 @@ class Lamb(torch.optim.Optimizer):
     The tensors of a group are all whole, or all shares of processes that step together.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], *, lr: float) -> None:
-        super().__init__(groups, {"lr": lr, "weight_decay": 0.0})
+    def __init__(self, groups: list[dict[str, Any]], *, lr: float, momentum: float) -> None:
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0})
 
     @torch.no_grad()
     def step(  # type: ignore[override]  # the closure that torch also knows is not for Fabric
@@ -49,10 +49,10 @@ class Lamb(torch.optim.Optimizer):
         )
         if group["weight_decay"]:
             torch._foreach_mul_(weights, 1 - group["weight_decay"] * group["lr"])
-        torch._foreach_mul_(means, BETAS[0])
-        torch._foreach_add_(means, gradients, alpha=1 - BETAS[0])
-        torch._foreach_mul_(squares, BETAS[1])
-        torch._foreach_addcmul_(squares, gradients, gradients, value=1 - BETAS[1])
+        torch._foreach_mul_(means, group["momentum"])
+        torch._foreach_add_(means, gradients, alpha=1 - group["momentum"])
+        torch._foreach_mul_(squares, BETA)
+        torch._foreach_addcmul_(squares, gradients, gradients, value=1 - BETA)
         changes = torch._foreach_sqrt(squares)
         torch._foreach_add_(changes, EPS)
         torch._foreach_reciprocal_(changes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,21 +17,21 @@ FACTOR: Final = "factor"  # of the learning rate, of a group
 ALL_ALIKE: Final[Mapping[str, float]] = {}
 
 
-def adamw(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
+def adamw(groups: Groups, recipe: Recipe, momentum: float = 0.9) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay: Loshchilov and Hutter 2019."""
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.99), foreach=True)
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(momentum, 0.99), foreach=True)
 
 
-def lamb(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
+def lamb(groups: Groups, recipe: Recipe, momentum: float = 0.9) -> torch.optim.Optimizer:
     """Adam with a trust ratio per tensor, for large batches: You et al. 2020, as in the release.
 
     The rate is not divided by the correction of the first moment, as the library does: the trust
     ratio has made the update as long as it should be, so the first would be tenfold.
     """
-    return Lamb(groups, lr=recipe.lr)
+    return Lamb(groups, lr=recipe.lr, momentum=momentum)
 
 
-def muon(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
+def muon(groups: Groups, recipe: Recipe, momentum: float = 0.95) -> torch.optim.Optimizer:
     """Orthogonalised momentum for matrices and kernels, AdamW for the others: Jordan et al. 2024.
 
     Updates are scaled so that a learning rate means what it means for AdamW. Of shared weights the
@@ -43,11 +43,12 @@ def muon(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
         [{**group, "use_muon": number % 2 == 0} for number, group in enumerate(groups)],
         lr=recipe.lr,
         adamw_lr=recipe.lr,
+        momentum=momentum,
         use_adjusted_lr=True,
     )
 
 
-OPTIMIZERS: Final[dict[OptimizerName, Callable[[Groups, Recipe], torch.optim.Optimizer]]] = {
+OPTIMIZERS: Final[dict[OptimizerName, Callable[..., torch.optim.Optimizer]]] = {
     "adamw": adamw,
     "lamb": lamb,
     "muon": muon,
@@ -55,12 +56,17 @@ OPTIMIZERS: Final[dict[OptimizerName, Callable[[Groups, Recipe], torch.optim.Opt
 
 
 def make_optimizer(
-    model: nn.Module, recipe: Recipe, rates: Mapping[str, float] = ALL_ALIKE
+    model: nn.Module,
+    recipe: Recipe,
+    rates: Mapping[str, float] = ALL_ALIKE,
+    *,
+    momentum: float | Literal["auto"] = "auto",
 ) -> torch.optim.Optimizer:
     """The optimiser of the recipe; it decays matrices and kernels only.
 
     `rates`: factors of the learning rate, by the beginning of the names of parameters. Groups come
-    in pairs: kernels and matrices, then the others.
+    in pairs: kernels and matrices, then the others. `momentum`: how much of the mean of gradients
+    a step keeps, all through the run; `auto`: what the optimiser is usually given.
     """
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     groups = []
@@ -72,7 +78,8 @@ def make_optimizer(
         ]
         for group in groups[-2:]:
             group[FACTOR] = factor
-    return OPTIMIZERS[recipe.optimizer](groups, recipe)
+    given = {} if momentum == "auto" else {"momentum": momentum}
+    return OPTIMIZERS[recipe.optimizer](groups, recipe, **given)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
