@@ -46,6 +46,8 @@ def test_nearly_full_is_measured_by_the_best_start() -> None:
     assert curves([0.5, 0.8, 0.8], [0.3, 0.4, 0.5], [0.5, 0.6, 0.82]).verdict()[-1] == last
     never = curves([0.5, 0.6, 0.7], [0.5, 0.6, 0.9]).verdict()
     assert not any("reaches" in one for one in never)
+    saves_none = [curves([0.5, 0.6, 0.9], [0.5, 0.6, 0.7]), curves([0.9]), curves([0.9], [0.4])]
+    assert not any("reaches" in one for found in saves_none for one in found.verdict())
 
 
 def test_of_nothing_nothing_is_said() -> None:

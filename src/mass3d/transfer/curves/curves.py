@@ -133,10 +133,10 @@ class Curves:
                 yield f"{few} with {counted(labels, 'label')} equals {many} with {equal}."
 
     def _nearly_full(self) -> Iterator[str]:
-        """From how many labels on the first start is nearly as good as the best with the most."""
+        """From how few labels on the first start is nearly as good as the best with the most."""
         means = self._means()
         best = int(np.nan_to_num(means[:, -1]).argmax())
-        enough = means[0] >= FULL * means[best, -1]
+        enough = means[0, :-1] >= FULL * means[best, -1]
         if means[best, -1] > 0 and enough.any():
             count = self.labels[int(enough.argmax())]
             yield (
