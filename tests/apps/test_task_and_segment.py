@@ -82,6 +82,16 @@ def test_values_without_a_name_are_told(cohort: Path, trained: Path, tmp_path: P
     assert record["unnamed_values"] == [1, 2, 4]
 
 
+def test_references_of_two_datasets_mean_the_same_by_their_values(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(cohort / "labelsTr", tmp_path / "other" / "labelsTr")
+    (tmp_path / "other/dataset.json").write_text('{"labels": {"background": 0, "liver": 2}}')
+    labels = [cohort / "labelsTr" / f"{NAMES[0]}.nii.gz", other / f"{NAMES[1]}.nii.gz"]
+    with pytest.raises(DataError, match=r"other/dataset.json: found liver = 2; expected liver = 1"):
+        task.run(task_config(cohort, trained, tmp_path / "x.task", labels=labels))
+
+
 def test_results_name_their_values_and_a_task_made_of_them_takes_the_names(
     cohort: Path, trained: Path, task_file: Path, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_file, require_own_folder
 from mass3d.execution.summary import Report, counted, warnings_told, write_provenance
-from mass3d.io.datasets.dataset_json import read_ignored, read_structures
+from mass3d.io.datasets.dataset_json import read_common_structures, read_ignored
 from mass3d.io.datasets.label_names import common_names, label_names
 from mass3d.io.names import case_id_of
 from mass3d.io.read import read_label, read_volume
@@ -130,7 +130,7 @@ def run(config: TaskConfig) -> TaskReport:
     ]
     files = made_of(config.images, config.labels)
     structures = _structures(config, labels)
-    named = {*structures.values(), read_ignored(config.labels[0].parent)}
+    named = {*structures.values(), *map(read_ignored, _folders(config))}
     unnamed = tuple(sorted(_values(labels) - named))
     task = segmenter.task(
         images,
@@ -169,7 +169,7 @@ def _structures(config: TaskConfig, labels: list[Volume]) -> dict[str, int]:
     """Wanted structures: the setting, else dataset.json, else the labels' own, else the values."""
     if config.structures is not None:
         return config.structures
-    named = read_structures(config.labels[0].parent)
+    named = read_common_structures(_folders(config))
     if named:
         return named
     values = sorted(_values(labels))
@@ -182,6 +182,10 @@ def _structures(config: TaskConfig, labels: list[Volume]) -> dict[str, int]:
         )
     tables = {path: label_names(path) for path in config.labels}
     return common_names(tables, values) or {str(value): value for value in values}
+
+
+def _folders(config: TaskConfig) -> list[Path]:
+    return [*dict.fromkeys(path.parent for path in config.labels)]
 
 
 def _values(labels: list[Volume]) -> set[int]:

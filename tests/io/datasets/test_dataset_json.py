@@ -8,6 +8,8 @@ import pytest
 from mass3d.errors import DataError
 from mass3d.io.datasets.dataset_json import (
     read_channels,
+    read_common_structures,
+    read_common_targets,
     read_ignored,
     read_structures,
     read_targets,
@@ -40,6 +42,41 @@ def test_structures_are_named_by_value_without_background(
 def test_names_and_values_may_both_be_numbers(tmp_path: Path) -> None:
     labels = {"3": "12", "4": "9"}
     assert read_structures(written(tmp_path, {"labels": labels})) == {"12": 3, "9": 4}
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ({"liver": 2, "spleen": 1}, "liver = 2; expected liver = 1, as"),
+        ({"liver": 1}, "no spleen; expected spleen = 2, as"),
+        ({"liver": 1, "spleen": 2, "aorta": 3}, "aorta = 3; expected no aorta, as"),
+        ({"liver": 1, "spleen": [2, 3]}, "spleen = 2, 3; expected spleen = 2, as"),
+    ],
+)
+def test_values_of_two_datasets_are_not_read_by_the_table_of_one(
+    tmp_path: Path, labels: dict[str, int], told: str
+) -> None:
+    tables = [{"liver": 1, "spleen": 2}, {"spleen": 2, "liver": 1}, labels]
+    folders = [
+        written(
+            tmp_path / f"{n}", {"labels": one, "regions_class_order": list(range(1, 9))[: len(one)]}
+        )
+        for n, one in enumerate(tables)
+    ]
+    files = [folder / "dataset.json" for folder in folders]
+    assert read_common_structures(folders[:2]) == tables[0]
+    with pytest.raises(DataError, match=told) as caught:
+        read_common_targets(files)
+    assert (caught.value.where, caught.value.setting) == (str(files[2]), "structures")
+    with pytest.raises(DataError, match=told):
+        read_common_structures(folders)
+
+
+def test_tables_that_name_nothing_agree_with_all(tmp_path: Path) -> None:
+    empty = written(tmp_path / "empty", {"labels": {"background": 0}})
+    full = written(tmp_path / "full", {"labels": {"background": 0, "liver": 1}})
+    assert read_common_structures([empty, tmp_path / "none"]) is None
+    assert read_common_structures([empty, full]) == {"liver": 1}
 
 
 def test_a_mark_before_utf_8_is_passed_over(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import pytest
 
 from mass3d.errors import ConfigError, DataError
 from mass3d.io.datasets.labelled import find_labelled, find_tests
-from mass3d.io.datasets.regions import Targets
 
 
 def touched(folder: Path, *names: str) -> Path:
@@ -38,7 +37,7 @@ def test_of_a_dataset_only_the_labelled_scans_for_training_are_found(dataset: Pa
     for case in cases:
         assert case.label is not None
         assert case.label.paths == (dataset / "labelsTr" / f"{case.case_id}.nii.gz",)
-        assert case.label.targets == Targets({"spleen": 4})
+        assert case.label.table == dataset / "dataset.json"
 
 
 def test_scans_kept_for_tests_may_be_asked_for_by_name(dataset: Path) -> None:
@@ -62,7 +61,7 @@ def test_scans_and_labels_one_by_one_belong_together_in_order(dataset: Path) -> 
     assert [case.case_id for case in cases] == ["b", "c"]
     assert cases[0].label is not None
     assert cases[0].label.paths == (labels[1],)
-    assert cases[0].label.targets == Targets({"spleen": 4})
+    assert cases[0].label.table == dataset / "dataset.json"
 
 
 def test_numbers_that_do_not_match_and_names_given_twice_are_refused(dataset: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import dicoms
 from mass3d.errors import DataError
 from mass3d.io.datasets.cohort import Cohort, find_cohort
+from mass3d.io.datasets.dataset_json import read_targets_in
 
 PAIRED = "a label of a scan"
 UNPAIRED = "a label of no scan that was found"
@@ -70,7 +71,9 @@ def reasons(cohort: Cohort, root: Path) -> dict[str, tuple[str, int]]:
 def structures(cohort: Cohort, case_id: str) -> Mapping[str, int] | None:
     (label,) = [case.label for case in cohort.cases if case.case_id == case_id]
     assert label is not None
-    return None if label.targets is None else label.targets.values
+    if label.names:
+        return {name: number for number, name in enumerate(label.names, start=1)}
+    return read_targets_in(label.table).values if label.table else None
 
 
 # --- nnU-Net and the decathlon --------------------------------------------------------------

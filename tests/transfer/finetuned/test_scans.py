@@ -97,6 +97,24 @@ def test_files_of_masks_name_structures_that_not_every_scan_has() -> None:
     assert structures_of(cases, None).values == {"aorta": 1, "liver": 2, "spleen": 3}
 
 
+def test_labels_that_mean_other_things_are_not_learned_together(
+    cohort: Path, tmp_path: Path
+) -> None:
+    """The second dataset was read with the table of the first: its liver was learned as kidneys."""
+    other = shutil.copytree(cohort, tmp_path / "other")
+    table = json.loads((other / "dataset.json").read_text())
+    first, second, *_ = STRUCTURES
+    table["labels"] |= {first: STRUCTURES[second], second: STRUCTURES[first]}
+    (other / "dataset.json").write_text(json.dumps(table))
+    cases = [*find_labelled([cohort]), *find_labelled([other])]
+    with pytest.raises(DataError, match=f"expected {first} = {STRUCTURES[first]}, as"):
+        structures_of(cases, None)
+    assert structures_of(cases, {"bowel": 2}).values == {"bowel": 2}
+    masks = CaseFile("m", Path(), label=LabelFiles((Path("x"),), ("liver",)))
+    with pytest.raises(DataError, match="a label map, where other scans have a mask"):
+        structures_of([masks, *cases], None)
+
+
 def test_too_many_structures_and_empty_labels_are_refused(cohort: Path, tmp_path: Path) -> None:
     cases = find_labelled([cohort])
     with pytest.raises(ConfigError, match="255 structures"):

@@ -26,7 +26,7 @@ from mass3d.io.datasets.labelled import find_labelled
 from mass3d.io.datasets.source import source_hash
 from mass3d.io.read import read_volume
 from mass3d.io.write import write_file_order, write_label
-from mass3d.transfer.finetuned.scans import read_labelled
+from mass3d.transfer.finetuned.scans import read_labelled, structures_of
 from mass3d.transfer.raw_dataset.plan import open_results, plan_of, require_name
 from mass3d.transfer.raw_dataset.settings import RawConfig
 from mass3d.transfer.raw_dataset.write import RawDataset, write_raw
@@ -146,11 +146,9 @@ def test_our_own_reader_of_datasets_finds_every_case(tmp_path: Path) -> None:
     origin.export(tmp_path / "Dataset501_X")
     cases = find_labelled([tmp_path / "Dataset501_X"])
     assert [case.case_id for case in cases] == ["a", "b"]
+    targets = structures_of(cases, None)
+    assert targets.values == {"spleen": 1, "liver": 2}
     for seed, case in enumerate(cases):
-        assert case.label is not None
-        targets = case.label.targets
-        assert targets is not None
-        assert targets.values == {"spleen": 1, "liver": 2}
         read = read_labelled(case, targets)
         assert (
             read.volume.voxels == read_volume(origin.scans / f"{case.case_id}.nii.gz").voxels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
@@ -37,7 +38,20 @@ def find_dataset_json(labels: Path) -> Path | None:
 
 def read_dataset_json(file: Path) -> dict[str, int]:
     """The structures of a dataset.json, as `read_structures`."""
-    found = read_targets_in(file)
+    return _single_values(file, read_targets_in(file))
+
+
+def read_common_structures(folders: Iterable[Path]) -> dict[str, int] | None:
+    """As `read_structures`, of several folders of labels.
+
+    Raises `DataError` as well where their dataset.json are not alike.
+    """
+    files = [file for file in map(find_dataset_json, folders) if file is not None]
+    found = read_common_targets(dict.fromkeys(files))
+    return None if found is None else _single_values(files[0], found)
+
+
+def _single_values(file: Path, found: Targets) -> dict[str, int]:
     if found.regions:
         name, some = next(iter(found.regions.items()))
         raise DataError(
@@ -79,6 +93,36 @@ def read_targets_in(file: Path) -> Targets:
             "and ignore, in their order; any two regions nested or without a common value",
             fix="Complete the file.",
         ) from error
+
+
+def read_common_targets(files: Iterable[Path]) -> Targets | None:
+    """The structures and regions that several dataset.json name alike; None where they name none.
+
+    Raises `DataError` as `read_targets_in` does, and where two are not alike.
+    """
+    found = {file: named for file in files if (named := read_targets_in(file)).values}
+    if not found:
+        return None
+    (first, common), *others = found.items()
+    for file, named in others:
+        theirs, ours = named.members, common.members
+        odd = next((n for n in {**ours, **theirs} if theirs.get(n) != ours.get(n)), None)
+        if odd is not None:
+            raise DataError(
+                file,
+                found=_in_words(odd, theirs),
+                expected=f"{_in_words(odd, ours)}, as {first} says",
+                fix="Renumber the labels of one, or take one dataset at a time. Where equal values "
+                "mean the same, say which structure has which value.",
+                setting="structures",
+            )
+    return common
+
+
+def _in_words(name: str, named: Mapping[str, Members]) -> str:
+    if name not in named:
+        return f"no {name}"
+    return f"{name} = {', '.join(map(str, named[name]))}"
 
 
 def read_channels(file: Path) -> dict[int, str]:

@@ -22,8 +22,7 @@ from mass3d.io.datasets.bids import (
     bids_name,
     subject_folder,
 )
-from mass3d.io.datasets.dataset_json import read_channels, read_targets_in
-from mass3d.io.datasets.regions import Targets
+from mass3d.io.datasets.dataset_json import read_channels
 from mass3d.io.names import CHANNEL, LABEL, LABEL_FIRST, case_id_of, safe_name, stem_of
 
 IMAGES: Final = re.compile(r"images?(?P<split>tr|ts|val)?", re.IGNORECASE)
@@ -45,16 +44,6 @@ class LabelFiles:
     paths: tuple[Path, ...]  # one label map; or the binary masks, one per structure
     names: tuple[str, ...] = ()  # of the structures, one per mask; empty for a label map
     table: Path | None = None  # the dataset.json that names the values of a label map
-
-    @property
-    def targets(self) -> Targets | None:
-        """Structures and regions; the masks count from 1. None where nothing tells.
-
-        Raises `DataError` when dataset.json cannot be read.
-        """
-        if self.names:
-            return Targets({name: number for number, name in enumerate(self.names, start=1)})
-        return read_targets_in(self.table) if self.table else None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mass3d.files import text_hash
 from mass3d.inspection.label import CountedLabel, Names, count_label
 from mass3d.io.datasets.channels import read_channels_of
 from mass3d.io.datasets.cohort import CaseFile
-from mass3d.io.datasets.dataset_json import read_ignored
+from mass3d.io.datasets.dataset_json import read_common_targets, read_ignored
 from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.datasets.regions import Targets, targets_of
 from mass3d.io.datasets.source import image_hash, source_hash
@@ -137,13 +137,21 @@ def structures_of(cases: Sequence[CaseFile], wanted: Regions) -> Targets:
 
 
 def _named(cases: Sequence[CaseFile]) -> Targets | None:
-    """What dataset.json or the files of masks name."""
+    """What dataset.json or the files of masks name. Raises `DataError` where two differ."""
     labels = [_label_of(case) for case in cases]
-    names = dict.fromkeys(name for label in labels for name in label.names)
-    if names:
-        return Targets({name: number for number, name in enumerate(sorted(names), start=1)})
-    named = labels[0].targets
-    return named if named and named.values else None
+    names = {name for label in labels for name in label.names}
+    if not names:
+        return read_common_targets(dict.fromkeys(label.table for label in labels if label.table))
+    for label in labels:
+        if not label.names:
+            raise DataError(
+                label.paths[0],
+                found="a label map, where other scans have a mask for each structure",
+                expected="labels of one kind",
+                fix="Take one dataset at a time, or say which structure has which value.",
+                setting="structures",
+            )
+    return Targets({name: number for number, name in enumerate(sorted(names), start=1)})
 
 
 def _values(cases: Sequence[CaseFile]) -> dict[str, int]:
