@@ -151,6 +151,23 @@ def test_a_finished_run_is_not_done_again_and_of_other_settings_refused(
             finetune.run(settings(cohort, pretrained, tuned, **changes))
 
 
+def test_a_corrected_label_of_a_scan_kept_apart_is_scored_again(
+    cohort: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(cohort, tmp_path / "data")
+    fit = {"steps": 1, "precision": "32-true"}
+    before = finetune.run(settings(data, pretrained, tmp_path / "run", fit=fit)).scores
+    assert before is not None
+    (kept,) = before.cases
+    label = read_label(data / "labelsTr" / f"{kept}.nii.gz")
+    for voxels in (label.voxels == 2, label.voxels):  # wrong, and corrected again
+        label.with_voxels(voxels.astype(np.uint8)).save(data / "labelsTr" / f"{kept}.nii.gz")
+        found = finetune.run(settings(data, pretrained, tmp_path / "run", fit=fit)).scores
+        fresh = finetune.run(settings(data, pretrained, tmp_path / f"{voxels.max()}", fit=fit))
+        assert found == fresh.scores
+        assert (found is not None) and (found.cases == before.cases) == (voxels is label.voxels)
+
+
 def test_the_best_weights_on_scans_kept_apart_are_kept_and_told(
     cohort: Path, pretrained: Path, tuned: Path, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.regions import Targets
 from mass3d.metrics.overlap import label_overlaps
 from mass3d.metrics.statistics import bootstrap_mean_of_means
-from mass3d.transfer.finetuned.scans import read_labelled, values_of
+from mass3d.transfer.finetuned.scans import fingerprint, read_labelled, values_of
 from mass3d.views.labelled import UNKNOWN
 from mass3d.volume.volume import Volume
 
@@ -47,6 +47,8 @@ class Scores(Config):
 
     model: str
     """Fingerprint of the weights."""
+    scans: str = ""
+    """Fingerprint of the scans and their labels; empty in files of earlier versions."""
     cases: dict[str, dict[str, float]]
     """Case -> structure -> Dice."""
     mean: float | None = None
@@ -97,18 +99,22 @@ def score(
     whole = bootstrap_mean_of_means(table.reshape(-1, len(names)), seed=seed)
     low, high = (_known(whole.low), _known(whole.high))
     return Scores(
-        model=segmenter.fingerprint, cases=found, mean=_known(whole.mean), ci95=(low, high)
+        model=segmenter.fingerprint,
+        scans=fingerprint(cases),
+        cases=found,
+        mean=_known(whole.mean),
+        ci95=(low, high),
     )
 
 
 def read_scores(file: Path, *, model: str, cases: Sequence[CaseFile]) -> Scores | None:
-    """The scores of exactly this model and these cases, if the file holds them."""
+    """The scores of exactly this model, these scans and labels, if the file holds them."""
     try:
         scores = Scores.model_validate(read_json(file))
     except (OSError, ValueError, RecursionError):
         return None
     same = scores.model == model and list(scores.cases) == [case.case_id for case in cases]
-    return scores if same else None
+    return scores if same and scores.scans == fingerprint(cases) else None
 
 
 def _dice(segmenter: Finder, case: CaseFile) -> dict[str, float]:
