@@ -13,9 +13,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import helpers
 import mass3d
 from helpers import untrained_run
-from mass3d.apps import evaluate, finetune, segment
+from mass3d.apps import embed, evaluate, finetune, segment, task
 from mass3d.config import build
 from mass3d.errors import ConfigError, DataError, ModelError
 from mass3d.io.datasets.cohort import find_label
@@ -165,7 +166,8 @@ def test_a_corrected_label_of_a_scan_kept_apart_is_scored_again(
         found = finetune.run(settings(data, pretrained, tmp_path / "run", fit=fit)).scores
         fresh = finetune.run(settings(data, pretrained, tmp_path / f"{voxels.max()}", fit=fit))
         assert found == fresh.scores
-        assert (found is not None) and (found.cases == before.cases) == (voxels is label.voxels)
+        assert found is not None
+        assert (found.cases == before.cases) == (voxels is label.voxels)
 
 
 def test_the_best_weights_on_scans_kept_apart_are_kept_and_told(
@@ -242,6 +244,29 @@ def test_a_killed_run_ends_with_the_same_bytes(
     finetune.run(killed)
     names = (WEIGHTS, METRICS, SCORES)
     assert content(tmp_path / "killed", *names) == content(tmp_path / "whole", *names)
+
+
+def test_a_run_that_has_not_ended_is_told_by_whatever_uses_it(
+    cohort: Path, pretrained: Path, tuned: Path, tmp_path: Path
+) -> None:
+    model, half = (shutil.copytree(run, tmp_path / run.parent.name) for run in (pretrained, tuned))
+    for run in (model, half):
+        shutil.copy(run / WEIGHTS, run / RESUME)  # what a run keeps until its end
+    told = f"the run {half} has not ended: its weights are those after {STEPS} updates"
+    scan = next((cohort / "imagesTs").iterdir())
+    found = segment.run(
+        segment.SegmentConfig(inputs=(scan,), model=half, output=tmp_path / "out", device="cpu")
+    )
+    assert f"Warning: {told}." in found.summary()
+    told = f"the run {model} has not ended: its weights are those after 0 updates"
+    other = finetune.run(settings(cohort, model, tmp_path / "other", fit={"steps": 1}))
+    assert told in other.warnings
+    seen = embed.run(
+        embed.EmbedConfig(inputs=(scan,), model=model, output=tmp_path / "seen", device="cpu")
+    )
+    assert told in seen.warnings
+    made = task.run(helpers.task_config(cohort, model, tmp_path / "x.task", "ct_000", tune=False))
+    assert told in made.warnings
 
 
 def test_from_scratch_the_same_crops_are_seen(

@@ -21,6 +21,7 @@ from mass3d.transfer.frozen.embedding import Embedder
 from mass3d.transfer.frozen.folder import TABLE, write_neighbours, write_tables
 from mass3d.transfer.frozen.neighbours import Neighbour, nearest
 from mass3d.transfer.frozen.scan import FrozenEncoder
+from mass3d.transfer.trained import unfinished
 
 
 class EmbedConfig(Config):
@@ -93,6 +94,7 @@ def run(config: EmbedConfig) -> EmbedReport:
             write_neighbours(folder, near)
             write_feature_pictures(folder)
         notes = {case: entry.doubts for case, entry in folder.entries.items()}
-        report = EmbedReport(config.output, tuple(near), near, tuple(in_short(notes)), faults)
+        odd = (*unfinished(config.model), *in_short(notes))
+        report = EmbedReport(config.output, tuple(near), near, odd, faults)
         write_embed_page(folder, near, summary=report.told(), faults=faults)
     return report

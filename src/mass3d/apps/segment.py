@@ -169,7 +169,7 @@ def _report(
     return SegmentReport(
         config.output,
         volumes,
-        (*in_short(notes), *few(never_found(known.structures, volumes))),
+        (*known.odd, *in_short(notes), *few(never_found(known.structures, volumes))),
         faults,
         tuple(alone) if hoped else (),
     )

@@ -151,7 +151,7 @@ def run(config: TaskConfig) -> TaskReport:
         saved.fingerprint,
         dice,
         unnamed,
-        doubts_about(segmenter.trained),
+        doubts_about(config.model, segmenter.trained),
     )
 
 

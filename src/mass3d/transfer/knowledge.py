@@ -21,7 +21,7 @@ from mass3d.transfer.finetuned.segmenter import (
 )
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, find_run, load_task, require_model
-from mass3d.transfer.trained import record_beside
+from mass3d.transfer.trained import record_beside, unfinished
 from mass3d.volume.doubts import doubts
 from mass3d.volume.preparation import prepared_modality
 from mass3d.volume.ranges import Measures, Ranges
@@ -38,6 +38,7 @@ class Knowledge:
     fingerprint: str  # of all that decides a result, but for settings
     ranges: Ranges | None = None  # what the labelled scans are like, where it is known
     channels: tuple[Wanted, ...] = ()  # that a case needs, where it is more than a scan
+    odd: tuple[str, ...] = ()  # sentences about the model
 
     @property
     def structures(self) -> Mapping[str, int]:
@@ -86,10 +87,11 @@ def load_knowledge(
     """
     if task is not None and (model is None or not is_finetuned(model)):
         found = load_task(task)
-        segmenter = Segmenter.load(model or find_run(task, found), device=device)
+        run = model or find_run(task, found)
+        segmenter = Segmenter.load(run, device=device)
         require_model(task, found, segmenter.trained)
-        targets = Targets(dict(found.structures))
-        return Knowledge(segmenter, found, targets, found.fingerprint, found.ranges)
+        targets, odd = Targets(dict(found.structures)), unfinished(run)
+        return Knowledge(segmenter, found, targets, found.fingerprint, found.ranges, odd=odd)
     if model is None:
         raise ConfigError(
             "task",
@@ -106,14 +108,14 @@ def load_knowledge(
             fix="Leave the prior out, or the finetuned model.",
             setting="prior",
         )
-    tuned = load_finetuned(model, device=device)
+    tuned, odd = load_finetuned(model, device=device), unfinished(model)
     if task is None:
         made, ranges = tuned.fingerprint, _ranges_beside(model)
-        return Knowledge(tuned, None, tuned.targets, made, ranges, tuned.channels)
+        return Knowledge(tuned, None, tuned.targets, made, ranges, tuned.channels, odd)
     found = load_task(task)
     require_beside(found, tuned, task)
     made = text_hash([tuned.fingerprint, found.fingerprint])
-    return Knowledge(tuned, found, tuned.targets, made, found.ranges, tuned.channels)
+    return Knowledge(tuned, found, tuned.targets, made, found.ranges, tuned.channels, odd)
 
 
 def _ranges_beside(run: Path) -> Ranges | None:

@@ -22,7 +22,7 @@ from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
 from mass3d.model.released import Released, is_released, read_released
 from mass3d.pretext.task import ObjectiveName
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.fit import RESUME, WEIGHTS
 from mass3d.volume.preparation import PreparationConfig
 
 MATCHING: Final = ("masks", "correspondence")  # objectives after which a network can match
@@ -115,14 +115,27 @@ def require_matching(trained: TrainedModel | RunRecord) -> None:
         )
 
 
-def doubts_about(trained: TrainedModel) -> tuple[str, ...]:
-    """Sentences about a network that can match, but has not learned to draw masks."""
+def doubts_about(run: Path, trained: TrainedModel) -> tuple[str, ...]:
+    """Sentences about a network that can match, but has not learned to draw masks, or not ended."""
     if trained.objective == "masks":
-        return ()
+        return unfinished(run)
     return (
+        *unfinished(run),
         f"the network was pretrained with the objective {trained.objective}: it learned to match, "
         "but not to draw masks",
     )
+
+
+def unfinished(run: Path) -> tuple[str, ...]:
+    """A sentence about a run that has not come to its end; none about others.
+
+    Its weights can be used: they are those of the last time that it saved.
+    """
+    path = weights_file(run)
+    if not (path.parent / RESUME).exists() or is_released(path):
+        return ()
+    step = checkpoint.read_facts(path, kind="weights").get("step")
+    return (f"the run {path.parent} has not ended: its weights are those after {step} updates",)
 
 
 def weights_file(run: Path) -> Path:

@@ -38,7 +38,7 @@ from mass3d.transfer.finetuned.stopping import (
     judge_of,
     stopping_facts,
 )
-from mass3d.transfer.trained import read_run
+from mass3d.transfer.trained import read_run, unfinished
 
 MOVED: Final[dict[Learn, str]] = {
     "full": "",
@@ -128,7 +128,7 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
         tuple(ids),
         scores,
         first,
-        warnings,
+        (*unfinished(config.model), *warnings),
         chosen,
         steps,
         config.learn,
