@@ -116,6 +116,25 @@ def test_what_is_done_is_kept_and_what_is_damaged_is_made_again(
     assert json.loads((again / INDEX).read_text()) == index
 
 
+def test_of_a_scan_that_has_become_unreadable_nothing_stays(
+    embedded: Path, scans: Path, trained: Path, tmp_path: Path
+) -> None:
+    again, changed = tmp_path / "again", tmp_path / "scans"
+    shutil.copytree(embedded, again)
+    shutil.copytree(scans, changed)
+    first, *others = sorted(path for path in changed.iterdir() if "broken" not in path.name)
+    told = config(changed, trained, again, dense=True, untrained=True)
+    first.write_bytes(b"no scan any more")
+    name = first.name.removesuffix(".nii.gz")
+    assert {fault.where for fault in embed.run(told).faults} == {name, "mr_broken"}
+    assert name not in (again / TABLE).read_text()
+    assert not list(again.rglob(f"{name}*"))
+    for path in others:
+        path.write_bytes(b"no scan any more")
+    assert len(embed.run(told).faults) == 4
+    assert not (again / TABLE).exists()
+
+
 def test_another_place_holds_the_same_bytes(
     embedded: Path, scans: Path, trained: Path, tmp_path: Path
 ) -> None:

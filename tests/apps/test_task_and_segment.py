@@ -440,6 +440,12 @@ def test_a_scan_that_has_changed_is_segmented_again(
     before = (tmp_path / "out" / CASES).read_bytes()
     assert segment.run(config).ok
     assert (tmp_path / "out" / CASES).read_bytes() != before
+    (tmp_path / "in" / "ct_a.nii.gz").write_bytes(b"not a scan any more")
+    report = segment.run(config)
+    assert [fault.where for fault in report.faults] == ["ct_a"]
+    assert report.volumes_ml == {}
+    left = [path.name for path in (tmp_path / "out").rglob("ct_a*")]
+    assert left == []  # of the scan as it was before
 
 
 @pytest.mark.parametrize(

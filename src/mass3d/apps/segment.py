@@ -194,7 +194,7 @@ def _segment_one(work: _Work, case: CaseFile) -> None:
     begun = Entry(source=source_hash(case), prior=image_hash(prior) if prior else "")
     if work.folder.keeps(case.case_id, begun):
         return
-    work.folder.put(case.case_id, begun)
+    work.folder.begin(case.case_id, begun)
     work.folder.put(case.case_id, _segment_scan(work, case, prior, begun))
 
 

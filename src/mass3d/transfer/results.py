@@ -163,6 +163,16 @@ class ResultsFolder:
         self.entries[case_id] = entry
         self.save()
 
+    def begin(self, case_id: str, begun: Entry) -> None:
+        """Note a case that is made now; what was there of it before goes, as that may fail."""
+        old = self.entries.get(case_id)
+        self.put(case_id, begun)
+        maps = (self.path / name for name in (old.maps if old else ()))
+        made = (self.label_map(case_id), self.segmentation(case_id), self.picture(case_id))
+        for file in (*made, *maps):
+            if file.resolve().is_relative_to(self.path.resolve()):  # whatever the list says
+                file.unlink(missing_ok=True)
+
     def save(self) -> None:
         """Write the list of results."""
         index = self.index.model_copy(update={"cases": self.entries})

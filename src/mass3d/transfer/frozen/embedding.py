@@ -58,6 +58,7 @@ class Embedder:
         name, source = case.case_id, source_hash(case)
         if folder.keeps(name, source):
             return
+        folder.begin(name)
         volume = read_volume(case.scan)
         require_scan(volume, label_maps=self.label_maps)
         seen = self.encoder.see(volume, overlap=self.overlap, dense=self.dense, region=self.region)

@@ -135,8 +135,20 @@ class EmbeddingsFolder:
     def put(self, case_id: str, entry: Entry) -> None:
         """Note a finished case, or one that is finished anew."""
         self.entries[case_id] = entry
+        self._save()
+
+    def _save(self) -> None:
         cases = {name: self.entries[name] for name in sorted(self.entries)}
         write_json(self.path / INDEX, self.index.model_copy(update={"cases": cases}).plain())
+
+    def begin(self, case_id: str) -> None:
+        """Forget what was there of a case before it is made anew: that may fail."""
+        if self.entries.pop(case_id, None) is not None:
+            self._save()
+            tables = [self.path / name for name in (TABLE, ARRAYS, NEIGHBOURS)]  # made at the end
+            pictures = [self.picture(case_id), self.feature_picture(case_id)]
+            for file in (self.features(case_id), self.dense(case_id), *pictures, *tables):
+                file.unlink(missing_ok=True)
 
     def keeps(self, case_id: str, source: str) -> bool:
         """Whether the features of a case are those of this scan, and undamaged."""
