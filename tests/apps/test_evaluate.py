@@ -623,6 +623,29 @@ def test_headers_of_label_maps_name_structures_where_nothing_else_does(folders: 
     assert list(folders.run().structures) == ["liver", "[red] cyst"]
 
 
+@pytest.mark.parametrize("told_by", ["header", "record"])
+def test_values_that_mean_other_structures_than_in_the_labels_are_not_scored(
+    folders: Folders, told_by: str
+) -> None:
+    """Right predictions whose values are called otherwise had a Dice of 0 without a word."""
+    folders.add("a", truth="1112220", found="2221110")
+    folders.name_structures()
+    called = {"[red] cyst": 1, "liver": 2}
+    path = folders.predictions / "a.nii.gz"
+    if told_by == "header":
+        label = read_label(path)
+        names = [LabelName(value, name, (0, 0, 0)) for name, value in called.items()]
+        write_label(path, label.voxels, label.source, names=names)
+    else:
+        path = folders.predictions / "record.json"
+        write_json(path, {"verb": "segment", "mass3d": "0.1", "structures": called})
+    told = "says .* = [12]; expected .* = [12], as .* says"
+    with pytest.raises(DataError, match=told) as caught:
+        folders.run()
+    assert (caught.value.where, caught.value.setting) == (str(path), "structures")
+    assert folders.run(structures={"liver": 1}).dice == {"a": {"liver": 0.0}}
+
+
 # --- beside other predictions -------------------------------------------------------------------
 
 

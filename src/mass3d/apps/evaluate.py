@@ -11,9 +11,10 @@ from pydantic import Field, PositiveFloat
 from rich.console import Console
 
 from mass3d.config import Config, Regions, Scheduler, Seed, Workers
-from mass3d.execution.ownership import require_own_folder
+from mass3d.execution.ownership import RECORD, require_own_folder
 from mass3d.execution.summary import write_provenance
 from mass3d.io.datasets.dataset_json import read_targets
+from mass3d.io.datasets.label_names import require_no_other_values
 from mass3d.io.datasets.predictions import (
     Prediction,
     find_both,
@@ -32,7 +33,13 @@ from mass3d.metrics.cases import Table as Scores
 from mass3d.metrics.scores import Metric, metrics_of
 from mass3d.metrics.statistics import bootstrap_mean_of_means
 from mass3d.pages.comparison import Compared
-from mass3d.pages.counted import CountedFolder, Pairs, compared_folders, names_in_headers
+from mass3d.pages.counted import (
+    CountedFolder,
+    Pairs,
+    compared_folders,
+    names_in_headers,
+    tables_in_headers,
+)
 from mass3d.pages.evaluate import MAX_PICTURES, worst_cases
 from mass3d.pages.evaluated import Evaluated
 from mass3d.pages.score_files import write_scores
@@ -121,6 +128,8 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     drawn = len(files) <= MAX_PICTURES  # of more cases only the worst, when they are known
     ours = pairs.count(pictures=drawn)
     theirs = _pairs(config, others, targets).count(pictures=False) if others is not None else None
+    if not config.structures and not targets.regions:
+        _require_no_other_values(config, targets, tables_in_headers(ours, theirs))
     structures = targets.values or names_in_headers(ours, theirs) or labelled_values(ours.cases)
     tables = ours.scored(structures, config.metrics, config.absent, where=config.predictions)
     means = {name: bootstrap_mean_of_means(one, seed=config.seed) for name, one in tables.items()}
@@ -147,6 +156,17 @@ def run(config: EvaluateConfig) -> EvaluateReport:
         volumes=write_compared(config.output, pairs, worst[:MAX_CASES], scans, names),
     )
     return report
+
+
+def _require_no_other_values(
+    config: EvaluateConfig, targets: Targets, tables: dict[Path, dict[str, int]]
+) -> None:
+    """Raise `DataError` for predictions whose values mean other structures than the labels'."""
+    for folder in filter(None, (config.predictions, config.against)):
+        found = structures_of_results(folder)
+        if found is not None and not found.regions:
+            tables |= {folder / RECORD: found.values}
+    require_no_other_values(tables, targets.values, where=config.labels)
 
 
 def _pairs(config: EvaluateConfig, files: Mapping[str, Prediction], targets: Targets) -> Pairs:

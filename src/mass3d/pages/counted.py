@@ -188,5 +188,11 @@ class Pairs:
 def names_in_headers(*folders: CountedFolder | None) -> dict[str, int] | None:
     """The structures as headers of label maps name them. Raises `DataError` where they differ."""
     every = [one for folder in folders if folder for one in folder.found.values()]
-    tables = {path: names for one in every for path, names in one.named.items()}
-    return common_names(tables, {value for one in every for value in one.counts.overlaps})
+    values = {value for one in every for value in one.counts.overlaps}
+    return common_names(tables_in_headers(*folders), values)
+
+
+def tables_in_headers(*folders: CountedFolder | None) -> dict[Path, dict[str, int]]:
+    """What headers of label maps call their values, by file."""
+    every = [one for folder in folders if folder for one in folder.found.values()]
+    return {path: names for one in every for path, names in one.named.items()}

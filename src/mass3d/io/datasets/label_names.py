@@ -44,10 +44,22 @@ def common_names(tables: Mapping[Path, Table], values: Collection[int]) -> dict[
     return {called[value][0]: value for value in sorted(called)} or None
 
 
+def require_no_other_values(tables: Mapping[Path, Table], structures: Table, where: Path) -> None:
+    """Raise `DataError` where a table says another value for a structure than `where` does.
+
+    Other names for the same values may be synonyms: they are let pass.
+    """
+    for path, table in tables.items():
+        for name, value in table.items():
+            if structures.get(name, value) != value:
+                before = f"{name} = {structures[name]}"
+                raise _contradiction(path, f"{name} = {value}", before, where)
+
+
 def _contradiction(path: Path, found: str, before: str, where: Path) -> DataError:
     return DataError(
         path,
-        found=f"a header that says {found}",
+        found=f"a table of names that says {found}",
         expected=f"{before}, as {where} says",
         fix="Renumber one of them, or say which structure has which value.",
         setting="structures",
