@@ -151,6 +151,16 @@ def test_targets_that_cannot_be_predicted_are_told(
         targets(tmp_path, text, **given)
 
 
+def test_a_class_that_is_spelled_in_two_ways_is_one_class(tmp_path: Path) -> None:
+    """As in a table that was put together of whole numbers and of numbers with a point."""
+    rows = "case,sex,site,same\na,1,01,3\nb,1.0,02,3.0\nc,0,01,3\nd,0.0,02,3\n"
+    found = targets_of(table(tmp_path, rows), "abcd", named=("sex", "site"), others=(), kinds={})
+    assert [one.classes for one in found.found] == [("0", "1"), ("01", "02")]
+    assert found.found[0].truth.tolist() == [1, 1, 0, 0]
+    with pytest.raises(DataError, match="same = '3' for all cases"):
+        targets_of(table(tmp_path, rows), "abcd", named=("same",), others=(), kinds={})
+
+
 def test_a_bad_target_does_not_cost_the_others(tmp_path: Path) -> None:
     found = table(tmp_path, "case,site,ill,note\na,x,yes,\nb,x,no,\n")
     asked = targets_of(found, found.cases, named=(), others=("case",), kinds={})

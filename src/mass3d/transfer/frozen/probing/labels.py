@@ -179,7 +179,7 @@ def _target(table: Table, name: str, cases: Sequence[str], kind: Kind | None) ->
     values = {case: table.columns[name][case] for case in cases}
     missing = {case: value for case, value in values.items() if _is_missing(value)}
     words = tuple(sorted({value for value in missing.values() if value}))
-    known = {case: value for case, value in values.items() if case not in missing}
+    known = _spelled_once({case: one for case, one in values.items() if case not in missing})
     numbers = {case: _number(value) for case, value in known.items()}
     different = sorted(set(known.values()))
     if len(different) < 2:
@@ -203,6 +203,15 @@ def _target(table: Table, name: str, cases: Sequence[str], kind: Kind | None) ->
     truth = [classes.index(value) if classes else numbers[case] for case, value in known.items()]
     rows = np.array(truth, np.float64)
     return Target(name, kind, classes, tuple(known), rows, tuple(missing), words)
+
+
+def _spelled_once(values: Mapping[str, str]) -> Mapping[str, str]:
+    """The values with one spelling of each number, such as 1 for 1.0, where all are numbers."""
+    if not all_numbers([*values.values()]):
+        return values
+    longest_first = sorted(set(values.values()), key=lambda value: (-len(value), value))
+    spelling = {_number(value): value for value in longest_first}
+    return {case: spelling[_number(value)] for case, value in values.items()}
 
 
 def _is_missing(value: str) -> bool:
