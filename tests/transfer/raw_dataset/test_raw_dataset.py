@@ -309,6 +309,69 @@ def test_a_case_that_is_gone_from_the_results_leaves_the_dataset(tmp_path: Path)
     assert read_json(folder / "dataset.json")["numTraining"] == 1
 
 
+def corrected(folder: Path, name: str) -> bytes:
+    """Correct a label of the dataset by hand; returns the bytes of the file."""
+    file = folder / "labelsTr" / f"{name}.nii.gz"
+    write_file_order(file, np.full(SHAPE, 1, np.uint8), AFFINE)
+    return file.read_bytes()
+
+
+def test_a_label_of_the_dataset_corrected_by_hand_stays_when_more_scans_are_exported(
+    tmp_path: Path,
+) -> None:
+    """Also where the results have changed since; only who moves it gets another one."""
+    origin = made(tmp_path, ("a", "b"))
+    folder = origin.export(tmp_path / "Dataset501_X").output
+    mine = corrected(folder, "a")
+    for names in (("a", "b"), ("a", "b", "c")):
+        report = made(tmp_path, names).export(folder)
+        (fault,) = report.faults
+        assert fault.where == "a"
+        assert "not as mass3d wrote it" in fault.message
+        assert "It stays as it is" in fault.message
+        assert (folder / "labelsTr/a.nii.gz").read_bytes() == mine
+        assert [case.case_id for case in find_labelled([folder])] == [*names]
+        assert read_json(folder / "dataset.json")["numTraining"] == len(names)
+    write_file_order(origin.results / "a.nii.gz", np.full(SHAPE, 7, np.uint8), AFFINE)
+    assert "not as mass3d wrote it" in origin.export(folder).faults[0].message
+    assert (folder / "labelsTr/a.nii.gz").read_bytes() == mine
+    (folder / "labelsTr/a.nii.gz").rename(tmp_path / "mine.nii.gz")
+    assert not origin.export(folder).faults
+    assert (np.asarray(nib.load(folder / "labelsTr/a.nii.gz").dataobj) == 2).all()
+
+
+def test_a_damaged_label_is_written_again_and_a_changed_copy_of_a_scan_stays(
+    tmp_path: Path,
+) -> None:
+    origin = made(tmp_path, ("a", "b"))
+    folder = origin.export(tmp_path / "Dataset501_X", images="copy").output
+    whole = files(folder)
+    (folder / "labelsTr/a.nii.gz").write_bytes(b"half")
+    assert not origin.export(folder, images="copy").faults
+    assert files(folder) == whole
+    write_file_order(folder / "imagesTr/b_0000.nii.gz", image(9), AFFINE)
+    mine = (folder / "imagesTr/b_0000.nii.gz").read_bytes()
+    assert [fault.where for fault in origin.export(folder, images="copy").faults] == ["b"]
+    assert (folder / "imagesTr/b_0000.nii.gz").read_bytes() == mine
+
+
+def test_a_label_corrected_by_hand_stays_when_its_case_goes(tmp_path: Path) -> None:
+    origin = made(tmp_path, ("a", "b"))
+    folder = origin.export(tmp_path / "Dataset501_X").output
+    mine = corrected(folder, "b")
+    told = read_json(origin.results / CASES)
+    del told["cases"]["b"]
+    write_json(origin.results / CASES, told)
+    report = origin.export(folder)
+    assert [path.name for path in folder.rglob("b*")] == ["b.nii.gz"]
+    assert (folder / "labelsTr/b.nii.gz").read_bytes() == mine
+    assert any("b.nii.gz was changed by hand and stays" in one for one in report.warnings)
+    assert [case.case_id for case in find_labelled([folder])] == ["a"]
+    back = made(tmp_path, ("a", "b")).export(folder)
+    assert "a file that mass3d has not written" in back.faults[0].message
+    assert (folder / "labelsTr/b.nii.gz").read_bytes() == mine
+
+
 def test_nothing_of_others_is_overwritten(tmp_path: Path) -> None:
     origin = made(tmp_path, ("a", "b"))
     folder = tmp_path / "Dataset501_X"
