@@ -20,15 +20,17 @@ from numpy.typing import NDArray
 import dicoms
 from mass3d.errors import ConfigError, DataError
 from mass3d.files import file_hash, read_json, write_json
-from mass3d.io.datasets.cohort import find_cohort
+from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.datasets.dataset_json import read_targets_in
 from mass3d.io.datasets.labelled import find_labelled
+from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.datasets.source import source_hash
 from mass3d.io.read import read_volume
 from mass3d.io.write import write_file_order, write_label
 from mass3d.transfer.finetuned.scans import read_labelled
 from mass3d.transfer.raw_dataset.plan import open_results, plan_of, require_name
 from mass3d.transfer.raw_dataset.settings import RawConfig
+from mass3d.transfer.raw_dataset.true_labels import Behind
 from mass3d.transfer.raw_dataset.write import RawDataset, write_raw
 from mass3d.transfer.results import CASES, Entry, Index
 
@@ -249,6 +251,33 @@ def test_true_labels_take_the_place_of_what_was_found(tmp_path: Path) -> None:
     written = np.asarray(nib.load(report.output / "labelsTr/a.nii.gz").dataobj)
     assert (written == np.array([2, 2, 3, 3, 0, 0])[:, None, None]).all()
     assert any("shows no spleen, which nnU-Net takes for absence" in w for w in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("found", "names"),
+    [("other", ("ct", "ct-reference")), ("ct", ("ct-reference", "ct-reference-2"))],
+)
+def test_references_of_one_file_name_are_cases_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str, names: tuple[str, str]
+) -> None:
+    """Also beside a found case of that name. The same scan twice is one case."""
+    origin = made(tmp_path, (found,))
+    references = []
+    for place, seed, value in (("p", 10, 7), ("q", 11, 3), ("copy_of_q", 11, 3)):
+        scan, truth = (tmp_path / place / f"{name}.nii.gz" for name in ("ct", "truth"))
+        write_file_order(scan, image(seed), AFFINE)
+        write_file_order(truth, np.full(SHAPE, value, np.uint8), AFFINE)
+        references.append(CaseFile("ct", scan, label=LabelFiles((truth,))))
+    behind = Behind(tuple(references))
+    monkeypatch.setattr("mass3d.transfer.raw_dataset.plan.labelled_behind", lambda *_: behind)
+    report = origin.export(tmp_path / "Dataset501_X")
+    assert not report.faults
+    assert report.labels == {"found": 1, "true": 2}
+    for name, seed, number in zip(names, (10, 11), (2, 1), strict=True):
+        scan = nib.load(report.output / f"imagesTr/{name}_0000.nii.gz")
+        assert (np.asarray(scan.dataobj) == image(seed)).all()
+        truth = nib.load(report.output / f"labelsTr/{name}.nii.gz")
+        assert (np.asarray(truth.dataobj) == number).all()
 
 
 def test_a_label_map_corrected_by_hand_is_taken_and_told_and_so_are_doubts(tmp_path: Path) -> None:
