@@ -115,7 +115,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text as UTF-8, atomically; bytes of file names that are none are escaped."""
-    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+    write_bytes(path, text_bytes(text))
+
+
+def text_bytes(text: str) -> bytes:
+    """A text as `write_text` writes it."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_json(path: Path, payload: Mapping[str, object]) -> None:

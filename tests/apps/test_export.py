@@ -11,7 +11,7 @@ import yaml
 import mass3d
 from mass3d.apps.export import ExportConfig, ExportReport, run
 from mass3d.errors import ConfigError, ModelError
-from mass3d.files import read_json, write_json
+from mass3d.files import file_hash, read_json, write_json
 from mass3d.pages.card import CARD
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
@@ -66,6 +66,39 @@ def test_what_is_not_said_is_asked_for(trained: Path, tmp_path: Path) -> None:
     card = (tmp_path / "shared" / CARD).read_text()
     assert "license" not in header(card)
     assert "Whoever shares it should say here" in card
+
+
+def test_a_card_that_was_completed_by_hand_stays(trained: Path, tmp_path: Path) -> None:
+    """Whatever is exported after it; one that was not touched is replaced."""
+    card, new = tmp_path / "shared" / CARD, tmp_path / "shared" / "README.new.md"
+    export(trained, tmp_path / "shared")
+    again = export(trained, tmp_path / "shared", license="mit")
+    assert header(card.read_text())["license"] == "mit"
+    assert "not as it was written" not in again.summary()
+    assert not new.exists()
+    told = read_json(tmp_path / "shared" / "record.json")
+    assert told["page_sha256"] == file_hash(card)
+    card.write_text(mine := card.read_text() + "\nIt fails on children.\n")
+    for terms in ("mit", "cc-by-4.0", "cc-by-4.0"):
+        report = export(trained, tmp_path / "shared", license=terms)
+        assert card.read_text() == mine
+        assert f"not as it was written here and stays; the new one is {new}." in report.summary()
+        assert header(new.read_text())["license"] == terms
+    new.replace(card)  # as nobody has changed it, it is ours again
+    assert "not as it was written" not in export(trained, tmp_path / "shared").summary()
+    assert "license" not in header(card.read_text())
+
+
+def test_a_card_of_which_nothing_is_known_stays(trained: Path, tmp_path: Path) -> None:
+    """As older versions wrote them, unless it is the same one."""
+    export(trained, tmp_path / "shared")
+    record = tmp_path / "shared" / "record.json"
+    old = {key: value for key, value in read_json(record).items() if key != "page_sha256"}
+    write_json(record, old)
+    assert "not as it was written" not in export(trained, tmp_path / "shared").summary()
+    write_json(record, old)
+    assert "not as it was written" in export(trained, tmp_path / "shared", license="mit").summary()
+    assert "license" not in header((tmp_path / "shared" / CARD).read_text())
 
 
 def test_nothing_that_people_write_is_markdown_or_yaml(trained: Path, tmp_path: Path) -> None:

@@ -103,6 +103,17 @@ def test_the_page_beside_it_tells_commands_and_network(handed: Path) -> None:
         assert words in page
 
 
+def test_a_page_that_was_completed_by_hand_stays(run: Path, tmp_path: Path) -> None:
+    to_nnunet(run, tmp_path / "over")
+    guide, new = tmp_path / "over" / GUIDE, tmp_path / "over" / "README.new.md"
+    guide.write_text("mine")
+    report = to_nnunet(run, tmp_path / "over", license="mit")
+    assert guide.read_text() == "mine"
+    assert "Terms of use: mit" in new.read_text()
+    told = f"README.md is not as it was written here and stays; the new one is {new}."
+    assert report.summary().endswith(told)
+
+
 def test_the_same_run_gives_the_same_bytes(run: Path, handed: Path, tmp_path: Path) -> None:
     to_nnunet(run, tmp_path / "again")
     assert (tmp_path / "again" / CHECKPOINT).read_bytes() == (handed / CHECKPOINT).read_bytes()

@@ -101,6 +101,15 @@ def test_wrong_structures_are_refused(
         require_references([image], [label], structures)
 
 
+def test_more_structures_than_a_task_can_hold_are_refused_before_any_work(
+    image: Volume, label: Volume
+) -> None:
+    many = {f"s{value}": value for value in range(1, 256)}
+    require_references([image], [label], many)
+    with pytest.raises(ConfigError, match=r"256 structures; expected at most 255 .* Name those"):
+        require_references([Path("unread.nii.gz")], [label], {**many, "one more": 256})
+
+
 @pytest.mark.parametrize(("images", "labels"), [(0, 0), (1, 0), (1, 2)])
 def test_every_image_has_a_label(image: Volume, label: Volume, images: int, labels: int) -> None:
     with pytest.raises(ConfigError, match=f"{images} images and {labels} labels"):

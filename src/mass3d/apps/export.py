@@ -13,8 +13,7 @@ from mass3d.config import Config
 from mass3d.errors import ConfigError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import earlier_record, require_own_folder
-from mass3d.execution.summary import Report, write_provenance
-from mass3d.files import write_text
+from mass3d.execution.summary import Report, page_told, write_page, write_provenance
 from mass3d.model.nnunet import WEIGHTS_KEY
 from mass3d.pages.card import CARD, model_card
 from mass3d.pages.handover import GUIDE, handed_over, handover_page
@@ -74,19 +73,22 @@ class ExportReport(Report):
     tensors: int = 0  # of nnU-Net's encoder and decoder, by all their names
     portable: Portable | None = None  # of the ONNX file
     raw: RawDataset | None = None  # of results
+    page: Path | None = None  # beside a model
 
     def summary(self) -> str:
         """One paragraph for people."""
         if self.raw is not None:
             return self.raw.in_words()
         if self.tensors:
-            return handed_over(self.output, self.fingerprint, self.tensors)
+            first = handed_over(self.output, self.fingerprint, self.tensors)
+            return first + page_told(self.output / GUIDE, self.page)
         if self.portable is not None:
             return self.portable.in_words(self.output, self.fingerprint)
         return (
             f"Exported the weights {self.fingerprint[:12]} into {self.output}, with a card: say in "
             f"{CARD} what only you know. The folder is loaded like any run; "
             f"hf upload NAME {self.output} puts it on the hub of Hugging Face."
+            + page_told(self.output / CARD, self.page)
         )
 
 
@@ -160,10 +162,9 @@ def _to_hub(config: ExportConfig, loaded: Segmenter) -> ExportReport:
     weights = loaded.write(config.output)
     known = record_beside(config.model)
     told = {key: known[key] for key in ABOUT_DATA if key in known}
-    write_provenance(config.output, "export", config, **told)
     card = model_card(facts_of(weights), **_words(config))
-    write_text(config.output / CARD, card)
-    return ExportReport(config.output, loaded.trained.fingerprint)
+    page = write_page(config.output / CARD, card, verb="export", config=config, **told)
+    return ExportReport(config.output, loaded.trained.fingerprint, page=page)
 
 
 def _to_nnunet(config: ExportConfig, loaded: Segmenter) -> ExportReport:
@@ -172,10 +173,10 @@ def _to_nnunet(config: ExportConfig, loaded: Segmenter) -> ExportReport:
     if config.plans is not None:
         require_fit(plan, config.plans, config.configuration)
     content = checkpoint_of(trained, plan)
-    write_provenance(output, "export", config, fingerprint=trained.fingerprint)
+    guide, made_by = handover_page(trained, plan, **_words(config)), trained.fingerprint
+    page = write_page(output / GUIDE, guide, verb="export", config=config, fingerprint=made_by)
     write_handover(output, content)
-    write_text(output / GUIDE, handover_page(trained, plan, **_words(config)))
-    return ExportReport(output, trained.fingerprint, tensors=len(content[WEIGHTS_KEY]))
+    return ExportReport(output, made_by, tensors=len(content[WEIGHTS_KEY]), page=page)
 
 
 def _to_onnx(config: ExportConfig, loaded: Segmenter) -> ExportReport:

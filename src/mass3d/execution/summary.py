@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +14,13 @@ from rich.text import Text
 from mass3d.config import Config, to_toml
 from mass3d.errors import printable
 from mass3d.execution.faults import Fault
+from mass3d.execution.ownership import earlier_record
 from mass3d.execution.progress import MAX_SENTENCES
-from mass3d.files import run_record, write_json, write_text
+from mass3d.files import file_hash, run_record, text_bytes, write_bytes, write_json, write_text
 from mass3d.io.left_out import LeftOut
 
 SHOWN = 3  # cases that a summary tells in words; case.json has all
+PAGE = "page_sha256"  # in a record, of the page that people are asked to complete
 PLACES = ("output", "workers", "scheduler")  # where and how fast results come, not what they are
 
 
@@ -124,6 +127,28 @@ def write_provenance(folder: Path, verb: str, config: Config, **facts: object) -
     )
     write_text(folder / "config.toml", to_toml(settings))
     write_json(folder / "record.json", run_record(verb, settings.plain(), **facts))
+
+
+def write_page(file: Path, text: str, *, verb: str, config: Config, **facts: object) -> Path:
+    """`write_provenance`, and a page that people are asked to complete; returns where it is.
+
+    The record keeps its SHA-256. A page that is not as the last record has it holds what somebody
+    has written: it stays, and the new one lies beside it.
+    """
+    content = text_bytes(text)
+    digest = hashlib.sha256(content).hexdigest()
+    ours = (earlier_record(file.parent).get(PAGE), digest)
+    completed = file.is_file() and file_hash(file) not in ours
+    page = file.with_suffix(f".new{file.suffix}") if completed else file
+    write_provenance(file.parent, verb, config, **facts, **{PAGE: digest})
+    write_bytes(page, content)
+    return page
+
+
+def page_told(file: Path, page: Path | None) -> str:
+    """That a page of `write_page` lies beside the one that people have completed; or nothing."""
+    told = f" {file.name} is not as it was written here and stays; the new one is {page}."
+    return "" if page in (None, file) else told
 
 
 class _Settings(Config):

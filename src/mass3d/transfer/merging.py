@@ -17,11 +17,11 @@ from mass3d.transfer.made_by import in_brackets
 from mass3d.transfer.oneshot.evidence import Evidence
 from mass3d.transfer.oneshot.part import OneShotPart
 from mass3d.transfer.oneshot.reference import LabelledScan
+from mass3d.transfer.oneshot.settings import MAX_STRUCTURES
 from mass3d.transfer.task_file import MAX_VALUE, Reference, Task, find_run
 from mass3d.transfer.trained import weights_file
 from mass3d.volume.ranges import Ranges
 
-MAX_STRUCTURES = 255  # of a task with labelled scans, whose labels are bytes
 Means = tuple[float | None, ...]
 
 

@@ -15,6 +15,7 @@ from mass3d.config import Structures
 from mass3d.errors import ConfigError, DataError
 from mass3d.execution.summary import counted
 from mass3d.io.read import label_of, volume_of
+from mass3d.transfer.oneshot.settings import MAX_STRUCTURES
 from mass3d.volume.ranges import Measures, Ranges
 from mass3d.volume.volume import Modality, Volume
 
@@ -30,9 +31,9 @@ def require_references(
     """Images and labels (D, H, W), each label on exactly the grid of its image.
 
     They are given as `volume_of` takes them.
-    Raises `ConfigError` unless there are as many labels as images, and structures with a value of
-    1 to 65535 each, none twice; `DataError` for a label on another grid, or of other values than
-    whole numbers.
+    Raises `ConfigError` unless there are as many labels as images, and at most 255 structures with
+    a value of 1 to 65535 each, none twice; `DataError` for a label on another grid, or of other
+    values than whole numbers.
     """
     if not images or len(images) != len(labels):
         raise ConfigError(
@@ -112,6 +113,14 @@ def _require_values(structures: Mapping[str, int]) -> None:
             fix="Correct the values; 0 is the background.",
             setting="structures",
         ) from error
+    if len(structures) > MAX_STRUCTURES:
+        raise ConfigError(
+            "structures",
+            found=f"{len(structures)} structures",
+            expected=f"at most {MAX_STRUCTURES} in one task",
+            fix="Name those that are wanted.",
+            setting="structures",
+        )
 
 
 def _named(label: Any, number: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -19,6 +19,7 @@ from mass3d.execution.summary import counted
 from mass3d.files import file_hash, read_json, write_json, write_text
 from mass3d.io.datasets.regions import Targets, targets_of
 from mass3d.io.read import read_label
+from mass3d.volume.volume import Volume
 
 CASES: Final = "cases.json"
 VOLUMES: Final = "volumes.csv"
@@ -195,22 +196,33 @@ class ResultsFolder:
         if old is not None and file_hash(target) == old.result:
             same = (old.source, old.prior) == (begun.source, begun.prior)
             return same and all(map(self._is_whole, old.maps, old.maps.values()))
-        try:
-            read_label(target)
-        except DataError:
-            if old is not None:
-                return False
-        raise DataError(
-            target,
-            found="a file that is not as mass3d wrote it",
-            expected="no file, or the label map that was written here",
-            fix="Move it elsewhere to have the scan segmented again.",
-        )
+        if old is not None and not can_be_read(target):
+            return False
+        raise not_as_written(target, fix="Move it elsewhere to have the scan segmented again.")
 
     def _is_whole(self, name: str, digest: str) -> bool:
         """Whether a map is as it was written."""
         file = self.path / name
         return file.is_file() and file_hash(file) == digest
+
+
+def can_be_read(file: Path, read: Callable[[Path], Volume] = read_label) -> bool:
+    """Whether a file is whole; one that is not as it was written was then changed by somebody."""
+    try:
+        read(file)
+    except DataError:
+        return False
+    return True
+
+
+def not_as_written(file: Path, *, fix: str) -> DataError:
+    """The error for a file that somebody has changed since it was written, or put there."""
+    return DataError(
+        file,
+        found="a file that is not as mass3d wrote it",
+        expected="no file, or the one that was written here",
+        fix=fix,
+    )
 
 
 def never_found(

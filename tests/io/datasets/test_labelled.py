@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+import dicoms
 from mass3d.errors import ConfigError, DataError
+from mass3d.io.datasets.cohort import find_cohort
 from mass3d.io.datasets.labelled import find_labelled, find_tests
+from mass3d.io.datasets.source import source_hash
+from mass3d.io.read import read_volume
 
 
 def touched(folder: Path, *names: str) -> Path:
@@ -73,6 +78,42 @@ def test_numbers_that_do_not_match_and_names_given_twice_are_refused(dataset: Pa
     other = touched(dataset / "more", "a_0000.nii.gz") / "a_0000.nii.gz"
     with pytest.raises(DataError, match="a second scan of the case 'a'"):
         find_labelled([images[0], other], labels)
+
+
+def test_series_are_named_one_by_one_as_scans_are(tmp_path: Path) -> None:
+    """A folder and an archive; each is the scan that a search for scans finds there."""
+    for seed, name in enumerate("pq"):
+        dicoms.series(tmp_path / name, seed=seed)
+    shutil.make_archive(str(tmp_path / "q"), "zip", tmp_path / "q")
+    scans = [tmp_path / "p", tmp_path / "q.zip"]
+    labels = [touched(tmp_path, "p.nii.gz") / "p.nii.gz", touched(tmp_path, "q.mha") / "q.mha"]
+    cases = find_labelled(scans, labels)
+    assert [case.case_id for case in cases] == ["p", "q"]
+    for case, scan, label in zip(cases, scans, labels, strict=True):
+        (found,) = find_cohort([scan]).cases
+        assert source_hash(case) == source_hash(found)
+        assert (read_volume(case.scan).voxels == read_volume(found.scan).voxels).all()
+        assert case.label is not None
+        assert case.label.paths == (label,)
+
+
+def test_what_is_not_there_or_no_file_is_refused_by_name(dataset: Path) -> None:
+    image = dataset / "imagesTr/a_0000.nii.gz"
+    label = dataset / "labelsTr/a.nii.gz"
+    for scan, truth, told in (
+        (
+            dataset / "gone.nii.gz",
+            label,
+            "gone.nii.gz: found no such file or folder; expected a sc",
+        ),
+        (image, dataset / "gone", "gone: found no such file or folder; expected a label map of ev"),
+        (dataset, dataset / "gone", "gone: found no such file or folder; expected a label map of"),
+        (dataset / "labelsTr", label, r"labelsTr: found no series .* one DICOM series"),
+    ):
+        with pytest.raises(DataError, match=told):
+            find_labelled([scan], [truth])
+    with pytest.raises(DataError, match="labelsTr: found a folder; expected a label map"):
+        find_labelled([image, image], [dataset / "labelsTr", label])
 
 
 def test_without_any_label_it_says_what_is_expected(tmp_path: Path) -> None:

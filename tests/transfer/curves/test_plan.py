@@ -110,6 +110,18 @@ def test_starts_are_called_as_their_folders(
         find_starts(trained, ["sctarch"])
 
 
+def test_no_start_is_called_as_a_way_out_of_the_folder_of_the_curve(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("a/run", "b/run"):
+        shutil.copytree(trained, tmp_path / place)
+    (tmp_path / "a/run/inside").mkdir()
+    monkeypatch.chdir(tmp_path / "a/run/inside")
+    assert [start.name for start in find_starts(Path(".."), [])] == ["run"]
+    both = find_starts(Path("../../run"), ["../../../b/run"])
+    assert [start.name for start in both] == ["a-run", "b-run"]
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

@@ -20,15 +20,17 @@ from numpy.typing import NDArray
 import dicoms
 from mass3d.errors import ConfigError, DataError
 from mass3d.files import file_hash, read_json, write_json
-from mass3d.io.datasets.cohort import find_cohort
+from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.datasets.dataset_json import read_targets_in
 from mass3d.io.datasets.labelled import find_labelled
+from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.datasets.source import source_hash
 from mass3d.io.read import read_volume
 from mass3d.io.write import write_file_order, write_label
 from mass3d.transfer.finetuned.scans import read_labelled, structures_of
 from mass3d.transfer.raw_dataset.plan import open_results, plan_of, require_name
 from mass3d.transfer.raw_dataset.settings import RawConfig
+from mass3d.transfer.raw_dataset.true_labels import Behind
 from mass3d.transfer.raw_dataset.write import RawDataset, write_raw
 from mass3d.transfer.results import CASES, Entry, Index
 
@@ -249,6 +251,33 @@ def test_true_labels_take_the_place_of_what_was_found(tmp_path: Path) -> None:
     assert any("shows no spleen, which nnU-Net takes for absence" in w for w in report.warnings)
 
 
+@pytest.mark.parametrize(
+    ("found", "names"),
+    [("other", ("ct", "ct-reference")), ("ct", ("ct-reference", "ct-reference-2"))],
+)
+def test_references_of_one_file_name_are_cases_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str, names: tuple[str, str]
+) -> None:
+    """Also beside a found case of that name. The same scan twice is one case."""
+    origin = made(tmp_path, (found,))
+    references = []
+    for place, seed, value in (("p", 10, 7), ("q", 11, 3), ("copy_of_q", 11, 3)):
+        scan, truth = (tmp_path / place / f"{name}.nii.gz" for name in ("ct", "truth"))
+        write_file_order(scan, image(seed), AFFINE)
+        write_file_order(truth, np.full(SHAPE, value, np.uint8), AFFINE)
+        references.append(CaseFile("ct", scan, label=LabelFiles((truth,))))
+    behind = Behind(tuple(references))
+    monkeypatch.setattr("mass3d.transfer.raw_dataset.plan.labelled_behind", lambda *_: behind)
+    report = origin.export(tmp_path / "Dataset501_X")
+    assert not report.faults
+    assert report.labels == {"found": 1, "true": 2}
+    for name, seed, number in zip(names, (10, 11), (2, 1), strict=True):
+        scan = nib.load(report.output / f"imagesTr/{name}_0000.nii.gz")
+        assert (np.asarray(scan.dataobj) == image(seed)).all()
+        truth = nib.load(report.output / f"labelsTr/{name}.nii.gz")
+        assert (np.asarray(truth.dataobj) == number).all()
+
+
 def test_a_label_map_corrected_by_hand_is_taken_and_told_and_so_are_doubts(tmp_path: Path) -> None:
     origin = made(tmp_path, ("a",))
     write_file_order(origin.results / "a.nii.gz", np.full(SHAPE, 7, np.uint8), AFFINE)
@@ -305,6 +334,69 @@ def test_a_case_that_is_gone_from_the_results_leaves_the_dataset(tmp_path: Path)
     assert [case.case_id for case in find_labelled([folder])] == ["a"]
     assert not list(folder.rglob("b*"))
     assert read_json(folder / "dataset.json")["numTraining"] == 1
+
+
+def corrected(folder: Path, name: str) -> bytes:
+    """Correct a label of the dataset by hand; returns the bytes of the file."""
+    file = folder / "labelsTr" / f"{name}.nii.gz"
+    write_file_order(file, np.full(SHAPE, 1, np.uint8), AFFINE)
+    return file.read_bytes()
+
+
+def test_a_label_of_the_dataset_corrected_by_hand_stays_when_more_scans_are_exported(
+    tmp_path: Path,
+) -> None:
+    """Also where the results have changed since; only who moves it gets another one."""
+    origin = made(tmp_path, ("a", "b"))
+    folder = origin.export(tmp_path / "Dataset501_X").output
+    mine = corrected(folder, "a")
+    for names in (("a", "b"), ("a", "b", "c")):
+        report = made(tmp_path, names).export(folder)
+        (fault,) = report.faults
+        assert fault.where == "a"
+        assert "not as mass3d wrote it" in fault.message
+        assert "It stays as it is" in fault.message
+        assert (folder / "labelsTr/a.nii.gz").read_bytes() == mine
+        assert [case.case_id for case in find_labelled([folder])] == [*names]
+        assert read_json(folder / "dataset.json")["numTraining"] == len(names)
+    write_file_order(origin.results / "a.nii.gz", np.full(SHAPE, 7, np.uint8), AFFINE)
+    assert "not as mass3d wrote it" in origin.export(folder).faults[0].message
+    assert (folder / "labelsTr/a.nii.gz").read_bytes() == mine
+    (folder / "labelsTr/a.nii.gz").rename(tmp_path / "mine.nii.gz")
+    assert not origin.export(folder).faults
+    assert (np.asarray(nib.load(folder / "labelsTr/a.nii.gz").dataobj) == 2).all()
+
+
+def test_a_damaged_label_is_written_again_and_a_changed_copy_of_a_scan_stays(
+    tmp_path: Path,
+) -> None:
+    origin = made(tmp_path, ("a", "b"))
+    folder = origin.export(tmp_path / "Dataset501_X", images="copy").output
+    whole = files(folder)
+    (folder / "labelsTr/a.nii.gz").write_bytes(b"half")
+    assert not origin.export(folder, images="copy").faults
+    assert files(folder) == whole
+    write_file_order(folder / "imagesTr/b_0000.nii.gz", image(9), AFFINE)
+    mine = (folder / "imagesTr/b_0000.nii.gz").read_bytes()
+    assert [fault.where for fault in origin.export(folder, images="copy").faults] == ["b"]
+    assert (folder / "imagesTr/b_0000.nii.gz").read_bytes() == mine
+
+
+def test_a_label_corrected_by_hand_stays_when_its_case_goes(tmp_path: Path) -> None:
+    origin = made(tmp_path, ("a", "b"))
+    folder = origin.export(tmp_path / "Dataset501_X").output
+    mine = corrected(folder, "b")
+    told = read_json(origin.results / CASES)
+    del told["cases"]["b"]
+    write_json(origin.results / CASES, told)
+    report = origin.export(folder)
+    assert [path.name for path in folder.rglob("b*")] == ["b.nii.gz"]
+    assert (folder / "labelsTr/b.nii.gz").read_bytes() == mine
+    assert any("b.nii.gz was changed by hand and stays" in one for one in report.warnings)
+    assert [case.case_id for case in find_labelled([folder])] == ["a"]
+    back = made(tmp_path, ("a", "b")).export(folder)
+    assert "a file that mass3d has not written" in back.faults[0].message
+    assert (folder / "labelsTr/b.nii.gz").read_bytes() == mine
 
 
 def test_nothing_of_others_is_overwritten(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ PAIRED = "a label of a scan"
 MAPS = ("probabilities", "agreement")  # folders beside the label maps of `segment`
 RESULT = "a segmentation by mass3d"
 STORE = "store.json"  # lies in every prepared store; the room of stores is not known here
+A_SCAN = f"a scan ({', '.join(SUFFIXES)}, DICOM, .zip)"
 ONE_PER_FOLDER = {NO_IMAGE, PAIRED, RESULT, SOURCE}  # for every folder; others file by file
 
 
@@ -303,14 +304,16 @@ def _files(path: Path, exclude: Path | None = None) -> list[Path]:
     """All files below a folder that are not hidden, through links too; or the file itself."""
     if path.is_dir():
         return sorted(_walk(path, real(exclude) if exclude else None))
-    if path.exists():
-        return [path]
-    raise DataError(
-        path,
-        found="no such file or folder",
-        expected=f"a scan ({', '.join(SUFFIXES)}, DICOM, .zip) or a folder of scans",
-        fix="Check the path.",
-    )
+    require_there(path, f"{A_SCAN} or a folder of scans")
+    return [path]
+
+
+def require_there(path: Path, expected: str) -> None:
+    """Raise `DataError` where there is nothing at a path; expected: what should be."""
+    if not path.exists():
+        raise DataError(
+            path, found="no such file or folder", expected=expected, fix="Check the path."
+        )
 
 
 def _walk(top: Path, exclude: Path | None) -> Iterator[Path]:

@@ -14,10 +14,18 @@ from mass3d.io.datasets.channels import (
     require_channels,
     wanted_channels,
 )
-from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
+from mass3d.io.datasets.cohort import (
+    A_SCAN,
+    CaseFile,
+    find_cohort,
+    find_label,
+    require_there,
+)
 from mass3d.io.datasets.dataset_json import find_dataset_json
 from mass3d.io.datasets.layouts import LabelFiles
+from mass3d.io.dicom.series import Series
 from mass3d.io.names import case_id_of
+from mass3d.io.read import resolved
 
 TRAINING: Final = "imagesTr"  # of nnU-Net's datasets; what lies beside it is kept for tests
 TEST: Final = "imagesTs"
@@ -31,10 +39,10 @@ def find_labelled(
     Without `labels` the layout of the folders tells them, and of a dataset with a folder imagesTr
     only that folder is searched: what is kept for tests is not for training. `labels` is one
     folder of label maps that are called as the cases; or one file for each of the images, in
-    order. `channels`: the files that dataset.json names channels are one case together, of these
-    channels or, if it is empty, of all; None takes each for a case. Raises `DataError` where there
-    is none and for a missing channel, `ConfigError` for numbers that do not match and channels
-    that there are not.
+    order: then an image is a file, or all of one DICOM series. `channels`: the files that
+    dataset.json names channels are one case together, of these channels or, if it is empty, of
+    all; None takes each for a case. Raises `DataError` where there is none and for a missing file
+    or channel, `ConfigError` for numbers that do not match and channels that there are not.
     """
     if labels and not (len(labels) == 1 and labels[0].is_dir()):
         wanted_channels([], channels or ())  # of files that are named one by one none is known
@@ -87,7 +95,8 @@ def _in_order(images: Sequence[Path], labels: Sequence[Path]) -> list[CaseFile]:
         )
     found: dict[str, CaseFile] = {}
     for image, label in zip(images, labels, strict=True):
-        case = CaseFile(case_id_of(image), image, label=_map_at(label))
+        _require_map(label)
+        case = CaseFile(case_id_of(image), image, series=_series_at(image), label=_map_at(label))
         if found.setdefault(case.case_id, case) is not case:
             raise DataError(
                 image,
@@ -96,6 +105,23 @@ def _in_order(images: Sequence[Path], labels: Sequence[Path]) -> list[CaseFile]:
                 fix="Rename one of them.",
             )
     return [found[case_id] for case_id in sorted(found)]
+
+
+def _require_map(label: Path) -> None:
+    """Raise `DataError` unless there is a file."""
+    expected = "a label map of every scan, in order, or one folder of label maps"
+    require_there(label, expected)
+    if label.is_dir():
+        raise DataError(
+            label, found="a folder", expected=expected, fix="Name the label map of the scan."
+        )
+
+
+def _series_at(image: Path) -> Series | None:
+    """The series of a folder, archive or file of DICOM. Raises `DataError` for several, or none."""
+    require_there(image, A_SCAN)
+    found = resolved(image)
+    return found if isinstance(found, Series) else None
 
 
 def _map_in(folder: Path, case_id: str) -> LabelFiles | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -181,7 +182,7 @@ def find_starts(model: Path, against: Sequence[str]) -> tuple[CurveStart, ...]:
     """
     runs = [model, *(Path(name) for name in against if name not in NOT_RUNS)]
     records = [read_run(run)[0] for run in runs]
-    often = Counter(run.absolute().name for run in runs)
+    often = Counter(_normal(run).name for run in runs)
     starts = [CurveStart(_name(run, often), run, "pretrained") for run in runs]
     if SCRATCH in against:
         starts.append(CurveStart(SCRATCH, model, "scratch"))
@@ -202,9 +203,14 @@ def find_starts(model: Path, against: Sequence[str]) -> tuple[CurveStart, ...]:
 
 
 def _name(run: Path, often: Counter[str]) -> str:
-    path = run.absolute()
+    path = _normal(run)
     alone = often[path.name] == 1 and path.name not in NOT_RUNS
     return path.name if alone else f"{path.parent.name}-{path.name}"
+
+
+def _normal(run: Path) -> Path:
+    """The path without `..`, which as the name of a start would lead out of the output."""
+    return Path(os.path.normpath(run.absolute()))
 
 
 def odd_plan(plan: Plan) -> Iterator[str]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from mass3d.alignment.features import Level, ScanFeatures
 from mass3d.config import Config
 from mass3d.transfer.oneshot.reference import LabelledScan
+from mass3d.transfer.oneshot.settings import MAX_STRUCTURES
 from mass3d.transfer.tuning.head import VoxelHead
 from mass3d.transfer.tuning.tune import TunedHead
 
@@ -59,7 +60,7 @@ class ScanFacts(Config):
     shape: Counts
     origin: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]
     size: Counts
-    structures: Annotated[int, Field(ge=1, le=255)]
+    structures: Annotated[int, Field(ge=1, le=MAX_STRUCTURES)]
     label_origin: Place
     label_shape: Counts
     levels: tuple[LevelFacts, ...]

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt
 from mass3d.alignment.settings import AlignmentConfig
 from mass3d.config import Config
 
+MAX_STRUCTURES: Final = 255  # of a task, as the labels of its references are bytes
 # Self-similarity only, and nothing finer than two voxels: no intensity leaves the scan.
 PRIVATE: Final = AlignmentConfig(
     intensity_weight=0, local_weight=0, affine_stride=4, stages=((4, 8), (2, 8))

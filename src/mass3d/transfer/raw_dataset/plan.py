@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from statistics import fmean
 from typing import Final
@@ -160,15 +161,20 @@ def _with_truth(found: dict[str, Item], behind: Behind, folder: Path | None) -> 
     items = dict(found)
     names = {item.entry.source: name for name, item in found.items() if item.entry}
     for case in behind.cases:
-        known = names.get(source_hash(case))
-        free = f"{case.case_id}-reference" if case.case_id in found else case.case_id
-        name = known or free
+        # two references may be files of one name; the same scan twice is one case
+        name = names.setdefault(source_hash(case), _free(case.case_id, items))
         items[name] = replace(items.get(name, Item(case)), case=replace(case, case_id=name))
     for name, item in items.items():
         path = find_label(folder, name) if folder else None
         if path:
             items[name] = replace(item, case=replace(item.case, label=map_at(path)))
     return items
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """The name, or one that begins with it where that is taken."""
+    numbered = (f"{name}-reference-{number}" for number in count(2))
+    return next(one for one in chain([name, f"{name}-reference"], numbered) if one not in taken)
 
 
 def _left_out(

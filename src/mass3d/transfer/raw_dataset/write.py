@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mass3d.errors import DataError, OutputError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import counted, first_of, in_short, warnings_told
+from mass3d.execution.summary import counted, few, first_of, in_short, warnings_told
 from mass3d.files import file_hash, only_writer, text_hash, whole_file, write_json, write_text
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.dataset_json import IGNORE
@@ -32,7 +32,7 @@ from mass3d.io.write import write_image, write_label
 from mass3d.transfer.finetuned.scans import read_labelled
 from mass3d.transfer.raw_dataset.plan import BACKGROUND, Item, Plan, Results
 from mass3d.transfer.raw_dataset.settings import How, RawCase, RawConfig, RawIndex, begun_dataset
-from mass3d.transfer.results import CASES
+from mass3d.transfer.results import CASES, can_be_read, not_as_written
 from mass3d.views.labelled import UNKNOWN
 from mass3d.volume.intensity import modality_of
 from mass3d.volume.volume import Volume
@@ -40,6 +40,7 @@ from mass3d.volume.volume import Volume
 ENDING: Final = ".nii.gz"
 CHANNELS: Final = {"ct": "CT", "mr": "MR", "pet": "PET"}  # nnU-Net has a rule of its own for CT
 MIXED: Final = "image"
+READERS: Final[tuple[Callable[[Path], Volume], ...]] = (read_volume, read_label)  # of `paths`
 WAYS: Final = {"link": "linked", "copy": "copied", "written": "written anew"}
 
 
@@ -96,7 +97,7 @@ def write_raw(
         )
         writer = _Writer(output, begun_dataset(output, wanted), results, config)
         claim()
-        writer.drop({*plan.items, *(fault.where for fault in plan.faults)})
+        stayed = writer.drop({*plan.items, *(fault.where for fault in plan.faults)})
         outcomes = run_cases(partial(_write_one, writer), plan.items, workers=1, title="export")
         writer.save()
         done = writer.done
@@ -112,7 +113,7 @@ def write_raw(
         Counter(case.image for case in done.values()),
         sum(path.lstat().st_size for path in output.rglob("*") if path.is_file()),
         plan.left_out,
-        (*plan.notes, *mixed, *in_short(notes)),
+        (*plan.notes, *few(stayed), *mixed, *in_short(notes)),
         (*plan.faults, *faults_of(outcomes)),
     )
 
@@ -149,15 +150,27 @@ class _Writer:
         """Write the list of cases."""
         write_json(self.output / CASES, self.index.model_copy(update={"cases": self.cases}).plain())
 
-    def drop(self, kept: set[str]) -> None:
-        """Remove what was written of cases that are not wanted any more."""
-        for name in self.cases.keys() - kept:
-            for path in self.paths(name):
+    def drop(self, kept: set[str]) -> tuple[str, ...]:
+        """Remove what was written of cases that are not wanted any more.
+
+        What somebody has changed since stays; returns a sentence about each such file.
+        """
+        stayed: list[Path] = []
+        for name in sorted(self.cases.keys() - kept):
+            changed = self._changed(name)
+            for path in {*self.paths(name)} - {*changed}:
                 path.unlink(missing_ok=True)
             del self.cases[name]
+            stayed += changed
+        why = "was changed by hand and stays, though its case has gone from the dataset"
+        return tuple(f"{path} {why}" for path in stayed)
 
     def keeps(self, name: str, begun: RawCase) -> bool:
-        """Whether a case is there as it should be. Raises `DataError` for a file of others."""
+        """Whether a case is there as it should be.
+
+        One that is being written, damaged, or of other files than before is written again. Raises
+        `DataError` for a file of somebody else, such as a label map corrected by hand.
+        """
         old = self.cases.get(name)
         if old is None:
             for path in self.paths(name):
@@ -169,8 +182,23 @@ class _Writer:
                         fix="Give it another name, or choose another output.",
                     )
             return False
-        same = (old.source, old.label) == (begun.source, begun.label)
-        return bool(same and old.files) and all(map(self._is_whole, old.files, old.files.values()))
+        if old.files and all(map(self._is_whole, old.files, old.files.values())):
+            return (old.source, old.label) == (begun.source, begun.label)
+        for path in self._changed(name):
+            fix = "It stays as it is; move it elsewhere to have the case written again."
+            raise not_as_written(path, fix=fix)
+        return False
+
+    def _changed(self, name: str) -> list[Path]:
+        """The files of a case that somebody has changed: whole, but not as they were written."""
+        listed = self.cases[name].files
+        return [
+            path
+            for path, read in zip(self.paths(name), READERS, strict=True)
+            if (one := path.relative_to(self.output).as_posix()) in listed
+            if path.is_file() and not path.is_symlink()  # what a link leads to is not overwritten
+            if file_hash(path) != listed[one] and can_be_read(path, read)
+        ]
 
     def _is_whole(self, name: str, digest: str) -> bool:
         path = self.output / name
