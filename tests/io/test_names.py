@@ -27,6 +27,15 @@ def test_a_case_is_called_like_its_file_without_format_and_channel(name: str, ca
     assert case_id_of(Path("folder.nii") / name) == case_id
 
 
+def test_the_folder_that_one_is_in_has_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "patient 7" / "ct").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "patient 7" / "ct")
+    assert case_id_of(Path()) == "ct"
+    assert case_id_of(Path("..")) == "patient 7"
+
+
 @pytest.mark.parametrize(
     ("stem", "scan"),
     [

@@ -36,7 +36,9 @@ def stem_of(path: Path) -> str:
 
 
 def case_id_of(path: Path) -> str:
-    """The name of a file without its format suffix and nnU-Net's `_0000`."""
+    """The name of a file without its format suffix and nnU-Net's `_0000`; also of a folder `.`."""
+    if path.name in ("", ".."):
+        path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve would follow links
     stem = plain_name(stem_of(path))
     return stem.removesuffix("_0000") or stem
 
