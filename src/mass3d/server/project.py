@@ -23,10 +23,10 @@ from mass3d.files import VERSION, read_json, real, write_json
 from mass3d.io.colours import Colour, value_colours
 from mass3d.io.formats.label_table import MAX_VALUE, LabelName
 from mass3d.pages.pictures import css
+from mass3d.transfer.oneshot.settings import MAX_STRUCTURES
 
 FILE: Final = "project.json"
 LABELS, ROUNDS, JOBS, CACHE = "labels", "rounds", "jobs", "cache"
-MAX_STRUCTURES: Final = 255
 
 
 def _shown(name: str) -> str:
