@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -156,7 +157,7 @@ def lines_of(dataset: str, curves: Curves, costs: Mapping[str, Mapping[str, Any]
     """The lines of the table."""
     for mark in sorted(curves.marks(), key=lambda mark: mark.labels):
         cost = costs.get(mark.start, {})
-        draws = mark.draws
+        draws = [draw for draw in mark.draws if not math.isnan(draw)]
         dice = f"{mark.dice.mean:.3f} [{min(draws):.3f}, {max(draws):.3f}]"
         yield (
             "| "
