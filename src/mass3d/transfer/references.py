@@ -113,11 +113,16 @@ def _require_values(structures: Mapping[str, int]) -> None:
             fix="Correct the values; 0 is the background.",
             setting="structures",
         ) from error
-    if len(structures) > MAX_STRUCTURES:
+    require_at_most(MAX_STRUCTURES, len(structures), where=" in one task")
+
+
+def require_at_most(most: int, structures: int, *, where: str = "") -> None:
+    """Raise `ConfigError` for more structures than there is room for; where: words of the error."""
+    if structures > most:
         raise ConfigError(
             "structures",
-            found=f"{len(structures)} structures",
-            expected=f"at most {MAX_STRUCTURES} in one task",
+            found=f"{structures} structures",
+            expected=f"at most {most}{where}",
             fix="Name those that are wanted.",
             setting="structures",
         )

@@ -117,10 +117,11 @@ def require_matching(trained: TrainedModel | RunRecord) -> None:
 
 def doubts_about(run: Path, trained: TrainedModel) -> tuple[str, ...]:
     """Sentences about a network that can match, but has not learned to draw masks, or not ended."""
+    odd = unfinished(run)
     if trained.objective == "masks":
-        return unfinished(run)
+        return odd
     return (
-        *unfinished(run),
+        *odd,
         f"the network was pretrained with the objective {trained.objective}: it learned to match, "
         "but not to draw masks",
     )

@@ -25,7 +25,7 @@ from mass3d.io.read import read_label
 from mass3d.metrics.overlap import dice
 from mass3d.transfer.finetuned.apart import last_whole, subjects_of
 from mass3d.transfer.oneshot.output import labels_on
-from mass3d.transfer.references import volumes_ml
+from mass3d.transfer.references import require_at_most, volumes_ml
 from mass3d.views.labelled import MAX_STRUCTURES, UNKNOWN, LabelledCase
 from mass3d.volume.box import whole_box
 from mass3d.volume.preparation import (
@@ -124,15 +124,7 @@ def structures_of(cases: Sequence[CaseFile], wanted: Regions) -> Targets:
             fix="Name the structures as the masks are called.",
             setting="structures",
         )
-    found = targets.classes
-    if len(found) > MAX_STRUCTURES:
-        raise ConfigError(
-            "structures",
-            found=f"{len(found)} structures",
-            expected=f"at most {MAX_STRUCTURES}",
-            fix="Name those that are wanted.",
-            setting="structures",
-        )
+    require_at_most(MAX_STRUCTURES, len(targets.classes))
     return targets
 
 
