@@ -17,7 +17,16 @@ from mass3d.io.datasets.regions import Targets, require_no_regions
 from mass3d.pages.curve import PAGE, write_curve_page
 from mass3d.transfer.curves.curves import Curves
 from mass3d.transfer.curves.files import write_files
-from mass3d.transfer.curves.plan import BOTH, SHOWN, Plan, PlanConfig, Point, make_plan, odd_plan
+from mass3d.transfer.curves.plan import (
+    BOTH,
+    BY_TASK,
+    SHOWN,
+    Plan,
+    PlanConfig,
+    Point,
+    make_plan,
+    odd_plan,
+)
 from mass3d.transfer.curves.shown import scores_of_task
 from mass3d.transfer.finetuned.scans import structures_of
 from mass3d.transfer.finetuned.scores import Scores
@@ -61,7 +70,7 @@ def run(config: CurveConfig) -> CurveReport:
     plan = make_plan(config, seed=config.seed, channels=config.channels)
     targets = structures_of(plan.training, config.structures)
     structures = targets.plain()
-    if any(start.name in SHOWN for start in plan.starts):
+    if any(start.name in BY_TASK for start in plan.starts):
         require_no_regions(targets, "against")
     config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
@@ -80,12 +89,14 @@ def run(config: CurveConfig) -> CurveReport:
         odd = dict.fromkeys(sentence for one in measured.values() for sentence in one.warnings)
         warnings = (*odd_plan(plan), *few(odd))
         write_curve_page(config.output, curves, warnings=warnings)
-    return CurveReport(config.output, curves, warnings)
+    faults = dict.fromkeys(fault for one in measured.values() for fault in one.faults)
+    return CurveReport(config.output, curves, warnings, tuple(faults))
 
 
 class _Measured(NamedTuple):
     scores: Scores | None
     warnings: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
 
 def _measure(
@@ -124,4 +135,4 @@ def _measure(
         views=config.views,
     )
     done = finetune_on(settings, scans)
-    return _Measured(done.scores, done.warnings)
+    return _Measured(done.scores, done.warnings, done.faults)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.summary import Report
 from mass3d.transfer.finetuned.settings import FinetuneConfig
@@ -17,8 +16,6 @@ __all__ = ["FinetuneConfig", "FinetuneReport", "run"]
 class FinetuneReport(Finetuned, Report):
     """What a finetuning run ended with."""
 
-    faults: tuple[Fault, ...] = ()
-
 
 def run(config: FinetuneConfig) -> FinetuneReport:
     """Finetune, or go on with the unfinished run in `config.output`.
@@ -28,6 +25,8 @@ def run(config: FinetuneConfig) -> FinetuneReport:
     settings and when the folder holds another run.
     """
     require_own_folder(
-        config.output, "finetune", inputs=(*config.images, *config.label_maps, config.model)
+        config.output,
+        "finetune",
+        inputs=(*config.images, *config.label_maps, *config.unlabelled, config.model),
     )
     return FinetuneReport(**vars(finetune(config)))

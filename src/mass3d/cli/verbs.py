@@ -99,6 +99,7 @@ VERBS: Final = {
             "model": "-m --model RUN",
             "output": "-o --output RUN",
             "labels": "--labels N|N%|all",
+            "unlabelled": "-u --unlabelled SCANS...",
             "start": "--start START",
             "fit.steps": "--steps N",
             **SEED,

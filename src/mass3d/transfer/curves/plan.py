@@ -25,8 +25,10 @@ from mass3d.transfer.trained import read_run, require_matching
 SCRATCH: Final = "scratch"  # the name of first weights among the starts
 TASK: Final = "task"  # and of the run as it is, shown the labelled scans without training
 BOTH: Final = "both"  # and of the finetuned run together with that
+TAUGHT: Final = "taught"  # and of the run finetuned with the other scans, too, by that task
 SHOWN: Final = (TASK, BOTH)
-NOT_RUNS: Final = (SCRATCH, *SHOWN)
+BY_TASK: Final = (TAUGHT, *SHOWN)
+NOT_RUNS: Final = (SCRATCH, *BY_TASK)
 HELD_OUT_SHARE: Final = 5  # one in as many is held out where a dataset has no test part
 
 
@@ -40,7 +42,7 @@ def _parts(given: Any) -> Any:
 Numbers = Annotated[tuple[Number, ...], BeforeValidator(_parts), Field(min_length=1)]
 """Several numbers of labels: `1,5,20%,all`."""
 Starts = Annotated[tuple[str, ...], BeforeValidator(_parts)]
-"""Several starts: run folders, `scratch`, `task` and `both`."""
+"""Several starts: run folders, `scratch`, `task`, `taught` and `both`."""
 
 
 class PlanConfig(Config):
@@ -59,10 +61,11 @@ class PlanConfig(Config):
     """Choices of the labelled scans; in each, a larger number adds to what a smaller one has."""
     against: Starts = ("scratch",)
     """What the model is compared with: scratch (first weights), task (the model as it is, with the
-    labelled scans as references, not trained), both (the finetuned model and that task together)
-    and other run folders."""
+    labelled scans as references, not trained), both (the finetuned model and that task together),
+    taught (finetuned on the other scans, too, without their labels, as that task answers them) and
+    other run folders."""
     most_references: int = Field(default=10, ge=1)
-    """Labels up to which `task` and `both` are tried: every reference is aligned to every scan."""
+    """Labels up to which a task is tried: every reference is aligned to every scan."""
     held_out: int | None = Field(default=None, ge=1, examples=[10])
     """Labelled scans that are kept apart and scored; by default the test part of the dataset, or a
     fifth where it has none. All scans of a subject of BIDS are on one side."""
@@ -111,14 +114,21 @@ class Plan:
         for draw in range(self.draws):
             for labels in self.labels:
                 for start in self.starts:
-                    if start.name not in SHOWN or labels <= self.most_references:
+                    if self._is_tried(start.name, labels):
                         yield Point(start, labels, draw)
+
+    def _is_tried(self, name: str, labels: int) -> bool:
+        """Whether a task is not too large, and for one that teaches there are scans left."""
+        if name == TAUGHT and labels == len(self.training):
+            return False
+        return name not in BY_TASK or labels <= self.most_references
 
     def scans(self, point: Point) -> Split:
         """The scans of a point: of one draw, those of more labels hold those of fewer."""
         seed = self.seed + point.draw
-        drawn = split(self.training, point.labels, validation=0, seed=seed)
-        return Split(drawn.training, self.tests)
+        drawn = split(self.training, point.labels, validation=0, seed=seed).training
+        others = [case for case in self.training if case not in drawn]
+        return Split(drawn, self.tests, tuple(others) if point.start.name == TAUGHT else ())
 
 
 def make_plan(config: PlanConfig, *, seed: int, channels: Sequence[str] = ()) -> Plan:
@@ -128,7 +138,7 @@ def make_plan(config: PlanConfig, *, seed: int, channels: Sequence[str] = ()) ->
     """
     labelled = find_labelled([config.dataset], channels=channels)
     known = channels_of(labelled[0])
-    shown = [name for name in SHOWN if name in config.against]
+    shown = [name for name in BY_TASK if name in config.against]
     if shown and len(known) > 1:
         raise ConfigError(
             "against",
@@ -186,7 +196,7 @@ def find_starts(model: Path, against: Sequence[str]) -> tuple[CurveStart, ...]:
     starts = [CurveStart(_name(run, often), run, "pretrained") for run in runs]
     if SCRATCH in against:
         starts.append(CurveStart(SCRATCH, model, "scratch"))
-    for name in SHOWN:
+    for name in BY_TASK:
         if name in against:
             require_matching(records[0])
             starts.append(CurveStart(name, model, "pretrained"))

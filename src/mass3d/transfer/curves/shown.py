@@ -5,25 +5,18 @@ The task answers alone, or together with the model that was finetuned on the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mass3d.files import text_hash, write_json
 from mass3d.io.datasets.regions import Targets
 from mass3d.transfer.finetuned.mixing import POWER
-from mass3d.transfer.finetuned.scans import (
-    LabelledScan,
-    Split,
-    fingerprint,
-    read_labelled,
-    values_of,
-)
+from mass3d.transfer.finetuned.scans import Split, fingerprint
 from mass3d.transfer.finetuned.scores import SCORES, Scores, read_scores, score
 from mass3d.transfer.finetuned.segmenter import load_finetuned
+from mass3d.transfer.finetuned.taught import task_of
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task
 from mass3d.transfer.trained import read_run
@@ -73,23 +66,9 @@ def scores_of_task(
     found = read_scores(folder / SCORES, model=model, cases=parts.validation)
     if found is None:
         segmenter = Segmenter.load(run, device=device)
-        scans = [read_labelled(case, targets) for case in parts.training]
-        task = segmenter.task(
-            [scan.volume for scan in scans],
-            [scan.volume.with_voxels(values_of(scan, targets)) for scan in scans],
-            _shown_in(scans, targets),
-            references=parts.ids()["training"],
-        )
+        task = task_of(segmenter, parts.training, targets)
         finder = Shown(model, targets, tuned or segmenter, task)
         found = score(finder, parts.validation, seed=seed, advance=advance)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / SCORES, found.plain())
     return found
-
-
-def _shown_in(scans: Sequence[LabelledScan], targets: Targets) -> dict[str, int]:
-    """Name and value of the structures that any of the scans shows."""
-    shown = np.any([scan.shown for scan in scans], axis=0)
-    return {
-        n: value for (n, value), some in zip(targets.values.items(), shown, strict=True) if some
-    }

@@ -61,10 +61,12 @@ class Split(NamedTuple):
 
     training: tuple[CaseFile, ...]
     validation: tuple[CaseFile, ...]
+    unlabelled: tuple[CaseFile, ...] = ()  # to learn from as well, once a task has answered them
 
     def ids(self) -> dict[str, list[str]]:
-        """Case ids of both, for records."""
-        return {name: [case.case_id for case in part] for name, part in self._asdict().items()}
+        """Case ids of each, for records; of scans without labels only where there are some."""
+        parts = {name: [case.case_id for case in part] for name, part in self._asdict().items()}
+        return parts if self.unlabelled else {k: parts[k] for k in ("training", "validation")}
 
 
 def split(cases: Sequence[CaseFile], number: Number, *, validation: int | None, seed: int) -> Split:

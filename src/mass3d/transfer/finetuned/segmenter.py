@@ -69,6 +69,8 @@ class FinetunedRecord(Config):
     """Fingerprint of the pretrained model."""
     scans: str
     """Fingerprint of the labelled scans that it learned from."""
+    unlabelled: Annotated[str, StringConstraints(max_length=64)] = ""
+    """Fingerprint of the scans without labels that it learned from; empty where there were none."""
     partial: bool = False
     """Whether structures that a label map did not show counted as unknown in it."""
     trunk_share: float = 1.0

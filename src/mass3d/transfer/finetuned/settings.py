@@ -90,6 +90,9 @@ class RunConfig(Config):
     validation: int | None = Field(default=None, ge=0, examples=[10])
     """Labelled scans that are kept apart and scored at the end; by default a fifth, at most ten,
     and none of fewer than ten. All scans of a subject of BIDS are on one side."""
+    unlabelled: tuple[Path, ...] = Field(default=(), examples=[["scans"]])
+    """Scans without labels to learn from as well: the labelled ones become a task of the model,
+    which says what they show. What is labelled or kept apart is passed over."""
     start: Start = "pretrained"
     """Weights to begin with; with scratch, everything else stays the same."""
     learn: Learn = "full"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final
 from mass3d.device import choose_device
 from mass3d.errors import ModelError
 from mass3d.execution.allocator import keep_freed_memory
+from mass3d.execution.faults import Fault
 from mass3d.execution.progress import progress
 from mass3d.execution.summary import counted, write_provenance
 from mass3d.files import only_writer
@@ -38,6 +40,14 @@ from mass3d.transfer.finetuned.stopping import (
     judge_of,
     stopping_facts,
 )
+from mass3d.transfer.finetuned.taught import (
+    ANSWERS,
+    Taught,
+    find_unlabelled,
+    fingerprint_of,
+    require_teachable,
+    teacher_of,
+)
 from mass3d.transfer.trained import read_run, unfinished
 
 MOVED: Final[dict[Learn, str]] = {
@@ -61,6 +71,8 @@ class Finetuned:
     steps: int = 0  # updates that were asked for
     learn: Learn = "full"  # weights that moved
     channels: tuple[str, ...] = ()  # of each scan, where it learned from some of several
+    unlabelled: int = 0  # scans without labels that were answered by a task, to learn from
+    faults: tuple[Fault, ...] = ()  # of scans without labels
 
     def summary(self) -> str:
         """One paragraph for people, and a line for each oddity."""
@@ -68,6 +80,7 @@ class Finetuned:
             f"Finetuned for {counted(len(self.structures), 'structure')} on "
             f"{counted(len(self.training), 'labelled scan')}"
             + (f" ({' and '.join(self.channels)})" if self.channels else "")
+            + (f" and {counted(self.unlabelled, 'scan')} without labels" if self.unlabelled else "")
             + f" in {self.run}. {self.began.in_words()}"
         )
         first += MOVED[self.learn]
@@ -82,8 +95,11 @@ def finetune(config: FinetuneConfig) -> Finetuned:
     """Find the scans, keep some apart, and finetune on others. Raises as `run` of the verb does."""
     labelled = find_labelled(config.images, config.label_maps, channels=config.channels)
     parts = split(labelled, config.labels, validation=config.validation, seed=config.seed)
+    if config.unlabelled:
+        apart = (*parts.training, *parts.validation)
+        parts = parts._replace(unlabelled=find_unlabelled(config.unlabelled, apart))
     done = finetune_on(config, parts)
-    return replace(done, warnings=(*seen_before(*parts), *done.warnings))
+    return replace(done, warnings=(*seen_before(parts.training, parts.validation), *done.warnings))
 
 
 def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
@@ -93,12 +109,14 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
     """
     keep_freed_memory()
     targets = structures_of(parts.training, config.structures)
-    facts = _facts(config, parts.training, targets)
+    if parts.unlabelled:
+        require_teachable(config.model, targets)
+    facts = _facts(config, parts, targets)
     facts |= stopping_facts(config.stopping, parts.validation)
     classes, channels = len(targets.classes), channels_of(parts.training[0])
     first = began(config.model, classes, start=config.start, channels=max(1, len(channels)))
     names = [one.called for one in channels]
-    warnings: tuple[str, ...] = ()
+    warnings, faults = tuple[str, ...](), tuple[Fault, ...]()
     if not is_finished(config.output, facts, steps=config.fit.steps, must_resume=config.resume):
         cases, warnings, ranges = _read(config, parts.training, targets)
         told = {"structures": targets.plain(), "ranges": ranges.plain(), **parts.ids()}
@@ -108,6 +126,8 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
             require_same_run(config.output, facts)  # before its settings are written over
             write_provenance(config.output, "finetune", config, began=first._asdict(), **told)
             device = choose_device(config.device)
+            taught = _taught(config, parts, targets)
+            cases, warnings, faults = cases + taught.cases, warnings + taught.odd, taught.faults
             with progress("finetune", config.fit.steps) as advance:
                 learn(
                     config.output,
@@ -120,6 +140,7 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
                     advance=advance,
                     judge=judge_of(config.stopping, parts.validation, facts, device),
                 )
+            shutil.rmtree(config.output / ANSWERS, ignore_errors=True)
     ids, scores = parts.ids()["training"], _scores(config, parts)
     chosen, steps = chosen_in(config.output), config.fit.steps
     return Finetuned(
@@ -133,15 +154,15 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
         steps,
         config.learn,
         tuple(names),
+        len(parts.unlabelled),
+        faults,
     )
 
 
-def _facts(
-    config: FinetuneConfig, training: Sequence[CaseFile], targets: Targets
-) -> dict[str, Any]:
+def _facts(config: FinetuneConfig, parts: Split, targets: Targets) -> dict[str, Any]:
     """All that decides the weights."""
     record, _, model = read_run(config.model)
-    channels = channels_of(training[0])
+    channels = channels_of(parts.training[0])
     return {
         "preset": record.preset.plain(),
         "crop_vox": list(config.views.crop_vox or record.crop_vox),
@@ -152,7 +173,8 @@ def _facts(
         "start": config.start,
         **({"learn": config.learn} if config.learn != "full" else {}),
         "model": model,
-        "scans": fingerprint(training),
+        "scans": fingerprint(parts.training),
+        **({"unlabelled": fingerprint_of(parts.unlabelled)} if parts.unlabelled else {}),
         "partial": config.partial,
         "trunk_share": config.trunk_share,
         "seed": config.seed,
@@ -171,6 +193,15 @@ def _read(config: FinetuneConfig, training: Sequence[CaseFile], targets: Targets
             chosen=config.structures is not None,
             advance=advance,
         )
+
+
+def _taught(config: FinetuneConfig, parts: Split, targets: Targets) -> Taught:
+    if not parts.unlabelled:
+        return Taught()
+    teacher = teacher_of(
+        config.model, parts.training, targets, partial=config.partial, device=config.device
+    )
+    return teacher.teach(parts.unlabelled, config.output / ANSWERS)
 
 
 def _scores(config: FinetuneConfig, parts: Split) -> Scores | None:

@@ -1,0 +1,162 @@
+"""Scans without labels to learn from as well: a task of the labelled ones says what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from mass3d.errors import ConfigError, DataError
+from mass3d.execution.faults import Fault, faults_of
+from mass3d.execution.pool import run_cases
+from mass3d.execution.summary import counted, first_of
+from mass3d.files import text_hash
+from mass3d.io.datasets.channels import channels_of, grouped, read_channels_of
+from mass3d.io.datasets.cohort import CaseFile, find_cohort
+from mass3d.io.datasets.regions import Targets, require_no_regions
+from mass3d.io.datasets.source import source_hash
+from mass3d.transfer.adaptation.answers import Answers, label_of
+from mass3d.transfer.finetuned.scans import read_labelled, values_of
+from mass3d.transfer.segmenter import Segmenter
+from mass3d.transfer.task_file import Task
+from mass3d.transfer.trained import read_run, require_matching
+from mass3d.transfer.tuning.settings import DEFAULT as TUNING
+from mass3d.views.labelled import LabelledCase
+from mass3d.volume.doubts import require_scan
+from mass3d.volume.preparation import prepare_volume
+
+ANSWERS: Final = "answers"  # folder in that of the run, until the training has ended
+
+
+def task_of(segmenter: Segmenter, training: Sequence[CaseFile], targets: Targets) -> Task:
+    """A task of labelled scans; what none of them shows is no part of it.
+
+    Raises `ModelError` for a network that never learned to match, `DataError` for a bad scan.
+    """
+    scans = [read_labelled(case, targets) for case in training]
+    shown = np.any([scan.shown for scan in scans], axis=0)
+    named = zip(targets.values.items(), shown, strict=True)
+    return segmenter.task(
+        [scan.volume for scan in scans],
+        [scan.volume.with_voxels(values_of(scan, targets)) for scan in scans],
+        {name: value for (name, value), some in named if some},
+        references=[scan.case_id for scan in scans],
+    )
+
+
+def find_unlabelled(paths: Sequence[Path], labelled: Sequence[CaseFile]) -> tuple[CaseFile, ...]:
+    """Scans among files and folders, but for those that have labels, or are kept apart.
+
+    They are known by the content of their files. Raises as `find_cohort` does, `ConfigError` where
+    a case has several channels or no scan is left.
+    """
+    channels = channels_of(labelled[0])
+    if len(channels) > 1:
+        raise ConfigError(
+            "unlabelled",
+            found=f"scans without labels for a model of {len(channels)} channels",
+            expected="one channel, as a task, which says what they show, is made of single scans",
+            fix="Leave them out, or choose one channel with the setting channels.",
+            setting="unlabelled",
+        )
+    known = {source_hash(case) for case in labelled}
+    cases = grouped(find_cohort(paths).cases, channels)
+    found = tuple(case for case in cases if source_hash(case) not in known)
+    if not found:
+        raise ConfigError(
+            "unlabelled",
+            found=f"{counted(len(cases), 'scan')}, all of them labelled",
+            expected="scans without labels beside the labelled ones",
+            fix="Name a folder that has others, too, or leave the setting out.",
+            setting="unlabelled",
+        )
+    return found
+
+
+def require_teachable(model: Path, targets: Targets) -> None:
+    """Raise an error where no task can be made, before anything is written.
+
+    `ConfigError` for regions, `ModelError` for a network that never learned to match.
+    """
+    require_no_regions(targets, "unlabelled")
+    require_matching(read_run(model)[0])
+
+
+def fingerprint_of(unlabelled: Sequence[CaseFile]) -> str:
+    """SHA-256 over ids and content of the scans, and how they are answered."""
+    scans = [[case.case_id, source_hash(case)] for case in unlabelled]
+    return text_hash([scans, TUNING.plain()])
+
+
+class Taught(NamedTuple):
+    """Answered scans, to be learned from like labelled ones."""
+
+    cases: tuple[LabelledCase, ...] = ()
+    odd: tuple[str, ...] = ()  # sentences about scans that are not learned from
+    faults: tuple[Fault, ...] = ()  # of scans that could not be answered
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What answers scans without labels: a pretrained model and its labelled scans as a task."""
+
+    segmenter: Segmenter
+    task: Task
+    targets: Targets
+    partial: bool  # structures that an answer does not show may be there all the same
+
+    def teach(self, unlabelled: Sequence[CaseFile], folder: Path) -> Taught:
+        """Answer scans, one after the other; answers that the folder holds are not made again.
+
+        A scan that cannot be read becomes a fault; one to which no reference can be aligned is
+        told, and not learned from. Raises `DataError` where none is left.
+        """
+        part = self.task.oneshot
+        assert part is not None, "of a task that was just made"
+        answers = Answers(folder, part, self.segmenter.encoder_of(part))
+        jobs = {case.case_id: case for case in unlabelled}
+        found = run_cases(partial(self._ask, answers), jobs, workers=1, title="answer")
+        faults, alone = faults_of(found), [name for name, one in found.items() if one is None]
+        cases = tuple(one for one in found.values() if isinstance(one, LabelledCase))
+        if not cases:
+            why = faults[0].message if faults else "no reference could be aligned to any of them"
+            raise DataError(
+                "unlabelled",
+                found=f"{counted(len(jobs), 'scan')} that nothing can be learned from ({why})",
+                expected="scans that are like the labelled ones",
+                fix="Give other scans, or leave the setting out.",
+                setting="unlabelled",
+            )
+        odd = (
+            f"no reference could be aligned to {first_of(alone)} ({counted(len(alone), 'scan')} "
+            "without labels), from which nothing was learned"
+        )
+        return Taught(cases, (odd,) if alone else (), faults)
+
+    def _ask(self, answers: Answers, case: CaseFile) -> LabelledCase | None:
+        """A scan with its answer; None where no alignment is believed."""
+        volume = read_channels_of(case)[0]
+        require_scan(volume)
+        scan = prepare_volume(volume, self.segmenter.trained.preparation)
+        facts = answers.ask(case.case_id, source_hash(case), lambda: scan)
+        if not facts.believed:
+            return None
+        numbers = {name: number for number, name in enumerate(self.targets.values, start=1)}
+        table = np.array([0, *(numbers[name] for name in self.task.structures)], np.uint8)
+        label = table[label_of(answers.load(case.case_id), facts)]
+        shown = np.isin(list(numbers.values()), label).tolist()
+        known = tuple(one or not self.partial for one in shown)
+        image = scan.image.astype(np.float16)
+        return LabelledCase(case.case_id, image, label, scan.intensity.outside, known)
+
+
+def teacher_of(
+    model: Path, training: Sequence[CaseFile], targets: Targets, *, partial: bool, device: str
+) -> Teacher:
+    """A teacher of labelled scans. Raises as `task_of` does."""
+    segmenter = Segmenter.load(model, device=device)
+    return Teacher(segmenter, task_of(segmenter, training, targets), targets, partial)

@@ -1,0 +1,241 @@
+"""`mass3d finetune --unlabelled`: what a task says of scans without labels is learned, too."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helpers import OTHERS
+from mass3d.apps import curve, finetune
+from mass3d.errors import ConfigError, DataError, Interrupted, ModelError
+from mass3d.io.datasets.cohort import find_cohort
+from mass3d.io.datasets.labelled import find_labelled
+from mass3d.io.read import read_label, read_volume
+from mass3d.phantom import STRUCTURES
+from mass3d.training import checkpoint
+from mass3d.training.fit import WEIGHTS
+from mass3d.transfer.curves.plan import TAUGHT, make_plan
+from mass3d.transfer.finetuned import learn
+from mass3d.transfer.finetuned.scans import structures_of
+from mass3d.transfer.finetuned.taught import ANSWERS, Teacher, teacher_of
+from mass3d.transfer.finetuned.verb import finetune as finetuned
+from mass3d.views.labelled import LabelledCase, LabelledViews
+from mass3d.volume.preparation import prepare_label, prepare_volume
+
+STEPS = 3
+FIT = {"steps": STEPS, "log_every": 1, "save_every": 1, "precision": "32-true"}
+
+
+def settings(cohort: Path, trained: Path, output: Path, **changes: Any) -> finetune.FinetuneConfig:
+    values = {
+        "images": [cohort],
+        "unlabelled": [cohort / "imagesTr"],
+        "model": trained,
+        "output": output,
+        "labels": 1,
+        "validation": 1,
+        "device": "cpu",
+        "fit": FIT,
+    }
+    return finetune.FinetuneConfig.model_validate(values | changes)
+
+
+@pytest.fixture(scope="module")
+def taught(cohort: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a few steps."""
+    output = tmp_path_factory.mktemp("taught") / "run"
+    report = finetune.run(settings(cohort, trained, output))
+    assert report.ok
+    assert "on 1 labelled scan and 2 scans without labels in" in report.summary()
+    return output
+
+
+def test_what_is_learned_from_is_in_the_record_and_answers_go_at_the_end(
+    taught: Path, cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    record = json.loads((taught / "record.json").read_text())
+    parts = [record[name] for name in ("training", "validation", "unlabelled")]
+    assert [len(part) for part in parts] == [1, 1, 2]
+    assert len({name for part in parts for name in part}) == 4  # each in one part
+    assert not (taught / ANSWERS).exists()
+    facts = checkpoint.read_facts(taught / WEIGHTS, kind="weights")
+    alone = tmp_path / "alone"
+    finetune.run(settings(cohort, trained, alone, unlabelled=()))
+    others = checkpoint.read_facts(alone / WEIGHTS, kind="weights")
+    assert "unlabelled" not in others
+    assert facts.keys() - others.keys() == {"unlabelled"}
+    assert (alone / WEIGHTS).read_bytes() != (taught / WEIGHTS).read_bytes()
+
+
+def test_the_answers_are_those_of_the_task_and_near_the_truth(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    first, *others = find_labelled([cohort])
+    targets = structures_of([first], None)
+    teacher = teacher_of(trained, [first], targets, partial=False, device="cpu")
+    found = teacher.teach(others, tmp_path)
+    assert [one.case_id for one in found.cases] == [case.case_id for case in others]
+    assert not found.odd
+    assert not found.faults
+    for case, one in zip(others, found.cases, strict=True):
+        assert case.label is not None
+        scan = prepare_volume(read_volume(case.path), teacher.segmenter.trained.preparation)
+        truth = prepare_label(read_label(case.label.paths[0]), scan.grid)
+        np.testing.assert_array_equal(one.image, scan.image.astype(np.float16))
+        said = teacher.segmenter.answer(read_volume(case.path), teacher.task).labels
+        mine = prepare_label(read_volume(case.path).with_voxels(said), scan.grid)
+        assert dice(one.label, mine) > 0.75  # that went to the finer grid of the scan and back
+        assert dice(one.label, truth) > 0.5
+
+
+def dice(one: Any, other: Any) -> float:
+    """Least of all structures of the phantoms."""
+    pairs = [(one == value, other == value) for value in STRUCTURES.values()]
+    return min(2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs)
+
+
+def test_structures_are_numbered_as_in_the_labels_whatever_the_task_knows(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    """The second structure, which no labelled scan shows, is no part of the task."""
+    data = shutil.copytree(cohort, tmp_path / "data")
+    names = list(STRUCTURES)
+    gone = STRUCTURES[names[1]]
+    for path in (data / "labelsTr").glob("*.nii.gz"):
+        label = read_label(path)
+        label.with_voxels(np.where(label.voxels == gone, 0, label.voxels)).save(path)
+    first, *others = find_labelled([data])
+    targets = structures_of([first], None)
+    for partial in (False, True):
+        teacher = teacher_of(trained, [first], targets, partial=partial, device="cpu")
+        assert list(teacher.task.structures) == [names[0], *names[2:]]
+        for one in teacher.teach(others, tmp_path / "answers").cases:
+            assert {*np.unique(one.label)} == {*range(len(names) + 1)} - {2}
+            assert one.known == (True, not partial, *(True for _ in names[2:]))
+
+
+def test_the_same_answers_are_learned_where_the_work_was_stopped(
+    cohort: Path, trained: Path, taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(cohort, trained, tmp_path / "run")
+    step, asked = learn.label_step, list[str]()
+    ask = Teacher._ask
+
+    def counted(self: Teacher, answers: Any, case: Any) -> LabelledCase | None:
+        asked.append(case.case_id)
+        if len(asked) == 2:  # after the first answer
+            signal.raise_signal(signal.SIGINT)
+        return ask(self, answers, case)
+
+    def stopped(model: Any, views: LabelledViews, context: Any, **others: Any) -> Any:
+        if len(asked) == 4:
+            asked.append("a step")
+            signal.raise_signal(signal.SIGTERM)
+        return step(model, views, context, **others)
+
+    monkeypatch.setattr(Teacher, "_ask", counted)
+    monkeypatch.setattr(learn, "label_step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.run(config)
+    assert (tmp_path / "run" / ANSWERS).is_dir()
+    assert not (tmp_path / "run" / WEIGHTS).exists()
+    with pytest.raises(Interrupted):
+        finetune.run(config)
+    report = finetune.run(config)
+    assert report.unlabelled == 2
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (taught / WEIGHTS).read_bytes()
+    assert not (tmp_path / "run" / ANSWERS).exists()
+
+
+def test_a_scan_that_cannot_be_read_is_a_fault_and_the_others_teach(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    scans = shutil.copytree(cohort / "imagesTr", tmp_path / "scans")
+    (scans / "broken.nii.gz").write_bytes(b"no scan")
+    label = next((cohort / "labelsTr").iterdir())
+    shutil.copy(label, scans / "looks_like_a_scan.nii.gz")
+    config = settings(cohort, trained, tmp_path / "run", unlabelled=[scans])
+    report = finetune.run(config)
+    assert not report.ok
+    assert sorted(fault.where for fault in report.faults) == ["broken", "looks_like_a_scan"]
+    assert (tmp_path / "run" / WEIGHTS).exists()
+
+
+def test_scans_to_which_nothing_can_be_aligned_are_told(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    scans = shutil.copytree(cohort / "imagesTr", tmp_path / "scans")
+    one = read_volume(next(scans.iterdir()))
+    noise = np.random.default_rng(0).normal(0, 300, one.voxels.shape).astype(np.float32)
+    one.with_voxels(noise).save(scans / "noise.nii.gz")
+    report = finetune.run(settings(cohort, trained, tmp_path / "run", unlabelled=[scans]))
+    told = "no reference could be aligned to noise (1 scan without labels), from which nothing"
+    assert any(told in one for one in report.warnings)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(scans / "noise.nii.gz", alone)
+    with pytest.raises(DataError, match="nothing can be learned from"):
+        finetune.run(settings(cohort, trained, tmp_path / "other", unlabelled=[alone]))
+    assert not (tmp_path / "other" / WEIGHTS).exists()
+
+
+def test_only_what_is_neither_labelled_nor_kept_apart_is_learned_from(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    copies = shutil.copytree(cohort / "imagesTr", tmp_path / "copies")
+    for number, path in enumerate(sorted(copies.iterdir())):
+        path.rename(copies / f"copy_{number}.nii.gz")
+    done = finetuned(settings(cohort, trained, tmp_path / "run", unlabelled=[copies]))
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert len(record["unlabelled"]) == done.unlabelled == 2
+    config = settings(cohort, trained, tmp_path / "other", labels="all", unlabelled=[copies])
+    with pytest.raises(ConfigError, match="4 scans, all of them labelled"):
+        finetune.run(config)
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_no_task_can_teach_is_refused_before_the_work(
+    cohort: Path, trained: Path, objective_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    regions = {"both": [1, 2], "one": [1]}
+    with pytest.raises(ConfigError, match="regions of several values"):
+        finetune.run(settings(cohort, trained, output, structures=regions))
+    with pytest.raises(ModelError, match="never learned to match"):
+        finetune.run(settings(cohort, objective_runs[OTHERS[0]], output))
+    assert not output.exists()
+
+
+def test_a_curve_teaches_with_the_scans_that_were_not_drawn(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    config = curve.CurveConfig.model_validate(
+        {
+            "dataset": cohort,
+            "model": trained,
+            "output": tmp_path / "curve",
+            "labels": "1,all",
+            "draws": 1,
+            "against": TAUGHT,
+            "device": "cpu",
+            "fit": FIT,
+        }
+    )
+    plan = make_plan(config, seed=0)
+    points = {(point.start.name, point.labels): point for point in plan.points()}
+    assert points.keys() == {("run", 1), ("run", 4), (TAUGHT, 1)}  # of all labels nothing is left
+    ours, theirs = (plan.scans(points[name, 1]) for name in ("run", TAUGHT))
+    assert ours.training == theirs.training
+    assert not ours.unlabelled
+    everything = {case.case_id for case in find_cohort([cohort / "imagesTr"]).cases}
+    assert {case.case_id for case in (*theirs.training, *theirs.unlabelled)} == everything
+    report = curve.run(config)
+    assert (TAUGHT, 1) in {(mark.start, mark.labels) for mark in report.curves.marks()}
+    record = json.loads((tmp_path / "curve" / TAUGHT / "1-0" / "record.json").read_text())
+    assert len(record["unlabelled"]) == 3
