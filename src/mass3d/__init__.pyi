@@ -194,6 +194,7 @@ def finetune(
     output: str | Path,
     labels: int | str = ...,
     validation: int | None = ...,
+    unlabelled: Sequence[str | Path] = ...,
     start: Literal["pretrained", "scratch"] = ...,
     learn: Literal["full", "decoder", "head"] = ...,
     trunk_share: float = ...,

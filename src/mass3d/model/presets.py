@@ -68,6 +68,17 @@ class InContextPreset(Config):
         return self
 
 
+class CorrespondenceRecipe(Recipe):
+    """How a network that matches is trained.
+
+    Muon makes kernels grow, to many times their first size, and finetuning moves large ones slowly:
+    so much decay keeps them about as large as they begin.
+    """
+
+    weight_decay: float = Field(default=3.0, ge=0)
+    """Weight decay of matrices and kernels; norms and biases are not decayed."""
+
+
 class CorrespondencePreset(Config):
     """Sizes and recipe of a network that matches cells between scans."""
 
@@ -84,7 +95,7 @@ class CorrespondencePreset(Config):
     max_crop_edge: ClassVar[int | None] = None  # any
     max_crop_voxels: int = 48 * 64 * 64
     """Largest crop that is chosen by itself."""
-    recipe: Recipe = Recipe()
+    recipe: CorrespondenceRecipe = CorrespondenceRecipe()
     """How it is trained."""
 
 
@@ -172,7 +183,9 @@ PRESETS: Final[dict[PresetName, Preset]] = {
     # laptop and CI size: about 3 M parameters
     "tiny": CorrespondencePreset(channels=(32, 64, 160)),
     # four times the work of `tiny`, about 18 M parameters
-    "small": CorrespondencePreset(channels=(64, 128, 256, 320), recipe=Recipe(steps=4000)),
+    "small": CorrespondencePreset(
+        channels=(64, 128, 256, 320), recipe=CorrespondenceRecipe(steps=4000)
+    ),
     # task tokens alone, without correspondence: for comparison
     "tokens": TOKENS,
     # the network of MASS as it was released, 120 M parameters

@@ -52,11 +52,13 @@ def refuse(
     if good and state.step and state.is_finite():
         save_run(job, state)
     cases = ", ".join(sorted(set(case_ids)))
+    in_16_bits = state.precision != "32-true"
+    numbers = " Or begin a run that computes in 32 bits: fit.precision=32-true." * in_16_bits
     raise ModelError(
         job.run,
         found=found,
         expected="finite numbers",
-        fix=f"{f'Look at the cases {cases}; or l' if cases else 'L'}ower fit.lr. "
+        fix=f"{f'Look at the cases {cases}; or l' if cases else 'L'}ower fit.lr.{numbers} "
         "What was saved before is intact.",
         setting="fit.lr",
     )

@@ -26,17 +26,29 @@ def prefetched(
     `makers` threads make a batch each at the same time. An error of `make`, or of `numbers`, is
     raised where its batch would have come. Leaving the block ends the threads once they have made
     the batches that they are at. With `ahead` 0 there is no thread.
+
+    Each batch is made on one core: sums in several come out otherwise in the last bit, and so a
+    batch would depend on the number of makers.
     """
     if ahead == 0:
-        yield map(make, numbers)
+        yield map(partial(_on_one_core, make), numbers)
         return
-    one_core = partial(torch.set_num_threads, 1) if makers > 1 else None
+    one_core = partial(torch.set_num_threads, 1)
     with ThreadPoolExecutor(makers, "prefetch", initializer=one_core) as pool:
         waiting = _Waiting(pool, make, iter(numbers), ahead)
         try:
             yield waiting
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _on_one_core(make: Callable[[int], Batch], number: int) -> Batch:
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return make(number)
+    finally:
+        torch.set_num_threads(cores)
 
 
 class _Waiting(Iterator[Batch]):

@@ -60,9 +60,12 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def share_of(tensor: Tensor, like: Tensor) -> Tensor:
-    """What this process keeps of a whole tensor that is shared like another one."""
+    """What this process keeps of a whole tensor that is shared like another one.
+
+    It lies in memory as that does: sums over it, such as LAMB's norms, then come out the same.
+    """
     if not isinstance(like, DTensor):
-        return tensor
+        return torch.empty_like(like, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
     mesh, placements = like.device_mesh, like.placements
     axis = cast("Any", placements[0]).dim
     parts = tensor.to(like.device).chunk(mesh.size(), axis)

@@ -8,10 +8,11 @@ rotations and scales act in millimetres without shear on non-cubic crops.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from mass3d.config import Config
 from mass3d.masks.table import MaskTable
@@ -19,6 +20,18 @@ from mass3d.views.balance import Balance
 from mass3d.views.crop import CropVox
 
 Vector = NDArray[np.float64]
+
+
+def _in_order(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("two numbers, the lower one first")
+    return pair
+
+
+Factor = Annotated[float, Field(gt=0)]
+Factors = Annotated[tuple[Factor, Factor], AfterValidator(_in_order)]
+Width = Annotated[float, Field(ge=0)]
+Widths = Annotated[tuple[Width, Width], AfterValidator(_in_order)]
 
 
 class WarpConfig(Config):
@@ -54,34 +67,34 @@ class IntensityConfig(Config):
 
     p: float = Field(default=0.2, ge=0, le=1)
     """Share of views that each operation is applied to."""
-    gain: tuple[float, float] = (0.9, 1.1)
+    gain: Factors = (0.9, 1.1)
     """Multiplicative brightness."""
-    shift_std: float = 0.1
+    shift_std: float = Field(default=0.1, ge=0)
     """Standard deviation of additive brightness, in standard deviations of the scan."""
-    gamma: tuple[float, float] = (0.8, 1.2)
+    gamma: Factors = (0.8, 1.2)
     """Exponent on the view's own range."""
-    contrast: tuple[float, float] = (0.8, 1.2)
+    contrast: Factors = (0.8, 1.2)
     """Contrast about the mean, clamped to the old range."""
-    blur_vox: tuple[float, float] = (0.8, 1.2)
+    blur_vox: Widths = (0.8, 1.2)
     """Standard deviation of Gaussian blur, in voxels."""
-    noise_std: float = 0.02
+    noise_std: float = Field(default=0.02, ge=0)
     """Standard deviation of added noise."""
 
 
 class StrongIntensityConfig(IntensityConfig):
     """Random intensity of the query, which is changed more than the reference."""
 
-    gain: tuple[float, float] = (0.8, 1.3)
+    gain: Factors = (0.8, 1.3)
     """Multiplicative brightness."""
-    shift_std: float = 0.15
+    shift_std: float = Field(default=0.15, ge=0)
     """Standard deviation of additive brightness, in standard deviations of the scan."""
-    gamma: tuple[float, float] = (0.8, 1.3)
+    gamma: Factors = (0.8, 1.3)
     """Exponent on the view's own range."""
-    contrast: tuple[float, float] = (0.8, 1.3)
+    contrast: Factors = (0.8, 1.3)
     """Contrast about the mean, clamped to the old range."""
-    blur_vox: tuple[float, float] = (0.7, 1.5)
+    blur_vox: Widths = (0.7, 1.5)
     """Standard deviation of Gaussian blur, in voxels."""
-    noise_std: float = 0.04
+    noise_std: float = Field(default=0.04, ge=0)
     """Standard deviation of added noise."""
 
 
