@@ -98,6 +98,7 @@ class Item:
 
     case: CaseFile  # with its label, where that is a true one
     entry: Entry | None = None  # what was found
+    chosen: bool = False  # whether other values of a true label are meant to be background
 
     @property
     def kind(self) -> Kind:
@@ -165,14 +166,15 @@ def _with_references(found: dict[str, Item], behind: Behind) -> dict[str, Item]:
     for case in behind.cases:
         # two references may be files of one name; the same scan twice is one case
         name = names.setdefault(source_hash(case), _free(case.case_id, items))
-        items[name] = replace(items.get(name, Item(case)), case=replace(case, case_id=name))
+        item = items.get(name, Item(case))
+        items[name] = replace(item, case=replace(case, case_id=name), chosen=behind.chosen)
     return items
 
 
 def _with_maps(items: dict[str, Item], given: GivenMaps) -> dict[str, Item]:
     """The cases, with the given label maps in the place of whatever label they had."""
     changed = {
-        name: replace(items[name], case=replace(items[name].case, label=label))
+        name: replace(items[name], case=replace(items[name].case, label=label), chosen=False)
         for name, label in given.labels.items()
     }
     return {**items, **changed}

@@ -27,6 +27,7 @@ class Behind:
 
     cases: tuple[CaseFile, ...]
     notes: tuple[str, ...] = ()
+    chosen: bool = False  # some of the structures in them, so that other values are background
 
 
 def labelled_behind(results: Path, made_by: str) -> Behind:
@@ -62,13 +63,15 @@ def _record_of(task: Path) -> Mapping[str, Any]:
 
 def _behind(maker: Path, record: Mapping[str, Any]) -> Behind:
     asked, verb = record.get("config", {}), record.get("verb")
+    chosen = bool(asked.get("structures"))
     if verb == "task":
         pairs = zip(asked["images"], asked["labels"], strict=True)
-        return _gathered([partial(_pair, Path(image), Path(label)) for image, label in pairs])
+        readers = [partial(_pair, Path(image), Path(label)) for image, label in pairs]
+        return replace(_gathered(readers), chosen=chosen)
     if verb == "finetune":
         seen = {*record.get("training", ()), *record.get("validation", ())}
         images, labels = ([Path(one) for one in asked[name]] for name in ("images", "label_maps"))
-        return _gathered([partial(_of_dataset, images, labels, seen)])
+        return replace(_gathered([partial(_of_dataset, images, labels, seen)]), chosen=chosen)
     merged = "the labels of a merged task show only some of its structures"
     why = merged if verb == "merge" else "there is no record of how it was made"
     return Behind((), (f"no true label of {maker} is taken: {why}",))
