@@ -18,6 +18,7 @@ from mass3d.io.dicom import segmentation
 from mass3d.io.dicom.segmentation import (
     require_highdicom,
     require_writable,
+    segment_labels,
     write_segmentation,
 )
 from mass3d.io.dicom.volume import dicom_identity, only_series
@@ -192,6 +193,47 @@ def test_headers_that_cannot_be_taken_over_are_told_before_labels_are_found(
     volume, series = read_volume(tmp_path / "mr"), only_series(tmp_path / "mr")
     with pytest.raises(DataError, match="slices that are turned against each other"):
         require_writable(series, volume.source, NAMES)
+
+
+@pytest.mark.parametrize("declared", ["", "ISO_IR 100", "ISO_IR 192"])
+def test_names_in_any_script_come_back(tmp_path: Path, declared: str) -> None:
+    patient = "Müller^Jörg"
+
+    def told(ds: Dataset, _: int) -> None:
+        if declared:
+            ds.SpecificCharacterSet, ds.PatientName = declared, patient
+            ds.StudyDescription = "Schädel"
+
+    texts = ["Läsion ß", "脾臓", "селезёнка"]
+    names = [LabelName(value, text, (1, 2, 3)) for value, text in enumerate(texts, 1)]
+    dicoms.series(tmp_path / "ct", change=told)
+    path = made(tmp_path / "ct", names)
+    for found in (pydicom.dcmread(path), hd.seg.segread(path)):
+        assert found.SpecificCharacterSet == "ISO_IR 192"
+        assert [one.SegmentLabel for one in found.SegmentSequence] == texts
+        types = [one.SegmentedPropertyTypeCodeSequence[0] for one in found.SegmentSequence]
+        assert [one.CodeMeaning for one in types] == texts
+        if declared:
+            assert (found.PatientName, found.StudyDescription) == (patient, "Schädel")
+    assert patient.encode() in path.read_bytes() or not declared
+    labels = np.load(tmp_path / "labels.npy")
+    volume = read_volume(tmp_path / "ct")
+    np.testing.assert_array_equal(by_highdicom(path, names, volume), labels)
+
+
+def test_names_stay_one_value_and_apart(tmp_path: Path) -> None:
+    long, cut = "a" * 70, "a" * 60
+    texts = [f"{long}1", f"{long}2", "left\\right", "left/right", "a" * 64, " b", "b", "\t", "\\"]
+    wanted = [
+        *(f"{cut} (2)", f"{cut} (3)", "left/right (2)", "left/right", "a" * 64),
+        *("b (2)", "b", "8", "/"),
+    ]
+    names = [LabelName(value, text, (1, 2, 3)) for value, text in enumerate(texts, 1)]
+    dicoms.series(tmp_path / "ct")
+    path = made(tmp_path / "ct", names)
+    for found in (pydicom.dcmread(path), hd.seg.segread(path)):
+        assert [one.SegmentLabel for one in found.SegmentSequence] == wanted
+    assert segment_labels(names[:2]) == ["a" * 64, f"{cut} (2)"]
 
 
 def test_slices_that_were_resampled_and_other_scans_are_refused(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ import hashlib
 from collections.abc import Sequence
 from importlib.util import find_spec
 from io import BytesIO
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final
+from unicodedata import category
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,8 @@ from mass3d.volume.geometry import SourceGrid
 
 NEAR_VOX: Final = 0.1  # of a slice from where the grid has it
 MAX_TEXT: Final = 64  # letters of a name in DICOM
+UNHELD: Final = ("Cc", "Cs")  # control characters, and halves of letters that UTF-8 cannot write
+UTF_8: Final = "ISO_IR 192"
 SERIES_NUMBER: Final = 9001
 NO_DATE, NO_TIME = "19000101", "000000"
 
@@ -158,7 +162,10 @@ def _segmentation(
         list(headers),
         frames,
         hd.seg.SegmentationTypeValues.BINARY,
-        [_description(hd, number, one) for number, one in enumerate(names, 1)],
+        [
+            _description(hd, number, one, label)
+            for number, (one, label) in enumerate(zip(names, segment_labels(names), strict=True), 1)
+        ],
         series_instance_uid=generate_uid(entropy_srcs=["series", *told]),
         series_number=SERIES_NUMBER,
         sop_instance_uid=generate_uid(entropy_srcs=["instance", *told]),
@@ -166,6 +173,7 @@ def _segmentation(
         manufacturer="mass3d",
         manufacturer_model_name="mass3d segment",
         software_versions=VERSION,
+        specific_character_set=UTF_8,  # texts of the headers were decoded
         device_serial_number="0",
         pixel_measures=hd.PixelMeasuresSequence(pixel_mm, between_mm, between_mm),
     )
@@ -183,11 +191,39 @@ def _segmentation(
     return made
 
 
-def _description(hd: Any, number: int, one: LabelName) -> Any:
-    """A segment, named as its structure; its label value is the code of a scheme of our own."""
+def segment_labels(names: Sequence[LabelName]) -> list[str]:
+    """What segments are called, each otherwise: as their structures, as far as DICOM can say it.
+
+    Backslashes, which part values there, become slashes; names have 64 letters at most, and end
+    with ` (2)` and so on where two would be the same.
+    """
+    plain = [_plain(one) for one in names]
+    kept = {text for text, one in zip(plain, names, strict=True) if text == one.name}
+    taken, labels = set(kept), []
+    for text, one in zip(plain, names, strict=True):
+        label = text
+        if text != one.name:
+            numbered = (_ending(text, f" ({number})") for number in count(2))
+            label = next(each for each in chain([text], numbered) if each not in taken)
+        taken.add(label)
+        labels.append(label)
+    return labels
+
+
+def _plain(one: LabelName) -> str:
+    """A name without what DICOM cannot hold; spaces at its ends mean nothing there."""
+    text = "".join(" " if category(letter) in UNHELD else letter for letter in one.name)
+    return _ending(text.replace("\\", "/").strip(), "") or str(one.value)
+
+
+def _ending(text: str, ending: str) -> str:
+    return text[: MAX_TEXT - len(ending)].rstrip() + ending
+
+
+def _description(hd: Any, number: int, one: LabelName, name: str) -> Any:
+    """A segment of this name; its label value is the code of a scheme of our own."""
     from pydicom.sr.codedict import codes  # noqa: PLC0415  only here, and slow
 
-    name = one.name[:MAX_TEXT]
     own = hd.sr.CodedConcept(str(one.value), "99MASS3D", name)
     return hd.seg.SegmentDescription(
         number,
