@@ -153,6 +153,7 @@ def test_metrics_hold_means_intervals_and_counts(cohort: Folders) -> None:
         "labels_without_prediction": {"n": 0, "cases": []},
         "unnamed_values": {},
         "faults": [],
+        "warnings": [],
     }
 
 
@@ -644,6 +645,90 @@ def test_values_that_mean_other_structures_than_in_the_labels_are_not_scored(
         folders.run()
     assert (caught.value.where, caught.value.setting) == (str(path), "structures")
     assert folders.run(structures={"liver": 1}).dice == {"a": {"liver": 0.0}}
+
+
+def called(folder: Path, structures: dict[str, int]) -> Path:
+    """Say what the values of predictions are called, as `segment` does."""
+    path = folder / "record.json"
+    write_json(path, {"verb": "segment", "mass3d": "0.1", "structures": structures})
+    return path
+
+
+def test_values_with_two_names_are_told(folders: Folders) -> None:
+    """They may be synonyms, or left scored as right: whoever reads the scores must know."""
+    folders.add("a", truth="1112220", found="1112220")
+    write_json(folders.labels / "dataset.json", {"labels": {"kidney_left": 1, "kidney_right": 2}})
+    called(folders.predictions, {"right <kidney>": 1, "other one": 2})
+    label = read_label(folders.labels / "a.nii.gz")
+    named = [LabelName(1, "ren sinister", (0, 0, 0)), LabelName(2, "2", (0, 0, 0))]
+    write_label(folders.labels / "a.nii.gz", label.voxels, label.source, names=named)
+    report = folders.run()
+    assert report.ok
+    told = (
+        "value 1 is `ren sinister` in headers of the labels and `kidney_left` in the labels",
+        "value 1 is `right <kidney>` in the results and `kidney_left` in the labels",
+        "value 2 is `other one` in the results and `kidney_right` in the labels",
+    )
+    assert report.warnings == told
+    assert folders.metrics()["warnings"] == list(told)
+    assert all(f"Warning: {sentence}." in report.summary() for sentence in told)
+    page = (folders.output / "evaluate.html").read_text()
+    assert "<li>value 1 is `right &lt;kidney&gt;` in the results and" in page
+    assert folders.run(structures={"left": 1}).warnings == ()  # what is chosen is meant
+    (folders.labels / "dataset.json").unlink()
+    (one,) = folders.run().warnings
+    assert one == "value 1 is `ren sinister` in the labels and `right <kidney>` in the results"
+
+
+def test_many_values_with_two_names_do_not_fill_the_summary(folders: Folders) -> None:
+    folders.add("a", truth="1112220", found="1112220")
+    labels = {f"labelled {value:02}": value for value in range(1, 15)}
+    write_json(folders.labels / "dataset.json", {"labels": labels})
+    called(folders.predictions, {f"found {value:02}": value for value in range(1, 15)})
+    report = folders.run()
+    assert len(report.warnings) == 14
+    assert "Warning: 4 more values have two names, as evaluate.html tells." in report.summary()
+    assert "<li>value 14 is" in (folders.output / "evaluate.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["Kidney Left", "kidney-left", "kidneyLeft", "kidney_left"])
+def test_spelling_makes_no_other_name(folders: Folders, name: str) -> None:
+    folders.add("a", truth="1112220", found="1112220")
+    write_json(folders.labels / "dataset.json", {"labels": {"kidney_left": 1, "kidney_right": 2}})
+    path = called(folders.predictions, {name: 1})
+    assert folders.run().warnings == ()
+    assert folders.metrics()["warnings"] == []
+    called(folders.predictions, {name: 2})
+    if name == "kidneyLeft":
+        assert len(folders.run().warnings) == 1
+        return
+    with pytest.raises(DataError, match=rf"{name} = 2; expected kidney_left = 1") as caught:
+        folders.run()
+    assert caught.value.where == str(path)
+
+
+def test_equal_words_of_other_values_are_not_scored(folders: Folders) -> None:
+    """The left kidney was scored as the right one; here also of predictions to compare with."""
+    folders.add("a", truth="1112220", found="1112220")
+    write_json(folders.labels / "dataset.json", {"labels": {"kidney_left": 1, "kidney_right": 2}})
+    swapped = {"right kidney": 1, "left kidney": 2}
+    called(folders.predictions, swapped)
+    with pytest.raises(DataError, match="says right kidney = 1; expected kidney_right = 2"):
+        folders.run()
+    called(folders.predictions, {"left kidney": 1, "right kidney": 2})
+    assert [one[:27] for one in folders.run().warnings] == [
+        "value 1 is `left kidney` in",
+        "value 2 is `right kidney` i",
+    ]
+    other = folders.root / "other"
+    other.mkdir()
+    write(other / "a.nii.gz", "1112220")
+    called(other, swapped)
+    with pytest.raises(DataError, match="says right kidney = 1; expected kidney_right = 2"):
+        folders.run(against=other)
+    called(other, {"a": 1})
+    sentence = "value 1 is `a` in the other results and `kidney_left` in the labels"
+    assert sentence in folders.run(against=other).warnings
 
 
 # --- beside other predictions -------------------------------------------------------------------

@@ -162,6 +162,24 @@ def test_a_series_gets_a_dicom_segmentation_and_another_scan_a_fault(
     assert (tmp_path / "out" / "p1.dcm").read_bytes() == whole
 
 
+def test_a_series_of_which_no_segmentation_can_be_made_is_told_before_the_work(
+    cohort: Path, tasks: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("highdicom")
+
+    def unknown(ds: Dataset, _: int) -> None:
+        ds.PixelSpacing, ds.SOPClassUID = [5, 5], "1.2.3.4.5.99"
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the network has run")
+
+    dicoms.series(tmp_path / "in" / "p1", [5.0 * k for k in range(6)], change=unknown)
+    monkeypatch.setattr("mass3d.apps.segment.scratch_maps", never)
+    report = run(cohort, tasks[0], tmp_path / "out", inputs=[tmp_path / "in"], dicom_seg=True)
+    (fault,) = report.faults
+    assert "SOPClassUID is '1.2.3.4.5.99'" in fault.message
+
+
 # --- some references ---------------------------------------------------------------------------
 
 

@@ -11,10 +11,9 @@ from pydantic import Field, PositiveFloat
 from rich.console import Console
 
 from mass3d.config import Config, Regions, Scheduler, Seed, Workers
-from mass3d.execution.ownership import RECORD, require_own_folder
+from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.summary import write_provenance
 from mass3d.io.datasets.dataset_json import read_targets
-from mass3d.io.datasets.label_names import require_no_other_values
 from mass3d.io.datasets.predictions import (
     Prediction,
     find_both,
@@ -34,10 +33,14 @@ from mass3d.metrics.scores import Metric, metrics_of
 from mass3d.metrics.statistics import bootstrap_mean_of_means
 from mass3d.pages.comparison import Compared
 from mass3d.pages.counted import (
+    LABELS,
+    OTHERS,
+    RESULTS,
     CountedFolder,
     Pairs,
     compared_folders,
     names_in_headers,
+    odd_names,
     tables_in_headers,
 )
 from mass3d.pages.evaluate import MAX_PICTURES, worst_cases
@@ -128,8 +131,7 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     drawn = len(files) <= MAX_PICTURES  # of more cases only the worst, when they are known
     ours = pairs.count(pictures=drawn)
     theirs = _pairs(config, others, targets).count(pictures=False) if others is not None else None
-    if not config.structures and not targets.regions:
-        _require_no_other_values(config, targets, tables_in_headers(ours, theirs))
+    odd = _odd_names(config, targets, ours, theirs)
     structures = targets.values or names_in_headers(ours, theirs) or labelled_values(ours.cases)
     tables = ours.scored(structures, config.metrics, config.absent, where=config.predictions)
     means = {name: bootstrap_mean_of_means(one, seed=config.seed) for name, one in tables.items()}
@@ -143,6 +145,7 @@ def run(config: EvaluateConfig) -> EvaluateReport:
         unnamed=unnamed_values(ours.cases, structures),
         comparison=_compared(config, (ours, theirs), tables, structures) if theirs else None,
         faults=(*ours.faults, *(theirs.faults if theirs else ())),
+        warnings=odd,
     )
     worst, names = worst_cases(report.dice, MAX_PICTURES), report.values
     pictures = {name: one.picture for name, one in ours.found.items()}
@@ -158,15 +161,15 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     return report
 
 
-def _require_no_other_values(
-    config: EvaluateConfig, targets: Targets, tables: dict[Path, dict[str, int]]
-) -> None:
-    """Raise `DataError` for predictions whose values mean other structures than the labels'."""
-    for folder in filter(None, (config.predictions, config.against)):
-        found = structures_of_results(folder)
-        if found is not None and not found.regions:
-            tables |= {folder / RECORD: found.values}
-    require_no_other_values(tables, targets.values, where=config.labels)
+def _odd_names(
+    config: EvaluateConfig, targets: Targets, *counted: CountedFolder | None
+) -> tuple[str, ...]:
+    """What is to be told of names, where they are not chosen."""
+    if config.structures or targets.regions:
+        return ()
+    others = {OTHERS: config.against} if config.against else {}
+    places = {RESULTS: config.predictions, LABELS: config.labels, **others}
+    return odd_names(targets.values, places, tables_in_headers(*counted))
 
 
 def _pairs(config: EvaluateConfig, files: Mapping[str, Prediction], targets: Targets) -> Pairs:

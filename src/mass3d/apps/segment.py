@@ -31,7 +31,7 @@ from mass3d.io.datasets.channels import read_channels_of
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.priors import prior_of, require_one_prior
 from mass3d.io.datasets.source import image_hash, source_hash
-from mass3d.io.dicom.segmentation import require_highdicom, require_series, write_segmentation
+from mass3d.io.dicom.segmentation import require_highdicom, require_writable, write_segmentation
 from mass3d.io.read import read_label
 from mass3d.io.write import write_label
 from mass3d.pages.segment import PAGE, write_segment_page
@@ -201,12 +201,13 @@ def _segment_one(work: _Work, case: CaseFile) -> None:
 def _segment_scan(work: _Work, case: CaseFile, prior: Path | None, begun: Entry) -> Entry:
     """Segment one scan into the folder; returns what is known of it then."""
     known, config, folder = work.known, work.config, work.folder
-    if config.dicom_seg:
-        require_series(case.scan)
     channels = read_channels_of(case)
     volume = channels[0]  # whose grid the results have
     for one in channels:
         require_scan(one, label_maps=config.label_maps)
+    names = label_table(known.targets.header_names)
+    if config.dicom_seg:
+        require_writable(case.scan, volume.source, names)
     given = None if prior is None else read_label(prior, like=volume)
     doubted = known.doubts(*channels)
     work.warn(case.case_id, doubted)  # before the minutes of work
@@ -224,7 +225,6 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None, begun: Entry)
             references=config.references,
         )
         written = write_maps(config.output, case.case_id, maps, structures, volume.source)
-    names = label_table(known.targets.header_names)
     write_label(folder.label_map(case.case_id), answer.labels, volume.source, names=names)
     if config.dicom_seg:
         file = folder.segmentation(case.case_id)

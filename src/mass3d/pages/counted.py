@@ -12,19 +12,26 @@ import numpy as np
 from mass3d.errors import DataError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import comparing_bytes
+from mass3d.execution.ownership import RECORD
 from mass3d.execution.pool import run_cases
 from mass3d.io.colours import value_colours
-from mass3d.io.datasets.label_names import common_names
+from mass3d.io.datasets.dataset_json import find_dataset_json
+from mass3d.io.datasets.label_names import Named, common_names, two_names
 from mass3d.io.datasets.predictions import Prediction
 from mass3d.metrics.cases import Absent, CaseCounts, Cases, Table, by_case, score_tables
 from mass3d.metrics.scores import METRICS, Metric
 from mass3d.pages.comparison import Compared, compared
 from mass3d.pages.pictures import jpeg_uri
 from mass3d.pages.result_pictures import compared_picture
+from mass3d.transfer.results import structures_of_results
 from mass3d.volume.volume import Volume
 
 J = TypeVar("J")
 R = TypeVar("R")
+RESULTS: Final = "the results"
+OTHERS: Final = "the other results"
+LABELS: Final = "the labels"
+SIDES: Final = (RESULTS, OTHERS, LABELS)
 POOL_VOXELS: Final = 3e8  # fewer are counted here before a second process would have started
 
 
@@ -196,3 +203,32 @@ def tables_in_headers(*folders: CountedFolder | None) -> dict[Path, dict[str, in
     """What headers of label maps call their values, by file."""
     every = [one for folder in folders if folder for one in folder.found.values()]
     return {path: names for one in every for path, names in one.named.items()}
+
+
+def odd_names(
+    structures: Mapping[str, int],
+    places: Mapping[str, Path],
+    headers: Mapping[Path, Mapping[str, int]],
+) -> tuple[str, ...]:
+    """A sentence for each value that predictions and labels call by two names.
+
+    structures: those that are scored, as dataset.json beside the labels names them, or else the
+    record of the results. places: the folders, as RESULTS, OTHERS and LABELS. headers: names in
+    headers, by file. Raises `DataError` where a name has another value there.
+    """
+    side = LABELS if find_dataset_json(places[LABELS]) else RESULTS
+    records = ((one, places[one], structures_of_results(places[one])) for one in places)
+    told = [
+        *(Named(path, _side(path, places), table) for path, table in headers.items()),
+        *(
+            Named(folder / RECORD, one, found.values)
+            for one, folder, found in records
+            if one not in (side, LABELS) and found is not None and not found.regions
+        ),
+    ]
+    return two_names(Named(places[side], side, structures), told)
+
+
+def _side(path: Path, places: Mapping[str, Path]) -> str:
+    """Whose file it is. The folder of labels comes last: predictions may lie in it."""
+    return next(one for one in SIDES if one in places and path.is_relative_to(places[one]))

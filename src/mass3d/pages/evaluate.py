@@ -59,11 +59,12 @@ def write_evaluate_page(
     summary: str,
     without_prediction: Sequence[str],
     faults: Sequence[Fault],
+    warnings: Sequence[str] = (),
 ) -> Path:
     """Write the page; it needs no network. comparison: with other predictions.
 
     dice: case -> structure -> Dice. pictures: case -> `data:` address. volumes: case -> address of
-    what lies beside the page.
+    what lies beside the page. warnings: sentences about values with two names.
     """
     rows, seen = _rows(dice), volumes or {}
     pictured = [
@@ -83,6 +84,7 @@ def write_evaluate_page(
         worst=WORST,
         without_prediction=without_prediction,
         faults=faults,
+        warnings=warnings,
         plot=_plot([one.name for one in structures], [dice]),
         comparison=comparison,
         compared=_compared(comparison),

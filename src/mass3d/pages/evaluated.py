@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mass3d.execution.faults import Fault
-from mass3d.execution.summary import Report, counted, first_of
+from mass3d.execution.progress import MAX_SENTENCES
+from mass3d.execution.summary import Report, counted, first_of, warnings_told
 from mass3d.metrics.cases import StructureScores
 from mass3d.metrics.scores import Seen
 from mass3d.metrics.statistics import Interval
@@ -29,6 +30,7 @@ class Evaluated(Report):
     unnamed: dict[int, Seen]  # label values that no structure names, hence not scored
     comparison: Compared | None = None  # with the other segmentations
     faults: tuple[Fault, ...] = ()
+    warnings: tuple[str, ...] = ()  # sentences about values with two names
 
     @property
     def dice(self) -> dict[str, dict[str, float]]:
@@ -56,7 +58,15 @@ class Evaluated(Report):
             + (f" Label values without a name were not scored: {unnamed}." if unnamed else "")
             + (f" {failed} could not be scored." if self.faults else "")
             + (f" {self.comparison.in_words()}" if self.comparison else "")
+            + warnings_told(_first(self.warnings))
         )
+
+
+def _first(sentences: Sequence[str]) -> Iterator[str]:
+    """The first of them, and where all are."""
+    yield from sentences[:MAX_SENTENCES]
+    if len(sentences) > MAX_SENTENCES:
+        yield f"{len(sentences) - MAX_SENTENCES} more values have two names, as {PAGE} tells"
 
 
 def without_in_words(cases: Sequence[str]) -> str:

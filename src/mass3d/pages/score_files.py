@@ -46,6 +46,7 @@ def write_scores(
             "cases": list(without_prediction),
         },
         "faults": [asdict(fault) for fault in report.faults],
+        "warnings": list(report.warnings),
         **facts,
     }
     if comparison is not None:
@@ -63,6 +64,7 @@ def write_scores(
         summary=report.told(),
         without_prediction=without_prediction,
         faults=report.faults,
+        warnings=report.warnings,
     )
 
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
+from pydicom import config, datadict
 from pydicom.dataset import Dataset
 
 import dicoms
 from dicom_segmentations import by_highdicom, by_simpleitk
 from mass3d.errors import ConfigError, DataError
 from mass3d.io.dicom import segmentation
-from mass3d.io.dicom.segmentation import require_highdicom, write_segmentation
+from mass3d.io.dicom.segmentation import (
+    require_highdicom,
+    require_writable,
+    segment_labels,
+    write_segmentation,
+)
 from mass3d.io.dicom.volume import dicom_identity, only_series
 from mass3d.io.formats.label_table import LabelName
 from mass3d.io.read import read_label, read_volume
@@ -91,6 +98,142 @@ def test_identifiers_that_anonymising_emptied_are_filled(tmp_path: Path) -> None
     labels = np.load(tmp_path / "labels.npy")
     volume = read_volume(tmp_path / "ct")
     np.testing.assert_array_equal(by_highdicom(tmp_path / "ct.dcm", NAMES, volume), labels)
+
+
+def put(**values: object) -> dicoms.Change:
+    """Set tags of every slice, whatever DICOM allows."""
+
+    def change(ds: Dataset, _: int) -> None:
+        with config.disable_value_validation():
+            for name, value in values.items():
+                setattr(ds, name, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("PatientSex", value) for value in ("U", "male", "ANON", ["M", "F"])),
+        *(("PatientBirthDate", value) for value in ("1950", "00000000", "ANON", "20201301")),
+        *(("StudyTime", value) for value in ("10:11:12", "25")),
+        *(("StudyDate", value) for value in ("2001-02-03", ["20200101", "20200102"])),
+        ("PatientBirthTime", "noon"),
+        ("PatientWeight", "heavy"),
+    ],
+)
+def test_values_that_anonymising_left_behind_are_emptied(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    series_of(tmp_path / "ct", name, value)
+    volume, series = read_volume(tmp_path / "ct"), only_series(tmp_path / "ct")
+    require_writable(series, volume.source, NAMES)
+    path = made(tmp_path / "ct", NAMES)
+    labels = np.load(tmp_path / "labels.npy")
+    np.testing.assert_array_equal(by_highdicom(path, NAMES, volume), labels)
+    found = pydicom.dcmread(path)
+    assert not found.get(name)
+    assert (found.PatientName, found.ContentDate, found.ContentTime) == (
+        dicoms.SECRET,
+        "19000101",
+        "000000",
+    )
+
+
+def series_of(folder: Path, name: str, value: object) -> None:
+    """A series with a value that pydicom may not write: as another text of as many letters."""
+    if not isinstance(value, str) or datadict.dictionary_VR(name) != "DS":
+        dicoms.series(folder, change=put(**{name: value}))
+        return
+    number = "1." + "5" * (len(value) - 2)
+    for path in dicoms.series(folder, change=put(**{name: number})):
+        content = path.read_bytes()
+        assert content.count(number.encode()) == 1
+        path.write_bytes(content.replace(number.encode(), value.encode()))
+
+
+def test_values_that_dicom_allows_stay(tmp_path: Path) -> None:
+    known = {"PatientSex": "F", "PatientBirthDate": "19500101", "StudyTime": "101112.5"}
+    dicoms.series(tmp_path / "ct", change=put(StudyDate="2001.02.03", **known))
+    found = pydicom.dcmread(made(tmp_path / "ct", NAMES))
+    assert {name: found.get(name) for name in known} == known
+    assert (found.StudyDate, found.ContentTime) == ("2001.02.03", "101112.5")
+
+
+def test_orientations_that_differ_by_rounding_and_frames_of_reference_become_the_first(
+    tmp_path: Path,
+) -> None:
+    def jittered(ds: Dataset, number: int) -> None:
+        ds.ImageOrientationPatient = [1, 1e-5 * number, 0, -1e-5 * number, 1, 0]
+        ds.FrameOfReferenceUID = f"1.2.3.{4 + number}"
+
+    dicoms.series(tmp_path / "ct", change=jittered)
+    volume = read_volume(tmp_path / "ct")
+    require_writable(only_series(tmp_path / "ct"), volume.source, NAMES)
+    path = made(tmp_path / "ct", NAMES)
+    labels = np.load(tmp_path / "labels.npy")
+    np.testing.assert_array_equal(by_highdicom(path, NAMES, volume), labels)
+    assert hd.seg.segread(path).FrameOfReferenceUID == "1.2.3.4"
+
+
+def test_headers_that_cannot_be_taken_over_are_told_before_labels_are_found(
+    tmp_path: Path,
+) -> None:
+    dicoms.series(tmp_path / "ct", change=put(SOPClassUID="1.2.3.4.5.99"))
+    volume, series = read_volume(tmp_path / "ct"), only_series(tmp_path / "ct")
+    told = "no DICOM segmentation can take over .*SOPClassUID is '1.2.3.4.5.99'"
+    with pytest.raises(DataError, match=told) as caught:
+        require_writable(series, volume.source, NAMES)
+    assert (caught.value.where, caught.value.setting) == (str(tmp_path / "ct/005"), "dicom_seg")
+
+    def turned(ds: Dataset, number: int) -> None:
+        ds.ImageOrientationPatient = [1, 1e-3 * number, 0, -1e-3 * number, 1, 0]
+
+    dicoms.series(tmp_path / "mr", change=turned)
+    volume, series = read_volume(tmp_path / "mr"), only_series(tmp_path / "mr")
+    with pytest.raises(DataError, match="slices that are turned against each other"):
+        require_writable(series, volume.source, NAMES)
+
+
+@pytest.mark.parametrize("declared", ["", "ISO_IR 100", "ISO_IR 192"])
+def test_names_in_any_script_come_back(tmp_path: Path, declared: str) -> None:
+    patient = "Müller^Jörg"
+
+    def told(ds: Dataset, _: int) -> None:
+        if declared:
+            ds.SpecificCharacterSet, ds.PatientName = declared, patient
+            ds.StudyDescription = "Schädel"
+
+    texts = ["Läsion ß", "脾臓", "селезёнка"]
+    names = [LabelName(value, text, (1, 2, 3)) for value, text in enumerate(texts, 1)]
+    dicoms.series(tmp_path / "ct", change=told)
+    path = made(tmp_path / "ct", names)
+    for found in (pydicom.dcmread(path), hd.seg.segread(path)):
+        assert found.SpecificCharacterSet == "ISO_IR 192"
+        assert [one.SegmentLabel for one in found.SegmentSequence] == texts
+        types = [one.SegmentedPropertyTypeCodeSequence[0] for one in found.SegmentSequence]
+        assert [one.CodeMeaning for one in types] == texts
+        if declared:
+            assert (found.PatientName, found.StudyDescription) == (patient, "Schädel")
+    assert patient.encode() in path.read_bytes() or not declared
+    labels = np.load(tmp_path / "labels.npy")
+    volume = read_volume(tmp_path / "ct")
+    np.testing.assert_array_equal(by_highdicom(path, names, volume), labels)
+
+
+def test_names_stay_one_value_and_apart(tmp_path: Path) -> None:
+    long, cut = "a" * 70, "a" * 60
+    texts = [f"{long}1", f"{long}2", "left\\right", "left/right", "a" * 64, " b", "b", "\t", "\\"]
+    wanted = [
+        *(f"{cut} (2)", f"{cut} (3)", "left/right (2)", "left/right", "a" * 64),
+        *("b (2)", "b", "8", "/"),
+    ]
+    names = [LabelName(value, text, (1, 2, 3)) for value, text in enumerate(texts, 1)]
+    dicoms.series(tmp_path / "ct")
+    path = made(tmp_path / "ct", names)
+    for found in (pydicom.dcmread(path), hd.seg.segread(path)):
+        assert [one.SegmentLabel for one in found.SegmentSequence] == wanted
+    assert segment_labels(names[:2]) == ["a" * 64, f"{cut} (2)"]
 
 
 def test_slices_that_were_resampled_and_other_scans_are_refused(tmp_path: Path) -> None:

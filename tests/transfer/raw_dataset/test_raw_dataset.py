@@ -251,6 +251,48 @@ def test_true_labels_take_the_place_of_what_was_found(tmp_path: Path) -> None:
     assert any("shows no spleen, which nnU-Net takes for absence" in w for w in report.warnings)
 
 
+def test_unknown_values_of_a_true_label_are_a_fault_of_its_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a reference, unless some of its structures were chosen."""
+    origin = made(tmp_path, ("a", "b"))
+    truth = tmp_path / "truth" / "a.nii.gz"
+    write_file_order(truth, np.full(SHAPE, 255, np.uint8), AFFINE)
+    report = origin.export(tmp_path / "Dataset501_X", true_labels=truth.parent)
+    (fault,) = report.faults
+    assert fault.where == "a"
+    assert "a.nii.gz: found label values that no structure has (255)" in fault.message
+    assert report.labels == {"found": 1}
+    case = CaseFile("b", origin.scans / "b.nii.gz", label=LabelFiles((truth,)))
+    for chosen in (False, True):
+        behind = Behind((case,), chosen=chosen)
+        monkeypatch.setattr("mass3d.transfer.raw_dataset.plan.labelled_behind", lambda *_: behind)  # noqa: B023
+        report = origin.export(tmp_path / f"Dataset51{chosen:d}_X")
+        assert [one.where for one in report.faults] == ([] if chosen else ["b"])
+
+
+def test_true_labels_of_no_case_are_refused_or_told(tmp_path: Path) -> None:
+    """Whoever corrects label maps wants them used: none of them goes unseen."""
+    origin = made(tmp_path, ("a", "b"))
+    wrong = tmp_path / "truth"
+    told = "found {}; expected a folder of true label maps, called as the cases"
+    for there in ("no folder of this name", "no label map"):
+        with pytest.raises(ConfigError, match=told.format(there)) as caught:
+            origin.export(tmp_path / "Dataset501_X", true_labels=wrong)
+        assert (caught.value.where, caught.value.setting) == (str(wrong), "raw.true_labels")
+        wrong.mkdir(exist_ok=True)
+    for name in ("A.nii.gz", "a_corrected.nii.gz", ".a.nii.gz", "notes.txt"):
+        write_file_order(wrong / name, np.full(SHAPE, 7, np.uint8), AFFINE)
+    with pytest.raises(ConfigError, match=r"\(A.nii.gz, a_corrected.nii.gz\).*such as a.nii.gz"):
+        origin.export(tmp_path / "Dataset501_X", true_labels=wrong)
+    assert not (tmp_path / "Dataset501_X").exists()
+    write_file_order(wrong / "b.nii.gz", np.full(SHAPE, 7, np.uint8), AFFINE)
+    report = origin.export(tmp_path / "Dataset501_X", true_labels=wrong)
+    assert report.labels == {"found": 1, "true": 1}
+    told = f"label maps in {wrong} are not taken, as no case is called so: A.nii.gz, a_corrected"
+    assert any(told in sentence for sentence in report.warnings)
+
+
 @pytest.mark.parametrize(
     ("found", "names"),
     [("other", ("ct", "ct-reference")), ("ct", ("ct-reference", "ct-reference-2"))],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from mass3d.errors import DataError
@@ -44,16 +46,56 @@ def common_names(tables: Mapping[Path, Table], values: Collection[int]) -> dict[
     return {called[value][0]: value for value in sorted(called)} or None
 
 
-def require_no_other_values(tables: Mapping[Path, Table], structures: Table, where: Path) -> None:
-    """Raise `DataError` where a table says another value for a structure than `where` does.
+@dataclass(frozen=True)
+class Named:
+    """A table of names, and where it stands."""
 
-    Other names for the same values may be synonyms: they are let pass.
+    path: Path
+    side: str  # in words, as in "the labels"
+    table: Table
+
+
+def two_names(base: Named, others: Iterable[Named]) -> tuple[str, ...]:
+    """A sentence for each value that is called otherwise than `base` calls it, by value.
+
+    Other names may be synonyms: they are let pass, but whoever knows better must see them. Case,
+    blanks, `_` and `-` make no other name. Raises `DataError` where the same words (left kidney,
+    kidney_left) have another value than in `base`.
     """
-    for path, table in tables.items():
-        for name, value in table.items():
-            if structures.get(name, value) != value:
-                before = f"{name} = {structures[name]}"
-                raise _contradiction(path, f"{name} = {value}", before, where)
+    called = {value: name for name, value in base.table.items()}
+    told: dict[str, int] = {}
+    seen: set[tuple[str, str, int]] = set()  # a thousand headers say the same
+    for one in others:
+        for name, value in one.table.items():
+            if (one.side, name, value) in seen:
+                continue
+            seen.add((one.side, name, value))
+            _require_same_value(base, one, name)
+            before = called.get(value)
+            # a name that is the number itself says nothing
+            if before is None or str(value) in (name, before) or _alike(name, before):
+                continue
+            here = f"headers of {one.side}" if one.side == base.side else one.side
+            told[f"value {value} is `{name}` in {here} and `{before}` in {base.side}"] = value
+    return tuple(sorted(told, key=lambda sentence: told[sentence]))
+
+
+def _require_same_value(base: Named, one: Named, name: str) -> None:
+    """Raise `DataError` where `base` has a name, or its words, for other values alone."""
+    words = sorted(_words(name))
+    exact = [name] if name in base.table else []
+    same = exact or [known for known in base.table if words and sorted(_words(known)) == words]
+    if same and one.table[name] not in {base.table[known] for known in same}:
+        before = f"{same[0]} = {base.table[same[0]]}"
+        raise _contradiction(one.path, f"{name} = {one.table[name]}", before, base.path)
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[\s_-]+", name.casefold()) if word]
+
+
+def _alike(name: str, other: str) -> bool:
+    return "".join(_words(name)) == "".join(_words(other))
 
 
 def _contradiction(path: Path, found: str, before: str, where: Path) -> DataError:

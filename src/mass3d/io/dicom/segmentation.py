@@ -6,33 +6,33 @@ highdicom is loaded only when one is written, as it is an optional part of an in
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from io import BytesIO
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final
+from unicodedata import category
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from mass3d.errors import ConfigError, DataError
 from mass3d.files import VERSION, write_bytes
-from mass3d.io.dicom.files import opened
-from mass3d.io.dicom.header import Slice, quiet_pydicom, reading
+from mass3d.io.dicom.header import Slice
 from mass3d.io.dicom.series import Series, places_of
+from mass3d.io.dicom.source_headers import source_headers, taken_over
+from mass3d.io.dicom.stack import SAME_AXES
 from mass3d.io.formats.label_table import LabelName
 from mass3d.volume.geometry import SourceGrid
 
 NEAR_VOX: Final = 0.1  # of a slice from where the grid has it
 MAX_TEXT: Final = 64  # letters of a name in DICOM
+UNHELD: Final = ("Cc", "Cs")  # control characters, and halves of letters that UTF-8 cannot write
+UTF_8: Final = "ISO_IR 192"
 SERIES_NUMBER: Final = 9001
-EXPECTED: Final = (  # of every image, and not there in some; empty ones are allowed
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
-    *("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
-)
 NO_DATE, NO_TIME = "19000101", "000000"
 
 
@@ -72,23 +72,45 @@ def write_segmentation(
 
     Segments are numbered from 1 in the order of `names`. Equal labels give equal bytes: identifiers
     are hashes, and dates those of the study. Raises `DataError` for what is no series of plain
-    slices at the places of the grid.
+    slices at the places of the grid, and for headers that DICOM does not allow.
     """
     slices = _slices(scan, source)
     frames = np.ascontiguousarray(source.from_canonical(labels).transpose(2, 1, 0))
     numbers = np.zeros(int(max(labels.max(), *(one.value for one in names))) + 1, np.uint8)
     numbers[[one.value for one in names]] = np.arange(1, len(names) + 1)
-    with reading(Path(slices[0].file.path)), quiet_pydicom():
-        content = BytesIO()
+    write_bytes(path, _content(slices, numbers[frames], source, names))
+
+
+def require_writable(scan: Path | Series, source: SourceGrid, names: Sequence[LabelName]) -> None:
+    """Raise `DataError` where `write_segmentation` would, whatever the labels are.
+
+    It takes seconds, where finding the labels takes minutes: one is made of a single voxel.
+    """
+    slices = _slices(scan, source)
+    frames = np.zeros((len(slices), *slices[0].shape), np.uint8)
+    frames[0, 0, 0] = 1
+    _content(slices, frames, source, names)
+
+
+def _content(
+    slices: Sequence[Slice],
+    frames: NDArray[np.uint8],
+    source: SourceGrid,
+    names: Sequence[LabelName],
+) -> bytes:
+    """The file. frames as in `_segmentation`. Raises `DataError`."""
+    headers = source_headers(slices)
+    content = BytesIO()
+    with taken_over(slices[0].file.shown):  # of which patient and study are taken
         made = _segmentation(
-            list(_headers(slices)),
-            numbers[frames],
+            headers,
+            frames,
             names,
             pixel_mm=slices[0].pixel_mm,
             between_mm=float(np.linalg.norm(np.array(source.affine)[:3, 2])),
         )
         made.save_as(content)
-    write_bytes(path, content.getvalue())
+    return content.getvalue()
 
 
 def _slices(scan: Path | Series, source: SourceGrid) -> list[Slice]:
@@ -103,40 +125,20 @@ def _slices(scan: Path | Series, source: SourceGrid) -> list[Slice]:
     planes = affine[:3, 3] + np.arange(len(slices))[:, None] * affine[:3, 2]
     apart_mm = np.abs(planes * [-1, -1, 1] - [part.position for part in slices]).max()
     shape = (*slices[0].shape[::-1], len(slices))
+    axes = np.array([part.axes for part in slices])
+    turned = np.abs(axes - axes[0]).max() > SAME_AXES
     frames = any(part.frame for part in slices)
-    if frames or source.shape != shape or apart_mm > NEAR_VOX * edge_mm.min():
+    if turned or frames or source.shape != shape or apart_mm > NEAR_VOX * edge_mm.min():
         raise DataError(
             series.path,
-            found="frames of one file" if frames else "slices that had to be resampled to a grid",
-            expected="one file for each slice, at even distances",
+            found="slices that are turned against each other"
+            if turned
+            else ("frames of one file" if frames else "slices that had to be resampled to a grid"),
+            expected="one file for each slice, parallel and at even distances",
             fix="Use the NIfTI label map; a DICOM segmentation refers to slices as they are.",
             setting="dicom_seg",
         )
     return slices
-
-
-def _headers(slices: Sequence[Slice]) -> Iterator[Dataset]:
-    """The headers of the slices; identifiers that anonymising has emptied are filled again.
-
-    Those of class and instance stand a second time in front of every file. What is nowhere is a
-    hash of what tells the series from others, and leads to nothing.
-    """
-    for part, (_, stream) in zip(slices, opened(part.file for part in slices), strict=True):
-        header = pydicom.dcmread(stream, stop_before_pixels=True)
-        study, series = (generate_uid(entropy_srcs=[uid]) for uid in part.series)
-        others = {
-            "SOPClassUID": header.file_meta.get("MediaStorageSOPClassUID"),
-            "SOPInstanceUID": header.file_meta.get("MediaStorageSOPInstanceUID"),
-            "StudyInstanceUID": study,
-            "SeriesInstanceUID": series,
-            "FrameOfReferenceUID": series,
-        }
-        for name, uid in others.items():
-            setattr(header, name, header.get(name) or uid)
-        for name in EXPECTED:
-            if name not in header:
-                setattr(header, name, "")
-        yield header
 
 
 def _segmentation(
@@ -155,13 +157,15 @@ def _segmentation(
 
     shown = hashlib.sha256(frames.tobytes()).hexdigest()
     told = [headers[0].SeriesInstanceUID, *map(str, names), shown]
-    for header in headers:
-        header.SliceThickness = header.get("SliceThickness") or between_mm
+    headers[0].SliceThickness = headers[0].get("SliceThickness") or between_mm
     made = hd.seg.Segmentation(
         list(headers),
         frames,
         hd.seg.SegmentationTypeValues.BINARY,
-        [_description(hd, number, one) for number, one in enumerate(names, 1)],
+        [
+            _description(hd, number, one, label)
+            for number, (one, label) in enumerate(zip(names, segment_labels(names), strict=True), 1)
+        ],
         series_instance_uid=generate_uid(entropy_srcs=["series", *told]),
         series_number=SERIES_NUMBER,
         sop_instance_uid=generate_uid(entropy_srcs=["instance", *told]),
@@ -169,6 +173,7 @@ def _segmentation(
         manufacturer="mass3d",
         manufacturer_model_name="mass3d segment",
         software_versions=VERSION,
+        specific_character_set=UTF_8,  # texts of the headers were decoded
         device_serial_number="0",
         pixel_measures=hd.PixelMeasuresSequence(pixel_mm, between_mm, between_mm),
     )
@@ -182,15 +187,43 @@ def _segmentation(
         if element.keyword == "DimensionOrganizationUID":
             element.value = dimensions
         elif element.keyword == "ContributionDateTime":
-            element.value = f"{date}{time}"
+            element.value = f"{date.replace('.', '')}{time}"  # old dates have points
     return made
 
 
-def _description(hd: Any, number: int, one: LabelName) -> Any:
-    """A segment, named as its structure; its label value is the code of a scheme of our own."""
+def segment_labels(names: Sequence[LabelName]) -> list[str]:
+    """What segments are called, each otherwise: as their structures, as far as DICOM can say it.
+
+    Backslashes, which part values there, become slashes; names have 64 letters at most, and end
+    with ` (2)` and so on where two would be the same.
+    """
+    plain = [_plain(one) for one in names]
+    kept = {text for text, one in zip(plain, names, strict=True) if text == one.name}
+    taken, labels = set(kept), []
+    for text, one in zip(plain, names, strict=True):
+        label = text
+        if text != one.name:
+            numbered = (_ending(text, f" ({number})") for number in count(2))
+            label = next(each for each in chain([text], numbered) if each not in taken)
+        taken.add(label)
+        labels.append(label)
+    return labels
+
+
+def _plain(one: LabelName) -> str:
+    """A name without what DICOM cannot hold; spaces at its ends mean nothing there."""
+    text = "".join(" " if category(letter) in UNHELD else letter for letter in one.name)
+    return _ending(text.replace("\\", "/").strip(), "") or str(one.value)
+
+
+def _ending(text: str, ending: str) -> str:
+    return text[: MAX_TEXT - len(ending)].rstrip() + ending
+
+
+def _description(hd: Any, number: int, one: LabelName, name: str) -> Any:
+    """A segment of this name; its label value is the code of a scheme of our own."""
     from pydicom.sr.codedict import codes  # noqa: PLC0415  only here, and slow
 
-    name = one.name[:MAX_TEXT]
     own = hd.sr.CodedConcept(str(one.value), "99MASS3D", name)
     return hd.seg.SegmentDescription(
         number,

@@ -17,12 +17,12 @@ from mass3d.errors import ConfigError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import earlier_record
 from mass3d.execution.summary import counted
-from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
+from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.datasets.dataset_json import IGNORE
 from mass3d.io.datasets.regions import Targets
 from mass3d.io.datasets.source import source_hash
 from mass3d.transfer.raw_dataset.settings import Kind, RawConfig
-from mass3d.transfer.raw_dataset.true_labels import Behind, labelled_behind, map_at
+from mass3d.transfer.raw_dataset.true_labels import Behind, GivenMaps, given_maps, labelled_behind
 from mass3d.transfer.results import Entry, Index, read_results, structures_of_results
 from mass3d.views.labelled import UNKNOWN
 
@@ -98,6 +98,7 @@ class Item:
 
     case: CaseFile  # with its label, where that is a true one
     entry: Entry | None = None  # what was found
+    chosen: bool = False  # whether other values of a true label are meant to be background
 
     @property
     def kind(self) -> Kind:
@@ -118,14 +119,16 @@ class Plan:
 def plan_of(results: Results, config: RawConfig, *, output: Path) -> Plan:
     """Which cases become part of the dataset, and with which label.
 
-    Raises `ConfigError` where the scans are not where they were, or one reference was asked
-    and agreement is, `DataError` for folders without scans.
+    Raises `ConfigError` where the scans are not where they were, no true label map is called as a
+    case, or one reference was asked and agreement is; `DataError` for folders without scans.
     """
     scans = {case.case_id: case for case in _scans(results, config, output)}
     behind = labelled_behind(results.folder, results.index.task)
     done = {name: entry for name, entry in results.index.cases.items() if entry.result}
     found = {name: Item(scans[name], entry) for name, entry in done.items() if name in scans}
-    items = _with_truth(found, behind, config.true_labels)
+    items = _with_references(found, behind)
+    given = given_maps(config.true_labels, items)
+    items = _with_maps(items, given)
     left = _left_out(results, items, config.min_agreement)
     lost = "no scan of this name is among those that were given"
     unfinished = len(results.index.cases) - len(done)
@@ -134,7 +137,7 @@ def plan_of(results: Results, config: RawConfig, *, output: Path) -> Plan:
         {name: items[name] for name in sorted(items) if name not in left},
         left,
         tuple(Fault(name, lost) for name in sorted(done.keys() - scans.keys())),
-        (*behind.notes, *more),
+        (*behind.notes, *given.notes, *more),
     )
 
 
@@ -156,19 +159,25 @@ def _scans(results: Results, config: RawConfig, output: Path) -> tuple[CaseFile,
     )  # what lies beside a scan is not asked
 
 
-def _with_truth(found: dict[str, Item], behind: Behind, folder: Path | None) -> dict[str, Item]:
-    """What was found, and true labels in its place or beside it."""
+def _with_references(found: dict[str, Item], behind: Behind) -> dict[str, Item]:
+    """What was found, and the true labels of references in its place or beside it."""
     items = dict(found)
     names = {item.entry.source: name for name, item in found.items() if item.entry}
     for case in behind.cases:
         # two references may be files of one name; the same scan twice is one case
         name = names.setdefault(source_hash(case), _free(case.case_id, items))
-        items[name] = replace(items.get(name, Item(case)), case=replace(case, case_id=name))
-    for name, item in items.items():
-        path = find_label(folder, name) if folder else None
-        if path:
-            items[name] = replace(item, case=replace(item.case, label=map_at(path)))
+        item = items.get(name, Item(case))
+        items[name] = replace(item, case=replace(case, case_id=name), chosen=behind.chosen)
     return items
+
+
+def _with_maps(items: dict[str, Item], given: GivenMaps) -> dict[str, Item]:
+    """The cases, with the given label maps in the place of whatever label they had."""
+    changed = {
+        name: replace(items[name], case=replace(items[name].case, label=label), chosen=False)
+        for name, label in given.labels.items()
+    }
+    return {**items, **changed}
 
 
 def _free(name: str, taken: Container[str]) -> str:

@@ -1,19 +1,21 @@
-"""The labelled scans behind results: what a task or a finetuned model was made of."""
+"""True labels: of the scans that a task or a finetuned model was made of, and those given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mass3d.errors import DataError, Mass3dError
+from mass3d.errors import ConfigError, DataError, Mass3dError
 from mass3d.execution.ownership import earlier_record
-from mass3d.io.datasets.cohort import CaseFile, find_cohort
+from mass3d.execution.summary import first_of
+from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
 from mass3d.io.datasets.dataset_json import find_dataset_json
 from mass3d.io.datasets.labelled import find_labelled
 from mass3d.io.datasets.layouts import LabelFiles
+from mass3d.io.names import is_image_name
 from mass3d.training import checkpoint
 from mass3d.transfer.task_file import load_task
 from mass3d.transfer.trained import weights_file
@@ -25,6 +27,7 @@ class Behind:
 
     cases: tuple[CaseFile, ...]
     notes: tuple[str, ...] = ()
+    chosen: bool = False  # some of the structures in them, so that other values are background
 
 
 def labelled_behind(results: Path, made_by: str) -> Behind:
@@ -60,13 +63,15 @@ def _record_of(task: Path) -> Mapping[str, Any]:
 
 def _behind(maker: Path, record: Mapping[str, Any]) -> Behind:
     asked, verb = record.get("config", {}), record.get("verb")
+    chosen = bool(asked.get("structures"))
     if verb == "task":
         pairs = zip(asked["images"], asked["labels"], strict=True)
-        return _gathered([partial(_pair, Path(image), Path(label)) for image, label in pairs])
+        readers = [partial(_pair, Path(image), Path(label)) for image, label in pairs]
+        return replace(_gathered(readers), chosen=chosen)
     if verb == "finetune":
         seen = {*record.get("training", ()), *record.get("validation", ())}
         images, labels = ([Path(one) for one in asked[name]] for name in ("images", "label_maps"))
-        return _gathered([partial(_of_dataset, images, labels, seen)])
+        return replace(_gathered([partial(_of_dataset, images, labels, seen)]), chosen=chosen)
     merged = "the labels of a merged task show only some of its structures"
     why = merged if verb == "merge" else "there is no record of how it was made"
     return Behind((), (f"no true label of {maker} is taken: {why}",))
@@ -92,6 +97,49 @@ def _pair(image: Path, label: Path) -> list[CaseFile]:
 def _of_dataset(images: list[Path], labels: list[Path], seen: Set[str]) -> list[CaseFile]:
     """The scans that a finetuned model has learned from, or was scored on."""
     return [case for case in find_labelled(images, labels) if case.case_id in seen]
+
+
+@dataclass(frozen=True)
+class GivenMaps:
+    """Label maps of a folder, by case, and a sentence about those that belong to none."""
+
+    labels: Mapping[str, LabelFiles]
+    notes: tuple[str, ...] = ()
+
+
+def given_maps(folder: Path | None, cases: Collection[str]) -> GivenMaps:
+    """The label maps in a folder that are called as cases.
+
+    Raises `ConfigError` for what is no folder, and where no map in it is called as a case: whoever
+    corrected them would have a dataset without the corrections. `DataError` for two of one case.
+    """
+    if folder is None:
+        return GivenMaps({})
+    if not folder.is_dir():
+        raise _no_truth(folder, "no folder of this name", "Check the path.")
+    found = {name: path for name in cases if (path := find_label(folder, name))}
+    maps = (one for one in folder.iterdir() if is_image_name(one) and not one.name.startswith("."))
+    others = sorted({one.name for one in maps} - {path.name for path in found.values()})
+    if not found:
+        told = f"none that is called as a case ({first_of(others)})" if others else "no label map"
+        raise _no_truth(folder, told, f"Call them as the cases, such as {_example(cases)}.")
+    note = f"label maps in {folder} are not taken, as no case is called so: {', '.join(others)}"
+    labels = {name: map_at(path) for name, path in found.items()}
+    return GivenMaps(labels, (note,) if others else ())
+
+
+def _example(cases: Collection[str]) -> str:
+    return f"{min(cases, default='case')}.nii.gz"
+
+
+def _no_truth(folder: Path, found: str, fix: str) -> ConfigError:
+    return ConfigError(
+        folder,
+        found=found,
+        expected="a folder of true label maps, called as the cases",
+        fix=fix,
+        setting="raw.true_labels",
+    )
 
 
 def map_at(label: Path) -> LabelFiles:

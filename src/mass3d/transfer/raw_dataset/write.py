@@ -21,8 +21,9 @@ from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import counted, few, first_of, in_short, warnings_told
 from mass3d.files import file_hash, only_writer, text_hash, whole_file, write_json, write_text
 from mass3d.io.datasets.cohort import CaseFile
-from mass3d.io.datasets.dataset_json import IGNORE
-from mass3d.io.datasets.layouts import TABLE
+from mass3d.io.datasets.dataset_json import IGNORE, read_ignored, read_targets_in
+from mass3d.io.datasets.label_names import label_names
+from mass3d.io.datasets.layouts import TABLE, LabelFiles
 from mass3d.io.datasets.regions import Targets
 from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.formats.gunzip import GZIP
@@ -260,6 +261,8 @@ def _numbers(
     targets = writer.results.targets
     if item.case.label is not None:
         truth = read_labelled(item.case, targets)
+        if truth.odd and not item.chosen:
+            _require_named(item.case.label, writer.results, volume)
         pairs = zip(targets.values, targets.table, strict=True)
         absent = [name for name, row in pairs if not np.array(truth.shown)[row].any()]
         told = f"its true label shows no {' and no '.join(absent)}, which nnU-Net takes for absence"
@@ -267,7 +270,34 @@ def _numbers(
     path = _label_map(writer, item)
     label = read_label(path, like=volume)
     numbers = writer.results.values[label.voxels]
-    strange = np.unique(label.voxels[numbers == UNKNOWN])
+    _require_no_others(path, label, numbers == UNKNOWN, targets)
+    assert item.entry is not None, "what was found"
+    corrected = file_hash(path) != item.entry.result
+    by_hand = ("its label map was changed by hand and is taken as it is",) * corrected
+    return numbers, (*item.entry.doubts, *by_hand)
+
+
+def _require_named(files: LabelFiles, results: Results, volume: Volume) -> None:
+    """Raise `DataError` for values of a true label map that nothing names.
+
+    Those that `dataset.json` beside it or its own header names are of structures that the results
+    do not have: they are background.
+    """
+    (path,) = files.paths  # masks of one structure each have no other values
+    label = read_label(path, like=volume)
+    near = read_targets_in(files.table).classes if files.table else ()
+    ignored = read_ignored(files.table.parent) if files.table else None
+    named = [*label_names(path).values(), *(value for some in near for value in some), ignored]
+    table = results.values
+    table[[value for value in named if value is not None and value < table.size]] = 0
+    _require_no_others(path, label, table[label.voxels] == UNKNOWN, results.targets)
+
+
+def _require_no_others(
+    path: Path, label: Volume, unknown: NDArray[np.bool_], targets: Targets
+) -> None:
+    """Raise `DataError` where there are voxels (D, H, W) of unknown values."""
+    strange = np.unique(label.voxels[unknown])
     if strange.size:
         raise DataError(
             path,
@@ -275,10 +305,6 @@ def _numbers(
             expected=f"values of {', '.join(targets.values)}",
             fix="Correct the label map, or segment the scan again.",
         )
-    assert item.entry is not None, "what was found"
-    corrected = file_hash(path) != item.entry.result
-    by_hand = ("its label map was changed by hand and is taken as it is",) * corrected
-    return numbers, (*item.entry.doubts, *by_hand)
 
 
 def _put_scan(case: CaseFile, volume: Volume, target: Path, how: How) -> str:
