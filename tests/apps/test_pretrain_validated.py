@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from helpers import STEPS, pretrain_config
 from mass3d.apps import pretrain
+from mass3d.errors import ConfigError
 from mass3d.pretext.task import TASKS
 from mass3d.training.events import EVENTS
 from mass3d.training.fit import METRICS, WEIGHTS, StepContext, StepOutcome
@@ -56,3 +58,17 @@ def test_a_validated_run_has_the_bytes_of_one_that_is_not_and_goes_on_with_its_r
     dice = {row.step: row.value for row in read.Scalars("validation")}
     told = {row["step"]: row["dice"] for row in map(json.loads, lines)}
     assert dice == pytest.approx(told, rel=1e-6)
+
+
+def test_a_finished_run_is_not_validated_in_silence(
+    trained: Path, store: Path, cohort: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    validation = {"dataset": cohort, "every": 1, "queries": 1}
+    config = pretrain_config(store, run, validation=validation)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(ConfigError, match="a finished run that was not validated"):
+        pretrain.run(config)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    (run / ROWS).write_text("{}")  # as of a run that was validated: nothing is left to be done
+    assert pretrain.run(config).ok

@@ -364,7 +364,22 @@ def test_a_bad_step_saves_what_was_good_before_it(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"a loss of inf .* at step 8") as error:
         fit(network(), batches, broken, CONFIG, run=tmp_path, facts=FACTS)
     assert error.value.setting == "fit.lr"
+    assert "32 bits" not in str(error.value)
     assert checkpoint.read_facts(tmp_path / RESUME, kind="resume")["step"] == 7
+
+
+def test_of_a_bad_step_in_16_bits_these_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+
+    def broken(model: nn.Module, batch: tuple[Tensor, Tensor], context: StepContext) -> StepOutcome:
+        outcome = step(model, batch, context)
+        return outcome._replace(loss=outcome.loss * float("inf"))
+
+    settings = CONFIG.model_copy(update={"precision": "bf16-mixed"})
+    with pytest.raises(ModelError, match=r"in 32 bits: fit\.precision=32-true"):
+        fit(network(), batches, broken, settings, run=tmp_path, facts=FACTS)
 
 
 def test_a_run_in_another_thread_is_the_same_run(tmp_path: Path) -> None:

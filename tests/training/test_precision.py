@@ -124,6 +124,42 @@ def test_a_try_in_32_bits_gives_the_gradients_of_the_step() -> None:
             torch.testing.assert_close(found.gradients[name], parameter.grad)
 
 
+class _OfLuckIn16Bits(torch.autograd.Function):
+    """As it is in 32 bits; in 16 its gradient is nearly right, and another one each time."""
+
+    tries = 0
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        if gradient.dtype != torch.bfloat16:
+            return gradient
+        _OfLuckIn16Bits.tries += 1
+        return gradient * (1 + 0.03 * _OfLuckIn16Bits.tries)
+
+
+class Lucky(Network):
+    """Its gradients in 16 bits are never far off."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.norm(self.first(image))
+        return self.last(_OfLuckIn16Bits.apply(features).relu())
+
+
+def test_gradients_that_differ_from_try_to_try_are_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    knows_16_bits(monkeypatch, True)
+    model = Lucky(wrong=False)
+    found = compare(try_step(model, run, CPU, "32-true"), try_step(model, run, CPU, "bf16-mixed"))
+    assert 0.01 < found.worst_error < 0.2
+    assert found.change == pytest.approx(2 * 0.03, rel=0.2)
+    assert choose_precision(model, run, CPU) == "32-true"
+
+
 def knows_16_bits(monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: answer)
 

@@ -31,6 +31,19 @@ def test_batches_come_in_turn(ahead: int, makers: int) -> None:
     assert not threads()
 
 
+@pytest.mark.parametrize(("ahead", "makers"), [(0, 1), (3, 1), (3, 3)])
+def test_a_batch_is_made_on_one_core_whoever_makes_it(ahead: int, makers: int) -> None:
+    cores = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = prefetched(lambda _: torch.get_num_threads(), range(6), ahead=ahead, makers=makers)
+        with found as batches:
+            assert list(batches) == [1] * 6
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(cores)
+
+
 @pytest.mark.parametrize("ahead", [1, 4])
 def test_no_more_are_made_than_asked(ahead: int) -> None:
     made: list[int] = []

@@ -89,6 +89,35 @@ def test_any_optimiser_goes_on_with_the_same_bytes(
     assert files["killed"] == files["whole"]
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "lamb", "muon"])
+def test_kernels_go_on_with_the_same_bytes(optimizer: str, tmp_path: Path) -> None:
+    """Whose moments lie in memory as they do: LAMB sums over them."""
+
+    def images(number: int, device: torch.device) -> Tensor:
+        if number == 5 and not (tmp_path / "killed" / "dead").exists():
+            (tmp_path / "killed" / "dead").touch()
+            raise KilledError
+        return torch.randn(2, 5, 6, 7, 8, generator=torch.Generator().manual_seed(number))
+
+    def fold(model: nn.Module, batch: Tensor, context: StepContext) -> StepOutcome:
+        del context
+        return StepOutcome((model(batch) - batch).square().mean(), {}, ("one",))
+
+    def run(name: str) -> dict[str, bytes]:
+        torch.manual_seed(1)
+        net = nn.Sequential(
+            nn.Conv3d(5, 24, 3, padding=1), nn.ReLU(), nn.Conv3d(24, 5, 3, padding=1)
+        )
+        settings = config(optimizer=optimizer, save_every=2)
+        fit(net, images, fold, settings, run=tmp_path / name, facts=FACTS)
+        return {one: (tmp_path / name / one).read_bytes() for one in ("model.safetensors",)}
+
+    (tmp_path / "killed").mkdir()
+    with pytest.raises(KilledError):
+        run("killed")
+    assert run("killed") == run("whole")
+
+
 def test_the_precision_of_a_run_is_kept(unfinished: Path) -> None:
     """`auto` on another machine may come to something else: the run goes on as it began."""
     fit(network(), batches, step, config(precision="auto"), run=unfinished, facts=FACTS)

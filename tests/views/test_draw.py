@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from mass3d.views.draw import (
     IntensityConfig,
+    StrongIntensityConfig,
     ViewConfig,
     WarpConfig,
     case_order,
@@ -120,3 +122,20 @@ def test_one_changed_setting_of_a_view_leaves_the_others_as_they_are() -> None:
     )
     assert changed.strong == ViewConfig().strong.model_copy(update={"max_degrees": 10.0})
     assert changed.strong_intensity.gain == ViewConfig().strong_intensity.gain
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gain": (1.1, 0.9)},
+        {"gamma": (-1.0, 1.0)},
+        {"contrast": (0.0, 1.0)},
+        {"blur_vox": (-0.5, 1.0)},
+        {"shift_std": -0.1},
+        {"noise_std": -1.0},
+    ],
+)
+def test_intensities_that_cannot_be_drawn_are_refused(change: dict[str, object]) -> None:
+    for kind in (IntensityConfig, StrongIntensityConfig):
+        with pytest.raises(ValidationError):
+            kind.model_validate(change)

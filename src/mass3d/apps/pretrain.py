@@ -26,7 +26,7 @@ from mass3d.training import checkpoint
 from mass3d.training.fabric import make_fabric
 from mass3d.training.fit import WEIGHTS, FitConfig, fit
 from mass3d.training.resume import batches_per_step, is_finished, require_same_run
-from mass3d.transfer.validation.course import Trial
+from mass3d.transfer.validation.course import Trial, require_validated
 from mass3d.transfer.validation.settings import ValidationConfig
 from mass3d.views.balance import DrawConfig, balance_of
 from mass3d.views.crop import choose_crop
@@ -125,6 +125,7 @@ def run(config: PretrainConfig) -> PretrainReport:
     facts = _facts(config, preset, stores, crop, processes) | begun.facts() | drawn
     device, steps = choose_device(config.device), config.fit.steps
     if is_finished(output, facts, steps=steps, must_resume=config.resume):
+        require_validated(output, config.validation)
         return _report(config, crop, begun)
     together = make_fabric(device, processes, config.fit.sharding)
     together.barrier()  # all have looked at the folder before the first of them writes there
@@ -139,7 +140,8 @@ def run(config: PretrainConfig) -> PretrainReport:
             tell(balance.in_words())
         size = config.fit.batch_size
         cohort = Cohort(cases, crop, size, config.seed, output, config.workers, balance)
-        trial = Trial(preset, config.seed, config.objective, crop, stores.preparation, device)
+        prepared, other = stores.preparation, begun.facts().get("began", "")
+        trial = Trial(preset, config.seed, config.objective, crop, prepared, device, net, other)
         watch = Watch(output, task, trial, config.plain())
         if processes.first:
             watch.begin(config.validation, tensorboard=config.tensorboard)

@@ -125,3 +125,20 @@ def test_an_objective_that_never_matches_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="objective contrastive"):
         begin_course(tmp_path, config, trial("contrastive"))
+
+
+def test_untrained_is_the_network_that_the_run_begins_with(
+    config: ValidationConfig, trained: Path, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    usual = begin_course(tmp_path / "a", config, trial())
+    learned = load_trained(trained, device="cpu").net
+    before = {name: one.clone() for name, one in learned.state_dict().items()}
+    other = trial()._replace(first=learned, began="another")
+    course = begin_course(tmp_path / "b", config, other)
+    course(learned, at(7))
+    assert course.floors["untrained"] == course.rows[0]["structures"]
+    assert course.floors["untrained"] != usual.floors["untrained"]
+    assert all(torch.equal(before[name], one) for name, one in learned.state_dict().items())
+    assert begin_course(tmp_path / "a", config, other).floors == course.floors  # not those held

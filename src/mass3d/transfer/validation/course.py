@@ -6,6 +6,7 @@ same rows. The weights and the draws of a run are the same with and without it.
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,8 @@ class Trial(NamedTuple):
     crop: Shape
     preparation: PreparationConfig
     device: torch.device
+    first: nn.Module | None = None  # as the run begins; None for first weights by the seed
+    began: str = ""  # fingerprint of another's weights that it begins with
 
     def score(self, net: nn.Module, scans: Scans) -> Scores:
         """Dice of a network as it is."""
@@ -158,6 +161,21 @@ def begin_course(run: Path, config: ValidationConfig, trial: Trial) -> Course:
     return course
 
 
+def require_validated(run: Path, config: ValidationConfig) -> None:
+    """Raise `ConfigError` for a run that has ended and was not validated, where that is asked for.
+
+    What is validated are weights on the way, which are no longer there.
+    """
+    if config.dataset is not None and not (run / ROWS).exists():
+        raise ConfigError(
+            run,
+            found="a finished run that was not validated on its way",
+            expected="a run that is still to be trained",
+            fix="Leave the validation out and score the run with a task, or choose a new folder.",
+            setting="validation.dataset",
+        )
+
+
 def _floors(run: Path, trial: Trial, scans: Scans) -> tuple[dict[str, Dice], bool]:
     """What no training gives, and whether it was in the folder already."""
     facts = [
@@ -168,6 +186,7 @@ def _floors(run: Path, trial: Trial, scans: Scans) -> tuple[dict[str, Dice], boo
         scans.fingerprint,
         [scans.example.case_id, *(query.case_id for query in scans.queries)],
         dict(scans.structures),
+        *([trial.began] if trial.began else []),
     ]
     key, path = text_hash(facts), run / FLOORS
     try:
@@ -176,8 +195,9 @@ def _floors(run: Path, trial: Trial, scans: Scans) -> tuple[dict[str, Dice], boo
             return {name: dict(held[name]) for name in ("untrained", "affine")}, True
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    net = build_network(trial.preset, seed=trial.seed).eval().requires_grad_(False)
-    untrained = trial.score(net.to(trial.device), scans).dice
+    first = trial.first or build_network(trial.preset, seed=trial.seed)
+    net = copy.deepcopy(first).eval().requires_grad_(False).to(trial.device)
+    untrained = trial.score(net, scans).dice
     floors = {"untrained": untrained, "affine": score_affine(scans).dice}
     queries = [query.case_id for query in scans.queries]
     write_json(path, {"key": key, "example": scans.example.case_id, "queries": queries, **floors})
