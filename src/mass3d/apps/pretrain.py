@@ -55,7 +55,7 @@ class PretrainConfig(Config):
     """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
     device: Device = "auto"
     workers: Workers = None
-    fit: FitConfig = FitConfig()
+    fit: FitConfig = FitConfig.model_validate(PRESETS["tiny"].recipe.model_dump())
     """Optimisation; what is not given comes from the preset."""
     views: ViewConfig = ViewConfig.model_validate(TASKS[PRESETS["tiny"].kind].views)
     """The pairs of views and their masks; what is not given comes from the preset."""
