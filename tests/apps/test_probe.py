@@ -184,6 +184,17 @@ def test_chosen_targets_and_patients(
     assert list(told["targets"]) == ["kind"]
 
 
+def test_classes_that_may_be_one_are_told(
+    probed: tuple[Path, probe.ProbeReport], tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("case,kind\nct_000,Ct\nct_002,ct\nct_more,ct\nmr_001,Ct\n")
+    report = probe.run(config(probed[0] / "embeddings", labels, tmp_path / "out", kinds=None))
+    told = "classes of kind differ in capitals only, each counts by itself: 'Ct', 'ct'"
+    assert told in report.warnings
+    assert told in json.loads((tmp_path / "out" / FILE).read_text())["warnings"]
+
+
 def test_wrong_use_is_told_before_the_work(
     scans: Path, labels: Path, trained: Path, tmp_path: Path
 ) -> None:

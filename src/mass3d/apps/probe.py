@@ -27,6 +27,7 @@ from mass3d.transfer.frozen.probing.labels import (
     Outcome,
     Table,
     Target,
+    alike_sentences,
     each_that_can,
     left_out_sentences,
     patients_of,
@@ -148,7 +149,7 @@ def _probe(
         "without_scan": [case for case in table.cases if case not in {*cases, *failed}],
         "without_row": [case for case in cases if case not in patients],
     }
-    warnings = (*few(told), *left_out_sentences(apart, targets))
+    warnings = (*few(told), *few(alike_sentences(targets)), *left_out_sentences(apart, targets))
     report = ProbeReport(config.output, results, warnings, faults)
     facts = {
         **apart,

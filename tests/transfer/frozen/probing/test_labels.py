@@ -10,6 +10,7 @@ from mass3d.errors import ConfigError, DataError
 from mass3d.transfer.frozen.probing.labels import (
     Kind,
     Table,
+    alike_sentences,
     left_out_sentences,
     patients_of,
     read_table,
@@ -159,6 +160,25 @@ def test_a_class_that_is_spelled_in_two_ways_is_one_class(tmp_path: Path) -> Non
     assert found.found[0].truth.tolist() == [1, 1, 0, 0]
     with pytest.raises(DataError, match="same = '3' for all cases"):
         targets_of(table(tmp_path, rows), "abcd", named=("same",), others=(), kinds={})
+
+
+def test_classes_that_differ_in_capitals_only_are_told(tmp_path: Path) -> None:
+    rows = "case,sex,site\na,Male,x\nb,male,y\nc,F,x\nd,MALE,y\n"
+    found = targets_of(table(tmp_path, rows), "abcd", named=("sex", "site"), others=(), kinds={})
+    assert found.found[0].classes == ("F", "MALE", "Male", "male")
+    assert alike_sentences(found.found) == [
+        "classes of sex differ in capitals only, each counts by itself: 'MALE', 'Male', 'male'"
+    ]
+
+
+def test_codes_with_an_underscore_are_names(tmp_path: Path) -> None:
+    """Python reads 1_0 as 10."""
+    rows = "".join(f"c{i},{('1_0', '10')[i % 2]},{i}_{i}\n" for i in range(12))
+    site, code = targets(tmp_path, "case,site,code\n" + rows).values()
+    assert (site.kind, site.classes) == ("classes", ("10", "1_0"))  # type: ignore[attr-defined]
+    assert (code.kind, len(code.classes)) == ("classes", 12)  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match="code = '0_0' of the case c0"):
+        targets(tmp_path, "case,site,code\n" + rows, named=["code"], kinds={"code": "number"})
 
 
 def test_a_bad_target_does_not_cost_the_others(tmp_path: Path) -> None:

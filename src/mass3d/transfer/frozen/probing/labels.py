@@ -224,7 +224,9 @@ def _but(words: Sequence[str]) -> str:
 
 
 def _number(value: str) -> float:
-    """NaN for what is none."""
+    """NaN for what is none, such as 1_0: a code, though Python reads 10."""
+    if "_" in value:
+        return math.nan
     try:
         return float(value)
     except ValueError:
@@ -305,6 +307,23 @@ def require_shared(table: Table, cases: Sequence[str]) -> None:
             fix="Name the cases in the table as the scans are named.",
             setting="labels",
         )
+
+
+def alike_sentences(targets: Sequence[Target]) -> list[str]:
+    """A sentence for every target with classes that may be one, spelled in two ways."""
+    return [
+        f"classes of {target.name} differ in capitals only, each counts by itself: {names}"
+        for target in targets
+        for names in alike(target.classes)
+    ]
+
+
+def alike(names: Iterable[str]) -> list[str]:
+    """Names that differ from others in capitals only, with these: `Male, male`."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        found.setdefault(name.casefold(), []).append(name)
+    return [", ".join(map(repr, same)) for same in found.values() if len(same) > 1]
 
 
 def left_out_sentences(apart: Mapping[str, Sequence[str]], targets: Sequence[Target]) -> list[str]:
