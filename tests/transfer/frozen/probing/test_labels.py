@@ -12,7 +12,6 @@ from mass3d.transfer.frozen.probing.labels import (
     Table,
     alike_sentences,
     left_out_sentences,
-    patients_of,
     read_table,
     targets_of,
 )
@@ -117,8 +116,6 @@ def test_words_for_a_missing_value_are_no_class(tmp_path: Path) -> None:
     assert told.endswith(", 'null' taken as missing): m0, m1, m2, ...")
     with pytest.raises(DataError, match=r"ill = 'yes' for all cases \('none' taken as missing\)"):
         targets(tmp_path, "case,ill\na,yes\nb,none\nc,yes\n")
-    with pytest.raises(DataError, match="no patient of the case b"):
-        patients_of(table(tmp_path, "case,patient\na,p\nb,NA\n"), None, {"a": "1", "b": "2"})
 
 
 def test_numbers_of_many_values_are_measured_and_few_are_classes(tmp_path: Path) -> None:
@@ -203,23 +200,3 @@ def test_columns_that_are_not_there_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a column 'x'") as caught:
         targets(tmp_path, named=("x",))
     assert caught.value.setting == "targets"
-    with pytest.raises(ConfigError, match="a column 'x'") as caught:
-        patients_of(table(tmp_path), "x", {"a": "1"})
-    assert caught.value.setting == "patient_column"
-
-
-def test_patients_are_those_of_the_column_that_is_named_or_called_so(tmp_path: Path) -> None:
-    sources = {"a": "1", "b": "2", "c": "3", "no row": "4"}
-    assert patients_of(table(tmp_path), "subject", sources)[0] == {"a": "p1", "b": "p2", "c": "p2"}
-    assert patients_of(table(tmp_path), None, sources)[0] == {"a": "a", "b": "b", "c": "c"}
-    named = table(tmp_path, ROWS.replace("subject", "patient"))
-    assert patients_of(named, None, sources)[0] == {"a": "p1", "b": "p2", "c": "p2"}
-    with pytest.raises(DataError, match="no sex of the case c"):
-        patients_of(table(tmp_path), "sex", sources)
-
-
-def test_one_scan_under_two_names_is_one_patient(tmp_path: Path) -> None:
-    rows = "case,x,patient\na,1,p\nb,2,q\nc,3,q\nd,4,r\n"
-    found, told = patients_of(table(tmp_path, rows), None, {"a": "s", "b": "s", "c": "t", "d": "u"})
-    assert found["a"] == found["b"] == found["c"] != found["d"]
-    assert told == ["b is the same scan as a, so both are kept in one fold"]
