@@ -230,13 +230,15 @@ def read_probed(table: Path) -> Probed:
         np.array([classes.index(row["truth"]) for row in firsts], np.float64),
         missing=(),
     )
-    answers = np.array([float(row["probability"]) for row in rows]).reshape(-1, len(classes))
-    predicted = np.array([classes.index(row["prediction"]) for row in firsts])
+    answers, balanced = (
+        np.array([float(row[name]) for row in rows]).reshape(-1, len(classes))
+        for name in ("probability", "balanced")
+    )
     return Probed(
         target,
         np.array([row["patient"] for row in firsts]),
         np.array([int(row["fold"]) for row in firsts]),
-        (Said(PRETRAINED, HEAD, answers, predicted, ()),),
+        (Said(PRETRAINED, HEAD, answers, balanced, ()),),
     )
 
 
@@ -270,10 +272,10 @@ def _cross_validate(
 
 
 def _said(probed: Probed, name: str, answers: NDArray[np.float64]) -> Said:
-    """Answers as the heads of `mass3d probe` give them, by how frequent the classes are."""
+    """Balanced answers as the heads of `mass3d probe` give them, and by frequency."""
     weighed = np.zeros_like(answers)
     for fold in np.unique(probed.fold):
         test = probed.fold == fold
         learned = Learning(probed.target.truth[~test], answers.shape[1], (), 0)
         weighed[test] = by_frequency(answers[test], learned)
-    return Said(name, HEAD, weighed, answers.argmax(axis=1), ())
+    return Said(name, HEAD, weighed, answers, ())

@@ -224,8 +224,9 @@ def test_answers_of_a_probe_are_read_back_by_fold_and_patient(
     script: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:
     target = Target("lesion", "classes", ("no", "yes"), ("a", "b"), np.array([0.0, 1.0]), ())
-    said = Said("pretrained", "linear", np.array([[0.75, 0.25], [0.6, 0.4]]), np.array([0, 1]), ())
-    other = Said("size", "linear", np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([0, 0]), ())
+    answers, balanced = np.array([[[0.75, 0.25], [0.6, 0.4]], [[0.6, 0.4], [0.4, 0.6]]])
+    said = Said("pretrained", "linear", answers, balanced, ())
+    other = Said("size", "linear", np.full((2, 2), 0.5), np.full((2, 2), 0.5), ())
     probed = Probed(target, np.array(["p", "q"]), np.array([2, 1]), (said, other))
     (tmp_path / "predictions.csv").write_text(as_csv([probed]))
     found = script("scratch").read_probed(tmp_path / "predictions.csv")
@@ -236,7 +237,8 @@ def test_answers_of_a_probe_are_read_back_by_fold_and_patient(
     assert found.fold.tolist() == [2, 1]
     (only,) = found.said
     assert (only.answers == said.answers).all()
-    assert (only.predicted == said.predicted).all()
+    assert (only.balanced == said.balanced).all()
+    assert only.predicted.tolist() == [0, 1]
 
 
 def test_objectives_are_compared_by_draw_and_scan(script: Callable[[str], ModuleType]) -> None:

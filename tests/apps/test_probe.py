@@ -111,7 +111,10 @@ def test_what_took_no_part_is_told(probed: tuple[Path, probe.ProbeReport]) -> No
     assert told["warnings"] == list(report.warnings)
     assert [fault["where"] for fault in told["faults"]] == ["mr_broken"]
     summary = report.summary()
-    assert summary.startswith("Probed 2 targets. Warning: ct_copy is")
+    assert summary.startswith(
+        "Probed 2 targets. Every scan counted as a patient of its own. Warning: ct_copy is"
+    )
+    assert told["patients"] == {"by": "scans", "column": None}
     assert " kind: Too few patients to tell what is better (4 patients, " in summary
     assert " level: Too few patients to tell what is better (4 patients, " in summary
     assert "Warning: 1 row without a scan: mr_lost." in summary
@@ -182,6 +185,41 @@ def test_chosen_targets_and_patients(
     told = json.loads((tmp_path / "o" / FILE).read_text())
     assert told["faults"][0]["where"] == "same"
     assert list(told["targets"]) == ["kind"]
+
+
+def test_a_column_that_is_called_as_patients_keeps_scans_together(
+    probed: tuple[Path, probe.ProbeReport], tmp_path: Path
+) -> None:
+    labels, features = tmp_path / "labels.csv", probed[0] / "embeddings"
+    names = ("ct_000", "ct_002", "ct_more", "mr_001", "mr_003")
+    rows = [f"{case},{case[:2]},{number % 4}" for number, case in enumerate(names)]
+    labels.write_text("case,kind,Patient_ID\n" + "\n".join(rows))
+    report = probe.run(config(features, labels, tmp_path / "out", kinds=None))
+    assert list(report.results) == ["kind"]
+    assert report.results["kind"].patients == 4
+    assert "Patients are those of the column 'Patient_ID'." in report.summary()
+    assert "of the column &#39;Patient_ID&#39;" in (tmp_path / "out" / "probe.html").read_text()
+    told = json.loads((tmp_path / "out" / FILE).read_text())
+    assert told["patients"] == {"by": "column", "column": "Patient_ID"}
+    with (tmp_path / "out" / TABLE).open() as stream:
+        folds = {row["case"]: row["fold"] for row in csv.DictReader(stream)}
+    assert folds["ct_000"] == folds["mr_003"]
+    rows = [f"{row},{case}" for row, case in zip(rows, names, strict=True)]
+    labels.write_text("case,kind,Patient_ID,subject\n" + "\n".join(rows))
+    with pytest.raises(ConfigError, match="columns 'Patient_ID' and 'subject'"):
+        probe.run(config(features, labels, tmp_path / "other", kinds=None))
+    assert not (tmp_path / "other").exists()
+
+
+def test_classes_that_may_be_one_are_told(
+    probed: tuple[Path, probe.ProbeReport], tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("case,kind\nct_000,Ct\nct_002,ct\nct_more,ct\nmr_001,Ct\n")
+    report = probe.run(config(probed[0] / "embeddings", labels, tmp_path / "out", kinds=None))
+    told = "classes of kind differ in capitals only, each counts by itself: 'Ct', 'ct'"
+    assert told in report.warnings
+    assert told in json.loads((tmp_path / "out" / FILE).read_text())["warnings"]
 
 
 def test_wrong_use_is_told_before_the_work(

@@ -63,6 +63,28 @@ def test_many_differences_are_tried_at_random_and_come_near_the_normal_law() -> 
     assert 0 < signed_ranks(tied) <= 1
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 50.0, 5_000.0, 2e7])
+@pytest.mark.parametrize("count", range(6, 13))
+def test_differences_of_one_sign_are_two_flips_of_all_in_every_unit(
+    size: float, count: int
+) -> None:
+    """Volumes of litres in ml, as counts of voxels give them, are not whole numbers."""
+    rng = np.random.default_rng(count)
+    for _ in range(20):
+        voxel = rng.uniform(0.0005, 0.02)
+        theirs, more = (rng.integers(1, int(1 / voxel), count) * voxel * size for _ in range(2))
+        differences = (theirs + more) - theirs
+        assert sign_flips(differences, seed=0) == 2 / 2**count
+        assert sign_flips(-differences, seed=0) == 2 / 2**count
+
+
+@pytest.mark.parametrize("count", [15, 40])
+def test_drawn_flips_count_the_true_one(count: int) -> None:
+    differences = np.random.default_rng(count).uniform(0.1, 9_000, count)
+    assert sign_flips(differences, seed=0) >= 1 / 20_001
+    assert sign_flips(differences / 1e9, seed=0) == sign_flips(differences, seed=0)
+
+
 def test_no_difference_is_no_evidence() -> None:
     assert signed_ranks(np.zeros(5)) == 1
     assert sign_flips(np.zeros(5), seed=0) == 1

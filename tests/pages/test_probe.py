@@ -37,10 +37,8 @@ def result(kind: Kind, difference: Interval, patients: int = MIN_PATIENTS) -> Ta
 
 def probed(result: TargetResult) -> Probed:
     width = max(1, len(result.target.classes))
-    said = tuple(
-        Said(one.source, one.head, np.full((2, width), 0.5), np.zeros(2, np.int64), (1.0,))
-        for one in result.heads
-    )
+    even = np.full((2, width), 0.5)
+    said = tuple(Said(one.source, one.head, even, even, (1.0,)) for one in result.heads)
     return Probed(result.target, np.array(["x", "y"]), np.array([1, 2]), said)
 
 

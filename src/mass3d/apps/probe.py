@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,13 +27,14 @@ from mass3d.transfer.frozen.probing.labels import (
     Outcome,
     Table,
     Target,
+    alike_sentences,
     each_that_can,
     left_out_sentences,
-    patients_of,
     read_table,
     require_shared,
     targets_of,
 )
+from mass3d.transfer.frozen.probing.patients import Patients, no_targets, patients_of
 from mass3d.transfer.frozen.probing.probe import Probed, cross_validate, read_sources
 from mass3d.transfer.frozen.probing.results import (
     FILE,
@@ -66,8 +67,9 @@ class ProbeConfig(Config):
     case_column: str = "case"
     """Column with the names of the cases."""
     patient_column: str | None = Field(default=None, examples=["subject"])
-    """Column that says which scans are of one patient; by default `patient` where it is there,
-    else every case is a patient."""
+    """Column that says which scans are of one patient; by default one called `patient`, `subject`
+    or `participant` (or `patient_id` and so on), else the subject in the name of the scan as BIDS
+    has it (`sub-01`), else every scan is a patient."""
     kinds: dict[str, Kind] | None = Field(default=None, examples=[{"grade": "number"}])
     """Target -> `classes` or `number`; by default numbers of more than ten values are numbers."""
     within: Path | None = Field(default=None, examples=["liver.task"])
@@ -89,6 +91,7 @@ class ProbeReport(Report):
 
     output: Path
     results: dict[str, TargetResult]
+    grouped: str  # a sentence: what tells which scans are of one patient
     warnings: tuple[str, ...] = ()  # sentences about cases that were left out
     faults: tuple[Fault, ...] = ()
 
@@ -100,7 +103,7 @@ class ProbeReport(Report):
     def told(self) -> str:
         """What was done, and what is odd."""
         targets = counted(len(self.results), "target")
-        return f"Probed {targets}.{warnings_told(self.warnings)}"
+        return f"Probed {targets}. {self.grouped}{warnings_told(self.warnings)}"
 
 
 def run(config: ProbeConfig) -> ProbeReport:
@@ -136,7 +139,7 @@ def _probe(
 ) -> ProbeReport:
     require_shared(table, cases)
     failed = {fault.where for fault in faults}
-    patients, told = patients_of(table, config.patient_column, folder.contents(cases))
+    patients = patients_of(table, config.patient_column, folder.contents(cases))
     targets, refused = _targets(config, table, cases)
     asked = each_that_can(
         {one.name: partial(_ask, config, folder, one, patients) for one in targets}
@@ -146,14 +149,16 @@ def _probe(
     results = {one.target.name: measured(one, seed=config.seed) for one in probed}
     apart = {
         "without_scan": [case for case in table.cases if case not in {*cases, *failed}],
-        "without_row": [case for case in cases if case not in patients],
+        "without_row": [case for case in cases if case not in patients.of],
     }
-    warnings = (*few(told), *left_out_sentences(apart, targets))
-    report = ProbeReport(config.output, results, warnings, faults)
+    odd = (*patients.told, *alike_sentences(targets))
+    warnings = (*few(odd), *left_out_sentences(apart, targets))
+    report = ProbeReport(config.output, results, patients.how, warnings, faults)
     facts = {
         **apart,
         "seed": config.seed,
         "folds": config.folds,
+        "patients": patients.plain(),
         "model": folder.index.model,
         "within": folder.index.within,
         "targets": {name: as_json(result) for name, result in results.items()},
@@ -170,7 +175,7 @@ def _probe(
 
 
 def _targets(config: ProbeConfig, table: Table, cases: Sequence[str]) -> Outcome[Target]:
-    others = (config.case_column, config.patient_column or "patient")
+    others = no_targets(table, config.patient_column)
     return targets_of(table, cases, named=config.targets, others=others, kinds=config.kinds or {})
 
 
@@ -193,8 +198,8 @@ def _features(
     cases = find_cohort(config.inputs, exclude=config.output).cases
     require_shared(table, [case.case_id for case in cases])
     there = _targets(config, table, [case.case_id for case in cases]).found
-    patients, _ = patients_of(table, config.patient_column, {one: one for one in table.cases})
-    require_some(there, patients, folds=config.folds, where=str(config.labels))
+    patients = patients_of(table, config.patient_column, {one: one for one in table.cases})
+    require_some(there, patients.of, folds=config.folds, where=str(config.labels))
     task = config.within
     region = Region.load(task, config.structure, device=config.device) if task else None
     work = Embedder(encoder, config.overlap, label_maps=config.label_maps, region=region)
@@ -205,12 +210,12 @@ def _features(
 
 
 def _ask(
-    config: ProbeConfig, folder: EmbeddingsFolder, target: Target, patients: Mapping[str, str]
+    config: ProbeConfig, folder: EmbeddingsFolder, target: Target, patients: Patients
 ) -> Probed:
     return cross_validate(
         target,
         read_sources(folder, target.cases),
-        np.array([patients[case] for case in target.cases]),
+        np.array([patients.of[case] for case in target.cases]),
         folds=config.folds,
         seed=config.seed,
         where=str(config.labels),

@@ -15,7 +15,8 @@ from mass3d.metrics.statistics import Interval, bootstrap_mean
 FLIPS: Final = 20_000  # of signs, where there are too many to try all
 ALL_FLIPS: Final = 14  # differences of which all 2^n flips are tried
 EXACT: Final = 50  # differences without ties of which ranks are counted exactly
-TIE: Final = 1e-12  # sums that are nearer to each other are the same
+TIE: Final = 1e-12  # differences that are smaller are none
+ROUNDING: Final = 1e-12  # of the sum of all sizes: sums of flips that are nearer are the same
 
 Reals = NDArray[np.floating[Any]]
 
@@ -127,19 +128,22 @@ def signed_ranks(differences: Reals) -> float:
 def sign_flips(differences: Reals, *, seed: int) -> float:
     """Two-sided p of the mean difference among those with signs at random.
 
-    All flips of up to 14 differences are tried, 20,000 drawn ones with the true one of more.
+    All flips of up to 14 differences are tried, 20,000 drawn ones with the true one of more; so it
+    is never less than one among the flips that were tried. Sums that rounding alone tells apart are
+    the same, whatever the unit.
     """
     count = len(differences)
     if count <= ALL_FLIPS:
         bits = np.arange(2**count)[:, None] >> np.arange(count) & 1
-        more = 0
     else:
-        bits = np.random.default_rng(seed).integers(0, 2, (FLIPS, count))
-        more = 1
+        drawn = np.random.default_rng(seed).integers(0, 2, (FLIPS, count))
+        bits = np.vstack([np.zeros((1, count), drawn.dtype), drawn])
     # einsum, not @: the sums of a BLAS may change with the number of its threads
     sums = np.abs(np.einsum("fc,c->f", 1.0 - 2.0 * bits, np.sort(differences)))
-    as_far = int((sums >= abs(float(differences.sum())) - TIE).sum())
-    return (as_far + more) / (len(sums) + more)
+    # the first flips nothing; were it summed in another way than the others, rounding alone could
+    # put it above all of them, its own among these
+    least = sums[0] - ROUNDING * float(np.abs(differences).sum())
+    return int((sums >= least).sum()) / len(sums)
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -13,6 +13,7 @@ from mass3d.transfer.frozen.probing.heads import (
     PENALTIES,
     ROW_HEADS,
     STRENGTHS,
+    _neighbours,
     by_frequency,
     linear,
     loss,
@@ -82,6 +83,18 @@ def test_a_rare_class_counts_as_much_as_a_frequent_one() -> None:
         assert frequent[:, 1].mean() == pytest.approx(0.1, abs=0.05)
     number = learned(rng.normal(size=30), 0)
     assert by_frequency(np.ones((2, 1)), number).tolist() == [[1.0], [1.0]]
+
+
+def test_rows_that_are_equally_far_share_the_votes() -> None:
+    """Whichever stands first in the table."""
+    rows = np.array([[0.0], [0.0], [0.0], [0.0], [1.0], [5.0]])
+    truth = np.array([0, 0, 0, 1, 1, 1])
+    for order in (np.arange(6), np.arange(6)[::-1]):
+        told = _neighbours(1, rows[order], truth[order].astype(float), np.zeros((1, 1)), 2)
+        # three quarters of a vote and a quarter, and one of each beforehand
+        assert told[0] == pytest.approx([(0.5 + 0.75) / 2, (0.5 + 0.25) / 2])
+        number = _neighbours(5, rows[order], 10.0 * truth[order], np.zeros((1, 1)), 0)
+        assert number[0] == pytest.approx([4.0])
 
 
 def test_inner_folds_choose_strong_regularisation_for_noise() -> None:

@@ -10,8 +10,8 @@ from mass3d.errors import ConfigError, DataError
 from mass3d.transfer.frozen.probing.labels import (
     Kind,
     Table,
+    alike_sentences,
     left_out_sentences,
-    patients_of,
     read_table,
     targets_of,
 )
@@ -116,8 +116,6 @@ def test_words_for_a_missing_value_are_no_class(tmp_path: Path) -> None:
     assert told.endswith(", 'null' taken as missing): m0, m1, m2, ...")
     with pytest.raises(DataError, match=r"ill = 'yes' for all cases \('none' taken as missing\)"):
         targets(tmp_path, "case,ill\na,yes\nb,none\nc,yes\n")
-    with pytest.raises(DataError, match="no patient of the case b"):
-        patients_of(table(tmp_path, "case,patient\na,p\nb,NA\n"), None, {"a": "1", "b": "2"})
 
 
 def test_numbers_of_many_values_are_measured_and_few_are_classes(tmp_path: Path) -> None:
@@ -161,6 +159,25 @@ def test_a_class_that_is_spelled_in_two_ways_is_one_class(tmp_path: Path) -> Non
         targets_of(table(tmp_path, rows), "abcd", named=("same",), others=(), kinds={})
 
 
+def test_classes_that_differ_in_capitals_only_are_told(tmp_path: Path) -> None:
+    rows = "case,sex,site\na,Male,x\nb,male,y\nc,F,x\nd,MALE,y\n"
+    found = targets_of(table(tmp_path, rows), "abcd", named=("sex", "site"), others=(), kinds={})
+    assert found.found[0].classes == ("F", "MALE", "Male", "male")
+    assert alike_sentences(found.found) == [
+        "classes of sex differ in capitals only, each counts by itself: 'MALE', 'Male', 'male'"
+    ]
+
+
+def test_codes_with_an_underscore_are_names(tmp_path: Path) -> None:
+    """Python reads 1_0 as 10."""
+    rows = "".join(f"c{i},{('1_0', '10')[i % 2]},{i}_{i}\n" for i in range(12))
+    site, code = targets(tmp_path, "case,site,code\n" + rows).values()
+    assert (site.kind, site.classes) == ("classes", ("10", "1_0"))  # type: ignore[attr-defined]
+    assert (code.kind, len(code.classes)) == ("classes", 12)  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match="code = '0_0' of the case c0"):
+        targets(tmp_path, "case,site,code\n" + rows, named=["code"], kinds={"code": "number"})
+
+
 def test_a_bad_target_does_not_cost_the_others(tmp_path: Path) -> None:
     found = table(tmp_path, "case,site,ill,note\na,x,yes,\nb,x,no,\n")
     asked = targets_of(found, found.cases, named=(), others=("case",), kinds={})
@@ -183,23 +200,3 @@ def test_columns_that_are_not_there_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a column 'x'") as caught:
         targets(tmp_path, named=("x",))
     assert caught.value.setting == "targets"
-    with pytest.raises(ConfigError, match="a column 'x'") as caught:
-        patients_of(table(tmp_path), "x", {"a": "1"})
-    assert caught.value.setting == "patient_column"
-
-
-def test_patients_are_those_of_the_column_that_is_named_or_called_so(tmp_path: Path) -> None:
-    sources = {"a": "1", "b": "2", "c": "3", "no row": "4"}
-    assert patients_of(table(tmp_path), "subject", sources)[0] == {"a": "p1", "b": "p2", "c": "p2"}
-    assert patients_of(table(tmp_path), None, sources)[0] == {"a": "a", "b": "b", "c": "c"}
-    named = table(tmp_path, ROWS.replace("subject", "patient"))
-    assert patients_of(named, None, sources)[0] == {"a": "p1", "b": "p2", "c": "p2"}
-    with pytest.raises(DataError, match="no sex of the case c"):
-        patients_of(table(tmp_path), "sex", sources)
-
-
-def test_one_scan_under_two_names_is_one_patient(tmp_path: Path) -> None:
-    rows = "case,x,patient\na,1,p\nb,2,q\nc,3,q\nd,4,r\n"
-    found, told = patients_of(table(tmp_path, rows), None, {"a": "s", "b": "s", "c": "t", "d": "u"})
-    assert found["a"] == found["b"] == found["c"] != found["d"]
-    assert told == ["b is the same scan as a, so both are kept in one fold"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mass3d.metrics.prediction import auroc
+from mass3d.transfer.frozen.probing import attentive
 from mass3d.transfer.frozen.probing.labels import Kind, Target
 from mass3d.transfer.frozen.probing.probe import Probed, Source, cross_validate
 from mass3d.transfer.frozen.probing.results import as_csv, as_json, measured
@@ -27,7 +28,7 @@ def target(truth: np.ndarray, classes: tuple[str, ...] = ("no", "yes")) -> Targe
 def area(probed: Probed, head: str) -> float:
     said = next(one for one in probed.said if one.head == head)
     once = np.ones((1, len(said.answers)))
-    return float(auroc(said.answers[:, 1], probed.target.truth == 1, once)[0])
+    return float(auroc(said.balanced[:, 1], probed.target.truth == 1, once)[0])
 
 
 @pytest.mark.parametrize("head", ["linear", "knn"])
@@ -51,6 +52,39 @@ def test_random_labels_are_not_predicted_from_cells() -> None:
     source = Source(PRETRAINED, rng.normal(size=(COUNT, 3)), cells)
     found = cross_validate(ill, [source], np.array(ill.cases), folds=5, seed=0, where="x")
     assert 0.25 < area(found, "attentive") < 0.7
+
+
+def areas(counts: tuple[int, ...], signal: float, *, seed: int = 0) -> dict[str, float]:
+    """AUROC of every head on features that are one number, and that of the class with a signal."""
+    truth = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    ill = target(truth, ("a", "b", "c")[: len(counts)])
+    rows = 0.1 + signal * np.eye(len(counts))[truth]
+    cells = tuple(
+        np.repeat(row[None], 20 + number, axis=0).astype(np.float16)
+        for number, row in enumerate(rows)
+    )
+    source = Source(PRETRAINED, rows, cells)
+    found = cross_validate(ill, [source], np.array(ill.cases), folds=5, seed=seed, where="x")
+    return {one.head: one.scores["auroc"].mean for one in measured(found, seed=0).heads}
+
+
+@pytest.mark.parametrize("counts", [(6, 6), (7, 7), (6, 14), (8, 24), (6, 8, 13)])
+def test_features_that_say_nothing_are_no_better_or_worse_than_chance(
+    counts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fold with more of a class learns that it is rarer; that must not rank its cases."""
+    monkeypatch.setattr(attentive, "STEPS", 20)
+    assert areas(counts, 0) == pytest.approx(
+        dict.fromkeys(("linear", "knn", "attentive"), 0.5), abs=0.02
+    )
+
+
+@pytest.mark.parametrize("counts", [(7, 7), (6, 8, 13)])
+def test_features_that_tell_all_are_told_to(
+    counts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attentive, "STEPS", 40)
+    assert areas(counts, 1) == dict.fromkeys(("linear", "knn", "attentive"), 1)
 
 
 def test_several_scans_of_a_patient_do_not_give_its_label_away() -> None:
@@ -109,11 +143,11 @@ def test_the_area_can_be_computed_again_from_the_predictions(probed: Probed) -> 
         for row in rows
         if (row["features"], row["head"], row["class"]) == (PRETRAINED, "linear", "yes")
     ]
-    scores = np.array([float(row["probability"]) for row in kept])
+    scores = np.array([float(row["balanced"]) for row in kept])
     truth = np.array([row["truth"] == "yes" for row in kept])
     told = as_json(measured(probed, seed=0))["features"][PRETRAINED]["linear"]["scores"]
     once = np.ones((1, COUNT))
-    assert auroc(scores, truth, once)[0] == pytest.approx(told["auroc"]["value"], abs=1e-3)
+    assert auroc(scores, truth, once)[0] == pytest.approx(told["auroc"]["value"], abs=1e-6)
     right = np.array([row["prediction"] == row["truth"] for row in kept])
     balanced = (right[truth].mean() + right[~truth].mean()) / 2
     assert balanced == pytest.approx(told["balanced_accuracy"]["value"], abs=1e-6)

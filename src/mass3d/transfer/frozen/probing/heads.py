@@ -1,7 +1,8 @@
 """Two heads for rows of features: linear, and the nearest neighbours.
 
 Everything that is fitted (scale, regularisation, number of neighbours) is fitted to what is learned
-from alone. Probabilities are those of classes as frequent as there.
+from alone. Probabilities are those of equally frequent classes: what was learned from differs from
+fold to fold in how frequent they are, and that is no knowledge of a case. `by_frequency` adds it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ PENALTIES: Final = tuple(10.0**power for power in range(-1, 6))  # alpha of the 
 NEIGHBOURS: Final = (1, 3, 5, 9, 15, 25)
 MAX_ITERATIONS: Final = 5000
 LEAST: Final = 1e-6  # probability, where its logarithm is taken
+SAME: Final = 1e-9  # of a distance: those that are nearer to each other are equal
 
 Rows = NDArray[np.float64]  # (n, F)
 Answers = NDArray[np.float64]  # (n, classes) with the rows summing to one, or (n, 1) numbers
@@ -103,12 +105,29 @@ def _neighbours(
     option: float, train: Rows, truth: NDArray[np.float64], test: Rows, classes: int
 ) -> Answers:
     count = min(int(option), len(train))
-    near = NearestNeighbors(n_neighbors=count).fit(train).kneighbors(test, return_distance=False)
+    shared = _places(train, test, count)
     if not classes:
-        return np.asarray(truth[near].mean(axis=1)).reshape(-1, 1)
+        return np.asarray(np.einsum("tn,n->t", shared, truth) / count).reshape(-1, 1)
     numbers = truth.astype(int)
     shares = np.bincount(numbers, minlength=classes) / len(numbers)
     # one vote of each class beforehand, by its share: no answer is ever quite certain
-    votes = np.stack([(numbers[near] == one).sum(axis=1) for one in range(classes)], axis=1)
+    votes = np.einsum("tn,nc->tc", shared, np.eye(classes)[numbers])
     weighed = (votes + shares) / shares
     return np.asarray(weighed / weighed.sum(axis=1, keepdims=True))
+
+
+def _places(train: Rows, test: Rows, count: int) -> Answers:
+    """How much each row learned from (n,) is among the `count` nearest of those asked of: (t, n).
+
+    Rows that are equally far share the places that are left: which of them came first in the table
+    would decide else, and features that say nothing would say something.
+    """
+    search = NearestNeighbors(n_neighbors=len(train)).fit(train)
+    distances, order = search.kneighbors(test)
+    last = distances[:, [count - 1]]
+    nearer = distances < last * (1 - SAME)
+    tied = ~nearer & (distances <= last * (1 + SAME))
+    left = (count - nearer.sum(axis=1, keepdims=True)) / tied.sum(axis=1, keepdims=True)
+    shared = np.zeros(distances.shape)
+    np.put_along_axis(shared, order, nearer + tied * left, axis=1)
+    return shared

@@ -22,7 +22,6 @@ MAX_CLASSES: Final = 10  # numbers of more different values are taken as measure
 MAX_BYTES: Final = 2**28
 DELIMITERS: Final = (",", ";", "\t")
 MISSING: Final = ("", "na", "n/a", "n.a.", "nan", "null", "none", "-", "?")  # in any case
-PATIENT: Final = "patient"  # the column that is taken where none is named
 
 
 T = TypeVar("T")
@@ -54,6 +53,7 @@ class Table:
 
     path: Path
     columns: Mapping[str, Mapping[str, str]]  # column -> case -> value
+    case_column: str
 
     @property
     def cases(self) -> list[str]:
@@ -107,7 +107,7 @@ def read_table(path: Path, *, case_column: str) -> Table:
                 columns[name][case] = value.strip()
     if not columns[case_column]:
         raise _bad(path, "no row", "a row for every case", "Add them.")
-    return Table(path, columns)
+    return Table(path, columns, case_column)
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
@@ -177,7 +177,7 @@ def require_column(table: Table, name: str, setting: str) -> None:
 
 def _target(table: Table, name: str, cases: Sequence[str], kind: Kind | None) -> Target:
     values = {case: table.columns[name][case] for case in cases}
-    missing = {case: value for case, value in values.items() if _is_missing(value)}
+    missing = {case: value for case, value in values.items() if is_missing(value)}
     words = tuple(sorted({value for value in missing.values() if value}))
     known = _spelled_once({case: one for case, one in values.items() if case not in missing})
     numbers = {case: _number(value) for case, value in known.items()}
@@ -214,7 +214,8 @@ def _spelled_once(values: Mapping[str, str]) -> Mapping[str, str]:
     return {case: spelling[_number(value)] for case, value in values.items()}
 
 
-def _is_missing(value: str) -> bool:
+def is_missing(value: str) -> bool:
+    """Whether this stands for no value."""
     return value.casefold() in MISSING
 
 
@@ -224,7 +225,9 @@ def _but(words: Sequence[str]) -> str:
 
 
 def _number(value: str) -> float:
-    """NaN for what is none."""
+    """NaN for what is none, such as 1_0: a code, though Python reads 10."""
+    if "_" in value:
+        return math.nan
     try:
         return float(value)
     except ValueError:
@@ -253,44 +256,6 @@ def _sorted(values: Sequence[str]) -> list[str]:
     return sorted(values)
 
 
-def patients_of(
-    table: Table, column: str | None, sources: Mapping[str, str]
-) -> tuple[dict[str, str], list[str]]:
-    """The patient of every case that has a scan, and sentences about scans that are there twice.
-
-    column: of the table; where none is named, `PATIENT` if it is there, else every case is a
-    patient. sources: case -> hash of the content of its scan; equal scans are of one patient,
-    whatever the table says. Raises `ConfigError` for a column that is not there, `DataError` for a
-    case without one.
-    """
-    if column is not None:
-        require_column(table, column, "patient_column")
-    elif PATIENT in table.columns:
-        column = PATIENT
-    cases = [case for case in table.cases if case in sources]
-    patients = {case: table.columns[column][case] if column else case for case in cases}
-    lost = [case for case, name in patients.items() if _is_missing(name)]
-    if lost:
-        raise _bad(table.path, f"no {column} of the case {lost[0]}", "one", "Add it.")
-    return _joined(patients, sources)
-
-
-def _joined(
-    patients: Mapping[str, str], sources: Mapping[str, str]
-) -> tuple[dict[str, str], list[str]]:
-    """Patients that share a scan made one."""
-    first: dict[str, str] = {}
-    owner = {name: name for name in patients.values()}
-    told = []
-    for case, name in patients.items():
-        other = first.setdefault(sources[case], case)
-        if other != case:
-            told.append(f"{case} is the same scan as {other}, so both are kept in one fold")
-            old, new = owner[name], owner[patients[other]]
-            owner = {one: new if whose == old else whose for one, whose in owner.items()}
-    return {case: owner[name] for case, name in patients.items()}, told
-
-
 def _bad(path: Path, found: str, expected: str, fix: str, setting: str = "labels") -> DataError:
     return DataError(path, found=found, expected=expected, fix=fix, setting=setting)
 
@@ -305,6 +270,23 @@ def require_shared(table: Table, cases: Sequence[str]) -> None:
             fix="Name the cases in the table as the scans are named.",
             setting="labels",
         )
+
+
+def alike_sentences(targets: Sequence[Target]) -> list[str]:
+    """A sentence for every target with classes that may be one, spelled in two ways."""
+    return [
+        f"classes of {target.name} differ in capitals only, each counts by itself: {names}"
+        for target in targets
+        for names in alike(target.classes)
+    ]
+
+
+def alike(names: Iterable[str]) -> list[str]:
+    """Names that differ from others in capitals only, with these: `Male, male`."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        found.setdefault(name.casefold(), []).append(name)
+    return [", ".join(map(repr, same)) for same in found.values() if len(same) > 1]
 
 
 def left_out_sentences(apart: Mapping[str, Sequence[str]], targets: Sequence[Target]) -> list[str]:

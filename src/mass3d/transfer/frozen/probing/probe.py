@@ -20,6 +20,7 @@ from mass3d.transfer.frozen.scan import HISTOGRAM, PRETRAINED, RADIOMICS, SIZE, 
 SOURCES: Final = (PRETRAINED, UNTRAINED, HISTOGRAM, SIZE, RADIOMICS)
 WITH_CELLS: Final = (PRETRAINED, UNTRAINED)
 ATTENTIVE: Final = "attentive"
+EQUAL_DIGITS: Final = 12  # of an answer: those that are alike so far differ by rounding alone
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,13 @@ class Said:
     source: str
     head: str
     answers: NDArray[np.float64]  # (N, classes) probabilities, or (N, 1) numbers
-    predicted: NDArray[np.int64]  # (N,) class numbers, as if all were equally frequent; else zeros
+    balanced: NDArray[np.float64]  # the same, as if all classes were equally frequent
     chosen: tuple[float, ...]  # by the inner folds, for every fold
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """(N,) class numbers, as if all were equally frequent; of numbers zeros."""
+        return np.asarray(self.balanced.argmax(axis=1), np.int64)
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,12 @@ class _Gathered:
     """Answers of a head, fold by fold."""
 
     answers: NDArray[np.float64]
-    predicted: NDArray[np.int64]
+    balanced: NDArray[np.float64]
     chosen: list[float] = field(default_factory=list)
 
     def add(self, fold: Fold, learned: Learning, told: Told) -> None:
         self.answers[fold.test] = by_frequency(told.answers, learned)
-        self.predicted[fold.test] = told.answers.argmax(axis=1)
+        self.balanced[fold.test] = told.answers.round(EQUAL_DIGITS)
         self.chosen.append(told.chosen)
 
 
@@ -95,7 +101,7 @@ def cross_validate(
     made = folds_of(target, patients, folds=folds, seed=seed, where=where)
     width, count = max(1, len(target.classes)), len(patients)
     asked = [(one, head) for one in sources for head in _heads(one)]
-    gathered = [_Gathered(np.zeros((count, width)), np.zeros(count, np.int64)) for _ in asked]
+    gathered = [_Gathered(*np.zeros((2, count, width))) for _ in asked]
     number = np.zeros(count, np.int64)
     with progress(f"probe {target.name}", len(made)) as advance:
         for done, fold in enumerate(made, start=1):
@@ -105,7 +111,7 @@ def cross_validate(
                 kept.add(fold, learned, _tell(source, head, fold, learned))
             advance(done)
     said = (
-        Said(source.name, head, kept.answers, kept.predicted, tuple(kept.chosen))
+        Said(source.name, head, kept.answers, kept.balanced, tuple(kept.chosen))
         for (source, head), kept in zip(asked, gathered, strict=True)
     )
     return Probed(target, patients, number, tuple(said))

@@ -30,7 +30,7 @@ FILE: Final = "metrics.json"
 TABLE: Final = "predictions.csv"
 HEADER: Final = (
     *("target", "case", "patient", "fold", "features", "head"),
-    *("truth", "prediction", "class", "probability"),
+    *("truth", "prediction", "class", "probability", "balanced"),
 )
 
 Scores = Mapping[MetricName, Interval]
@@ -73,7 +73,9 @@ def _draws(
 ) -> dict[MetricName, NDArray[np.float64]]:
     if target.classes:
         truth = target.truth.astype(np.int64)
-        return scored(partial(class_scores, said.answers, said.predicted, truth), weights)
+        # not `answers`: a fold with more of a class learns that it is rarer, which would rank its
+        # cases below those of other folds, and features that say nothing below chance
+        return scored(partial(class_scores, said.balanced, said.predicted, truth), weights)
     return scored(partial(number_scores, said.answers[:, 0], target.truth), weights)
 
 
@@ -145,12 +147,13 @@ def as_csv(probed: Sequence[Probed]) -> str:
 
 
 def _rows(probed: Probed, said: Said) -> Iterator[tuple[object, ...]]:
-    target = probed.target
+    target, predicted = probed.target, said.predicted
     for row, case in enumerate(target.cases):
         begin = (target.name, case, probed.patients[row], probed.fold[row], said.source, said.head)
-        answers = said.answers[row].round(DIGITS).tolist()
+        both = (said.answers[row], said.balanced[row])
+        answers, balanced = (one.round(DIGITS).tolist() for one in both)
         if not target.classes:
-            yield *begin, f"{target.truth[row]:.9g}", answers[0], "", ""
-        for name, answer in zip(target.classes, answers, strict=False):
+            yield *begin, f"{target.truth[row]:.9g}", answers[0], "", "", ""
+        for name, answer, equal in zip(target.classes, answers, balanced, strict=False):
             truth = target.classes[int(target.truth[row])]
-            yield *begin, truth, target.classes[said.predicted[row]], name, answer
+            yield *begin, truth, target.classes[predicted[row]], name, answer, equal
