@@ -74,19 +74,20 @@ def draw_mates(
     """Pairs of different cases of one owner: as many queries as can be, then further references.
 
     owners: of each case, the store that it lies in. At most `alignments` pairs in all, each once.
-    With `shares` of the draws, cases that are drawn more often come first, and others never.
+    With `shares` of the draws, cases that are drawn more often come first, and those that are never
+    drawn are no references either: a weight of 0 says that nothing is learned from them.
     """
     num_cases, rng = len(owners), np.random.default_rng((seed, 3))
-    queries = rng.permutation(num_cases)
+    queries, used = rng.permutation(num_cases), np.ones(num_cases, np.bool_)
     if shares is not None:
-        drawn = int(np.count_nonzero(shares))
-        queries = rng.choice(num_cases, drawn, replace=False, p=shares)
+        used = shares > 0
+        queries = rng.choice(num_cases, int(used.sum()), replace=False, p=shares)
     queries = queries[:alignments]
     _, owner = np.unique([str(one) for one in owners], return_inverse=True)
     among = []  # of each query, its references in a random order
     for query in queries:
         others = rng.permutation(np.delete(np.arange(num_cases), query))
-        among.append(others[owner[others] == owner[query]])
+        among.append(others[(owner[others] == owner[query]) & used[others]])
     pairs = [
         (int(among[i][turn]), int(query))
         for turn in range(max(map(len, among), default=0))
