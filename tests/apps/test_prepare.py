@@ -130,6 +130,20 @@ def test_a_cohort_that_fails_as_a_whole_leaves_a_store_that_says_so(tmp_path: Pa
         Store.open(tmp_path / "store")
 
 
+def test_a_store_without_a_whole_case_settles_its_settings_anew(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.nii").write_text("not an image")
+    assert prepare(tmp_path / "in", tmp_path / "store").spacing_mm == 1.0
+    assert not prepare(tmp_path / "in", tmp_path / "store", spacing_mm=4.0).prepared
+    write_scan(tmp_path / "in/a.nii", seed=0, spacing_mm=3.0)
+    report = prepare(tmp_path / "in", tmp_path / "store")
+    assert (report.prepared, report.spacing_mm) == (("a",), 3.0)
+    write_scan(tmp_path / "in/b.nii", seed=1, spacing_mm=2.0)
+    assert prepare(tmp_path / "in", tmp_path / "store").spacing_mm == 3.0  # there is a case now
+    with pytest.raises(ConfigError, match="spacing_mm = 3"):
+        prepare(tmp_path / "in", tmp_path / "store", spacing_mm=4.0)
+
+
 def test_files_that_are_no_scans_are_listed(tmp_path: Path) -> None:
     write_scan(tmp_path / "in/a.nii.gz", seed=0)
     (tmp_path / "in/readme.txt").write_text("")
