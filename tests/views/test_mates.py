@@ -136,3 +136,54 @@ def test_only_the_first_process_tries_again(
         patch.setattr(mates, "started_processes", lambda: Processes(1, 2))
         assert find_ways(cases, pairs, cache=cache, workers=1) == {}
     assert find_ways(cases, pairs, cache=cache, workers=1).keys() == set(pairs)
+
+
+def test_killed_while_aligning_only_what_is_missing_is_aligned(
+    cases: list[StoredCase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = draw_mates([""] * len(cases), 8, seed=0)
+    tried, killed_at, saved = list[tuple[str, ...]](), 5, list[bytes]()
+    whole, cache = tmp_path / "whole.npz", tmp_path / "alignments.npz"
+    names = [tuple(cases[i].case_id for i in pair) for pair in pairs]
+
+    def align(scans: tuple[StoredCase, StoredCase]) -> Way:
+        tried.append(tuple(scan.case_id for scan in scans))
+        if len(tried) == killed_at:
+            saved.append(cache.read_bytes())  # all that a kill leaves
+            raise KeyboardInterrupt
+        if tried[-1] == names[0]:
+            raise DataError("scan", found="x", expected="y", fix="z")
+        return quick((1, 2 + names.index(tried[-1])))
+
+    monkeypatch.setattr(mates, "align_cases", align)
+    monkeypatch.setattr(mates, "SAVE_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        find_ways(cases, pairs, cache=cache, workers=1)
+    asked_to_end = cache.read_bytes()
+    killed_at = 0
+    find_ways(cases, pairs, cache=whole, workers=1)
+    for left in (saved[0], asked_to_end):
+        cache.write_bytes(left)
+        with np.load(cache) as held:
+            done = sum("affine" in name for name in held.files) + len(held["refused"])
+        assert done >= 1
+        tried.clear()
+        find_ways(cases, pairs, cache=cache, workers=1)
+        assert tried == names[done:]
+        assert cache.read_bytes() == whole.read_bytes()
+    assert done == 4  # a signal that asks for the end costs no pair that was finished
+
+
+def test_a_file_of_an_older_version_is_gone_on_with(
+    cases: list[StoredCase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs, cache = draw_mates([""] * len(cases), 3, seed=0), tmp_path / "alignments.npz"
+    monkeypatch.setattr(mates, "align_cases", lambda _: quick())
+    find_ways(cases, pairs, cache=cache, workers=1)
+    content = cache.read_bytes()
+    with np.load(cache) as held:
+        name = f"{pairs[1][0]} {pairs[1][1]} "
+        older = {key: held[key] for key in held.files if not key.startswith(name)}
+    np.savez(cache, **older)  # it said nothing of a pair that had failed
+    assert find_ways(cases, pairs, cache=cache, workers=1).keys() == set(pairs)
+    assert cache.read_bytes() == content

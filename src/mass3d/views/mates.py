@@ -6,6 +6,7 @@ of the masks that it carries over only those are used that meet a mask of the ot
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ SETTINGS = AlignmentConfig(affine_stride=4, stages=((4, 8), (2, 8)))  # fine eno
 STRIDE = 4  # voxels per cell of a displacement that is kept
 WORST = 0.2  # share of the alignments that is not used
 INLINE_VOXELS = 3e7  # of all scans to be aligned, below which processes of their own are no gain
+SAVE_SECONDS = 60.0  # between two writes of what is found so far
 
 Pair = tuple[int, int]  # numbers of the reference and of the query among the cases
 
@@ -108,7 +110,8 @@ def find_ways(
 
     A pair that the alignment refuses is left out as well: the scans are still shown, each with
     itself. So is one that failed otherwise, as for want of memory, but that is told, and the next
-    call tries it again.
+    call tries it again. The file is written while pairs are aligned, and a call after a killed one
+    aligns only what it does not hold.
     """
     key = text_hash([[[cases[i].record.plain() for i in pair] for pair in pairs], SETTINGS.plain()])
     held = _read(cache, key)
@@ -124,13 +127,14 @@ def find_ways(
 
 
 class _Outcomes:
-    """What became of pairs so far, and the file that keeps it."""
+    """What became of pairs so far, and the file that keeps it: hours of work may be killed."""
 
     def __init__(
         self, path: Path, key: str, pairs: Sequence[Pair], found: Mapping[Pair, Way | None]
     ) -> None:
         self._path, self._key, self._pairs = path, key, pairs
         self.found = {pair: found[pair] for pair in pairs if pair in found}  # None: refused
+        self._written, self._pause = time.monotonic(), SAVE_SECONDS
 
     def missing(self) -> list[Pair]:
         """The pairs that are still to be aligned."""
@@ -140,11 +144,17 @@ class _Outcomes:
         """Keep an outcome. A fault says nothing about the pair, which stays to be aligned."""
         if not isinstance(outcome, Fault):
             self.found[_pair(name)] = outcome
+        if time.monotonic() - self._written >= self._pause:
+            self.write()
 
     def write(self) -> None:
         """Write the whole file, in the order of the pairs, in whichever they were found."""
         self.found = {pair: self.found[pair] for pair in self._pairs if pair in self.found}
+        begun = time.monotonic()
         _write(self._path, self._key, self.found)
+        self._written = time.monotonic()
+        # many large pairs are not written for longer than they are aligned
+        self._pause = max(SAVE_SECONDS, 20 * (self._written - begun))
 
 
 def _align(cases: Sequence[StoredCase], outcomes: _Outcomes, workers: int | None) -> None:
@@ -181,7 +191,7 @@ def align_or_refuse(scans: tuple[StoredCase, StoredCase]) -> Way | None:
     """As `align_cases`; None for scans that cannot be aligned, whenever that is tried."""
     try:
         return align_cases(scans)
-    except (DataError, torch.linalg.LinAlgError):
+    except (DataError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]  # it is documented
         return None
 
 
