@@ -130,6 +130,20 @@ def test_a_cohort_that_fails_as_a_whole_leaves_a_store_that_says_so(tmp_path: Pa
         Store.open(tmp_path / "store")
 
 
+def test_a_store_without_a_whole_case_settles_its_settings_anew(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.nii").write_text("not an image")
+    assert prepare(tmp_path / "in", tmp_path / "store").spacing_mm == 1.0
+    assert not prepare(tmp_path / "in", tmp_path / "store", spacing_mm=4.0).prepared
+    write_scan(tmp_path / "in/a.nii", seed=0, spacing_mm=3.0)
+    report = prepare(tmp_path / "in", tmp_path / "store")
+    assert (report.prepared, report.spacing_mm) == (("a",), 3.0)
+    write_scan(tmp_path / "in/b.nii", seed=1, spacing_mm=2.0)
+    assert prepare(tmp_path / "in", tmp_path / "store").spacing_mm == 3.0  # there is a case now
+    with pytest.raises(ConfigError, match="spacing_mm = 3"):
+        prepare(tmp_path / "in", tmp_path / "store", spacing_mm=4.0)
+
+
 def test_files_that_are_no_scans_are_listed(tmp_path: Path) -> None:
     write_scan(tmp_path / "in/a.nii.gz", seed=0)
     (tmp_path / "in/readme.txt").write_text("")
@@ -207,6 +221,47 @@ def test_a_changed_scan_is_prepared_anew(tmp_path: Path) -> None:
     second = prepare(scan, tmp_path / "store")
     assert second.prepared == ("a",)
     assert second.fingerprint != first.fingerprint
+
+
+def test_a_modality_that_is_corrected_by_renaming_a_folder_is_prepared_anew(tmp_path: Path) -> None:
+    def modality() -> tuple[str, str]:
+        record = Store.open(tmp_path / "store").case("a").record
+        return record.modality, record.modality_from
+
+    folders = [tmp_path / name for name in ("CT", "MR", "plain")]
+    write_scan(folders[0] / "a.nii.gz", seed=0)
+    prepare(folders[0], tmp_path / "store")
+    assert modality() == ("ct", "name")
+    assert prepare(folders[0], tmp_path / "store").kept == ("a",)
+    folders[0].rename(folders[1])
+    assert prepare(folders[1], tmp_path / "store").prepared == ("a",)
+    assert modality() == ("mr", "name")
+    folders[1].rename(folders[2])
+    assert prepare(folders[2], tmp_path / "store").prepared == ("a",)  # no name tells it now
+    assert modality() == ("mr", "histogram")
+    assert prepare(folders[2], tmp_path / "store").kept == ("a",)
+    folders[2].rename(folders[0])
+    assert prepare(folders[0], tmp_path / "store").prepared == ("a",)
+    assert modality() == ("ct", "name")
+
+
+def test_a_modality_that_is_set_is_no_matter_of_names(tmp_path: Path) -> None:
+    write_scan(tmp_path / "CT/a.nii.gz", seed=0)
+    prepare(tmp_path / "CT", tmp_path / "store", modality="mr")
+    (tmp_path / "CT").rename(tmp_path / "PET")
+    assert prepare(tmp_path / "PET", tmp_path / "store", modality="mr").kept == ("a",)
+
+
+def test_cases_that_are_not_among_the_inputs_are_told_and_copies_are_named(tmp_path: Path) -> None:
+    scans = [write_scan(tmp_path / f"in/{name}.nii", seed=i) for i, name in enumerate("abc")]
+    assert "also holds" not in prepare(scans, tmp_path / "store").summary()
+    scans[0].rename(tmp_path / "in/new.nii")
+    scans[1].unlink()
+    report = prepare(tmp_path / "in", tmp_path / "store")
+    assert report.others.cases == ("a", "b")
+    assert report.others.copies == {"a": "new"}
+    assert "also holds 2 cases of earlier calls (a, b), not among" in report.summary()
+    assert "1 scan of them the store holds twice (a is new)" in report.summary()
 
 
 def test_a_scan_that_has_become_unreadable_stays_as_it_was_prepared(tmp_path: Path) -> None:

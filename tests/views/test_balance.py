@@ -159,6 +159,7 @@ def test_mates_lie_in_one_store_and_those_drawn_more_come_first() -> None:
     weights = np.array([0.3] * 3 + [0.1 / 10] * 10 + [0.0] * 10 + [0.0])
     some = draw_mates(owners, 4, seed=0, shares=weights)
     assert len({query for _, query in some} & {0, 1, 2}) >= 2
-    drawn = {query for _, query in draw_mates(owners, 1000, seed=0, shares=weights)}
-    assert drawn == set(range(13))
+    drawn = draw_mates(owners, 1000, seed=0, shares=weights)
+    assert {query for _, query in drawn} == set(range(13))
+    assert {reference for reference, _ in drawn} == set(range(13))  # nor beside another scan
     assert draw_mates(owners, 0, seed=0) == ()

@@ -15,7 +15,7 @@ from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import case_bytes, readable_grids
 from mass3d.execution.ownership import require_apart
 from mass3d.execution.pool import run_cases
-from mass3d.execution.preparing import Done, Job, prepare_case, settled_fault
+from mass3d.execution.preparing import Done, Job, Others, prepare_case, settled_fault
 from mass3d.execution.proposals import (
     default_workers,
     notes_sentence,
@@ -92,6 +92,7 @@ class PrepareReport(Report):
     mended: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # case -> repairs, if any
     mask_notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # masks not taken
     too_small: tuple[str, ...] = ()  # cases with fewer than 16 voxels along an axis
+    others: Others = field(default_factory=Others)  # what the store holds beside the inputs
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
@@ -104,7 +105,7 @@ class PrepareReport(Report):
         return (
             f"Prepared {counted(done, 'scan')}{before} at {self.spacing_mm:g} mm{masks}, in"
             f" {self.store}.{failed}{self._too_small_sentence()}{mended_sentence(self.mended)}"
-            f"{notes_sentence(self.mask_notes)}{left_out_sentence(self.left_out)}"
+            f"{notes_sentence(self.mask_notes)}{left_out_sentence(self.left_out)}{self.others.sentence()}"
         )
 
     def _too_small_sentence(self) -> str:
@@ -169,6 +170,7 @@ def run(config: PrepareConfig) -> PrepareReport:
         mended={name: found.mended for name, found in done.items() if found.mended},
         mask_notes={name: found.mask_notes for name, found in done.items() if found.mask_notes},
         too_small=tuple(name for name, found in done.items() if found.too_small),
+        others=Others.of(index, cases),
         faults=faults,
     )
 

@@ -27,14 +27,16 @@ def run_cases(
     bytes_each: float = 0.0,
     scheduler: str | None = None,
     folder: Path | None = None,
+    each: Callable[[str, R | Fault], None] | None = None,
 ) -> dict[str, R | Fault]:
     """What `function` returns for every job, or the fault it ended with; in the order of `jobs`.
 
     workers: 1 works in this very process, None takes as many as cores and memory allow when each
     needs `bytes_each`. Workers are fresh processes, so `function` must be importable and scripts
     must call from under `if __name__ == "__main__"`. scheduler: address of a dask scheduler whose
-    workers do it instead; they must see `folder`, into which `function` writes. Raises
-    `ConfigError` when they do not, or nobody answers, and the first `OutputError` of a job.
+    workers do it instead; they must see `folder`, into which `function` writes. each: takes every
+    name and outcome as soon as it is there, in this process. Raises `ConfigError` when they do
+    not, or nobody answers, and the first `OutputError` of a job.
     """
     _require_one_place(workers, scheduler)
     task = partial(attempt, function)
@@ -56,6 +58,8 @@ def run_cases(
             if isinstance(outcome, OutputError | Interrupted):
                 raise outcome
             found[name] = outcome
+            if each is not None:
+                each(name, outcome)
             advance(len(found))
     return {name: found[name] for name in jobs}
 

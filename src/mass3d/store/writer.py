@@ -103,8 +103,14 @@ def mark_unfinished(root: Path, settings: StoreSettings) -> None:
 
 
 def existing_settings(root: Path) -> StoreSettings | None:
-    """The settings of the store in a folder, finished or not; None where there is none."""
-    return read_index(root).settings if (root / INDEX).exists() else None
+    """The settings of the store in a folder, finished or not; None where they bind nobody.
+
+    That is where there is no store, or none of its cases is whole: settings that a call without
+    any success has left behind were decided by no scan, and are settled anew.
+    """
+    settings = read_index(root).settings if (root / INDEX).exists() else None
+    folders = (path for path in sorted((root / CASES).glob("*")) if is_plain_name(path.name))
+    return settings if any(whole_record(folder) is not None for folder in folders) else None
 
 
 def collect_index(

@@ -6,6 +6,7 @@ of the masks that it carries over only those are used that meet a mask of the ot
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,9 +23,13 @@ from mass3d.alignment.alignment import align, places
 from mass3d.alignment.features import scan_features
 from mass3d.alignment.geometry import apply_affine, cell_centres
 from mass3d.alignment.settings import AlignmentConfig
-from mass3d.execution.faults import Fault
+from mass3d.errors import DataError
+from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import WORK_BYTES, WORKER_BYTES
 from mass3d.execution.pool import run_cases
+from mass3d.execution.processes import started_processes
+from mass3d.execution.progress import tell
+from mass3d.execution.summary import counted
 from mass3d.files import text_hash, whole_file
 from mass3d.store.reader import StoredCase
 from mass3d.views.correspondence import Points
@@ -34,6 +39,7 @@ SETTINGS = AlignmentConfig(affine_stride=4, stages=((4, 8), (2, 8)))  # fine eno
 STRIDE = 4  # voxels per cell of a displacement that is kept
 WORST = 0.2  # share of the alignments that is not used
 INLINE_VOXELS = 3e7  # of all scans to be aligned, below which processes of their own are no gain
+SAVE_SECONDS = 60.0  # between two writes of what is found so far
 
 Pair = tuple[int, int]  # numbers of the reference and of the query among the cases
 
@@ -74,19 +80,20 @@ def draw_mates(
     """Pairs of different cases of one owner: as many queries as can be, then further references.
 
     owners: of each case, the store that it lies in. At most `alignments` pairs in all, each once.
-    With `shares` of the draws, cases that are drawn more often come first, and others never.
+    With `shares` of the draws, cases that are drawn more often come first, and those that are never
+    drawn are no references either: a weight of 0 says that nothing is learned from them.
     """
     num_cases, rng = len(owners), np.random.default_rng((seed, 3))
-    queries = rng.permutation(num_cases)
+    queries, used = rng.permutation(num_cases), np.ones(num_cases, np.bool_)
     if shares is not None:
-        drawn = int(np.count_nonzero(shares))
-        queries = rng.choice(num_cases, drawn, replace=False, p=shares)
+        used = shares > 0
+        queries = rng.choice(num_cases, int(used.sum()), replace=False, p=shares)
     queries = queries[:alignments]
     _, owner = np.unique([str(one) for one in owners], return_inverse=True)
     among = []  # of each query, its references in a random order
     for query in queries:
         others = rng.permutation(np.delete(np.arange(num_cases), query))
-        among.append(others[owner[others] == owner[query]])
+        among.append(others[(owner[others] == owner[query]) & used[others]])
     pairs = [
         (int(among[i][turn]), int(query))
         for turn in range(max(map(len, among), default=0))
@@ -101,32 +108,91 @@ def find_ways(
 ) -> dict[Pair, Way]:
     """Align the pairs, or take them from the file `cache`; the least similar ones are left out.
 
-    A pair that cannot be aligned is left out as well: the scans are still shown, each with itself.
+    A pair that the alignment refuses is left out as well: the scans are still shown, each with
+    itself. So is one that failed otherwise, as for want of memory, but that is told, and the next
+    call tries it again. The file is written while pairs are aligned, and a call after a killed one
+    aligns only what it does not hold.
     """
     key = text_hash([[[cases[i].record.plain() for i in pair] for pair in pairs], SETTINGS.plain()])
-    found = _read(cache, key)
-    if found is None:
-        found = _aligned(cases, pairs, workers)
-        _write(cache, key, found)
-    if not found:
-        return {}
-    least = np.quantile([way.similarity for way in found.values()], WORST)
-    return {pair: way for pair, way in found.items() if way.similarity >= least}
+    held = _read(cache, key)
+    outcomes = _Outcomes(cache, key, pairs, held or {})
+    # other processes take what the first of them found, or they would disagree about the batches
+    if outcomes.missing() and (held is None or started_processes().first):
+        _align(cases, outcomes, workers)
+    ways = {pair: way for pair, way in outcomes.found.items() if way is not None}
+    least = np.quantile([way.similarity for way in ways.values()], WORST) if ways else 0.0
+    used = {pair: way for pair, way in ways.items() if way.similarity >= least}
+    tell(f"Of {counted(len(pairs), 'pair')} of scans {len(used)} are used, the most similar ones.")
+    return used
 
 
-def _aligned(
-    cases: Sequence[StoredCase], pairs: Sequence[Pair], workers: int | None
-) -> dict[Pair, Way]:
+class _Outcomes:
+    """What became of pairs so far, and the file that keeps it: hours of work may be killed."""
+
+    def __init__(
+        self, path: Path, key: str, pairs: Sequence[Pair], found: Mapping[Pair, Way | None]
+    ) -> None:
+        self._path, self._key, self._pairs = path, key, pairs
+        self.found = {pair: found[pair] for pair in pairs if pair in found}  # None: refused
+        self._written, self._pause = time.monotonic(), SAVE_SECONDS
+
+    def missing(self) -> list[Pair]:
+        """The pairs that are still to be aligned."""
+        return [pair for pair in self._pairs if pair not in self.found]
+
+    def add(self, name: str, outcome: Way | Fault | None) -> None:
+        """Keep an outcome. A fault says nothing about the pair, which stays to be aligned."""
+        if not isinstance(outcome, Fault):
+            self.found[_pair(name)] = outcome
+        if time.monotonic() - self._written >= self._pause:
+            self.write()
+
+    def write(self) -> None:
+        """Write the whole file, in the order of the pairs, in whichever they were found."""
+        self.found = {pair: self.found[pair] for pair in self._pairs if pair in self.found}
+        begun = time.monotonic()
+        _write(self._path, self._key, self.found)
+        self._written = time.monotonic()
+        # many large pairs are not written for longer than they are aligned
+        self._pause = max(SAVE_SECONDS, 20 * (self._written - begun))
+
+
+def _align(cases: Sequence[StoredCase], outcomes: _Outcomes, workers: int | None) -> None:
+    """Align what is missing, as far as that goes, and tell what failed."""
+    pairs = outcomes.missing()
     voxels = [sum(np.prod(cases[i].shape) for i in pair) for pair in pairs]
-    outcomes = run_cases(
-        align_cases,
-        {f"{a} {b}": (cases[a], cases[b]) for a, b in pairs},
-        workers=1 if sum(voxels) < INLINE_VOXELS else workers,
-        title="align",
-        bytes_each=WORKER_BYTES + WORK_BYTES * max(voxels, default=0),
-    )
-    names = zip(pairs, outcomes.values(), strict=True)
-    return {pair: way for pair, way in names if not isinstance(way, Fault)}
+    try:
+        ended = run_cases(
+            align_or_refuse,
+            {f"{a} {b}": (cases[a], cases[b]) for a, b in pairs},
+            workers=1 if sum(voxels) < INLINE_VOXELS else workers,
+            title="align",
+            bytes_each=WORKER_BYTES + WORK_BYTES * max(voxels, default=0),
+            each=outcomes.add,
+        )
+    finally:
+        outcomes.write()  # also when a signal asked for the end
+    faults = faults_of(ended)
+    if faults:
+        names = " and ".join(cases[i].case_id for i in _pair(faults[0].where))
+        tell(
+            f"Warning: {counted(len(faults), 'pair')} of scans could not be aligned, for another"
+            f" reason than the scans; the same command tries again. The first, {names}:"
+            f" {faults[0].message}"
+        )
+
+
+def _pair(name: str) -> Pair:
+    reference, query = name.split()
+    return int(reference), int(query)
+
+
+def align_or_refuse(scans: tuple[StoredCase, StoredCase]) -> Way | None:
+    """As `align_cases`; None for scans that cannot be aligned, whenever that is tried."""
+    try:
+        return align_cases(scans)
+    except (DataError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]  # it is documented
+        return None
 
 
 def align_cases(scans: tuple[StoredCase, StoredCase]) -> Way:
@@ -157,31 +223,40 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _write(path: Path, key: str, ways: Ways) -> None:
+def _write(path: Path, key: str, outcomes: Mapping[Pair, Way | None]) -> None:
     arrays: dict[str, Any] = {"key": np.array(key)}
-    for (reference, query), way in ways.items():
+    for (reference, query), way in outcomes.items():
+        if way is None:
+            continue
         name = f"{reference} {query}"
         arrays |= {f"{name} affine": way.affine, f"{name} shift": way.shift}
         arrays |= {f"{name} origin": way.origin, f"{name} similarity": np.array(way.similarity)}
+    refused = [pair for pair, way in outcomes.items() if way is None]
+    if refused:
+        arrays["refused"] = np.array(refused, np.int64)
     with whole_file(path) as target, target.open("wb") as stream:
         np.savez(stream, **arrays)
 
 
-def _read(path: Path, key: str) -> dict[Pair, Way] | None:
-    """What the file holds; None where it is absent, broken or about other scans."""
+def _read(path: Path, key: str) -> dict[Pair, Way | None] | None:
+    """What the file holds, None for a pair that was refused; None where it is of no use.
+
+    That is where it is absent, broken or about other scans. Older versions wrote no refused pairs.
+    """
     try:
         with path.open("rb") as stream, np.load(stream) as held:
             if str(held["key"]) != key:
                 return None
             names = [name.removesuffix(" affine") for name in held.files if "affine" in name]
-            return {
-                (int(name.split()[0]), int(name.split()[1])): Way(
+            refused = held["refused"].tolist() if "refused" in held.files else []
+            found: dict[Pair, Way | None] = {(int(a), int(b)): None for a, b in refused}
+            for name in names:
+                found[_pair(name)] = Way(
                     held[f"{name} affine"],
                     held[f"{name} shift"],
                     held[f"{name} origin"],
                     float(held[f"{name} similarity"]),
                 )
-                for name in names
-            }
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return found
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
         return None
