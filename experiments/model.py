@@ -43,7 +43,6 @@ VARIANTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "untrained": ("first weights, no step at all", {}),
     "across": ("no pairs of two scans", {"views": {"across_share": 0.0}}),
     "place": ("no use of knowing the place", {"views": {"prior_error_vox": 8.0}}),
-    "present": ("no absent masks", {"views": {"negative_share": 0.0, "far_share": 0.0}}),
     "large": ("masks from 250 voxels on", {"views": {"min_visible_vox": 250}}),
     "many": ("48 masks a pair, not 24", {"views": {"num_masks": 48}}),
     "adamw": ("AdamW at 0.002 for Muon", {"fit": {"optimizer": "adamw", "lr": 2e-3}}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import pytest
 import torch
 
 from helpers import small_resenc
+from mass3d.errors import ConfigError
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS, IrisPreset, ResEncPreset
 from mass3d.pretext.matching import MATCH_WEIGHT
-from mass3d.pretext.task import ALIGNMENTS, TASKS, Cohort
+from mass3d.pretext.task import ALIGNMENTS, OBJECTIVES, TASKS, Cohort, task_of, usual_views
 from mass3d.store.reader import Store, StoredCase
 from mass3d.training.step import StepContext
-from mass3d.views.draw import ViewConfig
+from mass3d.views.draw import StrongIntensityConfig, StrongWarpConfig, ViewConfig
 
 CPU = torch.device("cpu")
 
@@ -99,3 +101,58 @@ def test_a_single_scan_is_its_own_mate(cases: list[StoredCase], tmp_path: Path) 
     shown = batch(cases[:1], "correspondence", tmp_path)
     assert shown.case_ids == (cases[0].case_id,)
     assert not shown.across.any()
+
+
+@pytest.mark.parametrize(
+    ("objective", "kind", "name", "value"),
+    [
+        ("masks", "correspondence", "far_share", 1.0),
+        ("masks", "resenc", "negative_share", 0.5),
+        ("masks", "iris", "across_share", 0.0),
+        ("masks", "incontext", "prior_error_vox", 2.0),
+        ("autoencoder", "correspondence", "num_masks", 3),
+        ("contrastive", "correspondence", "alignments", 3),
+    ],
+)
+def test_a_setting_that_decides_nothing_is_refused(
+    objective: Any, kind: str, name: str, value: float
+) -> None:
+    usual = ViewConfig.model_validate(usual_views(objective, kind))
+    task_of(objective, kind, usual)  # what a settings file repeats is no change
+    with pytest.raises(ConfigError, match="do not use") as error:
+        task_of(objective, kind, usual.model_copy(update={name: value}))
+    assert error.value.setting == f"views.{name}"
+
+
+def test_what_is_said_to_decide_nothing_decides_nothing(
+    cases: list[StoredCase], tmp_path: Path
+) -> None:
+    for objective, kinds in OBJECTIVES.items():
+        task = kinds["correspondence"]
+        usual = ViewConfig.model_validate(task.views)
+        unused = {
+            "far_share": 0.9, "negative_share": 0.9, "num_masks": 5, "min_overlap": 0.2,
+            "min_visible_vox": 100, "across_share": 0.1, "alignments": 1, "prior_error_vox": 3.0,
+            "strong": StrongWarpConfig(p=0.0), "strong_intensity": StrongIntensityConfig(p=0.0),
+        }  # fmt: skip
+        unused = {name: one for name, one in unused.items() if name not in task.uses}
+        assert unused
+        runs = []
+        for number, views in enumerate((usual, usual.model_copy(update=unused))):
+            run = tmp_path / f"{objective}-{number}"
+            run.mkdir()
+            cohort = Cohort(cases, (32, 32, 32), 2, 0, run, 1)
+            runs.append(list(tensors(task.batches(cohort, views)(3, CPU))))
+        assert runs[0]
+        torch.testing.assert_close(runs[0], runs[1], rtol=0, atol=0)
+
+
+def tensors(batch: Any) -> Iterator[torch.Tensor]:
+    """All of a batch, whatever it is made of."""
+    if isinstance(batch, torch.Tensor):
+        yield batch
+    elif isinstance(batch, tuple | list):
+        for part in batch:
+            yield from tensors(part)
+    elif hasattr(batch, "__dataclass_fields__"):
+        yield from tensors(list(vars(batch).values()))

@@ -114,7 +114,7 @@ def run(config: PretrainConfig) -> PretrainReport:
     stores = Stores.open(config.store)
     cases = stores.cases()
     preset = chosen_preset(config.preset, config.channels, config.resenc)
-    task = task_of(config.objective, preset.kind)
+    task = task_of(config.objective, preset.kind, config.views)
     net = build_network(preset, seed=config.seed)
     begun = first_stacks(net, preset, config.resenc.init)
     most, edge = preset.max_crop_voxels, preset.max_crop_edge

@@ -33,6 +33,7 @@ from mass3d.views.warp import Crop
 
 ObjectiveName = Literal["masks", "autoencoder", "contrastive", "correspondence"]
 MASKS: Final = "masks"  # the objective whose networks segment by a task
+MATCHING_KINDS: Final = ("correspondence", "resenc")  # of networks
 ALIGNMENTS: Final = "alignments.npz"
 
 Batches = Callable[[int, torch.device], Any]
@@ -60,6 +61,7 @@ class PretextTask:
     show: Callable[[Any], Shown] | None  # the views of a batch, for a page; None: no masks
     figure: str  # of the log, that progress shows
     views: Mapping[str, Any]  # settings of the views unless others are given
+    uses: tuple[str, ...]  # settings of the views that decide anything
     extend: Callable[[Any], nn.Module] | None = None  # by parts that only the objective needs
 
     def model(self, network: nn.Module, *, seed: int) -> nn.Module:
@@ -123,6 +125,13 @@ def _matched(cohort: Cohort, views: ViewConfig) -> MatchedMaker:
     return MatchedMaker(cases, ways, views, cohort.crop, cohort.batch_size, cohort.seed, balance)
 
 
+# What the makers of batches look at.
+ONE_VIEW: Final = ("crop_vox", "weak", "weak_intensity")
+TWO_VIEWS: Final = (*ONE_VIEW, "strong", "strong_intensity", "min_overlap")
+WITH_MASKS: Final = (*TWO_VIEWS, "num_masks", "min_visible_vox")
+IN_ONE_SCAN: Final = (*WITH_MASKS, "far_share", "negative_share")
+IN_TWO_SCANS: Final = (*WITH_MASKS, "across_share", "alignments", "prior_error_vox")
+
 # Both views are moved, but gently: what differs between two scans is the task.
 MATCHING_VIEWS: Final = {
     "num_masks": 24,
@@ -165,28 +174,42 @@ CONTRASTED_VIEWS: Final = {
 }
 
 TASKS: Final[Mapping[str, PretextTask]] = {
-    "incontext": PretextTask(_pairs, pair_step, shown_tokens, "dice", {}),
-    "iris": PretextTask(_pairs, pair_step, shown_tokens, "dice", {}),
-    "correspondence": PretextTask(_matched, match_step, shown_matched, "accuracy", MATCHING_VIEWS),
-    "resenc": PretextTask(_matched, match_step, shown_matched, "accuracy", MATCHING_VIEWS),
+    **dict.fromkeys(
+        ("incontext", "iris"),
+        PretextTask(_pairs, pair_step, shown_tokens, "dice", {}, IN_ONE_SCAN),
+    ),
+    **dict.fromkeys(
+        MATCHING_KINDS,
+        PretextTask(_matched, match_step, shown_matched, "accuracy", MATCHING_VIEWS, IN_TWO_SCANS),
+    ),
 }
-
-MATCHING_KINDS: Final = ("correspondence", "resenc")
 
 # Objective -> kind of network -> how. Comparisons are for networks with one dense feature map; the
 # autoencoder's masked convolutions are those of our own trunk.
 OBJECTIVES: Final[Mapping[str, Mapping[str, PretextTask]]] = {
     MASKS: TASKS,
     "autoencoder": {
-        "correspondence": PretextTask(_single, draw_step, None, "share", DRAWN_VIEWS, Autoencoder)
+        "correspondence": PretextTask(
+            _single, draw_step, None, "share", DRAWN_VIEWS, ONE_VIEW, Autoencoder
+        )
     },
     "contrastive": dict.fromkeys(
         MATCHING_KINDS,
-        PretextTask(_twice, contrast_step, None, "accuracy", CONTRASTED_VIEWS, Contrastive),
+        PretextTask(
+            _twice, contrast_step, None, "accuracy", CONTRASTED_VIEWS, TWO_VIEWS, Contrastive
+        ),
     ),
     "correspondence": dict.fromkeys(
         MATCHING_KINDS,
-        PretextTask(_matched_images, correspondence_step, None, "match", MATCHING_VIEWS, Matcher),
+        PretextTask(
+            _matched_images,
+            correspondence_step,
+            None,
+            "match",
+            MATCHING_VIEWS,
+            IN_TWO_SCANS,
+            Matcher,
+        ),
     ),
 }
 
@@ -197,8 +220,12 @@ def usual_views(objective: Any, kind: str) -> Mapping[str, Any]:
     return task.views if task else {}
 
 
-def task_of(objective: ObjectiveName, kind: str) -> PretextTask:
-    """How a kind of network is pretrained. Raises `ConfigError` where it cannot be."""
+def task_of(objective: ObjectiveName, kind: str, views: ViewConfig | None = None) -> PretextTask:
+    """How a kind of network is pretrained.
+
+    Raises `ConfigError` where it cannot be, and for settings of the views that were changed and
+    decide nothing there.
+    """
     if kind not in OBJECTIVES[objective]:
         raise ConfigError(
             "objective",
@@ -207,4 +234,21 @@ def task_of(objective: ObjectiveName, kind: str) -> PretextTask:
             fix="Choose another preset, or the objective masks.",
             setting="objective",
         )
-    return OBJECTIVES[objective][kind]
+    task = OBJECTIVES[objective][kind]
+    if views is not None:
+        _require_used(views, task)
+    return task
+
+
+def _require_used(views: ViewConfig, task: PretextTask) -> None:
+    """Raise `ConfigError` for a setting that was changed and decides nothing here."""
+    usual = ViewConfig.model_validate(task.views)
+    for name in ViewConfig.model_fields:
+        if name not in task.uses and getattr(views, name) != getattr(usual, name):
+            raise ConfigError(
+                f"views.{name}",
+                found="a setting that this network and objective do not use",
+                expected=f"some of {', '.join(sorted(task.uses))}",
+                fix="Leave it out, or choose another preset or objective.",
+                setting=f"views.{name}",
+            )

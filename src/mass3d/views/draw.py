@@ -108,9 +108,11 @@ class ViewConfig(Config):
     min_overlap: float = Field(default=0.67, gt=0, le=1)
     """Shared fraction of the two crops, per axis, before they are warped."""
     far_share: float = Field(default=0.1, ge=0, le=1)
-    """Share of pairs whose query crop is anywhere in the scan: they teach absence."""
+    """Share of pairs whose query crop is anywhere in the scan: they teach absence; `tokens` and
+    `base` only."""
     negative_share: float = Field(default=0.1, ge=0, le=1)
-    """Largest share of a pair's masks that may be absent from the query."""
+    """Largest share of a pair's masks that may be absent from the query; `tokens` and `base`
+    only."""
     min_visible_vox: int = Field(default=16, ge=1, le=10**9)
     """A mask counts as visible in a view from this many voxels on."""
     across_share: float = Field(default=0.6, ge=0, le=1)
