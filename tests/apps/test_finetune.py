@@ -483,7 +483,7 @@ def test_a_scan_unlike_all_that_was_learned_from_is_told(
     cohort: Path, tuned: Path, tmp_path: Path
 ) -> None:
     image = nib.load(next((cohort / "imagesTs").iterdir()))
-    affine = image.affine @ np.diag([9, 9, 9, 1])
+    affine = image.affine @ np.diag([4, 4, 4, 1])
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), tmp_path / "large.nii.gz")
     config = segment.SegmentConfig(
         inputs=(tmp_path / "large.nii.gz",), model=tuned, output=tmp_path / "out", device="cpu"

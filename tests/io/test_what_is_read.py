@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "what-is-read.md").read_text(encoding="utf-8")
 READERS = ("read", "in_memory")
-WRITERS = ("segmentation.py",)
+WRITERS = ("segmentation.py", "source_headers.py")
 SOURCES = [
     *(ROOT / "src" / "mass3d" / "io" / f"{name}.py" for name in READERS),
     *sorted((ROOT / "src" / "mass3d" / "io" / "formats").glob("*.py")),
