@@ -13,7 +13,7 @@ import numpy as np
 from mass3d.errors import ConfigError, DataError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import counted, first_of
+from mass3d.execution.summary import counted, in_short
 from mass3d.files import text_hash
 from mass3d.io.datasets.channels import channels_of, grouped, read_channels_of
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
@@ -112,18 +112,25 @@ class Teacher:
     def teach(self, unlabelled: Sequence[CaseFile], folder: Path) -> Taught:
         """Answer scans, one after the other; answers that the folder holds are not made again.
 
-        A scan that cannot be read becomes a fault; one to which no reference can be aligned is
-        told, and not learned from. Raises `DataError` where none is left.
+        A scan that cannot be read becomes a fault; one of another modality than the labelled ones,
+        or to which none of them can be aligned, is told and not learned from. Raises `DataError`
+        where none is left.
         """
         part = self.task.oneshot
         assert part is not None, "of a task that was just made"
         answers = Answers(folder, part, self.segmenter.encoder_of(part))
         jobs = {case.case_id: case for case in unlabelled}
         found = run_cases(partial(self._ask, answers), jobs, workers=1, title="answer")
-        faults, alone = faults_of(found), [name for name, one in found.items() if one is None]
-        cases = tuple(one for one in found.values() if isinstance(one, LabelledCase))
+        faults, cases = faults_of(found), list[LabelledCase]()
+        doubts: dict[str, list[str]] = {}
+        for name, one in found.items():
+            if isinstance(one, LabelledCase):
+                cases.append(one)
+            elif isinstance(one, str):
+                doubts[name] = [f"without labels, and nothing is learned from it: {one}"]
+        odd = tuple(in_short(doubts))
         if not cases:
-            why = faults[0].message if faults else "no reference could be aligned to any of them"
+            why = odd[0] if odd else faults[0].message
             raise DataError(
                 "unlabelled",
                 found=f"{counted(len(jobs), 'scan')} that nothing can be learned from ({why})",
@@ -131,20 +138,19 @@ class Teacher:
                 fix="Give other scans, or leave the setting out.",
                 setting="unlabelled",
             )
-        odd = (
-            f"no reference could be aligned to {first_of(alone)} ({counted(len(alone), 'scan')} "
-            "without labels), from which nothing was learned"
-        )
-        return Taught(cases, (odd,) if alone else (), faults)
+        return Taught(tuple(cases), odd, faults)
 
-    def _ask(self, answers: Answers, case: CaseFile) -> LabelledCase | None:
-        """A scan with its answer; None where no alignment is believed."""
+    def _ask(self, answers: Answers, case: CaseFile) -> LabelledCase | str:
+        """A scan with its answer; or why nothing is to be learned from it."""
         volume = read_channels_of(case)[0]
         require_scan(volume)
         scan = prepare_volume(volume, self.segmenter.trained.preparation)
+        kinds = sorted({one.modality for one in answers.part.scans})
+        if scan.modality not in kinds:  # across modalities an answer is much worse
+            return f"{scan.modality}, where the labelled scans are {' and '.join(kinds)}"
         facts = answers.ask(case.case_id, source_hash(case), lambda: scan)
         if not facts.believed:
-            return None
+            return "no labelled scan could be aligned to it"
         numbers = {name: number for number, name in enumerate(self.targets.values, start=1)}
         table = np.array([0, *(numbers[name] for name in self.task.structures)], np.uint8)
         label = table[label_of(answers.load(case.case_id), facts)]
