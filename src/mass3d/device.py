@@ -1,6 +1,9 @@
-"""The one choice of a device."""
+"""The one choice of a device, and of a single core."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -26,3 +29,14 @@ def choose_device(name: str, *, setting: str = "device") -> torch.device:
             setting=setting,
         ) from error
     return device
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one core, so that sums come out the same on any number of them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

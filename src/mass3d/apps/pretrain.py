@@ -140,7 +140,7 @@ def run(config: PretrainConfig) -> PretrainReport:
             tell(balance.in_words())
         size = config.fit.batch_size
         cohort = Cohort(cases, crop, size, config.seed, output, config.workers, balance)
-        prepared, other = stores.preparation, begun.facts().get("began", "")
+        prepared, other = stores.preparation, facts.get("began", "")
         trial = Trial(preset, config.seed, config.objective, crop, prepared, device, net, other)
         watch = Watch(output, task, trial, config.plain())
         if processes.first:

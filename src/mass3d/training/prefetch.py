@@ -12,6 +12,8 @@ from typing import Final, TypeVar
 
 import torch
 
+from mass3d.device import one_thread
+
 Batch = TypeVar("Batch")
 
 MAX_MAKERS: Final = 8  # beyond, they wait for each other's Python
@@ -43,12 +45,8 @@ def prefetched(
 
 
 def _on_one_core(make: Callable[[int], Batch], number: int) -> Batch:
-    cores = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return make(number)
-    finally:
-        torch.set_num_threads(cores)
 
 
 class _Waiting(Iterator[Batch]):

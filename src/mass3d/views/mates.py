@@ -7,8 +7,7 @@ of the masks that it carries over only those are used that meet a mask of the ot
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from mass3d.alignment.alignment import align, places
 from mass3d.alignment.features import scan_features
 from mass3d.alignment.geometry import apply_affine, cell_centres
 from mass3d.alignment.settings import AlignmentConfig
+from mass3d.device import one_thread
 from mass3d.errors import DataError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import WORK_BYTES, WORKER_BYTES
@@ -197,7 +197,7 @@ def align_or_refuse(scans: tuple[StoredCase, StoredCase]) -> Way | None:
 
 def align_cases(scans: tuple[StoredCase, StoredCase]) -> Way:
     """The way from the second scan to the first. The same bits on any number of cores."""
-    with _one_thread():
+    with one_thread():
         reference, query = (
             scan_features(torch.from_numpy(scan.read_image()), SETTINGS, finest=2) for scan in scans
         )
@@ -211,16 +211,6 @@ def align_cases(scans: tuple[StoredCase, StoredCase]) -> Way:
             np.array(origin, np.int32),
             round(found.similarity, 6),
         )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _write(path: Path, key: str, outcomes: Mapping[Pair, Way | None]) -> None:
