@@ -134,7 +134,7 @@ def test_the_same_answers_are_learned_where_the_work_was_stopped(
     step, asked = learn.label_step, list[str]()
     ask = Teacher._ask
 
-    def counted(self: Teacher, answers: Any, case: Any) -> LabelledCase | None:
+    def counted(self: Teacher, answers: Any, case: Any) -> LabelledCase | str:
         asked.append(case.case_id)
         if len(asked) == 2:  # after the first answer
             signal.raise_signal(signal.SIGINT)
