@@ -35,7 +35,7 @@ class ServeConfig(Config):
     links: bool = False
     """Show scans, too, that links in the given folders lead to elsewhere."""
     tune: bool = True
-    """Tune a small head on every reference, as `mass3d task` does."""
+    """Tune a head on every reference, as `mass3d task` does. On by default; 0 leaves it out."""
     label_maps: LabelMaps = False
     device: Device = "auto"
 
