@@ -31,9 +31,8 @@ class Autoencoder(Extended):
         assert isinstance(network.trunk, Trunk), "masked convolutions are those of our own trunk"
         self.network = network.requires_grad_(False)
         network.trunk.requires_grad_(True)
-        self.hidden = nn.ParameterList(
-            torch.zeros(1, width, 1, 1, 1) for width in network.trunk.channels
-        )
+        # vectors, as weight decay and Muon are for kernels and matrices
+        self.hidden = nn.ParameterList(torch.zeros(width) for width in network.trunk.channels)
         self.draw = nn.Conv3d(network.feature_channels, FOLD**3, 1)
 
     def forward(self, image: Tensor, keep: Tensor) -> Tensor:
@@ -42,7 +41,7 @@ class Autoencoder(Extended):
         maps = masked_maps(trunk, image, keep)
         scales = keep_at_scales(keep, len(maps))
         filled = [
-            seen + (1 - kept) * hidden
+            seen + (1 - kept) * hidden.view(-1, 1, 1, 1)
             for seen, kept, hidden in zip(maps, scales, self.hidden, strict=True)
         ]
         return unfold(self.draw(trunk.ascend(filled))).float()
