@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import cast
 
+import pytest
 import torch
 
+from mass3d.errors import ConfigError
 from mass3d.model.build import build_network
 from mass3d.model.correspondence import CorrespondenceNet
-from mass3d.model.presets import CorrespondencePreset
+from mass3d.model.presets import CorrespondencePreset, Recipe
 from mass3d.objective.autoencoder import HIDDEN_SHARE, Autoencoder, draw_kept, hidden_error
+from mass3d.training.optimizers import make_optimizer
 
 PRESET = CorrespondencePreset(channels=(8, 16, 24), keys=4)
 
@@ -22,7 +25,19 @@ def test_of_every_sample_as_many_cells_are_hidden_and_the_generator_says_which()
     assert torch.equal(keep, draw_kept(image, 8, torch.Generator().manual_seed(0)))
     assert not torch.equal(keep, draw_kept(image, 8, torch.Generator().manual_seed(1)))
     assert not torch.equal(keep[0], keep[1])
-    assert draw_kept(image[:, :, :8, :8, :8], 8, torch.Generator()).sum() == 3  # one at least
+    assert draw_kept(image[:, :, :16, :8, :8], 8, torch.Generator()).sum() == 3  # one at least
+
+
+def test_of_one_cell_nothing_can_be_hidden() -> None:
+    with pytest.raises(ConfigError, match=r"one cell of 16 voxels.*Try \[32, 32, 32\]"):
+        draw_kept(torch.randn(2, 1, 16, 16, 16), 16, torch.Generator())
+
+
+def test_what_stands_for_hidden_cells_is_not_decayed() -> None:
+    model = Autoencoder(cast("CorrespondenceNet", build_network(PRESET, seed=0)))
+    decayed, spared = make_optimizer(model, Recipe(weight_decay=3.0)).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (3.0, 0.0)
+    assert {id(one) for one in model.hidden} <= {id(one) for one in spared["params"]}
 
 
 def test_only_hidden_voxels_count() -> None:

@@ -151,15 +151,15 @@ def test_a_modality_that_does_not_exist_is_refused_by_its_name() -> None:
         resolve(DrawConfig, assignments=["modalities.ultrasound=2"])
 
 
-def test_mates_lie_in_one_store_and_those_drawn_more_come_first() -> None:
-    owners = ["a"] * 3 + ["b"] * 20 + ["alone"]
-    every = draw_mates(owners, 1000, seed=0)
+def test_mates_are_of_one_group_and_those_drawn_more_come_first() -> None:
+    groups = ["a"] * 3 + ["b"] * 20 + ["alone"]
+    every = draw_mates(groups, 1000, seed=0)
     assert len(every) == 3 * 2 + 20 * 19
-    assert all(owners[one] == owners[other] for one, other in every)
+    assert all(groups[one] == groups[other] for one, other in every)
     weights = np.array([0.3] * 3 + [0.1 / 10] * 10 + [0.0] * 10 + [0.0])
-    some = draw_mates(owners, 4, seed=0, shares=weights)
+    some = draw_mates(groups, 4, seed=0, shares=weights)
     assert len({query for _, query in some} & {0, 1, 2}) >= 2
-    drawn = draw_mates(owners, 1000, seed=0, shares=weights)
+    drawn = draw_mates(groups, 1000, seed=0, shares=weights)
     assert {query for _, query in drawn} == set(range(13))
     assert {reference for reference, _ in drawn} == set(range(13))  # nor beside another scan
-    assert draw_mates(owners, 0, seed=0) == ()
+    assert draw_mates(groups, 0, seed=0) == ()

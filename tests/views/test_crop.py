@@ -32,3 +32,11 @@ def test_a_crop_is_no_larger_than_the_network_can_see() -> None:
     with pytest.raises(ConfigError) as caught:
         choose_crop((144, 64, 64), shapes, 16, max_voxels=1, max_edge=128)
     assert caught.value.fix == "Try [128, 64, 64]."
+
+
+def test_a_network_of_many_widths_gets_crops_of_one_stride_or_an_error() -> None:
+    shapes = [(300, 300, 300)]
+    assert choose_crop(None, shapes, 32, max_voxels=48 * 64 * 64) == (32, 64, 64)
+    assert choose_crop(None, shapes, 32, max_voxels=32**3) == (32, 32, 32)
+    with pytest.raises(ConfigError, match=r"at least 64 .*views.crop_vox=\[64, 64, 64\]"):
+        choose_crop(None, shapes, 64, max_voxels=48 * 64 * 64)

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from mass3d.errors import DataError
 from mass3d.execution.processes import Processes
 from mass3d.store.reader import StoredCase
 from mass3d.views import mates
-from mass3d.views.mates import Way, align_cases, draw_mates, find_ways
+from mass3d.views.mates import Way, align_cases, draw_mates, find_ways, group_of
 
 
 def test_every_scan_gets_mates_before_any_gets_more() -> None:
@@ -50,7 +51,8 @@ def test_a_way_is_an_affine_map_and_a_smooth_shift() -> None:
 def test_alignments_are_kept_and_the_worst_are_left_out(
     cases: list[StoredCase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pairs = draw_mates([""] * len(cases), 5, seed=0)
+    every = draw_mates([""] * len(cases), 12, seed=0)
+    pairs = [pair for pair in every if cases[pair[1]].modality == "mr"][:5]
     cache = tmp_path / "alignments.npz"
     found = find_ways(cases, pairs, cache=cache, workers=1)
     assert set(found) < set(pairs)
@@ -81,6 +83,28 @@ def quick(shape: tuple[int, int] = (1, 2)) -> Way:
     """A way that took no time, for tests of what becomes of it."""
     affine = np.eye(3, 4, dtype=np.float32)
     return Way(affine, np.zeros((3, *shape, 2), np.float16), np.zeros(3, np.int32), 0.5)
+
+
+def test_the_worst_of_each_group_are_left_out_whatever_another_group_is_like(
+    cases: list[StoredCase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = draw_mates([""] * len(cases), 12, seed=0)
+    drawn = iter(np.random.default_rng(0).permutation(12) / 100)
+
+    def align(scans: tuple[StoredCase, StoredCase]) -> Way:
+        good = 0.8 if scans[1].modality == "mr" else 0.1
+        return replace(quick(), similarity=good + float(next(drawn)))
+
+    monkeypatch.setattr(mates, "align_cases", align)
+    found = find_ways(cases, pairs, cache=tmp_path / "alignments.npz", workers=1)
+    kept = Counter(cases[query].modality for _, query in found)
+    assert kept == {"mr": 5, "ct": 5}
+
+
+def test_a_group_is_one_modality_of_one_store(cases: list[StoredCase]) -> None:
+    pairs = draw_mates([group_of(case) for case in cases], 100, seed=0)
+    assert len(pairs) == 4  # two CT and two MR, either way
+    assert all(cases[a].modality == cases[b].modality for a, b in pairs)
 
 
 def test_a_pair_that_fails_for_another_reason_is_told_and_tried_again(

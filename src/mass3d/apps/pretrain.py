@@ -23,8 +23,9 @@ from mass3d.pages.watch import Watch
 from mass3d.pretext.task import MASKS, TASKS, Cohort, ObjectiveName, task_of, usual_views
 from mass3d.store.several import Stores
 from mass3d.training import checkpoint
+from mass3d.training.config import FitConfig, usual_fit
 from mass3d.training.fabric import make_fabric
-from mass3d.training.fit import WEIGHTS, FitConfig, fit
+from mass3d.training.fit import WEIGHTS, fit
 from mass3d.training.resume import batches_per_step, is_finished, require_same_run
 from mass3d.transfer.validation.course import Trial, require_validated
 from mass3d.transfer.validation.settings import ValidationConfig
@@ -56,7 +57,7 @@ class PretrainConfig(Config):
     device: Device = "auto"
     workers: Workers = None
     fit: FitConfig = FitConfig.model_validate(PRESETS["tiny"].recipe.model_dump())
-    """Optimisation; what is not given comes from the preset."""
+    """Optimisation; what is not given comes from the preset, or suits another optimiser."""
     views: ViewConfig = ViewConfig.model_validate(TASKS[PRESETS["tiny"].kind].views)
     """The pairs of views and their masks; what is not given comes from the preset."""
     draws: DrawConfig = DrawConfig()
@@ -76,7 +77,7 @@ class PretrainConfig(Config):
         if preset is None:
             return values  # refused for what they are
         views = usual_views(values.get("objective", MASKS), preset.kind)
-        recipe = {"fit": preset.recipe.model_dump(), "views": views}
+        recipe = {"fit": usual_fit(preset.recipe, values.get("fit", {})), "views": views}
         return values | {
             name: merged(usual, values.get(name, {})) for name, usual in recipe.items()
         }

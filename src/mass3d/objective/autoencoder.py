@@ -5,11 +5,13 @@ SparK (Tian et al. 2023) on our trunk: the way down is masked, the way up is the
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from mass3d.errors import ConfigError
 from mass3d.model.correspondence import CorrespondenceNet
 from mass3d.model.masked import keep_at_scales, masked_maps, spread
 from mass3d.model.protocol import Extended
@@ -50,9 +52,17 @@ class Autoencoder(Extended):
 def draw_kept(image: Tensor, stride: int, generator: torch.Generator) -> Tensor:
     """Which cells of images (B, 1, D, H, W) are seen: (B, 1, d, h, w), of each as many.
 
-    The generator lives on the CPU, so that a GPU draws the same.
+    The generator lives on the CPU, so that a GPU draws the same. Raises `ConfigError` for images of
+    a single cell, of which nothing could be hidden.
     """
     shape = [len(image), *(n // stride for n in image.shape[2:])]
+    if math.prod(shape[1:]) < 2:
+        raise ConfigError(
+            "views.crop_vox",
+            found=f"{list(image.shape[2:])}, one cell of {stride} voxels",
+            expected="at least two cells, of which the autoencoder hides some",
+            fix=f"Try {[2 * stride] * 3}.",
+        )
     order = torch.rand(shape, generator=generator).flatten(1).argsort(1).argsort(1)
     kept = max(1, round((1 - HIDDEN_SHARE) * order.shape[1]))
     return (order < kept).float().view(shape)[:, None].to(image.device)

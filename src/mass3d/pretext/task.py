@@ -25,7 +25,7 @@ from mass3d.views.balance import Balance
 from mass3d.views.draw import ViewConfig
 from mass3d.views.matched import MatchedMaker
 from mass3d.views.matched_images import MatchedImageMaker
-from mass3d.views.mates import draw_mates, find_ways
+from mass3d.views.mates import draw_mates, find_ways, group_of
 from mass3d.views.pair import PairMaker
 from mass3d.views.single import SingleMaker
 from mass3d.views.twice import TwiceMaker
@@ -118,8 +118,7 @@ def _matched(cohort: Cohort, views: ViewConfig) -> MatchedMaker:
     wanted = views.alignments if views.across_share > 0 else 0
     balance, cases = cohort.balance, cohort.cases
     shares = None if balance is None else balance.of_cases(len(cases))
-    stores = [case.folder.parents[1] for case in cases]
-    pairs = draw_mates(stores, wanted, cohort.seed, shares=shares)
+    pairs = draw_mates([group_of(case) for case in cases], wanted, cohort.seed, shares=shares)
     cache = cohort.run / ALIGNMENTS
     ways = find_ways(cases, pairs, cache=cache, workers=cohort.workers) if pairs else {}
     return MatchedMaker(cases, ways, views, cohort.crop, cohort.batch_size, cohort.seed, balance)

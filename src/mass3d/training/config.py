@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from mass3d.model.presets import Recipe
+from mass3d.config import merged
+from mass3d.model.presets import OptimizerName, Recipe
 from mass3d.training.schedule import ScheduleName
 
 Precision = Literal["32-true", "bf16-mixed"]
 Sharding = Literal["none", "full"]
+
+# What an optimiser learns well with; the numbers of one are far off for another.
+RATES: Final[Mapping[OptimizerName, Mapping[str, float]]] = {
+    "adamw": {"lr": 2e-3, "weight_decay": 1e-2},
+    "lamb": {"lr": 2e-3, "weight_decay": 1e-5},
+    "muon": {"lr": 1e-2, "weight_decay": 1e-2},
+}
+
+
+def usual_fit(recipe: Recipe, given: Any) -> dict[str, Any]:
+    """The recipe as settings; where another optimiser is given, with the rates that suit it."""
+    usual = recipe.model_dump()
+    wanted = merged(usual, given)
+    name = wanted.get("optimizer") if isinstance(wanted, dict) else None
+    if name == usual["optimizer"] or not (isinstance(name, str) and name in RATES):
+        return usual
+    return usual | dict(RATES[name])
 
 
 class FitConfig(Recipe):

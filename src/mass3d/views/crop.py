@@ -26,9 +26,10 @@ def choose_crop(
     """The wanted crop, checked, or one that fits the scans: (D, H, W), multiples of `stride`.
 
     The default is the largest multiple of the stride within the median scan along each axis, at
-    least two strides and at most `max_edge`, shortened along its longest axis to at most
-    `max_voxels`. Every scan counts by its voxels, so that hundreds of small crops do not decide for
-    some large scans.
+    least two strides and at most `max_edge`, shortened along its longest axis, to one stride if
+    need be, to at most `max_voxels`. Every scan counts by its voxels, so that hundreds of small
+    crops do not decide for some large scans. Raises `ConfigError` where even one stride is too
+    many voxels.
     """
     if wanted is not None:
         if any(edge % stride or edge <= 0 for edge in wanted):
@@ -46,6 +47,15 @@ def choose_crop(
                 fix=f"Try {[min(edge, max_edge) for edge in wanted]}.",
             )
         return wanted
+    if stride**3 > max_voxels:
+        raise ConfigError(
+            "channels",
+            found=f"a network that halves scans to 1/{stride}, so that crops have at least {stride}"
+            " voxels along every axis",
+            expected=f"crops of at most {max_voxels} voxels in all, unless they are given",
+            fix=f"Give fewer widths, or the crop: views.crop_vox={[stride] * 3}.",
+            setting="channels",
+        )
     voxels = np.prod(np.array(shapes, float), axis=1)
     median = np.array([weighted_median(along, voxels) for along in np.transpose(shapes)])
     edges = np.maximum(median // stride, 2).astype(int) * stride

@@ -37,7 +37,7 @@ from mass3d.volume.box import box_shape
 
 SETTINGS = AlignmentConfig(affine_stride=4, stages=((4, 8), (2, 8)))  # fine enough for masks
 STRIDE = 4  # voxels per cell of a displacement that is kept
-WORST = 0.2  # share of the alignments that is not used
+WORST = 0.2  # share of the alignments of a group that is not used
 INLINE_VOXELS = 3e7  # of all scans to be aligned, below which processes of their own are no gain
 SAVE_SECONDS = 60.0  # between two writes of what is found so far
 
@@ -70,30 +70,35 @@ class Way:
 Ways = Mapping[Pair, Way]
 
 
+def group_of(case: StoredCase) -> tuple[str, str]:
+    """The store and the modality of a case: what is shown beside each other is of one kind."""
+    return str(case.folder.parents[1]), case.modality
+
+
 def draw_mates(
-    owners: Sequence[object],
+    groups: Sequence[object],
     alignments: int,
     seed: int,
     *,
     shares: NDArray[np.float64] | None = None,
 ) -> tuple[Pair, ...]:
-    """Pairs of different cases of one owner: as many queries as can be, then further references.
+    """Pairs of different cases of one group: as many queries as can be, then further references.
 
-    owners: of each case, the store that it lies in. At most `alignments` pairs in all, each once.
+    groups: of each case, as `group_of`. At most `alignments` pairs in all, each once.
     With `shares` of the draws, cases that are drawn more often come first, and those that are never
     drawn are no references either: a weight of 0 says that nothing is learned from them.
     """
-    num_cases, rng = len(owners), np.random.default_rng((seed, 3))
+    num_cases, rng = len(groups), np.random.default_rng((seed, 3))
     queries, used = rng.permutation(num_cases), np.ones(num_cases, np.bool_)
     if shares is not None:
         used = shares > 0
         queries = rng.choice(num_cases, int(used.sum()), replace=False, p=shares)
     queries = queries[:alignments]
-    _, owner = np.unique([str(one) for one in owners], return_inverse=True)
+    _, group = np.unique([str(one) for one in groups], return_inverse=True)
     among = []  # of each query, its references in a random order
     for query in queries:
         others = rng.permutation(np.delete(np.arange(num_cases), query))
-        among.append(others[(owner[others] == owner[query]) & used[others]])
+        among.append(others[(group[others] == group[query]) & used[others]])
     pairs = [
         (int(among[i][turn]), int(query))
         for turn in range(max(map(len, among), default=0))
@@ -108,6 +113,8 @@ def find_ways(
 ) -> dict[Pair, Way]:
     """Align the pairs, or take them from the file `cache`; the least similar ones are left out.
 
+    These are the least similar of their group, as what similarity is high differs between parts of
+    the body: a set of its own does not lose its pairs to another.
     A pair that the alignment refuses is left out as well: the scans are still shown, each with
     itself. So is one that failed otherwise, as for want of memory, but that is told, and the next
     call tries it again. The file is written while pairs are aligned, and a call after a killed one
@@ -120,10 +127,19 @@ def find_ways(
     if outcomes.missing() and (held is None or started_processes().first):
         _align(cases, outcomes, workers)
     ways = {pair: way for pair, way in outcomes.found.items() if way is not None}
-    least = np.quantile([way.similarity for way in ways.values()], WORST) if ways else 0.0
-    used = {pair: way for pair, way in ways.items() if way.similarity >= least}
+    least = _least(ways, [group_of(case) for case in cases])
+    used = {pair: way for pair, way in ways.items() if way.similarity >= least[pair]}
     tell(f"Of {counted(len(pairs), 'pair')} of scans {len(used)} are used, the most similar ones.")
     return used
+
+
+def _least(ways: Ways, groups: Sequence[object]) -> dict[Pair, float]:
+    """Of every pair, the similarity that is wanted of its group, which is that of its query."""
+    found: dict[object, list[float]] = {}
+    for (_, query), way in ways.items():
+        found.setdefault(groups[query], []).append(way.similarity)
+    least = {group: sorted(some)[int(WORST * len(some))] for group, some in found.items()}
+    return {pair: least[groups[pair[1]]] for pair in ways}
 
 
 class _Outcomes:
