@@ -8,14 +8,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from mass3d.config import merged
-from mass3d.model.presets import OptimizerName, Recipe
+from mass3d.model.presets import Recipe
 from mass3d.training.schedule import ScheduleName
 
 Precision = Literal["32-true", "bf16-mixed"]
 Sharding = Literal["none", "full"]
 
 # What an optimiser learns well with; the numbers of one are far off for another.
-RATES: Final[Mapping[OptimizerName, Mapping[str, float]]] = {
+RATES: Final[Mapping[str, Mapping[str, float]]] = {
     "adamw": {"lr": 2e-3, "weight_decay": 1e-2},
     "lamb": {"lr": 2e-3, "weight_decay": 1e-5},
     "muon": {"lr": 1e-2, "weight_decay": 1e-2},
