@@ -1,16 +1,17 @@
 """What a registration gives with one labelled scan: the floors beside every one-shot figure.
 
     python experiments/floors.py DATA... -o OUT [--references 5] [--cases N] [--seed 0]
-        [--names CASE ...] [--methods copy affine demons deformable task adapted]
+        [--names CASE ...] [--methods copy affine demons deformable task adapted itself]
         [--spacing MM]
 
 Each DATA is a raw dataset of nnU-Net. References are drawn by the seed as in `references.py`. A
 method brings the label of a reference onto each scan of imagesTs, on the scan's own grid, as
 `mass3d segment` does. It is scored as `mass3d evaluate` scores: a structure absent from a label
 file is not scored there, the mean is over structures of their means over cases, and its interval
-is a bootstrap over cases. Where a registration fails, every structure has Dice 0. The last two
-methods are no floors: they are what `mass3d task` and `segment` do with the same label, and the
-same after `mass3d adapt` to the other training scans.
+is a bootstrap over cases. Where a registration fails, every structure has Dice 0. The last three
+methods are no floors: what `mass3d task` and `segment` do with the same label, the same after
+`mass3d adapt` to the other training scans, and the scan's own label as the network's grid holds
+it, which no network that works on this grid can be much better than, whatever it learned.
 
 `OUT/floors.jsonl` gets a line per method, reference and case, and the same command goes on after
 the last one; `OUT/floors.md` is the table. Everything runs in one thread. CPU seconds are those of
@@ -237,6 +238,16 @@ def adapted(reference: Scan, query: Scan) -> sitk.Image:
     return answered(*adapted_part_of(reference), query)
 
 
+def itself(reference: Scan, query: Scan) -> sitk.Image:
+    """The label of the query itself, on the network's grid and back as an answer is."""
+    del reference
+    grid, coarse = query.labelled.grid, query.prepared.grid
+    shown = prepare_label(query.labelled, coarse)
+    values = [int(value) for value in np.unique(query.labelled.voxels) if value]
+    shares = np.stack([shown == value for value in values]).astype(np.float32)
+    return as_itk(labels_on(grid, shares, whole_box(coarse.shape), coarse, values), grid)
+
+
 def answered(part: OneShotPart, values: list[int], query: Scan) -> sitk.Image:
     """The label map of a task's answer on the scan's own grid."""
     scan, grid = query.prepared, query.labelled.grid
@@ -288,6 +299,7 @@ METHODS: Final[dict[str, Method]] = {
     "deformable": deformable,
     "task": task,
     "adapted": adapted,
+    "itself": itself,
 }
 
 
