@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 from pydicom.dataset import Dataset
 
 import dicoms
-from helpers import task_config
+from dicom_segmentations import by_highdicom, by_simpleitk
+from helpers import TUNING, task_config
 from mass3d.apps import evaluate, segment, task
 from mass3d.errors import ConfigError
 from mass3d.io.datasets.cohort import find_cohort
+from mass3d.io.formats.label_table import LabelName
 from mass3d.io.read import read_label, read_volume
 from mass3d.transfer.results import read_results
 
@@ -153,13 +156,46 @@ def test_a_series_gets_a_dicom_segmentation_and_another_scan_a_fault(
     assert "a scan that is no DICOM series" in report.faults[0].message
     found = hd.seg.segread(tmp_path / "out" / "p1.dcm")
     assert [one.SegmentLabel for one in found.SegmentSequence] == list(report.volumes_ml["p1"])
-    voxels = hd.seg.segread(tmp_path / "out" / "p1.dcm").get_volume(combine_segments=True).array
-    label = read_label(tmp_path / "out" / "p1.nii.gz").voxels
-    assert np.bincount(voxels.ravel()).tolist() == np.bincount(label.ravel()).tolist()
+    values = range(1, 1 + len(report.volumes_ml["p1"]))
+    assert_the_same(tmp_path / "out" / "p1", tmp_path / "in" / "p1", values)
     whole = (tmp_path / "out" / "p1.dcm").read_bytes()
     (tmp_path / "out" / "p1.dcm").unlink()
     run(cohort, tasks[0], tmp_path / "out", **wanted)
     assert (tmp_path / "out" / "p1.dcm").read_bytes() == whole
+
+
+def assert_the_same(output: Path, series: Path, values: Iterable[int]) -> None:
+    """The DICOM segmentation holds the voxels of the label map, by two readers."""
+    scan, label = read_volume(series), read_label(output.with_suffix(".nii.gz"))
+    assert label.voxels.any()
+    named = [LabelName(value, str(value), (9, 9, 9)) for value in values]
+    for read in (by_highdicom, by_simpleitk):
+        voxels = read(output.with_suffix(".dcm"), named, scan)
+        np.testing.assert_array_equal(voxels, label.voxels)
+
+
+@pytest.mark.data
+def test_a_real_series_is_segmented_into_a_dicom_segmentation_of_the_same_voxels(
+    data_dir: Path, trained: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom")
+    real = data_dir / "reader" / "dicom"
+    values = {
+        "images": [real / "ct_20_slices"],
+        "labels": [real / "ct_20_slices_seg.nii.gz"],
+        "structures": {"one": 1, "two": 5, "three": 6},
+        "model": trained,
+        "output": tmp_path / "x.task",
+        "tuning": TUNING,
+        "device": "cpu",
+    }
+    made = task.run(task.TaskConfig.model_validate(values)).path
+    wanted = {"inputs": [real / "ct_20_slices"], "task": made, "output": tmp_path / "out"}
+    values = {**wanted, "dicom_seg": True, "device": "cpu"}
+    report = segment.run(segment.SegmentConfig.model_validate(values))
+    assert report.ok
+    (case,) = report.volumes_ml
+    assert_the_same(tmp_path / "out" / case, real / "ct_20_slices", (1, 5, 6))
 
 
 def test_a_series_of_which_no_segmentation_can_be_made_is_told_before_the_work(
