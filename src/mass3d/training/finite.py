@@ -53,13 +53,13 @@ def refuse(
         save_run(job, state)
     cases = ", ".join(sorted(set(case_ids)))
     in_16_bits = state.precision != "32-true"
-    numbers = " Or begin a run that computes in 32 bits: fit.precision=32-true." * in_16_bits
+    numbers = ", or in 32 bits: fit.precision=32-true" * in_16_bits
     raise ModelError(
         job.run,
         found=found,
         expected="finite numbers",
-        fix=f"{f'Look at the cases {cases}; or l' if cases else 'L'}ower fit.lr.{numbers} "
-        "What was saved before is intact.",
+        fix=f"{f'Look at the cases {cases}; or b' if cases else 'B'}egin a run in another folder "
+        f"with a lower fit.lr{numbers}. What was saved before is intact.",
         setting="fit.lr",
     )
 
