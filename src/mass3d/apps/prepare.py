@@ -142,6 +142,7 @@ def run(config: PrepareConfig) -> PrepareReport:
             title="prepare",
             bytes_each=case_bytes(grids, spacing_mm=settings.preparation.spacing_mm),
             folder=config.output,
+            instead="a larger spacing_mm",
         )
         faults = tuple(
             settled_fault(config.output, settings, fault) for fault in faults_of(outcomes)
