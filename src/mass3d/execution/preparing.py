@@ -47,7 +47,7 @@ class Done:
 
     kept: bool
     num_masks: int
-    mended: tuple[str, ...]
+    repairs: tuple[str, ...]
     mask_notes: tuple[str, ...]
     too_small: bool
 

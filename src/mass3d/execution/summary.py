@@ -100,9 +100,9 @@ def left_out_sentence(left_out: Iterable[LeftOut]) -> str:
     return f" Left out {counted(counts.total(), 'file')}: {told}." if counts else ""
 
 
-def mended_sentence(mended: Mapping[str, Sequence[str]]) -> str:
-    """How many cases were mended on the way in, and the first of them in words; or nothing."""
-    return cases_sentence("Mended {}", "scan", mended)
+def repairs_sentence(repairs: Mapping[str, Sequence[str]]) -> str:
+    """How many scans were repaired on reading, and the first of them in words; or nothing."""
+    return cases_sentence("Repaired {}", "scan", repairs)
 
 
 def cases_sentence(what: str, thing: str, sentences: Mapping[str, Sequence[str]]) -> str:
