@@ -25,10 +25,10 @@ from mass3d.errors import ConfigError, DataError, StoreError
 from mass3d.files import read_json
 from mass3d.io.left_out import LeftOut
 from mass3d.io.write import write_image
-from mass3d.store.check import check_store
 from mass3d.store.reader import Store
 from mass3d.store.schema import IMAGE
 from mass3d.volume.volume import Volume
+from stores import check_store
 
 SHAPE = (20, 24, 22)
 
