@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar, get_args
 
 import tomlkit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -168,6 +168,20 @@ def build(kind: type[C], values: dict[str, Any]) -> C:
         return kind.model_validate(values)
     except ValidationError as error:
         raise _refusal(kind, values, error.errors()) from error
+
+
+class FirstFault(NamedTuple):
+    """What pydantic does not like first."""
+
+    key: str  # dotted; empty where it is the whole
+    found: Any
+    message: str
+
+
+def first_fault(error: ValidationError) -> FirstFault:
+    """Of facts in a file; faults of settings are told by `build`."""
+    first = error.errors()[0]
+    return FirstFault(".".join(map(str, first["loc"])), first["input"], first["msg"])
 
 
 def _refusal(

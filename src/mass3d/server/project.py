@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from mass3d.config import Config
+from mass3d.config import Config, first_fault
 from mass3d.errors import DataError
 from mass3d.files import VERSION, read_json, real, write_json
 from mass3d.io.colours import Colour, value_colours
@@ -173,8 +173,8 @@ def completed(given: list[Any], known: tuple[Structure, ...]) -> tuple[Structure
     try:
         found = tuple(Structure.model_validate(entry, strict=True) for entry in entries)
     except ValidationError as error:
-        fault = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+        key, _, message = first_fault(error)
+        raise ValueError(f"{key}: {message}") from error
     for key in ("name", "value"):
         if len({getattr(one, key) for one in found}) < len(found):
             raise ValueError(f"a {key} that is given twice")
