@@ -27,6 +27,7 @@ from mass3d.execution.summary import (
     first_of,
     left_out_sentence,
     repairs_sentence,
+    warnings_told,
     write_provenance,
 )
 from mass3d.io.datasets.cohort import find_cohort
@@ -109,13 +110,12 @@ class PrepareReport(Report):
         )
 
     def _too_small_sentence(self) -> str:
-        if not self.too_small:
-            return ""
-        return (
-            f" Warning: at {self.spacing_mm:g} mm, {counted(len(self.too_small), 'scan')} of fewer"
-            f" than {MIN_VOX} voxels along an axis ({first_of(self.too_small)}); prepare such scans"
-            " into a store of their own, or all with a finer spacing_mm."
+        told = (
+            f"at {self.spacing_mm:g} mm, {counted(len(self.too_small), 'scan')} of fewer than"
+            f" {MIN_VOX} voxels along an axis ({first_of(self.too_small)}); prepare such scans into"
+            " a store of their own, or all with a finer spacing_mm"
         )
+        return warnings_told([told] if self.too_small else [])
 
 
 def run(config: PrepareConfig) -> PrepareReport:
