@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 UNKNOWN: Final = "extra_forbidden"  # pydantic's names of faults
 MISSING: Final = "missing"
+MAX_LABEL_VALUE: Final = 65535  # label maps are 16 bits
 LONGEST_FOUND = 200  # letters of a wrong value in a message
 
 
@@ -87,16 +88,16 @@ Scans = Annotated[
         examples=[["scans"]],
     ),
 ]
+Value = Annotated[int, Field(gt=0, le=MAX_LABEL_VALUE)]
 Structures = Annotated[
     Annotated[
-        dict[str, Annotated[int, Field(gt=0, le=65535)]],
+        dict[str, Value],
         Field(min_length=1),
         AfterValidator(_each_value_once),
     ]
     | None,
     Field(examples=[{"liver": 1, "spleen": 3}]),
 ]
-Value = Annotated[int, Field(gt=0, le=65535)]
 Regions = Annotated[
     Annotated[
         dict[str, Value | Annotated[tuple[Value, ...], Field(min_length=1)]],

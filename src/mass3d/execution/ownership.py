@@ -79,6 +79,11 @@ def require_apart(output: Path, inputs: Iterable[Path | None]) -> None:
             )
 
 
+def record_of(task: Path) -> Path:
+    """The folder beside a task file that holds its record."""
+    return task.with_suffix(".task-record")
+
+
 def earlier_record(folder: Path) -> dict[str, Any]:
     """The record of earlier results in the folder; empty where there is none to be read."""
     try:
