@@ -26,7 +26,6 @@ from mass3d.io.datasets.dataset_json import read_channels, read_ignored, read_st
 from mass3d.io.read import read_label, read_volume
 from mass3d.model.build import build_network
 from mass3d.model.presets import CorrespondencePreset, InContextPreset
-from mass3d.store.check import check_store
 from mass3d.store.reader import Store
 from mass3d.store.schema import INDEX, RECORD, IndexRecord, case_folder, content_fingerprint
 from mass3d.training import checkpoint
@@ -38,6 +37,7 @@ from mass3d.transfer.trained import load_trained
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.volume.preparation import PreparationConfig
 from mass3d.volume.volume import Volume
+from stores import check_store
 
 Files = dict[str, bytes]
 TOKENS: Final = InContextPreset(

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar, get_args
 
 import tomlkit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 UNKNOWN: Final = "extra_forbidden"  # pydantic's names of faults
 MISSING: Final = "missing"
+MAX_LABEL_VALUE: Final = 65535  # label maps are 16 bits
 LONGEST_FOUND = 200  # letters of a wrong value in a message
 
 
@@ -87,16 +88,16 @@ Scans = Annotated[
         examples=[["scans"]],
     ),
 ]
+Value = Annotated[int, Field(gt=0, le=MAX_LABEL_VALUE)]
 Structures = Annotated[
     Annotated[
-        dict[str, Annotated[int, Field(gt=0, le=65535)]],
+        dict[str, Value],
         Field(min_length=1),
         AfterValidator(_each_value_once),
     ]
     | None,
     Field(examples=[{"liver": 1, "spleen": 3}]),
 ]
-Value = Annotated[int, Field(gt=0, le=65535)]
 Regions = Annotated[
     Annotated[
         dict[str, Value | Annotated[tuple[Value, ...], Field(min_length=1)]],
@@ -168,6 +169,20 @@ def build(kind: type[C], values: dict[str, Any]) -> C:
         return kind.model_validate(values)
     except ValidationError as error:
         raise _refusal(kind, values, error.errors()) from error
+
+
+class FirstFault(NamedTuple):
+    """What pydantic does not like first."""
+
+    key: str  # dotted; empty where it is the whole
+    found: Any
+    message: str
+
+
+def first_fault(error: ValidationError) -> FirstFault:
+    """Of facts in a file; faults of settings are told by `build`."""
+    first = error.errors()[0]
+    return FirstFault(".".join(map(str, first["loc"])), first["input"], first["msg"])
 
 
 def _refusal(

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from heads import SHAPE, bent, head
 from mass3d.alignment.alignment import Alignment, align, carry, places
-from mass3d.alignment.features import scan_features, with_keys
+from mass3d.alignment.features import scan_features
 from mass3d.alignment.geometry import apply_affine, cell_centres, sampled
-from mass3d.alignment.settings import AlignmentConfig
 from mass3d.io.datasets.cohort import find_cases, find_label
 from mass3d.io.read import read_label, read_volume
 from mass3d.volume.box import whole_box
@@ -131,21 +130,6 @@ def test_a_scan_without_contrast_is_like_nothing(value: float) -> None:
     found = align(scan_features(head()), scan_features(flat))
     assert abs(found.similarity) < 0.05
     assert carry(found, torch.ones(1, *SHAPE)).isfinite().all()
-
-
-def test_keys_of_a_network_align_what_images_cannot() -> None:
-    """Two scans of noise in one body, and keys that know where they are."""
-    noise = [head(seed) for seed in (3, 4)]
-    coarse = torch.randn(1, 8, 9, 10, 9, generator=torch.Generator().manual_seed(0))
-    keys = F.normalize(F.interpolate(coarse, SHAPE, mode="trilinear")[0], dim=0)
-    truth = bent(2.0)
-    there = sampled(keys, truth, 1, (0, 0, 0))
-    plain = [scan_features(image) for image in noise]
-    more = [with_keys(plain[0], keys, 1, weight=3.0), with_keys(plain[1], there, 1, weight=3.0)]
-    config = AlignmentConfig(stages=((4, 8), (2, 8)))  # keys are no part of the finest level
-    without = error_vox(align(plain[0], plain[1], config), truth, noise[1])
-    assert without > 1.5
-    assert error_vox(align(more[0], more[1], config), truth, noise[1]) < 0.7
 
 
 @pytest.mark.data

@@ -25,9 +25,10 @@ from mass3d.io.read import read_label
 from mass3d.io.write import write_label
 from mass3d.metrics.scores import Seen
 from mass3d.metrics.statistics import bootstrap_mean, bootstrap_mean_of_means
-from mass3d.pages import counted
 from mass3d.pages import evaluate as evaluate_page
+from mass3d.pages import result_pictures
 from mass3d.pages.result_pictures import compared_picture
+from mass3d.transfer.evaluation import counting
 from mass3d.volume.volume import Volume
 
 EDGES_MM = (2.0, 1.0, 0.5)
@@ -560,9 +561,9 @@ def test_only_a_large_cohort_starts_processes(
         asked.append(options["workers"])
         return {name: function(job) for name, job in jobs.items()}
 
-    monkeypatch.setattr(counted, "run_cases", run_here)
+    monkeypatch.setattr(counting, "run_cases", run_here)
     if limit is not None:
-        monkeypatch.setattr(counted, "POOL_VOXELS", limit)  # the cohort has 21
+        monkeypatch.setattr(counting, "POOL_VOXELS", limit)  # the cohort has 21
     cohort.run()
     assert asked == [workers] * 2  # to count, and to look through the worst
 
@@ -845,7 +846,7 @@ def test_of_many_cases_only_the_worst_are_drawn(
         drawn.append(given)
         return compared_picture(*given, **named)
 
-    monkeypatch.setattr(counted, "compared_picture", counted_picture)
+    monkeypatch.setattr(result_pictures, "compared_picture", counted_picture)
     for module in (evaluate, evaluate_page):
         monkeypatch.setattr(module, "MAX_PICTURES", 2)
     cohort.run()
@@ -857,13 +858,13 @@ def test_what_is_compared_with_is_not_drawn(
     cohort: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
-    usual = counted.count_case
+    usual = counting.count_case
 
     def watched(job: Any) -> Any:
-        asked.append(job.picture)
+        asked.append(job.draw is not None)
         return usual(job)
 
-    monkeypatch.setattr(counted, "count_case", watched)
+    monkeypatch.setattr(counting, "count_case", watched)
     shutil.copytree(cohort.predictions, cohort.root / "others")
     cohort.run(against=cohort.root / "others")
     assert asked == [True] * 3 + [False] * 3

@@ -202,7 +202,7 @@ def test_people_see_a_table_a_summary_the_faults_and_the_warnings(scans: Path) -
     assert "8 x 10 x 9" in text
     assert "Read 2 scans (1 ct, 1 mr), 0 with a label; 1 fault, 2 warnings." in text
     assert "  c: " in text
-    assert "Mended 1 scan (b_mr: replaced 1 NaN" in text
+    assert "Repaired 1 scan (b_mr: replaced 1 NaN" in text
 
 
 def test_a_file_or_pipe_gets_one_line_for_each_thing(dataset: Path) -> None:

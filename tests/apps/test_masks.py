@@ -18,11 +18,11 @@ from mass3d.io.write import write_image
 from mass3d.masks.hierarchy import engine as hierarchy
 from mass3d.masks.hierarchy.settings import HierarchyConfig
 from mass3d.masks.settings import MaskConfig
-from mass3d.store.check import check_store
 from mass3d.store.reader import Store
 from mass3d.store.schema import IndexRecord, read_index
 from mass3d.store.writer import write_index
 from mass3d.volume.volume import Volume
+from stores import check_store
 
 SHAPE = (20, 24, 22)
 OTHER = MaskConfig(hierarchy=HierarchyConfig(mr=HierarchyConfig().mr[:1]))

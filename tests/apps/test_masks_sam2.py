@@ -16,10 +16,10 @@ import pytest
 from mass3d.apps import masks, prepare
 from mass3d.errors import ModelError
 from mass3d.io.write import write_image
-from mass3d.store.check import check_store
 from mass3d.store.reader import Store
 from mass3d.volume.volume import Volume
 from sam2_models import bright_sam2, save
+from stores import check_store
 
 QUICK = {"device": "cpu", "points_per_side": 2, "crop_layers": 0, "interval_mm": 20, "min_seeds": 2}
 

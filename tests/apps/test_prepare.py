@@ -25,10 +25,10 @@ from mass3d.errors import ConfigError, DataError, StoreError
 from mass3d.files import read_json
 from mass3d.io.left_out import LeftOut
 from mass3d.io.write import write_image
-from mass3d.store.check import check_store
 from mass3d.store.reader import Store
 from mass3d.store.schema import IMAGE
 from mass3d.volume.volume import Volume
+from stores import check_store
 
 SHAPE = (20, 24, 22)
 
@@ -176,7 +176,7 @@ def test_a_ct_that_is_not_in_hu_is_told(tmp_path: Path) -> None:
         image = nib.Nifti1Image(voxels.astype(np.int16), np.diag([2, 2, 2, 1.0]))
         nib.save(image, tmp_path / f"in/{name}.nii.gz")
     report = prepare(tmp_path / "in", tmp_path / "store")
-    assert report.mended == {"ct_b": ("CT that looks shifted: HU plus 1024, with air at 0",)}
+    assert report.repairs == {"ct_b": ("CT that looks shifted: HU plus 1024, with air at 0",)}
 
 
 def test_dicom_and_nifti_of_one_folder_are_prepared_together(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_dicom_and_nifti_of_one_folder_are_prepared_together(tmp_path: Path) -> 
     assert "a slice without PixelSpacing" in report.faults[0].message
     assert [entry.reason for entry in report.left_out] == ["a single slice"]
     told = "interpolated 1 missing of 20 slices (number 8)"
-    assert f"Mended 1 scan (p1_scan: {told})" in report.summary()
+    assert f"Repaired 1 scan (p1_scan: {told})" in report.summary()
     store = Store.open(tmp_path / "store")
     assert store.case_ids == ("p1_scan", "p3")
     record = read_json(tmp_path / "store/cases/p1_scan/case.json")
@@ -211,7 +211,7 @@ def test_dicom_and_nifti_of_one_folder_are_prepared_together(tmp_path: Path) -> 
     assert dicoms.SECRET not in "".join(f"{c!r}" for c in contents(tmp_path / "store").values())
     again = prepare(tmp_path / "in", tmp_path / "store")
     assert again.kept == ("p1_scan", "p3")
-    assert again.mended == report.mended
+    assert again.repairs == report.repairs
 
 
 def test_a_changed_scan_is_prepared_anew(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mass3d.errors import DataError, Interrupted, Mass3dError, OutputError
-from mass3d.execution.faults import Fault, attempt, faults_of
+from mass3d.execution.faults import Fault, attempt, faults_of, worker_died
 from mass3d.execution.pool import run_cases
 
 TOLD = {"found": "b", "expected": "c", "fix": "d."}
@@ -31,6 +31,19 @@ def test_whatever_happens_to_a_case_is_its_fault(error: Exception, told: str) ->
     assert isinstance(fault, Fault)
     assert fault.where == "case"
     assert told in fault.message
+
+
+def test_a_lack_of_memory_names_a_setting_only_where_the_verb_has_one() -> None:
+    error = MemoryError("3 GiB")
+    told = run_cases(fail, {"a": error}, workers=1, title="test")["a"]
+    assert told == Fault("a", "not enough memory (3 GiB); free some")
+    other = "a larger spacing_mm"
+    told = run_cases(fail, {"a": error}, workers=1, title="test", instead=other)["a"]
+    assert told == Fault("a", "not enough memory (3 GiB); free some, or take a larger spacing_mm")
+    assert worker_died("a").message.endswith("; take more memory")
+    assert worker_died("a", instead=other).message.endswith(
+        "; take more memory or a larger spacing_mm"
+    )
 
 
 @pytest.mark.parametrize("kind", [OutputError, Interrupted])

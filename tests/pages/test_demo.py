@@ -16,11 +16,12 @@ from mass3d.pages.demo import (
     ShownCase,
     curve_line,
     overview_rows,
+    page_context,
     render_overview,
-    render_page,
     weaknesses,
     write_report,
 )
+from mass3d.pages.html import render
 from mass3d.pages.pictures import Picture, draw, structure_colours
 from mass3d.pages.viewed import write_labels
 from mass3d.volume.volume import Volume
@@ -66,6 +67,10 @@ def content() -> ReportContent:
         notes=("A weak point.",),
         commands=(("mass3d inspect scans/", "Look."),),
     )
+
+
+def render_page(content: ReportContent) -> str:
+    return render("report.html", **page_context(content))
 
 
 def test_the_page_loads_nothing_from_anywhere(content: ReportContent) -> None:

@@ -16,9 +16,9 @@ import pytest
 import browser
 from mass3d.apps import evaluate, masks
 from mass3d.io.read import read_label, read_volume
-from mass3d.pages.evaluate import PAGE as EVALUATION
 from mass3d.pages.segment import write_segment_page
 from mass3d.pages.viewed import show_found
+from mass3d.transfer.evaluation.report import PAGE as EVALUATION
 from mass3d.transfer.results import Entry, Index, ResultsFolder
 
 CASES = ("ct_000", "mr_001")

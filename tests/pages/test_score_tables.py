@@ -14,8 +14,8 @@ from mass3d.metrics.paired import compare_tables
 from mass3d.metrics.scores import Seen
 from mass3d.metrics.statistics import Interval
 from mass3d.pages.box_plots import MAX_STRUCTURES, box_plot
-from mass3d.pages.comparison import compared, verdict
 from mass3d.pages.score_tables import paired_rows, paired_tex, scores_tex
+from mass3d.transfer.evaluation.comparison import compared, verdict
 
 MEAN, NOTHING = Interval(0.8126, 0.7, 0.9), Interval(math.nan, math.nan, math.nan)
 SEEN = Seen(2, 2, 0, 0)

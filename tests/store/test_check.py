@@ -11,10 +11,10 @@ import pytest
 from mass3d.masks.layers import MaskSet
 from mass3d.masks.table import MaskTable
 from mass3d.store.arrays import table_bytes, write_array
-from mass3d.store.check import check_store
 from mass3d.store.reader import Store
 from mass3d.store.schema import StoreSettings
 from mass3d.volume.preparation import Prepared
+from stores import check_store
 
 SHAPE = (13, 70, 21)  # of the cases of the fixtures
 

@@ -7,9 +7,9 @@ import pytest
 
 from mass3d.errors import StoreError
 from mass3d.files import read_json, write_json
-from mass3d.store.check import check_store
 from mass3d.store.reader import Store
 from mass3d.store.schema import IndexRecord
+from stores import check_store
 
 Reseal = Callable[..., None]
 

@@ -125,8 +125,8 @@ def test_an_argument_goes_before_the_setting_and_the_setting_before_the_name(
 
 def test_repairs_of_the_reader_are_handed_on(tissue: np.ndarray) -> None:
     read = scan(tissue)
-    mended = Volume(read.voxels, read.grid, read.source, read.path, ("replaced 3 voxels",))
-    assert prepare_volume(mended, config()).repairs == ("replaced 3 voxels",)
+    repaired = Volume(read.voxels, read.grid, read.source, read.path, ("replaced 3 voxels",))
+    assert prepare_volume(repaired, config()).repairs == ("replaced 3 voxels",)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mass3d.alignment.filters import box_mean, halve, local_contrast
-from mass3d.alignment.geometry import cell_centres, sampled
+from mass3d.alignment.geometry import cell_centres
 from mass3d.alignment.settings import DEFAULT, AlignmentConfig
 from mass3d.volume.box import Box, box_shape, intersection, relative_to
 from mass3d.volume.geometry import Shape
@@ -76,22 +76,6 @@ def with_fine(
     crop = _Normalised(whole.image[part].contiguous(), whole.body[part].contiguous(), inner)
     fine = _pyramid(crop, config, 1, coarsest=2)
     return replace(scan, levels={**scan.levels, **fine})
-
-
-def with_keys(
-    scan: ScanFeatures, keys: Tensor, stride: int, *, weight: float = 1.0
-) -> ScanFeatures:
-    """The scan with more features, such as a network's unit-norm keys.
-
-    keys (C, d, h, w): cell i covers voxels [i stride, (i + 1) stride) of the whole scan. `weight`
-    scales them against self-similarity, whose twelve channels lie in [0, 1].
-    """
-    levels = dict(scan.levels)
-    for number, level in scan.levels.items():
-        if number > 1:
-            more = weight * sampled(keys.float(), level.centres, stride, (0, 0, 0))
-            levels[number] = replace(level, features=torch.cat([level.features, more]))
-    return replace(scan, levels=levels)
 
 
 def air_threshold(image: Tensor) -> float:

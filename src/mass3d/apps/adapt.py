@@ -12,7 +12,7 @@ from mass3d.config import Config, Device, LabelMaps, Scans
 from mass3d.errors import OutputError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
-from mass3d.execution.ownership import require_own_file, require_own_folder
+from mass3d.execution.ownership import record_of, require_own_file, require_own_folder
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import only_writer
 from mass3d.io.datasets.cohort import find_cohort
@@ -71,7 +71,7 @@ def run(config: AdaptConfig) -> AdaptReport:
     `ModelError` when task and model do not fit.
     """
     given = (*config.inputs, config.task, config.model)
-    folder = config.output.with_suffix(".task-record")
+    folder = record_of(config.output)
     require_own_file(config.output, "task", inputs=given)
     require_own_folder(folder, "adapt", inputs=given)
     keep_freed_memory()

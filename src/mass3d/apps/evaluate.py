@@ -31,24 +31,23 @@ from mass3d.metrics.cases import (
 from mass3d.metrics.cases import Table as Scores
 from mass3d.metrics.scores import Metric, metrics_of
 from mass3d.metrics.statistics import bootstrap_mean_of_means
-from mass3d.pages.comparison import Compared
-from mass3d.pages.counted import (
-    LABELS,
-    OTHERS,
-    RESULTS,
-    CountedFolder,
-    Pairs,
-    compared_folders,
-    names_in_headers,
-    odd_names,
-    tables_in_headers,
-)
 from mass3d.pages.evaluate import MAX_PICTURES, worst_cases
-from mass3d.pages.evaluated import Evaluated
+from mass3d.pages.result_pictures import compared_uri
 from mass3d.pages.score_files import write_scores
 from mass3d.pages.score_tables import structures_tables
 from mass3d.pages.viewed import scans_beside, write_compared
 from mass3d.pages.volumes import MAX_CASES
+from mass3d.transfer.evaluation.comparison import Compared
+from mass3d.transfer.evaluation.counting import CountedFolder, Pairs, compared_folders
+from mass3d.transfer.evaluation.names import (
+    LABELS,
+    OTHERS,
+    RESULTS,
+    names_in_headers,
+    odd_names,
+    tables_in_headers,
+)
+from mass3d.transfer.evaluation.report import Evaluated
 from mass3d.transfer.results import structures_of_results
 
 TOLERANCE_MM = 2.0
@@ -129,8 +128,8 @@ def run(config: EvaluateConfig) -> EvaluateReport:
     files, others = find_both(config.predictions, config.against, config.labels)
     pairs = _pairs(config, files, targets)
     drawn = len(files) <= MAX_PICTURES  # of more cases only the worst, when they are known
-    ours = pairs.count(pictures=drawn)
-    theirs = _pairs(config, others, targets).count(pictures=False) if others is not None else None
+    ours = pairs.count(draw=compared_uri if drawn else None)
+    theirs = _pairs(config, others, targets).count() if others is not None else None
     odd = _odd_names(config, targets, ours, theirs)
     structures = targets.values or names_in_headers(ours, theirs) or labelled_values(ours.cases)
     tables = ours.scored(structures, config.metrics, config.absent, where=config.predictions)
@@ -155,7 +154,7 @@ def run(config: EvaluateConfig) -> EvaluateReport:
         report,
         ours,
         targets=targets,
-        pictures=pictures if drawn else pairs.draw(worst),
+        pictures=pictures if drawn else pairs.draw(worst, compared_uri),
         volumes=write_compared(config.output, pairs, worst[:MAX_CASES], scans, names),
     )
     return report

@@ -13,7 +13,7 @@ from mass3d.config import Config
 from mass3d.errors import ConfigError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import earlier_record, require_own_folder
-from mass3d.execution.summary import Report, page_told, write_page, write_provenance
+from mass3d.execution.summary import Report, readme_told, write_provenance, write_readme
 from mass3d.model.nnunet import WEIGHTS_KEY
 from mass3d.pages.card import CARD, model_card
 from mass3d.pages.handover import GUIDE, handed_over, handover_page
@@ -81,14 +81,14 @@ class ExportReport(Report):
             return self.raw.in_words()
         if self.tensors:
             first = handed_over(self.output, self.fingerprint, self.tensors)
-            return first + page_told(self.output / GUIDE, self.page)
+            return first + readme_told(self.output / GUIDE, self.page)
         if self.portable is not None:
             return self.portable.in_words(self.output, self.fingerprint)
         return (
             f"Exported the weights {self.fingerprint[:12]} into {self.output}, with a card: say in "
             f"{CARD} what only you know. The folder is loaded like any run; "
             f"hf upload NAME {self.output} puts it on the hub of Hugging Face."
-            + page_told(self.output / CARD, self.page)
+            + readme_told(self.output / CARD, self.page)
         )
 
 
@@ -163,7 +163,7 @@ def _to_hub(config: ExportConfig, loaded: Segmenter) -> ExportReport:
     known = record_beside(config.model)
     told = {key: known[key] for key in ABOUT_DATA if key in known}
     card = model_card(facts_of(weights), **_words(config))
-    page = write_page(config.output / CARD, card, verb="export", config=config, **told)
+    page = write_readme(config.output / CARD, card, verb="export", config=config, **told)
     return ExportReport(config.output, loaded.trained.fingerprint, page=page)
 
 
@@ -174,7 +174,7 @@ def _to_nnunet(config: ExportConfig, loaded: Segmenter) -> ExportReport:
         require_fit(plan, config.plans, config.configuration)
     content = checkpoint_of(trained, plan)
     guide, made_by = handover_page(trained, plan, **_words(config)), trained.fingerprint
-    page = write_page(output / GUIDE, guide, verb="export", config=config, fingerprint=made_by)
+    page = write_readme(output / GUIDE, guide, verb="export", config=config, fingerprint=made_by)
     write_handover(output, content)
     return ExportReport(output, made_by, tensors=len(content[WEIGHTS_KEY]), page=page)
 

@@ -21,7 +21,7 @@ from mass3d.execution.summary import (
     Report,
     counted,
     left_out_sentence,
-    mended_sentence,
+    repairs_sentence,
     write_provenance,
 )
 from mass3d.files import write_json
@@ -82,7 +82,7 @@ class InspectReport(Report):
             f"Read {counted(len(self.cases), 'scan')} ({told or 'none'}), {labels} with a label; "
             f"{counted(len(self.faults), 'fault')}, {counted(len(self.warnings), 'warning')}. "
             f"Prepare would resample to {self.spacing_mm:g} mm."
-            f"{mended_sentence(repairs)}{left_out_sentence(self.left_out)}"
+            f"{repairs_sentence(repairs)}{left_out_sentence(self.left_out)}"
         )
 
     def show(self, console: Console) -> None:

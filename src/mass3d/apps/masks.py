@@ -18,7 +18,7 @@ from mass3d.execution.memory import case_bytes
 from mass3d.execution.ownership import require_own_folder
 from mass3d.execution.pool import run_cases
 from mass3d.execution.proposals import notes_sentence
-from mass3d.execution.renewing import renew
+from mass3d.execution.renewing import COARSER, renew
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import write_json
 from mass3d.inspection.masks import (
@@ -117,9 +117,9 @@ def run(config: MasksConfig) -> MasksReport:
     )
     store = Store.open(config.store)
     memory = case_bytes(readable_grids(config.store, store.index))
-    each = partial(run_cases, workers=config.workers, scheduler=config.scheduler, bytes_each=memory)
+    each = partial(run_cases, workers=config.workers, scheduler=config.scheduler, instead=COARSER)
     measuring = {name: MeasureJob(config.store, name, config.labels) for name in store.case_ids}
-    outcomes = each(measured, measuring, title="measure")
+    outcomes = each(measured, measuring, title="measure", bytes_each=memory)
     cases = {name: found for name, found in outcomes.items() if isinstance(found, CaseMasks)}
     far = outliers(
         {name: case.quality for name, case in cases.items()},
@@ -129,7 +129,7 @@ def run(config: MasksConfig) -> MasksReport:
         name: DrawJob(config.store, name, viewed=place < MAX_CASES)
         for place, name in enumerate(pictured_cases(cases, far))
     }
-    drawn = each(drawn_masks, drawing, title="draw")
+    drawn = each(drawn_masks, drawing, title="draw", bytes_each=memory)
     report = MasksReport(
         store=config.store,
         page=output / PAGE,

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mass3d.config import Config
 from mass3d.execution.faults import Fault
-from mass3d.execution.ownership import require_own_file, require_own_folder
+from mass3d.execution.ownership import record_of, require_own_file, require_own_folder
 from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.transfer.merging import merge_tasks
 from mass3d.transfer.task_file import hinted_run, load_task, save_task
@@ -55,7 +55,7 @@ def run(config: MergeConfig) -> MergeReport:
     Values that two structures share are renumbered. Raises `ModelError` for tasks of different
     models or settings, adapted tasks, and the same one twice.
     """
-    record = config.output.with_suffix(".task-record")
+    record = record_of(config.output)
     require_own_file(config.output, "task", inputs=config.tasks)
     require_own_folder(record, "merge", inputs=config.tasks)
     tasks = {path: load_task(path) for path in config.tasks}

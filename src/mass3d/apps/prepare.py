@@ -26,7 +26,8 @@ from mass3d.execution.summary import (
     counted,
     first_of,
     left_out_sentence,
-    mended_sentence,
+    repairs_sentence,
+    warnings_told,
     write_provenance,
 )
 from mass3d.io.datasets.cohort import find_cohort
@@ -89,7 +90,7 @@ class PrepareReport(Report):
     left_out: tuple[LeftOut, ...]  # files of the inputs that are part of no scan, and why
     num_masks: dict[str, int]
     fingerprint: str
-    mended: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # case -> repairs, if any
+    repairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of cases that had any
     mask_notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # masks not taken
     too_small: tuple[str, ...] = ()  # cases with fewer than 16 voxels along an axis
     others: Others = field(default_factory=Others)  # what the store holds beside the inputs
@@ -104,18 +105,17 @@ class PrepareReport(Report):
         failed = f" {len(self.faults)} could not be prepared." if self.faults else ""
         return (
             f"Prepared {counted(done, 'scan')}{before} at {self.spacing_mm:g} mm{masks}, in"
-            f" {self.store}.{failed}{self._too_small_sentence()}{mended_sentence(self.mended)}"
+            f" {self.store}.{failed}{self._too_small_sentence()}{repairs_sentence(self.repairs)}"
             f"{notes_sentence(self.mask_notes)}{left_out_sentence(self.left_out)}{self.others.sentence()}"
         )
 
     def _too_small_sentence(self) -> str:
-        if not self.too_small:
-            return ""
-        return (
-            f" Warning: at {self.spacing_mm:g} mm, {counted(len(self.too_small), 'scan')} of fewer"
-            f" than {MIN_VOX} voxels along an axis ({first_of(self.too_small)}); prepare such scans"
-            " into a store of their own, or all with a finer spacing_mm."
+        told = (
+            f"at {self.spacing_mm:g} mm, {counted(len(self.too_small), 'scan')} of fewer than"
+            f" {MIN_VOX} voxels along an axis ({first_of(self.too_small)}); prepare such scans into"
+            " a store of their own, or all with a finer spacing_mm"
         )
+        return warnings_told([told] if self.too_small else [])
 
 
 def run(config: PrepareConfig) -> PrepareReport:
@@ -142,6 +142,7 @@ def run(config: PrepareConfig) -> PrepareReport:
             title="prepare",
             bytes_each=case_bytes(grids, spacing_mm=settings.preparation.spacing_mm),
             folder=config.output,
+            instead="a larger spacing_mm",
         )
         faults = tuple(
             settled_fault(config.output, settings, fault) for fault in faults_of(outcomes)
@@ -167,7 +168,7 @@ def run(config: PrepareConfig) -> PrepareReport:
         left_out=left_out,
         num_masks={name: found.num_masks for name, found in done.items()},
         fingerprint=index.fingerprint,
-        mended={name: found.mended for name, found in done.items() if found.mended},
+        repairs={name: found.repairs for name, found in done.items() if found.repairs},
         mask_notes={name: found.mask_notes for name, found in done.items() if found.mask_notes},
         too_small=tuple(name for name, found in done.items() if found.too_small),
         others=Others.of(index, cases),

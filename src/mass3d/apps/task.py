@@ -14,7 +14,7 @@ from mass3d.config import Config, Device, LabelMaps, Structures
 from mass3d.errors import ConfigError, DataError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
-from mass3d.execution.ownership import require_own_file, require_own_folder
+from mass3d.execution.ownership import record_of, require_own_file, require_own_folder
 from mass3d.execution.summary import Report, counted, warnings_told, write_provenance
 from mass3d.io.datasets.dataset_json import read_common_structures, read_ignored
 from mass3d.io.datasets.label_names import common_names, label_names
@@ -115,7 +115,7 @@ def run(config: TaskConfig) -> TaskReport:
             fix="Give one label for each image.",
             setting="labels",
         )
-    record = config.output.with_suffix(".task-record")
+    record = record_of(config.output)
     given = (*config.images, *config.labels, config.model)
     require_own_file(config.output, "task", inputs=given)
     require_own_folder(record, "task", inputs=given)

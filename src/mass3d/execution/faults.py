@@ -16,10 +16,6 @@ from mass3d.errors import Interrupted, Mass3dError, OutputError
 J = TypeVar("J")
 R = TypeVar("R")
 Stop = OutputError | Interrupted  # what ends the whole run
-DIED = (
-    "its worker process died every time it was tried, most likely for want of memory; "
-    "take more memory or a larger spacing_mm"
-)
 
 
 @dataclass(frozen=True)
@@ -30,8 +26,13 @@ class Fault:
     message: str
 
 
-def attempt(function: Callable[[J], R], name: str, job: J) -> R | Fault | Stop:
-    """What `function` returns for a case, the fault it ended with, or what must stop the run."""
+def attempt(
+    function: Callable[[J], R], name: str, job: J, *, instead: str = ""
+) -> R | Fault | Stop:
+    """What `function` returns for a case, the fault it ended with, or what must stop the run.
+
+    instead: what somebody may take who has not enough memory, as the verb has a setting for it.
+    """
     try:
         return function(job)
     except (OutputError, Interrupted) as error:  # a full disk is full for the next cases, too
@@ -41,8 +42,15 @@ def attempt(function: Callable[[J], R], name: str, job: J) -> R | Fault | Stop:
     except Exception as error:  # a fault of ours must not cost the cases after it
         if is_lack_of_memory(error):
             told = f" ({first_line(error)})" if str(error) else ""
-            return Fault(name, f"not enough memory{told}; free some, or take a larger spacing_mm")
+            other = f", or take {instead}" if instead else ""
+            return Fault(name, f"not enough memory{told}; free some{other}")
         return Fault(name, f"unexpected {type(error).__name__}: {error}")
+
+
+def worker_died(name: str, *, instead: str = "") -> Fault:
+    """The fault of a case that no worker came back from. instead: as of `attempt`."""
+    died = "its worker process died every time it was tried, most likely for want of memory"
+    return Fault(name, f"{died}; take more memory{f' or {instead}' if instead else ''}")
 
 
 def is_lack_of_memory(error: Exception) -> bool:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 
 from mass3d.config import Config
-from mass3d.errors import ConfigError
+from mass3d.errors import ConfigError, DataError
 from mass3d.files import read_json, real
 
 RECORD = "record.json"
+
+C = TypeVar("C", bound=Config)
 
 
 def require_own_folder(folder: Path, verb: str, *, inputs: Iterable[Path | None] = ()) -> None:
@@ -79,6 +81,11 @@ def require_apart(output: Path, inputs: Iterable[Path | None]) -> None:
             )
 
 
+def record_of(task: Path) -> Path:
+    """The folder beside a task file that holds its record."""
+    return task.with_suffix(".task-record")
+
+
 def earlier_record(folder: Path) -> dict[str, Any]:
     """The record of earlier results in the folder; empty where there is none to be read."""
     try:
@@ -86,6 +93,22 @@ def earlier_record(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def read_list(kind: type[C], file: Path, *, of: str, verb: str, remove: str) -> C:
+    """The list by which a verb goes on in a folder. Raises `DataError` for a damaged one.
+
+    of: what is listed; remove: what somebody who goes on must remove, in words.
+    """
+    try:
+        return kind.model_validate(read_json(file))
+    except (OSError, ValueError) as error:  # pydantic's errors are ValueErrors
+        raise DataError(
+            file,
+            found=f"a damaged list of {of}",
+            expected=f"the list that mass3d {verb} wrote",
+            fix=f"Remove {remove}, or choose another output.",
+        ) from error
 
 
 def require_same_settings(

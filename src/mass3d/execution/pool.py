@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mass3d.errors import ConfigError, Interrupted, OutputError
-from mass3d.execution.faults import DIED, Fault, Stop, attempt
+from mass3d.execution.faults import Fault, Stop, attempt, worker_died
 from mass3d.execution.progress import progress, tell
 
 J = TypeVar("J")
@@ -27,6 +27,7 @@ def run_cases(
     bytes_each: float = 0.0,
     scheduler: str | None = None,
     folder: Path | None = None,
+    instead: str = "",
     each: Callable[[str, R | Fault], None] | None = None,
 ) -> dict[str, R | Fault]:
     """What `function` returns for every job, or the fault it ended with; in the order of `jobs`.
@@ -34,12 +35,13 @@ def run_cases(
     workers: 1 works in this very process, None takes as many as cores and memory allow when each
     needs `bytes_each`. Workers are fresh processes, so `function` must be importable and scripts
     must call from under `if __name__ == "__main__"`. scheduler: address of a dask scheduler whose
-    workers do it instead; they must see `folder`, into which `function` writes. each: takes every
-    name and outcome as soon as it is there, in this process. Raises `ConfigError` when they do
+    workers do it instead; they must see `folder`, into which `function` writes. instead: what the
+    fault of a case that lacked memory names as another way. each: takes every name and outcome as
+    soon as it is there, in this process. Raises `ConfigError` when they do
     not, or nobody answers, and the first `OutputError` of a job.
     """
     _require_one_place(workers, scheduler)
-    task = partial(attempt, function)
+    task = partial(attempt, function, instead=instead)
     outcomes = (
         _inline(task, jobs)
         if workers == 1 or not jobs
@@ -50,6 +52,7 @@ def run_cases(
             bytes_each=bytes_each,
             scheduler=scheduler,
             folder=folder,
+            instead=instead,
         )
     )
     found: dict[str, R | Fault] = {}
@@ -88,6 +91,7 @@ def _in_processes(
     bytes_each: float,
     scheduler: str | None,
     folder: Path | None,
+    instead: str,
 ) -> _Outcomes[R]:
     # loading dask takes a third of a second, which not every command should wait for
     from mass3d.execution import cluster  # noqa: PLC0415
@@ -100,4 +104,7 @@ def _in_processes(
         ended = cluster.on_scheduler(task, jobs, address=scheduler, folder=folder, tell=tell)
     with closing(ended):
         for name, outcome in ended:
-            yield name, Fault(name, DIED) if isinstance(outcome, cluster.WorkerDied) else outcome
+            if isinstance(outcome, cluster.WorkerDied):
+                yield name, worker_died(name, instead=instead)
+            else:
+                yield name, outcome

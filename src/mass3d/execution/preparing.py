@@ -15,7 +15,7 @@ from mass3d.execution.proposals import (
     propose_masks,
     renew_masks,
 )
-from mass3d.execution.summary import counted, first_of
+from mass3d.execution.summary import counted, first_of, warnings_told
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.source import source_hash
 from mass3d.io.names import plain_name
@@ -47,7 +47,7 @@ class Done:
 
     kept: bool
     num_masks: int
-    mended: tuple[str, ...]
+    repairs: tuple[str, ...]
     mask_notes: tuple[str, ...]
     too_small: bool
 
@@ -75,14 +75,13 @@ class Others:
             return ""
         kept = f"{counted(len(self.cases), 'case')} of earlier calls ({first_of(self.cases)})"
         told = f" The store also holds {kept}, not among these inputs."
-        if not self.copies:
-            return told
         same = first_of([f"{name} is {ours}" for name, ours in self.copies.items()])
-        return (
-            f"{told} Warning: {counted(len(self.copies), 'scan')} of them the store holds twice"
-            f" ({same}), as when files or folders were renamed; delete the folder of such a case"
-            " in its folder cases, and repeat the command."
+        twice = (
+            f"{counted(len(self.copies), 'scan')} of them the store holds twice ({same}), as when"
+            " files or folders were renamed; delete the folder of such a case in its folder cases,"
+            " and repeat the command"
         )
+        return told + warnings_told([twice] if self.copies else [])
 
 
 def prepare_case(job: Job) -> Done:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mass3d.errors import StoreError
 from mass3d.execution.faults import Fault, faults_of
@@ -20,6 +21,8 @@ from mass3d.store.reader import Store, readable_grids
 from mass3d.store.records import whole_record
 from mass3d.store.schema import IndexRecord, StoreSettings, case_folder, read_index
 from mass3d.store.writer import collect_index, open_for_writing, write_index
+
+COARSER: Final = "a store of a larger spacing_mm"  # needs less memory
 
 
 def renew(
@@ -51,6 +54,7 @@ def renew(
             title="propose",
             bytes_each=case_bytes(readable_grids(store, old)),
             folder=store,
+            instead=COARSER,
         )
         done = {name: found for name, found in outcomes.items() if not isinstance(found, Fault)}
         write_index(store, collect_index(store, settings, whole=done))

@@ -100,9 +100,9 @@ def left_out_sentence(left_out: Iterable[LeftOut]) -> str:
     return f" Left out {counted(counts.total(), 'file')}: {told}." if counts else ""
 
 
-def mended_sentence(mended: Mapping[str, Sequence[str]]) -> str:
-    """How many cases were mended on the way in, and the first of them in words; or nothing."""
-    return cases_sentence("Mended {}", "scan", mended)
+def repairs_sentence(repairs: Mapping[str, Sequence[str]]) -> str:
+    """How many scans were repaired on reading, and the first of them in words; or nothing."""
+    return cases_sentence("Repaired {}", "scan", repairs)
 
 
 def cases_sentence(what: str, thing: str, sentences: Mapping[str, Sequence[str]]) -> str:
@@ -129,7 +129,7 @@ def write_provenance(folder: Path, verb: str, config: Config, **facts: object) -
     write_json(folder / "record.json", run_record(verb, settings.plain(), **facts))
 
 
-def write_page(file: Path, text: str, *, verb: str, config: Config, **facts: object) -> Path:
+def write_readme(file: Path, text: str, *, verb: str, config: Config, **facts: object) -> Path:
     """`write_provenance`, and a page that people are asked to complete; returns where it is.
 
     The record keeps its SHA-256. A page that is not as the last record has it holds what somebody
@@ -145,8 +145,8 @@ def write_page(file: Path, text: str, *, verb: str, config: Config, **facts: obj
     return page
 
 
-def page_told(file: Path, page: Path | None) -> str:
-    """That a page of `write_page` lies beside the one that people have completed; or nothing."""
+def readme_told(file: Path, page: Path | None) -> str:
+    """That a page of `write_readme` lies beside the one that people have completed; or nothing."""
     told = f" {file.name} is not as it was written here and stays; the new one is {page}."
     return "" if page in (None, file) else told
 

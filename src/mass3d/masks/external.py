@@ -46,7 +46,7 @@ def propose(
     lost = _Lost()
     for name, label in files:
         lost.files += 1
-        lost.mended += [f"{name}: {sentence}" for sentence in label.repairs]
+        lost.repairs += [f"{name}: {sentence}" for sentence in label.repairs]
         for value, found in _masks(name, label, grid, lost, split=config.split):
             if found.voxels < least:
                 lost.add("too small", name, value)
@@ -59,10 +59,10 @@ def propose(
 
 @dataclass
 class _Lost:
-    """Masks that could not be taken, by reason, of so many files; and what was mended in these."""
+    """Masks that could not be taken, by reason, of so many files; and repairs of these."""
 
     files: int = 0
-    mended: list[str] = field(default_factory=list)
+    repairs: list[str] = field(default_factory=list)
     masks: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, reason: str, name: str, value: int | None = None) -> None:
@@ -72,7 +72,7 @@ class _Lost:
         if not self.files:
             return (NO_FILES,)
         left_out = (_note(reason, names) for reason, names in sorted(self.masks.items()))
-        return (*self.mended, *left_out)
+        return (*self.repairs, *left_out)
 
 
 def _note(reason: str, names: list[str]) -> str:

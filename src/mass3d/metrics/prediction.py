@@ -23,8 +23,6 @@ PER_BIN: Final = 10  # each of at least so many scans
 Reals = NDArray[np.float64]
 Whole = NDArray[np.int64]
 MetricName = Literal["auroc", "auprc", "balanced_accuracy", "mae", "r2"]
-CLASS_METRICS: Final[tuple[MetricName, ...]] = ("auroc", "auprc", "balanced_accuracy")
-NUMBER_METRICS: Final[tuple[MetricName, ...]] = ("mae", "r2")
 
 
 def auroc(scores: Reals, truth: NDArray[np.bool_], weights: Reals) -> Reals:

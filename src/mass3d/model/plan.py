@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from mass3d.config import Config
+from mass3d.config import Config, first_fault
 from mass3d.errors import ConfigError
 
 NETWORK: Final = "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
@@ -114,9 +114,8 @@ def _plan(path: Path, told: Mapping[str, Any]) -> ResEncPlan:
             {name: value for name, value in told.items() if name not in ALIKE}
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "arch_kwargs"
-        raise _unfit(path, f"{name} = {first['input']!r}"[:200], first["msg"]) from error
+        key, found, message = first_fault(error)
+        raise _unfit(path, f"{key or 'arch_kwargs'} = {found!r}"[:200], message) from error
 
 
 def _configurations(path: Path) -> dict[str, Any]:

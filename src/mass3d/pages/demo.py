@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from mass3d.files import write_bytes
 from mass3d.io.colours import Colour
 from mass3d.metrics.statistics import Interval
-from mass3d.pages.html import decimals, render, write_page
+from mass3d.pages.html import decimals, write_page
 from mass3d.pages.pictures import Picture
 from mass3d.pages.volumes import settle
 
@@ -113,11 +113,6 @@ def write_report(content: ReportContent, folder: Path) -> Path:
     settle(folder, content.volumes)
     write_bytes(folder / "overview.png", render_overview(content))
     return write_page(folder / "report.html", "report.html", **page_context(content))
-
-
-def render_page(content: ReportContent) -> str:
-    """The page as HTML that needs no network."""
-    return render("report.html", **page_context(content))
 
 
 def page_context(content: ReportContent) -> dict[str, Any]:

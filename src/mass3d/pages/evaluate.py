@@ -14,11 +14,10 @@ from mass3d.metrics.paired import Paired
 from mass3d.metrics.scores import Metric, Seen
 from mass3d.metrics.statistics import Interval
 from mass3d.pages.box_plots import box_plot
-from mass3d.pages.comparison import Compared, verdict
 from mass3d.pages.html import write_page
 from mass3d.pages.pictures import png_uri
+from mass3d.transfer.evaluation.comparison import Compared, verdict
 
-PAGE: Final = "evaluate.html"
 MAX_ROWS: Final = 2000  # beyond, a browser waits
 MAX_PICTURES: Final = 60  # of the worst cases
 WORST: Final = 4  # structures of a case that are told unasked

@@ -8,8 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mass3d.io.colours import Colour
-from mass3d.pages.pictures import Rgb, best_slices, grey_range, three_views
+from mass3d.io.colours import Colour, value_colours
+from mass3d.pages.pictures import Rgb, best_slices, grey_range, jpeg_uri, three_views
+from mass3d.transfer.evaluation.counting import CountJob
 from mass3d.volume.box import Box, box_around, box_shape, whole_box, widened
 from mass3d.volume.sample import sample
 from mass3d.volume.volume import Volume
@@ -34,6 +35,20 @@ def found_picture(scan: Volume, label: Label, colours: Mapping[int, Colour]) -> 
         colours=colours,
         size=SIZE,
     )
+
+
+def compared_uri(job: CountJob, prediction: Volume, truth: Volume) -> str:
+    """The `data:` address of `compared_picture`, for `CountJob.draw`."""
+    counts = (np.bincount(one.voxels.ravel()) for one in (prediction, truth))
+    values = {int(value) for one in counts for value in np.flatnonzero(one)} - {0}
+    picture = compared_picture(
+        prediction.voxels,
+        truth.voxels,
+        truth.spacing_mm,
+        value_colours({*values, *(v for some in job.regions.values() for v in some)}),
+        ignored=job.files.ignored,
+    )
+    return jpeg_uri(picture)
 
 
 def compared_picture(

@@ -10,10 +10,10 @@ from typing import Any, Final
 from mass3d.files import write_json, write_text
 from mass3d.metrics.cases import Cases, StructureScores
 from mass3d.metrics.scores import METRICS
-from mass3d.pages.comparison import Compared
-from mass3d.pages.evaluate import PAGE, StructureRow, write_evaluate_page
-from mass3d.pages.evaluated import Evaluated
+from mass3d.pages.evaluate import StructureRow, write_evaluate_page
 from mass3d.pages.score_tables import case_rows, paired_rows, paired_tex, scores_tex, structure_rows
+from mass3d.transfer.evaluation.comparison import Compared
+from mass3d.transfer.evaluation.report import PAGE, Evaluated
 
 FILE: Final = "metrics.json"
 CASES: Final = "cases.csv"

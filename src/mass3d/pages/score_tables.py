@@ -18,8 +18,7 @@ from mass3d.metrics.cases import NOTHING, Cases, StructureScores
 from mass3d.metrics.paired import Paired
 from mass3d.metrics.scores import METRICS, Seen
 from mass3d.metrics.statistics import Interval, rounded
-
-Scores = Mapping[str, Mapping[str, Mapping[str, float]]]  # metric -> case -> structure -> score
+from mass3d.transfer.evaluation.comparison import Scores
 
 SIZES: Final = ("truth_voxels", "prediction_voxels", "truth_ml", "prediction_ml")  # of cases.csv
 LESIONS: Final = ("truth_lesions", "found_lesions", "prediction_lesions")  # likewise

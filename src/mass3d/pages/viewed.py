@@ -17,7 +17,6 @@ from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.datasets.predictions import Prediction
 from mass3d.io.read import read_label, read_volume, require_same_grid
 from mass3d.masks.layers import MaskSet
-from mass3d.pages.counted import Pairs
 from mass3d.pages.mask_pictures import proposal_pictures, size_groups
 from mass3d.pages.pictures import Picture, far_hue, grey_range, structure_colours, write_jpeg
 from mass3d.pages.result_pictures import found_picture
@@ -36,6 +35,7 @@ from mass3d.pages.volumes import (
     write_volume,
 )
 from mass3d.store.reader import Store, StoredCase
+from mass3d.transfer.evaluation.counting import Pairs
 from mass3d.transfer.results import Entry, ResultsFolder, inputs_of_results
 from mass3d.volume.coarse import block_centres, block_means
 from mass3d.volume.intensity import modality_of

@@ -17,11 +17,11 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from mass3d.config import Config
+from mass3d.config import MAX_LABEL_VALUE, Config, first_fault
 from mass3d.errors import DataError
 from mass3d.files import VERSION, read_json, real, write_json
 from mass3d.io.colours import Colour, value_colours
-from mass3d.io.formats.label_table import MAX_VALUE, LabelName
+from mass3d.io.formats.label_table import LabelName
 from mass3d.pages.pictures import css
 from mass3d.transfer.oneshot.settings import MAX_STRUCTURES
 
@@ -39,7 +39,7 @@ class Structure(Config):
     """What is drawn and found, and how it is shown."""
 
     name: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_shown)]
-    value: int = Field(ge=1, le=MAX_VALUE)
+    value: int = Field(ge=1, le=MAX_LABEL_VALUE)
     """In label maps."""
     colour: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
 
@@ -173,8 +173,8 @@ def completed(given: list[Any], known: tuple[Structure, ...]) -> tuple[Structure
     try:
         found = tuple(Structure.model_validate(entry, strict=True) for entry in entries)
     except ValidationError as error:
-        fault = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+        key, _, message = first_fault(error)
+        raise ValueError(f"{key}: {message}") from error
     for key in ("name", "value"):
         if len({getattr(one, key) for one in found}) < len(found):
             raise ValueError(f"a {key} that is given twice")

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mass3d.config import Config
 from mass3d.errors import DataError
-from mass3d.execution.ownership import earlier_record
+from mass3d.execution.ownership import earlier_record, record_of
 from mass3d.files import file_hash, read_json, write_json
 from mass3d.server.project import ROUNDS, Project, State
 from mass3d.server.scans import stamp_of
@@ -132,7 +132,7 @@ class Rounds:
 
     def _round(self, number: int) -> Round:
         folder = self.folder(number)
-        record = earlier_record(folder / "task.task-record")
+        record = earlier_record(record_of(folder / TASK))
         settings, told = record.get("config"), record.get("dice")
         settings = settings if isinstance(settings, dict) else {}
         dice = told if isinstance(told, dict) else {}

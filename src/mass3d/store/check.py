@@ -7,7 +7,6 @@ mistake made while writing is found as well as one made by a disk.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -17,19 +16,6 @@ from mass3d.store.records import read_record, require_content, require_size
 from mass3d.store.schema import CASES, IMAGE, PARTS, RECORD, TABLE, case_folder
 
 HALF = float(np.finfo(np.float16).eps)  # relative error of a stored intensity, at most
-
-
-def check_store(path: Path) -> list[StoreError]:
-    """All faults of a store, case by case; an empty list means that it can be trusted.
-
-    A store whose index cannot be trusted has that one fault.
-    """
-    try:
-        store = Store.open(path)
-    except StoreError as error:
-        return [error]
-    faults = [fault for case_id in store.case_ids for fault in check_case(store, case_id)]
-    return faults + unlisted_cases(store)
 
 
 def check_case(store: Store, case_id: str) -> list[StoreError]:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from mass3d.errors import StoreError
 from mass3d.files import file_hash
-from mass3d.store.schema import PARTS, RECORD, CaseRecord, read_model
+from mass3d.store.schema import PARTS, RECORD, CaseRecord, read_stored
 
 
 def read_record(folder: Path) -> CaseRecord:
     """Read case.json of a case folder. Raises `StoreError`."""
-    record = read_model(CaseRecord, folder / RECORD)
+    record = read_stored(CaseRecord, folder / RECORD)
     if set(record.parts) != set(PARTS):
         raise broken(folder / RECORD)
     return record

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
-from mass3d.config import Config
+from mass3d.config import Config, first_fault
 from mass3d.errors import StoreError
 from mass3d.files import VERSION, read_json, text_hash
 from mass3d.masks.settings import MaskConfig
@@ -153,7 +153,7 @@ def read_index(root: Path) -> IndexRecord:
         raise StoreError(
             root, found=f"no {INDEX}", expected="a prepared store", fix="Run mass3d prepare first."
         )
-    index = read_model(IndexRecord, path)
+    index = read_stored(IndexRecord, path)
     for case_id in index.cases:
         if not is_plain_name(case_id):
             raise StoreError(
@@ -176,7 +176,7 @@ def read_index(root: Path) -> IndexRecord:
 M = TypeVar("M", bound=Config)
 
 
-def read_model(kind: type[M], path: Path) -> M:
+def read_stored(kind: type[M], path: Path) -> M:
     """Read one JSON file of a store. Raises `StoreError` for anything that does not fit."""
     try:
         content = read_json(path)
@@ -200,11 +200,10 @@ def read_model(kind: type[M], path: Path) -> M:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key, _, message = first_fault(error)
         raise StoreError(
             path,
-            found=f"{key!r}: {first['msg'][0].lower()}{first['msg'][1:]}",
+            found=f"{key!r}: {message[0].lower()}{message[1:]}",
             expected="a file written by this version of mass3d prepare",
             fix="Run mass3d prepare again into an empty folder.",
         ) from error

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mass3d.model.protocol import TaskTensors
-from mass3d.transfer.sliding import pad_to_window, slide, slide_down, together, window_starts
+from mass3d.transfer.sliding import pad_to_window, slide_down, together, window_starts
 from mass3d.transfer.task_file import Reference, Task
 from mass3d.transfer.trained import TrainedModel
 from mass3d.volume.box import Box, box_at
@@ -94,14 +94,12 @@ def predict(
     """Probability of every structure at every voxel of the prepared scan, from slice to slice.
 
     Yields the number of the first slice and (S, slices, H, W) on CPU. The references that show a
-    structure vote with equal weight. As the mean of `predict_votes`, in the memory of one reference
-    and of one window's depth.
+    structure vote with equal weight; one pass of the encoder per window serves all references and
+    structures. In the memory of one window's depth.
     """
-    votes = task.present.to(trained.device, torch.float32)
-    votes = (votes / votes.sum(0, keepdim=True).clamp_min(1)).view(*votes.shape, 1, 1, 1)
     return slide_down(
-        _image(trained, scan),
-        _votes_of_windows(trained, task, lambda one: (one * votes).sum(1)),
+        torch.from_numpy(scan.image).to(trained.device),
+        _answers_to_windows(trained, task),
         window=trained.crop,
         channels=len(task.structures),
         overlap=overlap,
@@ -109,44 +107,22 @@ def predict(
     )
 
 
-def predict_votes(trained: TrainedModel, scan: Prepared, task: Task, *, overlap: float) -> Tensor:
-    """Probability that each reference gives to each structure: (R, S, D, H, W) on CPU.
-
-    A reference that does not show a structure says 0. One pass of the encoder per window serves
-    all references and structures.
-    """
-    R, S = task.present.shape
-    votes = slide(
-        _image(trained, scan),
-        _votes_of_windows(trained, task, lambda votes: votes.flatten(1, 2)),
-        window=trained.crop,
-        channels=R * S,
-        overlap=overlap,
-        outside=scan.intensity.outside,
-    )
-    return votes.view(R, S, *votes.shape[1:]) * task.present.view(R, S, 1, 1, 1)
-
-
-def _image(trained: TrainedModel, scan: Prepared) -> Tensor:
-    return torch.from_numpy(scan.image).to(trained.device)
-
-
-def _votes_of_windows(
-    trained: TrainedModel, task: Task, combine: Callable[[Tensor], Tensor]
-) -> Callable[[Tensor], Tensor]:
-    """Windows (B, 1, d, h, w) to `combine` of the votes (B, R, S, d, h, w) in them."""
+def _answers_to_windows(trained: TrainedModel, task: Task) -> Callable[[Tensor], Tensor]:
+    """Windows (B, 1, d, h, w) to the probabilities (B, S, d, h, w) in them."""
+    weights = task.present.to(trained.device, torch.float32)
+    weights = (weights / weights.sum(0, keepdim=True).clamp_min(1)).view(*weights.shape, 1, 1, 1)
     references = [(one.to(trained.device), one.asked) for one in task.references]
     structures = len(task.structures)
 
-    def votes_of(images: Tensor) -> Tensor:
+    def answers_to(images: Tensor) -> Tensor:
         maps = trained.net.encode(images)
         logits = [
             _among_all(trained.net.decode(maps, repeated(one, len(images))), asked, structures)
             for one, asked in references
         ]
-        return combine(torch.stack(logits, 1).float().sigmoid())
+        return (torch.stack(logits, 1).float().sigmoid() * weights).sum(1)
 
-    return votes_of
+    return answers_to
 
 
 def _among_all(logits: Tensor, asked: tuple[int, ...] | None, structures: int) -> Tensor:

@@ -14,9 +14,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from mass3d.config import Config, Regions
 from mass3d.errors import ConfigError, DataError
-from mass3d.execution.ownership import earlier_record, require_same_settings
+from mass3d.execution.ownership import earlier_record, read_list, require_same_settings
 from mass3d.execution.summary import counted
-from mass3d.files import file_hash, read_json, write_json, write_text
+from mass3d.files import file_hash, write_json, write_text
 from mass3d.io.datasets.regions import Targets, targets_of
 from mass3d.io.read import read_label
 from mass3d.volume.volume import Volume
@@ -88,16 +88,8 @@ class Index(Config):
 
 def read_results(folder: Path) -> Index:
     """The list of results in a folder. Raises `DataError` for a damaged one."""
-    file = folder / CASES
-    try:
-        return Index.model_validate(read_json(file))
-    except (OSError, ValueError, RecursionError) as error:  # pydantic's errors are ValueErrors
-        raise DataError(
-            file,
-            found="a damaged list of results",
-            expected="the list that mass3d segment wrote",
-            fix="Remove this file and the label maps, or choose another output.",
-        ) from error
+    lost = "this file and the label maps"
+    return read_list(Index, folder / CASES, of="results", verb="segment", remove=lost)
 
 
 def begun_results(folder: Path, wanted: Index) -> Index:

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field, StringConstraints, field_validator
 from torch import Tensor
 
-from mass3d.config import Config
+from mass3d.config import MAX_LABEL_VALUE, Config
 from mass3d.errors import ModelError
 from mass3d.files import real
 from mass3d.model.protocol import TaskTensors
@@ -31,11 +31,11 @@ from mass3d.volume.ranges import Ranges
 KIND = "task"
 PRESENT = "present"
 EMBEDDINGS = "embeddings"
-MAX_VALUE = 65535  # of a label, as label maps are 16 bits
+MAX_VALUE = MAX_LABEL_VALUE
 FINGERPRINT = r"^[0-9a-f]{64}$"
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
-Value = Annotated[int, Field(ge=1, le=MAX_VALUE)]
+Value = Annotated[int, Field(ge=1, le=MAX_LABEL_VALUE)]
 
 
 class TaskRecord(Config):

@@ -56,11 +56,6 @@ class Volume:
         """Voxel edge along (D, H, W)."""
         return self.grid.spacing_mm
 
-    @property
-    def mended(self) -> tuple[str, ...]:
-        """The earlier name of `repairs`, which scripts may use."""
-        return self.repairs
-
     def with_voxels(self, voxels: NDArray[Any]) -> Volume:
         """Other voxels (D, H, W) on the same grid: a label map of this scan, say."""
         return replace(self, voxels=voxels, repairs=(), modality=None)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mass3d.errors import DataError
-from mass3d.transfer.incontext import encode_reference, predict_votes
+from mass3d.transfer.incontext import encode_reference, predict
 from mass3d.transfer.task_file import Task
 from mass3d.transfer.trained import load_trained
 from mass3d.transfer.validation.scans import (
@@ -61,7 +61,8 @@ def test_a_network_is_scored_as_by_hand(scans: Scans, trained: Path) -> None:
     for place, (name, value) in enumerate(scans.structures.items()):
         dice = []
         for query, answer in zip(scans.queries, found.found, strict=True):
-            votes = predict_votes(model, query.scan, task, overlap=OVERLAP)[0]
+            slabs = predict(model, query.scan, task, overlap=OVERLAP)
+            votes = torch.cat([slab for _, slab in slabs], 1)
             best = votes.argmax(0).eq(place) & (votes.amax(0) > 0.5)
             assert torch.equal(best, torch.from_numpy(answer == value))
             truth = torch.from_numpy(query.label == value)

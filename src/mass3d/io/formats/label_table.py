@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from mass3d.config import MAX_LABEL_VALUE
+
 CODES: Final = (0, 30)  # of nobody, which comes first, and of Caret
-MAX_VALUE: Final = 65535
 BLOCK: Final = 16  # the size of an extension is a multiple of this, of which 8 bytes come before
 # What XML cannot hold, whatever is written around it.
 UNHELD: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -65,6 +66,6 @@ def names_in(content: bytes) -> dict[str, int] | None:
         pairs = [(int(one.attrib["Key"]), one.text or "") for one in table.iter("Label")]
     except (ElementTree.ParseError, StopIteration, KeyError, ValueError):
         return None
-    named = sorted((value, name) for value, name in pairs if name and 0 < value <= MAX_VALUE)
+    named = sorted((value, name) for value, name in pairs if name and 0 < value <= MAX_LABEL_VALUE)
     once = all(len(set(column)) == len(named) for column in zip(*named, strict=True))
     return {name: value for value, name in named} if named and once else None

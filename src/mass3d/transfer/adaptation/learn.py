@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,12 +12,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mass3d.training.ema import Ema
 from mass3d.transfer.adaptation.network import CohortNetwork
 from mass3d.transfer.adaptation.settings import AdaptationConfig
+from mass3d.transfer.tuning.pace import AVERAGE, rate
 from mass3d.transfer.tuning.simulate import affine_noise, moved, other_scanner, smooth_noise
 from mass3d.volume.box import box_at
 
-AVERAGE = 0.99  # of the weights over updates
 WARM_UP_STEPS = 50
 MAX_GRADIENT = 5.0
 SHADES = 255  # of a probability on the disk
@@ -65,7 +65,7 @@ def learn(
     What the alignments of single scans get wrong differs from scan to scan and averages out.
     """
     net = copy.deepcopy(begin).train().requires_grad_(True)
-    mean = copy.deepcopy(net)
+    mean = Ema(net, decay=AVERAGE)
     optimizer = torch.optim.AdamW(
         net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -73,15 +73,16 @@ def learn(
         rng = np.random.default_rng([config.seed, lesson.steps, step])
         image, target = _window(rng, lesson.draw(rng), config)
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _rate(step, lesson.steps)
+            group["lr"] = config.learning_rate * rate(step, lesson.steps, warm_up=WARM_UP_STEPS)
         loss = _loss(_logits(net, image), target)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), MAX_GRADIENT)
         optimizer.step()
-        _follow(mean, net, min(AVERAGE, (2 + step) / (11 + step)))
+        mean.update(net, step + 1)
         advance(step + 1)
-    return mean.eval().requires_grad_(False)
+    assert isinstance(mean.model, CohortNetwork), "a copy of the network"
+    return mean.model
 
 
 def _window(
@@ -126,14 +127,3 @@ def _loss(logits: Tensor, target: Tensor) -> Tensor:
     sizes = (found + target).sum((2, 3, 4))
     dice = (overlap + 1) / (sizes + 1)
     return -(target * log_found).sum(1).mean() + (1 - dice[:, 1:]).mean()
-
-
-def _rate(step: int, steps: int) -> float:
-    """Share of the learning rate: a short warm-up, then half a cosine to zero."""
-    return min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-@torch.no_grad()
-def _follow(mean: CohortNetwork, net: CohortNetwork, decay: float) -> None:
-    for kept, new in zip(mean.parameters(), net.parameters(), strict=True):
-        kept.lerp_(new, 1 - decay)

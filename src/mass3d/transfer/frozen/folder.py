@@ -15,8 +15,8 @@ from pydantic import Field
 
 from mass3d.config import Config
 from mass3d.errors import ConfigError, DataError
-from mass3d.execution.ownership import require_same_settings
-from mass3d.files import file_hash, read_json, write_bytes, write_json, write_text
+from mass3d.execution.ownership import read_list, require_same_settings
+from mass3d.files import file_hash, write_bytes, write_json, write_text
 from mass3d.transfer.frozen.encoder import MapShape
 from mass3d.transfer.frozen.neighbours import Neighbour
 from mass3d.transfer.frozen.scan import PRETRAINED, read_arrays
@@ -77,16 +77,7 @@ def is_embeddings(path: Path) -> bool:
 
 def read_index(folder: Path) -> Index:
     """What is in a folder of embeddings. Raises `DataError` for a damaged one."""
-    file = folder / INDEX
-    try:
-        return Index.model_validate(read_json(file))
-    except (OSError, ValueError, RecursionError) as error:  # pydantic's errors are ValueErrors
-        raise DataError(
-            file,
-            found="a damaged list of embeddings",
-            expected="the list that mass3d embed wrote",
-            fix="Remove this folder, or choose another output.",
-        ) from error
+    return read_list(Index, folder / INDEX, of="embeddings", verb="embed", remove="this folder")
 
 
 def begun(folder: Path, wanted: Index) -> Index:

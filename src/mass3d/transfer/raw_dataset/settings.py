@@ -8,9 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from mass3d.config import Config
-from mass3d.errors import DataError
-from mass3d.execution.ownership import require_same_settings
-from mass3d.files import read_json
+from mass3d.execution.ownership import read_list, require_same_settings
 from mass3d.transfer.results import CASES
 
 How = Literal["link", "copy"]
@@ -68,15 +66,8 @@ def begun_dataset(output: Path, wanted: RawIndex) -> RawIndex:
     file = output / CASES
     if not file.exists():
         return wanted
-    try:
-        found = RawIndex.model_validate(read_json(file))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            file,
-            found="a damaged list of cases",
-            expected="the list that mass3d export wrote",
-            fix="Remove this file and the cases, or choose another output.",
-        ) from error
+    lost = "this file and the cases"
+    found = read_list(RawIndex, file, of="cases", verb="export", remove=lost)
     require_same_settings(
         output, "a dataset", found, wanted, maker="task", other="a dataset of other results"
     )

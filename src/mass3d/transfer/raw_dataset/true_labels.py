@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mass3d.errors import ConfigError, DataError, Mass3dError
-from mass3d.execution.ownership import earlier_record
+from mass3d.execution.ownership import earlier_record, record_of
 from mass3d.execution.summary import first_of
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
 from mass3d.io.datasets.dataset_json import find_dataset_json
@@ -55,7 +55,7 @@ def labelled_behind(results: Path, made_by: str) -> Behind:
 
 def _record_of(task: Path) -> Mapping[str, Any]:
     """The record of the task, or of the one that was adapted to make it."""
-    record = earlier_record(task.with_suffix(".task-record"))
+    record = earlier_record(record_of(task))
     if record.get("verb") == "adapt":
         return _record_of(Path(record["config"]["task"]))
     return record

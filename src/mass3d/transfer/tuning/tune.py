@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,13 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mass3d.metrics.overlap import label_overlaps
+from mass3d.training.ema import Ema
 from mass3d.transfer.tuning.head import VoxelHead
+from mass3d.transfer.tuning.pace import AVERAGE, rate
 from mass3d.transfer.tuning.settings import DEFAULT, SimulationConfig, TuningConfig
 from mass3d.transfer.tuning.simulate import View, other_scanner, simulate_view
 from mass3d.transfer.tuning.voxels import AROUND_VOX, Encoder, Planes, gather, planes_of
 from mass3d.volume.box import Box, box_at, whole_box
 
-AVERAGE = 0.99  # of the weights over updates
 WARM_UP_STEPS = 20
 AT_ONCE = 65_536  # voxels that the head looks at together
 SLAB_VALUES = 2**24  # numbers in the maps of a slab
@@ -139,7 +138,7 @@ def _fitted(
     head = VoxelHead(features.shape[1], structures, config.hidden)
     head.start(features, generator)
     features = head.scaled(features)
-    mean = copy.deepcopy(head)
+    mean = Ema(head, decay=AVERAGE)
     optimizer = torch.optim.AdamW(
         head.parameters(),
         lr=config.learning_rate,
@@ -148,7 +147,7 @@ def _fitted(
     )
     for step in range(config.steps):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _rate(step, config.steps)
+            group["lr"] = config.learning_rate * rate(step, config.steps, warm_up=WARM_UP_STEPS)
         batch = torch.randint(0, len(labels), (config.batch,), generator=generator)
         shown = features[batch]
         shown = shown + config.jitter * torch.randn(shown.shape, generator=generator)
@@ -156,19 +155,9 @@ def _fitted(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        _follow(mean, head, min(AVERAGE, (2 + step) / (11 + step)))
-    return mean.eval().requires_grad_(False)
-
-
-def _rate(step: int, steps: int) -> float:
-    """Share of the learning rate: a short warm-up, then half a cosine to zero."""
-    return min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-@torch.no_grad()
-def _follow(mean: VoxelHead, head: VoxelHead, decay: float) -> None:
-    for kept, new in zip(mean.parameters(), head.parameters(), strict=True):
-        kept.lerp_(new, 1 - decay)
+        mean.update(head, step + 1)
+    assert isinstance(mean.model, VoxelHead), "a copy of the head"
+    return mean.model
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mass3d.execution.faults import Fault
 from mass3d.execution.progress import MAX_SENTENCES
@@ -12,8 +13,9 @@ from mass3d.execution.summary import Report, counted, first_of, warnings_told
 from mass3d.metrics.cases import StructureScores
 from mass3d.metrics.scores import Seen
 from mass3d.metrics.statistics import Interval
-from mass3d.pages.comparison import Compared
-from mass3d.pages.evaluate import PAGE
+from mass3d.transfer.evaluation.comparison import Compared
+
+PAGE: Final = "evaluate.html"  # where all of it is to be seen
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from mass3d.execution.summary import counted
 from mass3d.metrics.paired import Comparison, Paired, compare_tables
-from mass3d.pages.score_tables import Scores
+
+Scores = Mapping[str, Mapping[str, Mapping[str, float]]]  # metric -> case -> structure -> score
 
 CHANCE = 0.05  # p-values below are told as differences
 

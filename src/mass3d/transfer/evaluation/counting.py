@@ -1,4 +1,4 @@
-"""Predictions beside their labels: voxels counted and a picture drawn, each file read once."""
+"""Predictions beside their labels: voxels counted, each file read once."""
 
 from __future__ import annotations
 
@@ -12,26 +12,15 @@ import numpy as np
 from mass3d.errors import DataError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import comparing_bytes
-from mass3d.execution.ownership import RECORD
 from mass3d.execution.pool import run_cases
-from mass3d.io.colours import value_colours
-from mass3d.io.datasets.dataset_json import find_dataset_json
-from mass3d.io.datasets.label_names import Named, common_names, two_names
 from mass3d.io.datasets.predictions import Prediction
 from mass3d.metrics.cases import Absent, CaseCounts, Cases, Table, by_case, score_tables
 from mass3d.metrics.scores import METRICS, Metric
-from mass3d.pages.comparison import Compared, compared
-from mass3d.pages.pictures import jpeg_uri
-from mass3d.pages.result_pictures import compared_picture
-from mass3d.transfer.results import structures_of_results
+from mass3d.transfer.evaluation.comparison import Compared, compared
 from mass3d.volume.volume import Volume
 
 J = TypeVar("J")
 R = TypeVar("R")
-RESULTS: Final = "the results"
-OTHERS: Final = "the other results"
-LABELS: Final = "the labels"
-SIDES: Final = (RESULTS, OTHERS, LABELS)
 POOL_VOXELS: Final = 3e8  # fewer are counted here before a second process would have started
 
 
@@ -43,7 +32,10 @@ class CountJob:
     tolerance_mm: float | None  # None: surfaces are not scored
     lesion_overlap: float | None = None  # None: lesions are not counted
     regions: Mapping[int, Sequence[int]] = field(default_factory=dict)  # as `label_overlaps`
-    picture: bool = True  # whether one is drawn, which costs as much as counting
+    draw: Draw | None = None  # asked for a picture, which costs as much as counting
+
+
+Draw = Callable[[CountJob, Volume, Volume], str]  # of prediction and truth; `data:` address
 
 
 @dataclass(frozen=True)
@@ -121,27 +113,14 @@ def count_case(job: CountJob) -> CountedCase:
         lesion_overlap=job.lesion_overlap,
         regions=job.regions,
     )
-    drawn = _picture(job, prediction, truth) if job.picture else ""
+    drawn = job.draw(job, prediction, truth) if job.draw else ""
     return CountedCase(counts, drawn, files.names())
 
 
 def draw_case(job: CountJob) -> str:
     """The picture alone, of a case that was counted before. Raises `DataError`."""
-    return _picture(job, *job.files.read())
-
-
-def _picture(job: CountJob, prediction: Volume, truth: Volume) -> str:
-    """The `data:` address."""
-    counts = (np.bincount(one.voxels.ravel()) for one in (prediction, truth))
-    values = {int(value) for one in counts for value in np.flatnonzero(one)} - {0}
-    picture = compared_picture(
-        prediction.voxels,
-        truth.voxels,
-        truth.spacing_mm,
-        value_colours({*values, *(v for some in job.regions.values() for v in some)}),
-        ignored=job.files.ignored,
-    )
-    return jpeg_uri(picture)
+    assert job.draw is not None, "what draws is given"
+    return job.draw(job, *job.files.read())
 
 
 @dataclass(frozen=True)
@@ -155,16 +134,16 @@ class Pairs:
     workers: int | None = None
     scheduler: str | None = None
 
-    def count(self, *, pictures: bool) -> CountedFolder:
-        """Every case, with pictures or without; what cannot be counted is a fault."""
-        jobs = {name: self._job(name, picture=pictures) for name in self.files}
+    def count(self, *, draw: Draw | None = None) -> CountedFolder:
+        """Every case, with pictures where they are drawn; what cannot be counted is a fault."""
+        jobs = {name: self._job(name, draw) for name in self.files}
         outcomes = self.on_each(count_case, jobs, title="evaluate")
         found = {name: one for name, one in outcomes.items() if isinstance(one, CountedCase)}
         return CountedFolder(found, tuple(self.files), faults_of(outcomes))
 
-    def draw(self, cases: Iterable[str]) -> dict[str, str]:
+    def draw(self, cases: Iterable[str], draw: Draw) -> dict[str, str]:
         """The pictures of some cases that were counted before."""
-        jobs = {name: self._job(name, picture=True) for name in cases}
+        jobs = {name: self._job(name, draw) for name in cases}
         made = self.on_each(draw_case, jobs, title="draw")
         return {name: one for name, one in made.items() if isinstance(one, str)}
 
@@ -187,48 +166,6 @@ class Pairs:
             ),
         )
 
-    def _job(self, name: str, *, picture: bool) -> CountJob:
-        asked = (self.tolerance_mm, self.lesion_overlap)
-        return CountJob(self.files[name], *asked, self.regions, picture)
-
-
-def names_in_headers(*folders: CountedFolder | None) -> dict[str, int] | None:
-    """The structures as headers of label maps name them. Raises `DataError` where they differ."""
-    every = [one for folder in folders if folder for one in folder.found.values()]
-    values = {value for one in every for value in one.counts.overlaps}
-    return common_names(tables_in_headers(*folders), values)
-
-
-def tables_in_headers(*folders: CountedFolder | None) -> dict[Path, dict[str, int]]:
-    """What headers of label maps call their values, by file."""
-    every = [one for folder in folders if folder for one in folder.found.values()]
-    return {path: names for one in every for path, names in one.named.items()}
-
-
-def odd_names(
-    structures: Mapping[str, int],
-    places: Mapping[str, Path],
-    headers: Mapping[Path, Mapping[str, int]],
-) -> tuple[str, ...]:
-    """A sentence for each value that predictions and labels call by two names.
-
-    structures: those that are scored, as dataset.json beside the labels names them, or else the
-    record of the results. places: the folders, as RESULTS, OTHERS and LABELS. headers: names in
-    headers, by file. Raises `DataError` where a name has another value there.
-    """
-    side = LABELS if find_dataset_json(places[LABELS]) else RESULTS
-    records = ((one, places[one], structures_of_results(places[one])) for one in places)
-    told = [
-        *(Named(path, _side(path, places), table) for path, table in headers.items()),
-        *(
-            Named(folder / RECORD, one, found.values)
-            for one, folder, found in records
-            if one not in (side, LABELS) and found is not None and not found.regions
-        ),
-    ]
-    return two_names(Named(places[side], side, structures), told)
-
-
-def _side(path: Path, places: Mapping[str, Path]) -> str:
-    """Whose file it is. The folder of labels comes last: predictions may lie in it."""
-    return next(one for one in SIDES if one in places and path.is_relative_to(places[one]))
+    def _job(self, name: str, draw: Draw | None) -> CountJob:
+        asked = (self.tolerance_mm, self.lesion_overlap, self.regions)
+        return CountJob(self.files[name], *asked, draw)

@@ -1,0 +1,1 @@
+"""Predictions beside their labels: counted, scored, compared with others, and told."""
