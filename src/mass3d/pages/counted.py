@@ -14,6 +14,7 @@ from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.memory import comparing_bytes
 from mass3d.execution.ownership import RECORD
 from mass3d.execution.pool import run_cases
+from mass3d.inspection.label import count_values
 from mass3d.io.colours import value_colours
 from mass3d.io.datasets.dataset_json import find_dataset_json
 from mass3d.io.datasets.label_names import Named, common_names, two_names
@@ -132,7 +133,7 @@ def draw_case(job: CountJob) -> str:
 
 def _picture(job: CountJob, prediction: Volume, truth: Volume) -> str:
     """The `data:` address."""
-    counts = (np.bincount(one.voxels.ravel()) for one in (prediction, truth))
+    counts = (count_values(one.voxels) for one in (prediction, truth))
     values = {int(value) for one in counts for value in np.flatnonzero(one)} - {0}
     picture = compared_picture(
         prediction.voxels,
