@@ -48,8 +48,13 @@ def what_is_kept(
         shares = np.stack([there[box] == value for value in values]).astype(np.float32)
         best = labels_on(label.grid, shares, box, coarse, values)
     free = int(max(*values, label.voxels.max())) + 1  # values that no voxel has
-    places = {name: number for number, name in enumerate(structures, start=free)}
-    regions = {places[name]: some for name, some in structures.items()}
+    places = {
+        name: some[0] if len(some) == 1 else number
+        for number, (name, some) in enumerate(structures.items(), start=free)
+    }
+    regions = {places[name]: some for name, some in structures.items() if len(some) > 1}
+    own = {value for some in regions.values() for value in some} & {*places.values()}
+    regions |= {value: (value,) for value in own}  # values within regions are not told else
     found = label_overlaps(best, label.voxels, ignored=ignored, regions=regions)
     shown = {name: found[place] for name, place in places.items() if place in found}
     return {name: overlap.dice for name, overlap in shown.items() if overlap.truth}
