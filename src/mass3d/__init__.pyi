@@ -166,7 +166,7 @@ def merge(
     """Merge tasks: their structures, and of equally named ones the references.
 
     Values that two structures share are renumbered. Raises `ModelError` for tasks of different
-    models or settings, adapted tasks, and the same one twice.
+    models or settings, adapted tasks, and the same one or the same scan of a structure twice.
     """
 
 def adapt(

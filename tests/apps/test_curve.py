@@ -56,6 +56,25 @@ def drawn(cohort: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory)
     return output
 
 
+def test_a_curve_tells_values_without_a_name_also_of_points_finished_before(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Found: the structures of all labels were handed on as if somebody had chosen them."""
+    data = shutil.copytree(cohort, tmp_path / "data")
+    table = json.loads((data / "dataset.json").read_text())
+    del table["labels"]["aorta"]
+    (data / "dataset.json").write_text(json.dumps(table))
+    config = settings(data, trained, tmp_path / "curve", labels="1", fit={**FIT, "steps": 1})
+    report = curve.run(config)
+    assert any("does not name (3)" in one for one in report.warnings)
+    assert curve.run(config).warnings == report.warnings
+    assert "does not name (3)" in (tmp_path / "curve" / PAGE).read_text()
+    wanted = settings(
+        data, trained, tmp_path / "chosen", labels="1", fit={**FIT, "steps": 1}, structures={"a": 1}
+    )
+    assert not any("does not name" in one for one in curve.run(wanted).warnings)
+
+
 def test_a_curve_holds_every_finetuning_and_what_it_says(drawn: Path, cohort: Path) -> None:
     names = {path.name for path in drawn.iterdir() if not path.name.startswith(".")}
     assert names == {

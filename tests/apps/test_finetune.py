@@ -142,6 +142,7 @@ def test_a_finished_run_is_not_done_again_and_of_other_settings_refused(
     report = finetune.run(settings(cohort, pretrained, tuned))
     assert content(tuned, WEIGHTS, METRICS, SCORES) == before
     assert report.scores is not None
+    assert any("the model works with 7 mm" in one for one in report.warnings)  # told again
     for changes, told in (
         ({"labels": 1}, "other content of scans"),
         ({"start": "scratch"}, "start: "),
@@ -339,6 +340,12 @@ def test_values_that_dataset_json_does_not_name_are_told_and_are_background(
     assert len(report.warnings) == 2
     assert "does not name (3)" in report.warnings[0]
     assert report.structures == {"liver": 1, "kidneys": 2, "gallbladder": 4}
+    again = settings(data, pretrained, tmp_path / "run", labels=1)
+    assert finetune.run(again).warnings == report.warnings  # though nothing is read again
+    old = json.loads((tmp_path / "run" / "record.json").read_text())
+    del old["warnings"], old["faults"]
+    (tmp_path / "run" / "record.json").write_text(json.dumps(old))
+    assert finetune.run(again).warnings == ()  # of a run of an earlier version
     wanted = {"liver": 1}
     chosen = settings(data, pretrained, tmp_path / "other", labels=1, structures=wanted)
     assert not any("does not name" in told for told in finetune.run(chosen).warnings)

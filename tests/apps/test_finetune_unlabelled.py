@@ -20,7 +20,7 @@ from mass3d.io.read import read_label, read_volume
 from mass3d.phantom import STRUCTURES
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
-from mass3d.transfer.curves.plan import TAUGHT, make_plan
+from mass3d.transfer.curves.plan import TAUGHT, make_plan, odd_plan
 from mass3d.transfer.finetuned import learn
 from mass3d.transfer.finetuned.scans import structures_of
 from mass3d.transfer.finetuned.taught import ANSWERS, Teacher, teacher_of
@@ -53,7 +53,7 @@ def taught(cohort: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory
     output = tmp_path_factory.mktemp("taught") / "run"
     report = finetune.run(settings(cohort, trained, output))
     assert report.ok
-    assert "on 1 labelled scan and 2 scans without labels in" in report.summary()
+    assert "on 1 labelled scan and 1 scan without labels in" in report.summary()
     return output
 
 
@@ -155,7 +155,7 @@ def test_the_same_answers_are_learned_where_the_work_was_stopped(
     with pytest.raises(Interrupted):
         finetune.run(config)
     report = finetune.run(config)
-    assert report.unlabelled == 2
+    assert report.unlabelled == 1  # of two, as a CT says nothing of an MR
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (taught / WEIGHTS).read_bytes()
     assert not (tmp_path / "run" / ANSWERS).exists()
 
@@ -172,6 +172,33 @@ def test_a_scan_that_cannot_be_read_is_a_fault_and_the_others_teach(
     assert not report.ok
     assert sorted(fault.where for fault in report.faults) == ["broken", "looks_like_a_scan"]
     assert (tmp_path / "run" / WEIGHTS).exists()
+    again = finetune.run(config)  # nothing is read, and yet the exit code stays
+    assert (again.ok, again.faults, again.warnings) == (False, report.faults, report.warnings)
+    assert again.summary() == report.summary()
+    assert again.unlabelled == 1
+    record = tmp_path / "run" / "record.json"
+    told = json.loads(record.read_text())
+    assert told["answered"] == 1
+    record.write_text(json.dumps({k: v for k, v in told.items() if k != "answered"}))
+    assert finetune.run(config).unlabelled == 4  # of an older run nobody knows better
+
+
+def test_an_ignore_label_is_told_where_a_task_teaches(
+    cohort: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = shutil.copytree(cohort, tmp_path / "data")
+    table = json.loads((data / "dataset.json").read_text())
+    table["labels"]["ignore"] = table["labels"].pop("gallbladder")
+    (data / "dataset.json").write_text(json.dumps(table))
+    told = "voxels of nnU-Net's ignore label (4) are background in the task"
+    report = finetune.run(settings(data, trained, tmp_path / "run"))
+    assert any(told in one for one in report.warnings)
+    assert told in capsys.readouterr().err  # before the work
+    config = {"dataset": data, "model": trained, "output": tmp_path / "curve", "labels": "1"}
+    for against, known in (("task", [True]), ("scratch", [])):
+        plan = make_plan(curve.CurveConfig.model_validate(config | {"against": against}), seed=0)
+        assert [told in one for one in odd_plan(plan)] == known
+        assert (told in capsys.readouterr().err) == bool(known)
 
 
 def test_scans_to_which_nothing_can_be_aligned_are_told(
@@ -202,7 +229,8 @@ def test_only_what_is_neither_labelled_nor_kept_apart_is_learned_from(
         path.rename(copies / f"copy_{number}.nii.gz")
     done = finetuned(settings(cohort, trained, tmp_path / "run", unlabelled=[copies]))
     record = json.loads((tmp_path / "run" / "record.json").read_text())
-    assert len(record["unlabelled"]) == done.unlabelled == 2
+    assert len(record["unlabelled"]) == 2
+    assert done.unlabelled == 1
     config = settings(cohort, trained, tmp_path / "other", labels="all", unlabelled=[copies])
     with pytest.raises(ConfigError, match="4 scans, all of them labelled"):
         finetune.run(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,46 @@ def test_licences_of_both_hold(cohort: Path, trained: Path, tmp_path: Path) -> N
     (facts,) = show.run(show.ShowConfig(paths=(report.path,))).facts.values()
     assert facts["license"] == "CC-BY-4.0 AND CC0-1.0"
     assert facts["made"] == "merged"
+
+
+def test_a_licence_that_not_all_have_is_not_kept_and_told(
+    cohort: Path, trained: Path, tasks: list[Path], tmp_path: Path
+) -> None:
+    """Found: a task without a licence came under CC-BY-4.0 by being merged with one of it."""
+    term = {"tune": False, "license": "CC-BY-4.0"}
+    known = task.run(task_config(cohort, trained, tmp_path / "a.task", NAMES[0], **term)).path
+    report = merged(tmp_path / "c.task", known, tasks[1])
+    assert load_task(report.path).license == ""
+    (told,) = report.warnings
+    assert told == f"the merged task has no licence, as {tasks[1]} has none beside CC-BY-4.0"
+    assert f"Warning: {told}." in report.summary()
+    assert merged(tmp_path / "d.task", *tasks).warnings == ()  # none of them has one
+
+
+def test_a_scan_votes_once_for_a_structure_whatever_its_name(
+    cohort: Path, trained: Path, tasks: list[Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    scan = folder / "other_0000.nii.gz"
+    scan.write_bytes((cohort / "imagesTr" / f"{NAMES[0]}_0000.nii.gz").read_bytes())
+    copy = made(
+        *(cohort, trained, tmp_path / "copy.task"),
+        tune=False,
+        images=[scan],
+        labels=[cohort / "labelsTr" / f"{NAMES[0]}.nii.gz"],
+    )
+    told = f"the scan other as a reference of liver, which is {NAMES[0]} of {tasks[0]}"
+    with pytest.raises(ModelError, match=re.escape(told)):
+        merged(tmp_path / "x.task", *tasks, copy)
+    spleen = made(
+        *(cohort, trained, tmp_path / "spleen.task"),
+        tune=False,
+        images=[scan],
+        labels=[labels_with(cohort, folder, NAMES[0], {2: 1})],
+        structures={"spleen": 1},
+    )
+    assert merged(tmp_path / "y.task", tasks[0], spleen).references == (NAMES[0], "other")
 
 
 # --- show -----------------------------------------------------------------------------------

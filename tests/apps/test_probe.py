@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 import pages
+from helpers import untrained_run
 from mass3d.apps import embed, probe, task
-from mass3d.errors import ConfigError, DataError
+from mass3d.errors import ConfigError, DataError, ModelError
 from mass3d.transfer.frozen.folder import EmbeddingsFolder
 from mass3d.transfer.frozen.probing.results import FILE, HEADER, TABLE
+from mass3d.transfer.frozen.region import load_region
+from mass3d.transfer.task_file import load_task, save_task
 
 LABELS = (
     "case,kind,level\n"
@@ -354,3 +357,24 @@ def test_within_a_structure_only_what_a_task_finds_counts(
     with pytest.raises(ConfigError, match="'spine' among them") as caught:
         probe.run(config(scans, labels, tmp_path / "y", trained, **part | {"structure": "spine"}))
     assert caught.value.setting == "structure"
+
+
+def test_a_task_that_was_received_is_asked_with_the_model_at_hand_if_that_made_it(
+    scans: Path, labels: Path, trained: Path, organs: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "far" / "away" / "received.task"
+    moved.parent.mkdir(parents=True)
+    shutil.copy(organs, moved)
+    found = load_region(moved, "liver", trained, device="cpu")
+    beside = load_region(organs, "liver", trained, device="cpu")
+    assert found is not None
+    assert beside is not None
+    assert found.fingerprint == beside.fingerprint
+    other = untrained_run(tmp_path / "other", crop=32, spacing_mm=7.0)
+    told = "other is another model than the one that made the task.*Take that run as the model here"
+    with pytest.raises(ModelError, match=told) as caught:
+        probe.run(config(scans, labels, tmp_path / "out", other, within=moved, kinds=None))
+    assert caught.value.setting == "within"
+    beside_run = save_task(load_task(organs), trained.parent / "beside.task", run=trained)
+    assert beside_run.run  # another model is at hand, but the file still tells where its own is
+    assert load_region(trained.parent / "beside.task", None, other, device="cpu") is not None

@@ -606,6 +606,48 @@ def test_the_network_answers_alone_where_it_is_asked_to_or_nothing_is_alike(
     assert "No reference could be aligned to ct_noise" in report.summary()
 
 
+def test_what_a_task_will_not_have_is_told_before_the_tuning(
+    cohort: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A scan under two names, voxels that nobody annotated, structures smaller than voxels."""
+    data = shutil.copytree(cohort, tmp_path / "data")
+    table = json.loads((data / "dataset.json").read_text())
+    table["labels"]["ignore"] = table["labels"].pop("gallbladder")
+    (data / "dataset.json").write_text(json.dumps(table))
+    for folder, end in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
+        shutil.copy(data / folder / f"ct_000{end}", data / folder / f"copy{end}")
+    config = helpers.task_config(
+        data, trained, tmp_path / "x.task", "ct_000", "copy", "mr_001", tune=False
+    )
+    same, ignored, lost = task.run(config).warnings
+    assert same.startswith("copy is the same scan as ct_000: it votes twice")
+    assert ignored == (
+        "4 is nnU-Net's ignore label, and 3 label maps have voxels of it: a task takes them as "
+        "background"
+    )
+    assert "the model works with 7 mm: what is smaller is lost; the labels, brought" in lost
+    told = capsys.readouterr().err
+    assert all(f"Warning: {one}." in told for one in (same, ignored, lost))
+
+
+def test_a_prior_that_is_only_resampled_and_one_of_other_values_are_told(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain.task"
+    task.run(task_config(cohort, trained, plain, tune=False))
+    priors = shutil.copytree(cohort / "labelsTs", tmp_path / "priors")
+    wrong = priors / "ct_test_000.nii.gz"
+    label = read_label(wrong)
+    write_label(wrong, (label.voxels == 1) * np.uint16(6), label.source)
+    config = segment_config(cohort, plain, tmp_path / "out").model_copy(update={"prior": priors})
+    report = segment.run(config)
+    (fault,) = report.faults
+    assert fault.where == "ct_test_000"
+    assert "a prior with the values 6; expected values of the task: 1 (liver)" in fault.message
+    told = "mr_test_001: the task has no tuned heads, and the scan is mr: the prior came back"
+    assert any(told in one for one in report.warnings)
+
+
 def test_a_prior_takes_the_place_of_what_is_carried_over(
     cohort: Path, trained: Path, task_file: Path, tmp_path: Path
 ) -> None:

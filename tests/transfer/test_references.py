@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import helpers
 import mass3d
 from mass3d.errors import ConfigError, DataError
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
-from mass3d.transfer.references import require_references, require_shown
+from mass3d.transfer.references import require_references, require_shown, volumes_ml
 from mass3d.transfer.segmenter import Segmenter
+from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.volume.preparation import PreparationConfig
 from mass3d.volume.volume import Volume
 
@@ -114,6 +117,60 @@ def test_more_structures_than_a_task_can_hold_are_refused_before_any_work(
 def test_every_image_has_a_label(image: Volume, label: Volume, images: int, labels: int) -> None:
     with pytest.raises(ConfigError, match=f"{images} images and {labels} labels"):
         require_references([image] * images, [label] * labels, LIVER)
+
+
+def test_names_are_one_for_each_reference_and_checked_before_anything_is_read(
+    model: Segmenter, image: Volume, label: Volume
+) -> None:
+    """Found: a ValueError of zip, after all scans had been prepared."""
+    missing = Path("unread.nii.gz")
+    with pytest.raises(ConfigError, match="1 name of 2 references"):
+        model.task([missing, missing], [missing, missing], LIVER, references=["a"])
+    named = model.task([image, image], [label, label], LIVER, references=["a", "b"], tuning=None)
+    assert named.reference_names == ("a", "b")
+
+
+def test_volumes_take_no_more_memory_than_a_slice() -> None:
+    """Found: eight bytes for each voxel at once, 1.26 GB for a CT."""
+    voxels = np.zeros((200, 100, 100), np.uint8)
+    voxels[:50] = 3
+    tracemalloc.start()
+    found = volumes_ml(voxels, {"a": 3, "b": [2, 3], "none": 900}, 0.001)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == {"a": 500.0, "b": 500.0, "none": 0.0}
+    assert peak < voxels.size
+
+
+def test_a_prior_of_other_values_than_the_task_is_refused_with_both(
+    model: Segmenter, image: Volume, label: Volume
+) -> None:
+    """Found: nothing was found, and nothing said why."""
+    task = model.task([image], [label], LIVER, tuning=None)
+    prior = replace(label, voxels=label.voxels * 6, path=Path("p.nii.gz"))
+    told = r"p.nii.gz: found a prior with the values 6; expected values of the task: 1 \(liver\)"
+    with pytest.raises(DataError, match=told) as caught:
+        model.answer(image, task, prior=prior)
+    assert caught.value.setting == "prior"
+    empty = model.answer(image, task, prior=replace(label, voxels=label.voxels * 0))
+    assert not empty.labels.any()  # it says that there is nothing
+
+
+def test_a_prior_that_no_head_corrects_comes_back_with_a_word(
+    model: Segmenter, image: Volume, label: Volume
+) -> None:
+    quick = TuningConfig.model_validate(helpers.TUNING)
+    task = model.task([image], [label], LIVER, tuning=quick)
+    assert model.answer(image, task, prior=label).odd == ()
+    assert task.oneshot is not None
+    (scan,) = task.oneshot.scans
+    part = replace(task.oneshot, scans=(replace(scan, modality="ct"),))
+    found = model.answer(image, replace(task, oneshot=part), prior=label)
+    assert found.odd == (
+        "the task has tuned heads for ct alone, and the scan is mr: the prior came back as it was "
+        "given, but for the voxels of the model",
+    )
+    np.testing.assert_array_equal(found.labels, label.voxels)
 
 
 def test_presence_in_any_reference_is_enough() -> None:

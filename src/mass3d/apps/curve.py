@@ -134,5 +134,5 @@ def _measure(
         fit=config.fit,
         views=config.views,
     )
-    done = finetune_on(settings, scans)
+    done = finetune_on(settings, scans, chosen=config.structures is not None)
     return _Measured(done.scores, done.warnings, done.faults)

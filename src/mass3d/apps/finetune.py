@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mass3d.execution.ownership import require_own_folder
-from mass3d.execution.summary import Report
 from mass3d.transfer.finetuned.settings import FinetuneConfig
-from mass3d.transfer.finetuned.verb import Finetuned, finetune
+from mass3d.transfer.finetuned.verb import Finetuned as FinetuneReport
+from mass3d.transfer.finetuned.verb import finetune
 
 __all__ = ["FinetuneConfig", "FinetuneReport", "run"]
-
-
-@dataclass(frozen=True)
-class FinetuneReport(Finetuned, Report):
-    """What a finetuning run ended with."""
 
 
 def run(config: FinetuneConfig) -> FinetuneReport:
@@ -29,4 +22,4 @@ def run(config: FinetuneConfig) -> FinetuneReport:
         "finetune",
         inputs=(*config.images, *config.label_maps, *config.unlabelled, config.model),
     )
-    return FinetuneReport(**vars(finetune(config)))
+    return finetune(config)

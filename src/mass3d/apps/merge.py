@@ -10,7 +10,7 @@ from pydantic import Field
 from mass3d.config import Config
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import record_of, require_own_file, require_own_folder
-from mass3d.execution.summary import Report, counted, write_provenance
+from mass3d.execution.summary import Report, counted, warnings_told, write_provenance
 from mass3d.transfer.merging import merge_tasks
 from mass3d.transfer.task_file import hinted_run, load_task, save_task
 
@@ -33,6 +33,7 @@ class MergeReport(Report):
     references: tuple[str, ...]
     fingerprint: str
     renumbered: dict[str, dict[str, tuple[int, int]]]  # file -> structure -> value before and now
+    warnings: tuple[str, ...] = ()  # sentences about what is odd, but no fault
     faults: tuple[Fault, ...] = ()
 
     def summary(self) -> str:
@@ -45,7 +46,8 @@ class MergeReport(Report):
         )
         return (
             f"Task of {counted(len(self.structures), 'structure')} ({values}) from "
-            f"{counted(len(self.references), 'reference')} in {self.path}.{changed}"
+            f"{counted(len(self.references), 'reference')} in {self.path}."
+            f"{changed}{warnings_told(self.warnings)}"
         )
 
 
@@ -53,7 +55,7 @@ def run(config: MergeConfig) -> MergeReport:
     """Merge tasks: their structures, and of equally named ones the references.
 
     Values that two structures share are renumbered. Raises `ModelError` for tasks of different
-    models or settings, adapted tasks, and the same one twice.
+    models or settings, adapted tasks, and the same one or the same scan of a structure twice.
     """
     record = record_of(config.output)
     require_own_file(config.output, "task", inputs=config.tasks)
@@ -62,8 +64,7 @@ def run(config: MergeConfig) -> MergeReport:
     merged = merge_tasks(tasks)
     first = config.tasks[0]
     saved = save_task(merged.task, config.output, run=hinted_run(first, tasks[first]))
-    structures, renumbered = dict(saved.structures), merged.renumbered
-    write_provenance(record, "merge", config, structures=structures, renumbered=renumbered)
-    return MergeReport(
-        config.output, structures, saved.reference_names, saved.fingerprint, renumbered
-    )
+    told = {"structures": dict(saved.structures), "renumbered": merged.renumbered}
+    write_provenance(record, "merge", config, **told)
+    made = config.output, dict(saved.structures), saved.reference_names, saved.fingerprint
+    return MergeReport(*made, merged.renumbered, merged.odd)

@@ -44,7 +44,7 @@ from mass3d.transfer.frozen.probing.results import (
     as_json,
     measured,
 )
-from mass3d.transfer.frozen.region import Region, require_task
+from mass3d.transfer.frozen.region import load_region, require_task
 from mass3d.transfer.frozen.scan import FrozenEncoder
 
 FEATURES = "embeddings"  # the folder of features within that of the results
@@ -200,8 +200,8 @@ def _features(
     there = _targets(config, table, [case.case_id for case in cases]).found
     patients = patients_of(table, config.patient_column, {one: one for one in table.cases})
     require_some(there, patients.of, folds=config.folds, where=str(config.labels))
-    task = config.within
-    region = Region.load(task, config.structure, device=config.device) if task else None
+    within = config.within, config.structure
+    region = load_region(*within, config.model, device=config.device)
     work = Embedder(encoder, config.overlap, label_maps=config.label_maps, region=region)
     folder = work.open(config.output / FEATURES)
     faults = work.embed(folder, cases)

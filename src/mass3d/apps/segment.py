@@ -235,7 +235,7 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None, begun: Entry)
         "result": file_hash(folder.label_map(case.case_id)),
         "volumes_ml": volumes,
         **answer.told(),
-        "doubts": doubted,
+        "doubts": (*doubted, *answer.odd),
         "maps": written,
         "odd_volumes": known.ranges.odd_volumes(volumes) if known.ranges else (),
     }

@@ -15,12 +15,14 @@ from mass3d.errors import ConfigError, DataError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import record_of, require_own_file, require_own_folder
+from mass3d.execution.progress import tell_all
 from mass3d.execution.summary import Report, counted, warnings_told, write_provenance
 from mass3d.io.datasets.dataset_json import read_common_structures, read_ignored
 from mass3d.io.datasets.label_names import common_names, label_names
 from mass3d.io.names import case_id_of
 from mass3d.io.read import read_label, read_volume
-from mass3d.transfer.made_of import made_of
+from mass3d.transfer.made_of import made_of, same_scans
+from mass3d.transfer.references import odd_labels
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task, save_task
 from mass3d.transfer.trained import doubts_about, require_matching
@@ -130,13 +132,17 @@ def run(config: TaskConfig) -> TaskReport:
     ]
     files = made_of(config.images, config.labels)
     structures = _structures(config, labels)
-    named = {*structures.values(), *map(read_ignored, _folders(config))}
-    unnamed = tuple(sorted(_values(labels) - named))
+    ignored = {*map(read_ignored, _folders(config))} - {*structures.values()}
+    unnamed = tuple(sorted(_values(labels) - {*structures.values(), *ignored}))
+    names = [case_id_of(path) for path in config.images]
+    spacing_mm = segmenter.trained.preparation.spacing_mm
+    odd = (*same_scans(names, files), *odd_labels(labels, structures, ignored, spacing_mm))
+    tell_all(odd)  # before the seconds of tuning
     task = segmenter.task(
         images,
         labels,
         structures,
-        references=[case_id_of(path) for path in config.images],
+        references=names,
         tuning=config.tuning if config.tune else None,
     )
     task = replace(task.with_files(files), license=config.license or "")
@@ -151,7 +157,7 @@ def run(config: TaskConfig) -> TaskReport:
         saved.fingerprint,
         dice,
         unnamed,
-        doubts_about(config.model, segmenter.trained),
+        (*doubts_about(config.model, segmenter.trained), *odd),
     )
 
 

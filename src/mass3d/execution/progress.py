@@ -32,6 +32,12 @@ def tell(sentence: str) -> None:
     _console().print(printable(sentence), highlight=False, markup=False, soft_wrap=True)
 
 
+def tell_all(warnings: Iterable[str]) -> None:
+    """Each warning on a line of its own, before the work that it is about."""
+    for warning in warnings:
+        tell(f"Warning: {warning}.")
+
+
 class TellOnce:
     """Tells what is noted of a case as soon as it is known, and each sentence only once.
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mass3d.inspection.label import count_values
 from mass3d.io.colours import Colour, value_colours
 from mass3d.pages.pictures import Rgb, best_slices, grey_range, jpeg_uri, three_views
 from mass3d.transfer.evaluation.counting import CountJob
@@ -39,7 +40,7 @@ def found_picture(scan: Volume, label: Label, colours: Mapping[int, Colour]) -> 
 
 def compared_uri(job: CountJob, prediction: Volume, truth: Volume) -> str:
     """The `data:` address of `compared_picture`, for `CountJob.draw`."""
-    counts = (np.bincount(one.voxels.ravel()) for one in (prediction, truth))
+    counts = (count_values(one.voxels) for one in (prediction, truth))
     values = {int(value) for one in counts for value in np.flatnonzero(one)} - {0}
     picture = compared_picture(
         prediction.voxels,

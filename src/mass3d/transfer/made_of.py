@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +47,20 @@ def made_of(scans: Sequence[Any], labels: Sequence[Any]) -> tuple[MadeOf | None,
         else None
         for scan, label in zip(scans, labels, strict=True)
     )
+
+
+def same_scans(names: Sequence[str], files: Sequence[MadeOf | None]) -> Iterator[str]:
+    """A sentence for each reference whose scan is that of an earlier one, under whatever name."""
+    first: dict[str, str] = {}
+    for name, one in zip(names, files, strict=True):
+        if one is None:
+            continue
+        if one.scan_sha256 in first:
+            yield (
+                f"{name} is the same scan as {first[one.scan_sha256]}: it votes twice, and the "
+                "Dice of each by the others is too good"
+            )
+        first.setdefault(one.scan_sha256, name)
 
 
 def _name(path: Path) -> str:

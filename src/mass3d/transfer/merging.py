@@ -31,6 +31,7 @@ class Merged:
 
     task: Task
     renumbered: dict[str, dict[str, tuple[int, int]]]  # file -> structure -> value before and now
+    odd: tuple[str, ...] = ()  # sentences
 
 
 def merge_tasks(tasks: Mapping[Path, Task]) -> Merged:
@@ -39,8 +40,9 @@ def merge_tasks(tasks: Mapping[Path, Task]) -> Merged:
     A structure of the same name in several has the references of all. Every reference votes for
     what it was asked for, as before; what references say about each other is known within each of
     the tasks only, and stays. What the references of a task have tuned together goes. Raises
-    `ModelError` for tasks of other models, for one that was adapted or has no labelled scans, and
-    for the same one twice; `ConfigError` for a single one.
+    `ModelError` for tasks of other models, for one that was adapted or has no labelled scans, for
+    the same one twice, and for a scan that would vote twice for a structure; `ConfigError` for a
+    single one.
     """
     if len(tasks) < 2:
         raise ConfigError(
@@ -54,6 +56,7 @@ def merge_tasks(tasks: Mapping[Path, Task]) -> Merged:
         _require_mergeable(path, task)
     _require_one_model(tasks)
     structures = _structures(tasks)
+    _require_single_votes(tasks)
     places = [[list(structures).index(name) for name in task.structures] for task in tasks.values()]
     parts = list(zip(tasks.values(), places, strict=True))
     first, *_ = tasks.values()
@@ -65,9 +68,9 @@ def merge_tasks(tasks: Mapping[Path, Task]) -> Merged:
         oneshot=_oneshot(parts, len(structures)),
         ranges=_ranges(tasks.values()),
         merged=tuple(one for task in tasks.values() for one in _of(task)),
-        license=" AND ".join(dict.fromkeys(t.license for t in tasks.values() if t.license)),
+        license="" if _without_terms(tasks) else " AND ".join(_terms(tasks)),
     )
-    return Merged(task, dict(_renumbered(tasks, structures)))
+    return Merged(task, dict(_renumbered(tasks, structures)), tuple(_lost_terms(tasks)))
 
 
 def _require_mergeable(path: Path, task: Task) -> None:
@@ -110,6 +113,55 @@ def _require_one_model(tasks: Mapping[Path, Task]) -> None:
                 expected="tasks made with the same settings",
                 fix="Make one of them again.",
             )
+
+
+def _require_single_votes(tasks: Mapping[Path, Task]) -> None:
+    """Raise `ModelError` where one scan is a reference of a structure in two of the tasks.
+
+    A scan is known by the content of its files, where the task files tell that.
+    """
+    seen: dict[tuple[str, str], tuple[Path, str]] = {}  # scan and structure -> task, reference
+    for path, task in tasks.items():
+        own = {}
+        for one in task.references:
+            if one.made_of is None:
+                continue
+            shown = zip(task.structures, one.present, strict=True)
+            for name in [name for name, there in shown if there]:
+                key = one.made_of.scan_sha256, name
+                if key in seen:
+                    raise _voting_twice(path, one.name, name, *seen[key])
+                own[key] = path, one.name
+        seen |= own  # what is twice within one task was told when it was made
+
+
+def _voting_twice(path: Path, name: str, structure: str, first: Path, other: str) -> ModelError:
+    return ModelError(
+        path,
+        found=f"the scan {name} as a reference of {structure}, which is {other} of {first}",
+        expected="tasks that show a structure in different scans",
+        fix="Make one of them again without it: a labelled scan must not vote twice.",
+    )
+
+
+def _terms(tasks: Mapping[Path, Task]) -> list[str]:
+    """The licences of some tasks, each once."""
+    return [*dict.fromkeys(task.license for task in tasks.values() if task.license)]
+
+
+def _without_terms(tasks: Mapping[Path, Task]) -> list[str]:
+    """The files that tell no licence: then nobody can say that one holds for all of them."""
+    return [str(path) for path, task in tasks.items() if not task.license]
+
+
+def _lost_terms(tasks: Mapping[Path, Task]) -> Iterator[str]:
+    """A sentence where some tasks have a licence and others do not."""
+    terms, without = _terms(tasks), _without_terms(tasks)
+    if terms and without:
+        yield (
+            f"the merged task has no licence, as {' and '.join(without)} "
+            f"{'has' if len(without) == 1 else 'have'} none beside {' and '.join(terms)}"
+        )
 
 
 def _of(task: Task) -> tuple[str, ...]:

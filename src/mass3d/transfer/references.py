@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 from mass3d.config import Structures
 from mass3d.errors import ConfigError, DataError
 from mass3d.execution.summary import counted
+from mass3d.inspection.label import count_values
 from mass3d.io.read import label_of, volume_of
+from mass3d.transfer.coarse import Losses
 from mass3d.transfer.oneshot.settings import MAX_STRUCTURES
 from mass3d.volume.ranges import Measures, Ranges
 from mass3d.volume.volume import Modality, Volume
@@ -51,6 +53,17 @@ def require_references(
     ]
 
 
+def require_names(names: Sequence[str], references: int) -> None:
+    """Raise `ConfigError` for names of references that are not one for each of them."""
+    if names and len(names) != references:
+        raise ConfigError(
+            "references",
+            found=f"{counted(len(names), 'name')} of {counted(references, 'reference')}",
+            expected="a name for each, in the same order, or none",
+            fix="Name every reference, or leave the names out.",
+        )
+
+
 def require_shown(present: Tensor, structures: Mapping[str, int], names: Sequence[str]) -> None:
     """Raise `DataError` when a structure is in none of the references.
 
@@ -66,6 +79,23 @@ def require_shown(present: Tensor, structures: Mapping[str, int], names: Sequenc
             expected="every structure in at least one reference",
             fix="Choose references that show them, or name those that are wanted.",
             setting="structures",
+        )
+
+
+def require_prior_of(structures: Mapping[str, int], prior: Volume) -> None:
+    """Raise `DataError` for a prior that has values, but none of the structures.
+
+    An empty one says that there is nothing, which is no mistake.
+    """
+    found = [int(value) for value in np.flatnonzero(count_values(prior.voxels)) if value > 0]
+    if found and not {*found} & {*structures.values()}:
+        raise DataError(
+            prior.path or "prior",
+            found=f"a prior with the values {', '.join(map(str, found))}",
+            expected="values of the task: "
+            + ", ".join(f"{value} ({name})" for name, value in structures.items()),
+            fix="Give the prior the values of the task, or make a task with those of the prior.",
+            setting="prior",
         )
 
 
@@ -93,13 +123,38 @@ def ranges_of(
     return Ranges.of(list(map(Measures.of, images, modalities)), volumes)
 
 
+def odd_labels(
+    labels: Sequence[Volume],
+    structures: Mapping[str, int],
+    ignored: Collection[int | None],
+    spacing_mm: float,
+) -> Iterator[str]:
+    """Sentences about what a task will not have of label maps.
+
+    ignored: values of voxels that nobody has annotated. spacing_mm: of the model's voxels.
+    """
+    shown = [{*np.flatnonzero(count_values(label.voxels)).tolist()} for label in labels]
+    for value in sorted(one for one in ignored if one is not None):
+        count = sum(value in values for values in shown)
+        if count:
+            yield (
+                f"{value} is nnU-Net's ignore label, and {counted(count, 'label map')} "
+                f"{'has' if count == 1 else 'have'} voxels of it: a task takes them as background"
+            )
+    losses = Losses(spacing_mm, {name: [value] for name, value in structures.items()})
+    for label in labels:
+        losses.add(label)
+    yield from losses.told()
+
+
 def volumes_ml(
     label: NDArray[np.integer], structures: Mapping[str, int | Sequence[int]], voxel_ml: float
 ) -> dict[str, float]:
     """The volume of every structure, of one or several values, in a label map (D, H, W)."""
     members = {n: [some] if isinstance(some, int) else list(some) for n, some in structures.items()}
-    counts = np.bincount(label.ravel(), minlength=max(map(max, members.values())) + 1)
-    return {name: round(float(counts[some].sum()) * voxel_ml, 4) for name, some in members.items()}
+    found = dict(enumerate(count_values(label).tolist()))
+    counts = {name: sum(found.get(value, 0) for value in some) for name, some in members.items()}
+    return {name: round(float(count) * voxel_ml, 4) for name, count in counts.items()}
 
 
 def _require_values(structures: Mapping[str, int]) -> None:

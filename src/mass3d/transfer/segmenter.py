@@ -28,7 +28,13 @@ from mass3d.transfer.oneshot.carrying import Found, correct
 from mass3d.transfer.oneshot.location import Place, locate
 from mass3d.transfer.oneshot.output import labels_of_slabs, labels_on
 from mass3d.transfer.oneshot.part import OneShotPart, make_part
-from mass3d.transfer.references import ranges_of, require_references, require_shown
+from mass3d.transfer.references import (
+    ranges_of,
+    require_names,
+    require_prior_of,
+    require_references,
+    require_shown,
+)
 from mass3d.transfer.task_file import Task, require_model
 from mass3d.transfer.trained import TrainedModel, load_trained, require_matching
 from mass3d.transfer.tuning.settings import DEFAULT as TUNING
@@ -53,6 +59,7 @@ class Answer:
     agreement: Mapping[str, float] = field(default_factory=dict)  # between references, in Dice
     references: tuple[str, ...] = ()  # that were asked, where that is not all
     expected_dice: Mapping[str, float] = field(default_factory=dict)  # of what was found
+    odd: tuple[str, ...] = ()  # sentences about how it was found
 
     def told(self) -> dict[str, Any]:
         """What a list of results holds of it."""
@@ -114,12 +121,14 @@ class Segmenter:
         Every label lies on the grid of its image. `references` name the scans. `tuning`: how a
         head is tuned on each of them, some seconds; None for none. Raises `DataError` for a scan
         that cannot be read or prepared, a label on another grid, and a structure that is in none
-        of the scans; `ConfigError` for wrong values of structures; `ModelError` for a network that
+        of the scans; `ConfigError` for wrong values of structures and for names of some references
+        only; `ModelError` for a network that
         never learned to match. A structure may be absent from some scans; `Task.present` tells
         from which.
         """
         require_matching(self.trained)
         given = images, labels
+        require_names(references, len(images))
         images, labels = require_references(images, labels, structures)
         files = made_of(*given)  # before the seconds of tuning, in which a file may change
         values = list(structures.values())
@@ -176,7 +185,8 @@ class Segmenter:
         in windows that share `overlap`. A `prior`, a label map on the grid of the volume, takes
         the place of what is carried over. maps: filled, but for the agreement where there is a
         prior. references: how many are asked, the nearest to this volume, or all. Raises
-        `DataError` for a scan that cannot be prepared, `ModelError` for a task of another model,
+        `DataError` for a scan that cannot be prepared and a prior of other values than the task's,
+        `ModelError` for a task of another model,
         `ConfigError` for none, and for several volumes.
         """
         volume, task = _only(volume), _required(task)
@@ -246,6 +256,7 @@ class Segmenter:
         masks = torch.stack([torch.from_numpy(label == value) for value in values])
         box = box_around(masks.any(0), PRIOR_MARGIN_VOX)
         if box is None:
+            require_prior_of(task.structures, prior)
             return Answer(np.zeros(volume.grid.shape, np.uint16), "prior")
         given = masks[(slice(None), *box)].float()
         image, encoder = torch.from_numpy(scan.image), self.encoder_of(part)
@@ -256,7 +267,9 @@ class Segmenter:
         ]
         mean = torch.stack(votes or [given]).mean(0)
         labels = labels_on(volume.grid, mean.numpy(), box, scan.grid, values, shares=shares)
-        return Answer(labels, "prior", expected_dice=_expected(mean, task) if votes else {})
+        if votes:
+            return Answer(labels, "prior", expected_dice=_expected(mean, task))
+        return Answer(labels, "prior", odd=(_only_resampled(part, scan),))
 
     def _by_network(
         self, volume: Volume, scan: Prepared, task: Task, *, overlap: float, maps: Maps
@@ -290,6 +303,16 @@ class Segmenter:
 
     def _prepare(self, volume: Volume) -> Prepared:
         return prepare_volume(volume, self.trained.preparation)
+
+
+def _only_resampled(part: OneShotPart, scan: Prepared) -> str:
+    """The sentence about a prior that nothing corrects."""
+    tuned = sorted({one.modality for one in part.scans if one.head is not None})
+    kinds = f"tuned heads for {' and '.join(tuned)} alone" if tuned else "no tuned heads"
+    return (
+        f"the task has {kinds}, and the scan is {scan.modality}: the prior came back as it was "
+        "given, but for the voxels of the model"
+    )
 
 
 def _expected(probabilities: Tensor, task: Task) -> dict[str, float]:

@@ -195,14 +195,14 @@ def load_task(path: Path | str) -> Task:
     return Task(
         references,
         dict(record.structures),
-        record.model,
-        record.run,
-        fingerprint,
-        _oneshot(path, part, record),
-        record.ranges,
-        record.merged,
-        record.license,
-        record.made_by,
+        model=record.model,
+        run=record.run,
+        fingerprint=fingerprint,
+        oneshot=_oneshot(path, part, record),
+        ranges=record.ranges,
+        merged=record.merged,
+        license=record.license,
+        made_by=record.made_by,
     )
 
 

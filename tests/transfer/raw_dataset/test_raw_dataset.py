@@ -275,7 +275,7 @@ def test_true_labels_of_no_case_are_refused_or_told(tmp_path: Path) -> None:
     """Whoever corrects label maps wants them used: none of them goes unseen."""
     origin = made(tmp_path, ("a", "b"))
     wrong = tmp_path / "truth"
-    told = "found {}; expected a folder of true label maps, called as the cases"
+    told = "found {}; expected a folder of true label maps, named like the cases"
     for there in ("no folder of this name", "no label map"):
         with pytest.raises(ConfigError, match=told.format(there)) as caught:
             origin.export(tmp_path / "Dataset501_X", true_labels=wrong)

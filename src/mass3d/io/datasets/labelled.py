@@ -38,7 +38,7 @@ def find_labelled(
 
     Without `labels` the layout of the folders tells them, and of a dataset with a folder imagesTr
     only that folder is searched: what is kept for tests is not for training. `labels` is one
-    folder of label maps that are called as the cases; or one file for each of the images, in
+    folder of label maps that are named like the cases; or one file for each of the images, in
     order: then an image is a file, or all of one DICOM series. `channels`: the files that
     dataset.json names channels are one case together, of these channels or, if it is empty, of
     all; None takes each for a case. Raises `DataError` where there is none and for a missing file

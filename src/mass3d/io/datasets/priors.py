@@ -32,7 +32,7 @@ def require_one_prior(given: Path | None, *, scans: int) -> None:
         raise ConfigError(
             given,
             found=f"one label map for {scans} scans",
-            expected="a folder of label maps that are called as the cases",
+            expected="a folder of label maps that are named like the cases",
             fix="Give a folder, or one scan.",
             setting="prior",
         )

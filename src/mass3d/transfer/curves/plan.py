@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from mass3d.config import Config
 from mass3d.errors import ConfigError
+from mass3d.execution.progress import tell_all
 from mass3d.execution.summary import counted
 from mass3d.io.datasets.channels import channels_of
 from mass3d.io.datasets.cohort import CaseFile
@@ -20,6 +21,7 @@ from mass3d.io.datasets.labelled import find_labelled, find_tests
 from mass3d.transfer.finetuned.apart import seen_before
 from mass3d.transfer.finetuned.scans import Number, Split, count_of, split
 from mass3d.transfer.finetuned.segmenter import Start
+from mass3d.transfer.finetuned.taught import ignored_told
 from mass3d.transfer.trained import read_run, require_matching
 
 SCRATCH: Final = "scratch"  # the name of first weights among the starts
@@ -152,7 +154,7 @@ def make_plan(config: PlanConfig, *, seed: int, channels: Sequence[str] = ()) ->
     apart = 0 if tests else held_out or max(1, len(labelled) // HELD_OUT_SHARE)
     parts = split(labelled, "all", validation=apart, seed=seed)
     counts, left_out = sizes(config.labels, len(parts.training))
-    return Plan(
+    plan = Plan(
         parts.training,
         tests or parts.validation,
         find_starts(config.model, config.against),
@@ -162,6 +164,8 @@ def make_plan(config: PlanConfig, *, seed: int, channels: Sequence[str] = ()) ->
         config.most_references,
         left_out,
     )
+    tell_all(_background_in_tasks(plan))  # before the hours of work
+    return plan
 
 
 def sizes(labels: Sequence[Number], among: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -229,8 +233,15 @@ def odd_plan(plan: Plan) -> Iterator[str]:
         numbers = " and ".join(map(str, plan.left_out))
         there = counted(len(plan.training), "labelled scan")
         yield f"{numbers} labels are left out, as there are {there} to learn from"
+    yield from _background_in_tasks(plan)
     yield from seen_before(plan.training, plan.tests)
     yield from odd_starts(plan.starts)
+
+
+def _background_in_tasks(plan: Plan) -> Iterator[str]:
+    """A sentence where a start is a task and labels have voxels that nobody has annotated."""
+    if any(start.name in BY_TASK for start in plan.starts):
+        yield from ignored_told(plan.training)
 
 
 def odd_starts(starts: Sequence[CurveStart]) -> Iterator[str]:

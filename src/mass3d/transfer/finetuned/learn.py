@@ -78,7 +78,7 @@ def learn(
 
 
 def first_network(
-    run: Path, structures: int, *, start: Start, seed: int, channels: int = 1
+    run: Path, classes: int, *, start: Start, seed: int, channels: int = 1
 ) -> SegmentationNetwork:
     """The network of a pretrained run with a new head; its weights, or first weights by the seed.
 
@@ -88,7 +88,7 @@ def first_network(
     trunk = require_features(run, build_network(record.preset, seed=seed))
     if start == "pretrained":
         fill_weights(run, trunk, tensors)
-    return add_head(trunk, structures, seed=seed, channels=channels)
+    return add_head(trunk, classes, seed=seed, channels=channels)
 
 
 def is_learned(name: str, net: SegmentationNetwork, learn: Learn) -> bool:
@@ -118,12 +118,12 @@ class Began(NamedTuple):
         )
 
 
-def began(run: Path, structures: int, *, start: Start, channels: int = 1) -> Began:
+def began(run: Path, classes: int, *, start: Start, channels: int = 1) -> Began:
     """What `first_network` loads and what it leaves fresh. Raises as it does."""
     record, tensors, _ = read_run(run)
     with torch.device("meta"):
         trunk = require_features(run, build_network(record.preset, seed=0))
-        net = SegmentationNetwork(trunk, structures, channels)
+        net = SegmentationNetwork(trunk, classes, channels)
     every = sum(parameter.numel() for parameter in net.parameters())
     loaded = sum(map(torch.numel, tensors.values())) if start == "pretrained" else 0
     return Began(start, record.objective, record.step, loaded, every - loaded)

@@ -13,8 +13,9 @@ from pydantic import BeforeValidator
 
 from mass3d.config import Regions
 from mass3d.errors import ConfigError, DataError
+from mass3d.execution.summary import counted, first_of
 from mass3d.files import text_hash
-from mass3d.inspection.label import CountedLabel, Names, count_label
+from mass3d.inspection.label import CountedLabel, Names, count_label, count_values
 from mass3d.io.datasets.channels import read_channels_of
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.dataset_json import read_common_targets, read_ignored
@@ -22,12 +23,10 @@ from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.datasets.regions import Targets, targets_of
 from mass3d.io.datasets.source import image_hash, source_hash
 from mass3d.io.read import read_label
-from mass3d.metrics.overlap import dice
+from mass3d.transfer.coarse import Losses
 from mass3d.transfer.finetuned.apart import last_whole, subjects_of
-from mass3d.transfer.oneshot.output import labels_on
 from mass3d.transfer.references import require_at_most, volumes_ml
 from mass3d.views.labelled import MAX_STRUCTURES, UNKNOWN, LabelledCase
-from mass3d.volume.box import whole_box
 from mass3d.volume.preparation import (
     PreparationConfig,
     prepare_channels,
@@ -52,8 +51,6 @@ Number = Annotated[int | str, BeforeValidator(_number)]
 """How many labels: a number, a share such as 10%, or all."""
 VALIDATION_SHARE = 5  # one in as many is kept apart where there are at least twice as many,
 MAX_VALIDATION = 10  # and no more than these
-MUCH_FINER = 2  # times, of voxels of scans than those of the model
-MOST_LOST = 3  # structures that are told
 
 
 class Split(NamedTuple):
@@ -181,6 +178,14 @@ class LabelledScan:
     numbers: NDArray[np.uint8] = field(repr=False)  # (D, H, W): 0, classes from 1, UNKNOWN
     shown: tuple[bool, ...]  # of each class
     odd: tuple[str, ...] = ()  # sentences about the label
+    overlap_vox: int = 0  # voxels that are in several masks
+
+    @property
+    def visible(self) -> NDArray[np.bool_]:
+        """Of each class, whether a voxel has its number: a mask may lie wholly within others."""
+        return np.isin(
+            np.arange(1, len(self.shown) + 1), np.flatnonzero(count_values(self.numbers))
+        )
 
     @property
     def volume(self) -> Volume:
@@ -205,8 +210,9 @@ def read_labelled(case: CaseFile, targets: Targets) -> LabelledScan:
     table = np.zeros(int(label.voxels.max()) + 1, np.uint8)
     for value, number in _numbered(label, names, ignored):
         table[value : value + 1] = number  # of a value that is not there: nothing
-    shown = tuple(any(label.facts.voxels.get(name, 0) for name in some) for some in names)
-    return LabelledScan(case.case_id, volumes, table[label.voxels], shown, label.faults)
+    facts, numbers = label.facts, table[label.voxels]
+    shown = tuple(any(facts.voxels.get(name, 0) for name in some) for some in names)
+    return LabelledScan(case.case_id, volumes, numbers, shown, label.faults, facts.overlap_vox)
 
 
 def values_of(scan: LabelledScan, targets: Targets) -> NDArray[np.uint16]:
@@ -255,67 +261,35 @@ def gather(
     be background. Raises as `read_labelled` does.
     """
     table = targets.table
-    cases, odd, shown, edges = [], [], np.zeros(table.shape[1], bool), []
-    measures, volumes, kept = [], [], list[dict[str, float]]()
+    cases, odd, shown = [], [], np.zeros((2, table.shape[1]), bool)
+    measures, volumes, overlaps = [], [], dict[str, int]()
     numbers = {
         n: [*(np.flatnonzero(row) + 1)] for n, row in zip(targets.values, table, strict=True)
     }
+    losses = Losses(preparation.spacing_mm, numbers)
     for done, file in enumerate(files, start=1):
         scan = read_labelled(file, targets)
         cases.append(prepared(scan, preparation, partial=partial))
         odd += [] if chosen else [f"{scan.case_id}: {sentence}" for sentence in scan.odd]
-        if is_much_finer(scan, preparation):
-            kept.append(what_is_kept(scan, cases[-1], targets, preparation))
-        shown |= scan.shown
-        edges.append(edge_mm(scan))
+        losses.add(scan.volume.with_voxels(scan.numbers), ignored=UNKNOWN)
+        shown |= [scan.shown, scan.visible]
+        overlaps |= {scan.case_id: scan.overlap_vox} if scan.overlap_vox else {}
         measures.append(Measures.of(scan.volume, prepared_modality(scan.volume, preparation)))
         volumes.append(volumes_ml(scan.numbers, numbers, scan.volume.grid.voxel_ml))
         advance(done)
+    odd += _overlapping(overlaps)
     odd += _not_to_be_found(targets, shown, cases, preparation.spacing_mm)
-    if np.median(edges) < preparation.spacing_mm / MUCH_FINER:
-        odd.append(
-            f"voxels of the scans have edges of about {np.median(edges):.2g} mm, but the model "
-            f"works with {preparation.spacing_mm:g} mm: what is smaller is lost{_most_lost(kept)}"
-        )
+    odd += losses.told()
     return Material(tuple(cases), tuple(odd), Ranges.of(measures, volumes))
 
 
-def edge_mm(scan: LabelledScan) -> float:
-    """Of a cube as large as a voxel."""
-    return float(np.cbrt(np.prod(scan.volume.spacing_mm)))
-
-
-def is_much_finer(scan: LabelledScan, preparation: PreparationConfig) -> bool:
-    """Whether a scan's voxels are much smaller than those the network sees."""
-    return edge_mm(scan) < preparation.spacing_mm / MUCH_FINER
-
-
-def what_is_kept(
-    scan: LabelledScan, case: LabelledCase, targets: Targets, preparation: PreparationConfig
-) -> dict[str, float]:
-    """Dice of what a network would write that knew the label on its own grid, by structure."""
-    classes = range(1, len(targets.classes) + 1)
-    shares = np.stack([case.label == number for number in classes]).astype(np.float32)
-    edge = preparation.spacing_mm
-    coarse = scan.volume.grid.resampled((edge, edge, edge))
-    best = labels_on(scan.volume.grid, shares, whole_box(case.shape), coarse, list(classes))
-    counted = scan.numbers != UNKNOWN
-    found = {}
-    for name, row in zip(targets.values, targets.table, strict=True):
-        numbers = np.flatnonzero(row) + 1
-        truth = np.isin(scan.numbers, numbers) & counted
-        if truth.any():
-            found[name] = dice(np.isin(best, numbers) & counted, truth)
-    return found
-
-
-def _most_lost(kept: Sequence[Mapping[str, float]]) -> str:
-    """The structures that lose most, in words."""
-    names = {name for one in kept for name in one}
-    means = {n: float(np.mean([one[n] for one in kept if n in one])) for n in sorted(names)}
-    worst = sorted(means.items(), key=lambda item: item[1])[:MOST_LOST]
-    told = ", ".join(f"{mean:.2f} of {name}" for name, mean in worst)
-    return f", and no Dice can be better than about {told}" if told else ""
+def _overlapping(voxels: Mapping[str, int]) -> Iterator[str]:
+    """A sentence about masks that overlap. voxels: case -> voxels that are in several."""
+    if voxels:
+        yield (
+            f"{first_of([*voxels])}: masks that overlap ({counted(sum(voxels.values()), 'voxel')} "
+            f"in {counted(len(voxels), 'scan')}); the last of them by name counts there"
+        )
 
 
 def _not_to_be_found(
@@ -324,11 +298,16 @@ def _not_to_be_found(
     cases: Sequence[LabelledCase],
     spacing_mm: float,
 ) -> Iterator[str]:
-    """A sentence for every structure that no label teaches."""
-    left = np.array([any(n in case.places for case in cases) for n, _ in enumerate(shown, 1)])
+    """A sentence for every structure that no label teaches.
+
+    shown (2, C): classes that labels show, and that they still show where masks overlap.
+    """
+    left = np.array([any(n in case.places for case in cases) for n, _ in enumerate(shown[0], 1)])
     for name, parts in zip(targets.values, targets.table, strict=True):
-        if not shown[parts].any():
+        if not shown[0][parts].any():
             yield f"{name} is in none of the labels and will not be found"
+        elif not shown[1][parts].any():
+            yield f"{name} lies wholly within other masks and will not be found"
         elif not left[parts].any():
             yield f"{name} has no voxel left at {spacing_mm:g} mm and will not be found"
 

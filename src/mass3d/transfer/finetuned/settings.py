@@ -53,7 +53,10 @@ class StoppingConfig(Config):
 
 
 class LearningConfig(Config):
-    """How is learned with labels, whatever the scans; the second parent, as it is told last."""
+    """How a network learns with labels, whichever scans are chosen.
+
+    In the verbs it is the second parent, so that its settings are listed last.
+    """
 
     structures: Regions = None
     """Name and label value of the structures, or all values of a region; by default those of
@@ -78,7 +81,7 @@ class RunConfig(Config):
     """Labelled scans: a dataset in the layout of nnU-Net or another, of which imagesTr is taken
     alone; folders of scans; or files."""
     label_maps: tuple[Path, ...] = Field(default=(), examples=[["labels"]])
-    """Folder of label maps that are called as the cases, or one file for each scan, in order; by
+    """Folder of label maps that are named like the cases, or one file for each scan, in order; by
     default what the layout of the dataset says."""
     model: Path = Field(examples=["run"])
     """Run folder of the pretrained model."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,11 @@ from mass3d.execution.summary import counted, in_short
 from mass3d.files import text_hash
 from mass3d.io.datasets.channels import channels_of, grouped, read_channels_of
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
+from mass3d.io.datasets.dataset_json import read_ignored
 from mass3d.io.datasets.regions import Targets, require_no_regions
 from mass3d.io.datasets.source import source_hash
 from mass3d.transfer.adaptation.answers import Answers, label_of
-from mass3d.transfer.finetuned.scans import read_labelled, values_of
+from mass3d.transfer.finetuned.scans import Split, read_labelled, values_of
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import Task
 from mass3d.transfer.trained import read_run, require_matching
@@ -84,6 +85,26 @@ def require_teachable(model: Path, targets: Targets) -> None:
     """
     require_no_regions(targets, "unlabelled")
     require_matching(read_run(model)[0])
+
+
+def background_told(parts: Split) -> Iterator[str]:
+    """A sentence where scans without labels are taught by a task that takes too much as background.
+
+    Raises as `read_ignored` does.
+    """
+    if parts.unlabelled:
+        yield from ignored_told(parts.training)
+
+
+def ignored_told(labelled: Sequence[CaseFile]) -> Iterator[str]:
+    """A sentence about a task of labels of which dataset.json names an ignore label."""
+    tables = dict.fromkeys(case.label.table for case in labelled if case.label)
+    ignored = {read_ignored(table.parent) for table in tables if table} - {None}
+    if ignored:
+        yield (
+            f"voxels of nnU-Net's ignore label ({', '.join(map(str, ignored))}) are background in "
+            "the task, which cannot leave them out as finetuning does"
+        )
 
 
 def fingerprint_of(unlabelled: Sequence[CaseFile]) -> str:

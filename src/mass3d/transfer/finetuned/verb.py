@@ -5,15 +5,19 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ConfigDict, ValidationError
+
+from mass3d.config import Config
 from mass3d.device import choose_device
 from mass3d.errors import ModelError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
-from mass3d.execution.progress import progress
-from mass3d.execution.summary import counted, write_provenance
+from mass3d.execution.progress import progress, tell_all
+from mass3d.execution.summary import Report, counted, write_provenance
 from mass3d.files import only_writer
 from mass3d.io.datasets.channels import channels_of
 from mass3d.io.datasets.cohort import CaseFile
@@ -43,12 +47,13 @@ from mass3d.transfer.finetuned.stopping import (
 from mass3d.transfer.finetuned.taught import (
     ANSWERS,
     Taught,
+    background_told,
     find_unlabelled,
     fingerprint_of,
     require_teachable,
     teacher_of,
 )
-from mass3d.transfer.trained import read_run, unfinished
+from mass3d.transfer.trained import read_run, record_beside, unfinished
 
 MOVED: Final[dict[Learn, str]] = {
     "full": "",
@@ -57,8 +62,32 @@ MOVED: Final[dict[Learn, str]] = {
 }
 
 
+class Told(Config):
+    """What a run keeps in its record, beside other things, of what was said when it began.
+
+    Once it has ended, nothing is read again, and yet all of it is to be said.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    warnings: tuple[str, ...] = ()
+    """Sentences about scans and labels."""
+    faults: tuple[Fault, ...] = ()
+    """Of scans without labels."""
+    answered: int | None = None
+    """Scans without labels that were learned from; older records do not tell."""
+
+    @classmethod
+    def of(cls, run: Path) -> Told:
+        """What the record of a run says; nothing of an older one, or where it was changed."""
+        try:
+            return cls.model_validate(record_beside(run))
+        except ValidationError:
+            return cls()
+
+
 @dataclass(frozen=True)
-class Finetuned:
+class Finetuned(Report):
     """What a finetuning ended with."""
 
     run: Path
@@ -98,14 +127,17 @@ def finetune(config: FinetuneConfig) -> Finetuned:
     if config.unlabelled:
         apart = (*parts.training, *parts.validation)
         parts = parts._replace(unlabelled=find_unlabelled(config.unlabelled, apart))
-    done = finetune_on(config, parts)
-    return replace(done, warnings=(*seen_before(parts.training, parts.validation), *done.warnings))
+    odd = (*background_told(parts), *seen_before(parts.training, parts.validation))
+    tell_all(odd)  # before the minutes of work
+    done = finetune_on(config, parts, chosen=config.structures is not None)
+    return replace(done, warnings=(*odd, *done.warnings))
 
 
-def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
+def finetune_on(config: FinetuneConfig, parts: Split, *, chosen: bool) -> Finetuned:
     """Finetune on some scans, or go on, and score others; what is finished is not done again.
 
-    Raises as `run` of the verb does.
+    chosen: somebody chose the structures, so that other values are meant to be background. Raises
+    as `run` of the verb does.
     """
     keep_freed_memory()
     targets = structures_of(parts.training, config.structures)
@@ -115,48 +147,66 @@ def finetune_on(config: FinetuneConfig, parts: Split) -> Finetuned:
     facts |= stopping_facts(config.stopping, parts.validation)
     classes, channels = len(targets.classes), channels_of(parts.training[0])
     first = began(config.model, classes, start=config.start, channels=max(1, len(channels)))
-    names = [one.called for one in channels]
-    warnings, faults = tuple[str, ...](), tuple[Fault, ...]()
     if not is_finished(config.output, facts, steps=config.fit.steps, must_resume=config.resume):
-        cases, warnings, ranges = _read(config, parts.training, targets)
-        told = {"structures": targets.plain(), "ranges": ranges.plain(), **parts.ids()}
-        told |= {"channels": names} if names else {}
-        config.output.mkdir(parents=True, exist_ok=True)
-        with only_writer(config.output, ModelError):
-            require_same_run(config.output, facts)  # before its settings are written over
-            write_provenance(config.output, "finetune", config, began=first._asdict(), **told)
-            device = choose_device(config.device)
-            taught = _taught(config, parts, targets)
-            cases, warnings, faults = cases + taught.cases, warnings + taught.odd, taught.faults
-            with progress("finetune", config.fit.steps) as advance:
-                learn(
-                    config.output,
-                    cases,
-                    model=config.model,
-                    facts=facts,
-                    config=config.fit,
-                    views=config.views,
-                    device=device,
-                    advance=advance,
-                    judge=judge_of(config.stopping, parts.validation, facts, device),
-                )
-            shutil.rmtree(config.output / ANSWERS, ignore_errors=True)
-    ids, scores = parts.ids()["training"], _scores(config, parts)
-    chosen, steps = chosen_in(config.output), config.fit.steps
+        _learn(config, parts, targets, facts, first=first, chosen=chosen)
+    told = Told.of(config.output)
+    without = len(parts.unlabelled) if told.answered is None else told.answered
     return Finetuned(
-        config.output,
-        targets.values,
-        tuple(ids),
-        scores,
-        first,
-        (*unfinished(config.model), *warnings),
-        chosen,
-        steps,
-        config.learn,
-        tuple(names),
-        len(parts.unlabelled),
-        faults,
+        run=config.output,
+        structures=targets.values,
+        training=tuple(parts.ids()["training"]),
+        scores=_scores(config, parts),
+        began=first,
+        warnings=(*unfinished(config.model), *told.warnings),
+        chosen=chosen_in(config.output),
+        steps=config.fit.steps,
+        learn=config.learn,
+        channels=tuple(one.called for one in channels),
+        unlabelled=without,
+        faults=told.faults,
     )
+
+
+def _learn(
+    config: FinetuneConfig,
+    parts: Split,
+    targets: Targets,
+    facts: dict[str, Any],
+    *,
+    first: Began,
+    chosen: bool,
+) -> None:
+    """Read the scans and learn from them; what is odd about them goes into the record."""
+    cases, warnings, ranges = _read(config, parts.training, targets, chosen=chosen)
+    names = [one.called for one in channels_of(parts.training[0])]
+    about = {"structures": targets.plain(), "ranges": ranges.plain(), **parts.ids()}
+    about |= {"channels": names} if names else {}
+    config.output.mkdir(parents=True, exist_ok=True)
+    with only_writer(config.output, ModelError):
+        require_same_run(config.output, facts)  # before its settings are written over
+        record = partial(write_provenance, config.output, "finetune", config)
+        record(began=first._asdict(), **about)
+        device = choose_device(config.device)
+        taught = _taught(config, parts, targets)
+        told = Told(
+            warnings=warnings + taught.odd,
+            faults=taught.faults,
+            answered=len(taught.cases) if parts.unlabelled else None,
+        )
+        record(began=first._asdict(), **about, **told.model_dump(mode="json", exclude_none=True))
+        with progress("finetune", config.fit.steps) as advance:
+            learn(
+                config.output,
+                cases + taught.cases,
+                model=config.model,
+                facts=facts,
+                config=config.fit,
+                views=config.views,
+                device=device,
+                advance=advance,
+                judge=judge_of(config.stopping, parts.validation, facts, device),
+            )
+        shutil.rmtree(config.output / ANSWERS, ignore_errors=True)
 
 
 def _facts(config: FinetuneConfig, parts: Split, targets: Targets) -> dict[str, Any]:
@@ -183,14 +233,16 @@ def _facts(config: FinetuneConfig, parts: Split, targets: Targets) -> dict[str, 
     }
 
 
-def _read(config: FinetuneConfig, training: Sequence[CaseFile], targets: Targets) -> Material:
+def _read(
+    config: FinetuneConfig, training: Sequence[CaseFile], targets: Targets, *, chosen: bool
+) -> Material:
     with progress("read", len(training)) as advance:
         return gather(
             training,
             targets,
             read_run(config.model)[0].preparation,
             partial=config.partial,
-            chosen=config.structures is not None,
+            chosen=chosen,
             advance=advance,
         )
 

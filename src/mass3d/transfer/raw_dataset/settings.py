@@ -21,7 +21,7 @@ class RawConfig(Config):
     scans: tuple[Path, ...] = Field(default=(), examples=[["scans"]])
     """The scans that were segmented; by default where they were then."""
     true_labels: Path | None = Field(default=None, examples=["corrected"])
-    """Folder of true label maps, called as the cases, that take the place of what was found, as
+    """Folder of true label maps, named like the cases, that take the place of what was found, as
     those of the scans that the task or the model was made of do anyway."""
     images: How = "link"
     """Whether the dataset has links to scans or copies of them; what is no whole .nii.gz file by

@@ -136,7 +136,7 @@ def _no_truth(folder: Path, found: str, fix: str) -> ConfigError:
     return ConfigError(
         folder,
         found=found,
-        expected="a folder of true label maps, called as the cases",
+        expected="a folder of true label maps, named like the cases",
         fix=fix,
         setting="raw.true_labels",
     )
