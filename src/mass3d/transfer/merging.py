@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mass3d.config import differences
+from mass3d.config import MAX_LABEL_VALUE, differences
 from mass3d.errors import ConfigError, ModelError
 from mass3d.training import checkpoint
 from mass3d.transfer.made_by import in_brackets
@@ -18,7 +18,7 @@ from mass3d.transfer.oneshot.evidence import Evidence
 from mass3d.transfer.oneshot.part import OneShotPart
 from mass3d.transfer.oneshot.reference import LabelledScan
 from mass3d.transfer.oneshot.settings import MAX_STRUCTURES
-from mass3d.transfer.task_file import MAX_VALUE, Reference, Task, find_run
+from mass3d.transfer.task_file import Reference, Task, find_run
 from mass3d.transfer.trained import weights_file
 from mass3d.volume.ranges import Ranges
 
@@ -215,7 +215,7 @@ def _structures(tasks: Mapping[Path, Task]) -> dict[str, int]:
             fix="Keep some of the tasks apart.",
         )
     taken = set(structures.values())
-    free = (value for value in range(1, MAX_VALUE + 1) if value not in taken)
+    free = (value for value in range(1, MAX_LABEL_VALUE + 1) if value not in taken)
     return structures | dict(zip(clashing, free, strict=False))
 
 

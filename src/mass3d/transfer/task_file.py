@@ -31,7 +31,6 @@ from mass3d.volume.ranges import Ranges
 KIND = "task"
 PRESENT = "present"
 EMBEDDINGS = "embeddings"
-MAX_VALUE = MAX_LABEL_VALUE
 FINGERPRINT = r"^[0-9a-f]{64}$"
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
