@@ -129,7 +129,9 @@ def test_what_ends_one_process_ends_all_of_them(store: Path, tmp_path: Path) -> 
         assert said in other.stderr
         assert f" in process 0 on {socket.gethostname()}; expected" in other.stderr
     told = (run / "config.toml").read_bytes()
-    begun = ResumeRecord(step=1, precision="32-true", optimizer={}, run={"seed": 3})
+    begun = ResumeRecord(
+        step=1, precision="32-true", batches_per_step=2, optimizer={}, run={"seed": 3}
+    )
     checkpoint.save(run / RESUME, {}, kind="resume", facts=begun.plain())
     for ended in slurm_to_end(words, 2):
         assert ended.returncode == 2, ended.stderr
