@@ -23,7 +23,7 @@ from mass3d.pretext.contrastive import contrast_step
 from mass3d.pretext.correspondence import correspondence_step
 from mass3d.training import checkpoint
 from mass3d.training.config import FitConfig
-from mass3d.training.fabric import lost_process_told
+from mass3d.training.fabric import lost_process_told, make_fabric
 from mass3d.training.fit import METRICS, RESUME, WEIGHTS, fit
 from mass3d.training.resume import batches_per_step, read_record
 from several import ONE_THREAD, TORCHRUN, require_killed, run_to_end, slurm_to_end
@@ -211,6 +211,24 @@ def test_batches_that_processes_cannot_share_are_refused(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="3 batches per step for 2 processes") as refused:
         batches_per_step(three, tmp_path, Processes(0, 2))
     assert refused.value.setting == "fit.accumulate"
+
+
+def test_makers_of_batches_are_shared_by_the_processes_of_a_machine_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Processes] = []
+
+    def one(device: torch.device, processes: Processes) -> int:
+        told.append(processes)
+        return 1
+
+    monkeypatch.setattr("mass3d.training.fit.makers_for", one)
+    first = Processes(0, 16, machines=8)
+    alone = make_fabric(torch.device("cpu"))
+    short = settings(steps=1, accumulate=16)
+    fit(network(), batches, step, short, run=tmp_path, facts=FACTS, processes=first, fabric=alone)
+    assert told == [first]
+    assert told[0].per_machine == 2
 
 
 def test_a_finished_run_tells_its_batches(tmp_path: Path) -> None:
