@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,44 @@ def run_to_end(words: Sequence[str], *, timeout: int = 240) -> subprocess.Comple
         timeout=timeout,
         check=False,
     )
+
+
+def slurm_to_end(
+    words: Sequence[str], number: int, *, timeout: int = 240, **told: str
+) -> list[subprocess.CompletedProcess[str]]:
+    """What the tasks of `srun -n NUMBER` on one machine came to, by the variables that it sets."""
+    step = {
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_STEP_ID": str(time.monotonic_ns() % 9973),  # another port for each call
+        "SLURM_NTASKS": str(number),
+        "SLURM_STEP_NUM_TASKS": str(number),
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_STEP_TASKS_PER_NODE": str(number),
+        "SLURM_CPUS_ON_NODE": str(len(os.sched_getaffinity(0))),
+        **told,
+    }
+    tasks = [
+        subprocess.Popen(
+            words,
+            env=os.environ
+            | ONE_THREAD
+            | step
+            | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(number)
+    ]
+    try:
+        return [
+            subprocess.CompletedProcess(words, task.returncode, *said)
+            for task, said in [(task, task.communicate(timeout=timeout)) for task in tasks]
+        ]
+    finally:
+        for task in tasks:
+            task.kill()  # of those that wait for one that is gone
+            task.communicate()
 
 
 def require_done(words: Sequence[str], *, timeout: int = 240) -> str:

@@ -177,6 +177,16 @@ def test_a_dead_writer_blocks_no_one(tmp_path: Path) -> None:
         pass
 
 
+def test_what_a_killed_writer_left_half_written_goes(tmp_path: Path) -> None:
+    (tmp_path / ".partial-4711-resume.safetensors").write_text("half")
+    kept = (".partial-notes", ".partial-download-7", "resume.safetensors")
+    for name in kept:
+        (tmp_path / name).write_text("not ours, or whole")
+    (tmp_path / ".partial-4711-folder").mkdir()  # the store's, which removes them itself
+    with only_writer(tmp_path, ModelError):
+        assert names(tmp_path) == sorted([LOCK, *kept, ".partial-4711-folder"])
+
+
 # --- records -------------------------------------------------------------------------------------
 
 

@@ -33,6 +33,7 @@ CONFIG = FitConfig(
     steps=7, lr=0.03, batch_size=12, log_every=3, save_every=2, precision="32-true", prefetch=1
 )
 FACTS = {"of": "two"}
+RANK = "RANK"  # in the name of a folder: that of the process
 
 
 class Pair(nn.Module):
@@ -154,6 +155,7 @@ def main(run: Path, dies: int, name: str, device: str, config: FitConfig) -> Non
 
     torch.set_num_threads(1)
     processes = started_processes()
+    run = Path(str(run).replace(RANK, str(processes.rank)))
     where = torch.device(device)
     begin = partial(fit, network(name), dangerous, taken, config, run=run, facts=FACTS)
     try:

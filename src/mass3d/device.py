@@ -10,15 +10,19 @@ import torch
 from mass3d.errors import ConfigError
 
 
-def choose_device(name: str, *, setting: str = "device") -> torch.device:
+def choose_device(name: str, *, setting: str = "device", shared: bool = False) -> torch.device:
     """The named device; `auto` takes a GPU where there is one.
 
-    setting: where the name was given. Raises `ConfigError` where torch has no such device here.
+    setting: where the name was given. shared: among processes that take a GPU each, none of which
+    may hold memory of the first; which of them it is does not count then. Raises `ConfigError`
+    where torch has no such device here.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if shared and device.type == "cuda" and torch.cuda.is_available():
+            return torch.device("cuda")
         torch.zeros(1, device=device).tolist()  # `meta` makes tensors that hold nothing
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(

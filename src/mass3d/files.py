@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from mass3d.errors import DataError, Mass3dError, OutputError
 VERSION = version("mass3d")
 MAX_JSON = 2**30  # bytes of a file; a store of 100,000 cases has some 50 million
 LOCK = ".lock"  # in a folder that one process at a time may write into; stays, and is empty
+
+PARTIAL: Final = re.compile(r"\.partial-\d+-.+", re.DOTALL)  # what `whole_file` writes
 
 FREE_SPACE = "Make space there, or choose another place, and run the same command again."
 # Why the system does not write, and what to do about it; for other reasons, the last one.
@@ -87,7 +90,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 def only_writer(folder: Path, error: type[Mass3dError]) -> Iterator[None]:
     """Hold the only right to write into an existing folder; the system frees it if we die.
 
-    Raises `error` when another process holds it.
+    What a killed process has left half-written in it is removed. Raises `error` when another
+    process holds it.
     """
     lock = FileLock(folder / LOCK)
     with writing(folder):
@@ -102,9 +106,18 @@ def only_writer(folder: Path, error: type[Mass3dError]) -> Iterator[None]:
                 setting="output",
             ) from blocked
     try:
+        with writing(folder):
+            _remove_partial(folder)
         yield
     finally:
         lock.release()
+
+
+def _remove_partial(folder: Path) -> None:
+    """Remove what killed processes left of `whole_file`: a state of a run may be gigabytes."""
+    for path in folder.glob(".partial-*"):
+        if PARTIAL.fullmatch(path.name) and not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

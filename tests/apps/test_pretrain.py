@@ -3,9 +3,11 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,12 @@ from mass3d.pages.step import STEP_PAGE
 from mass3d.pretext.matching import MATCH_WEIGHT
 from mass3d.pretext.task import ALIGNMENTS, TASKS
 from mass3d.store.reader import Store
+from mass3d.training import checkpoint
 from mass3d.training.fit import METRICS, RESUME, WEIGHTS, StepContext, StepOutcome
-from mass3d.training.resume import read_record
+from mass3d.training.resume import ResumeRecord, read_record
 from mass3d.transfer.trained import save_untrained
 from mass3d.views.matched import MatchedPairs
-from several import TORCHRUN, require_done
+from several import TORCHRUN, require_done, slurm_to_end
 
 
 def content(run: Path) -> dict[str, bytes]:
@@ -107,6 +110,33 @@ def test_processes_of_torchrun_give_the_run_of_one(store: Path, tmp_path: Path) 
     ]
     # in 16 bits, in which kernels of another memory layout round otherwise
     assert losses[0] == pytest.approx(losses[1], rel=2e-3)
+
+
+@pytest.mark.slow
+def test_what_ends_one_process_ends_all_of_them(store: Path, tmp_path: Path) -> None:
+    """Nobody ends those that wait: srun does so only with --kill-on-bad-exit."""
+    run = tmp_path / "run"
+    words = [sys.executable, "-m", "mass3d", "pretrain", str(store), "-o", str(run)]
+    words += ["--device", "cpu", "--set", "views.crop_vox=[32,32,32]", "--steps", "2"]
+    for said, more in (
+        (str(tmp_path / "labelled"), ["--validate", str(tmp_path / "labelled")]),
+        ("found another mass3d process writing into it", []),
+    ):
+        with nullcontext() if more else only_writer(run, ModelError):
+            first, other = slurm_to_end([*words, *more], 2)
+        assert first.returncode == other.returncode == 1, (first.stderr, other.stderr)
+        assert said in first.stderr
+        assert said in other.stderr
+        assert f" in process 0 on {socket.gethostname()}; expected" in other.stderr
+    told = (run / "config.toml").read_bytes()
+    begun = ResumeRecord(
+        step=1, precision="32-true", batches_per_step=2, optimizer={}, run={"seed": 3}
+    )
+    checkpoint.save(run / RESUME, {}, kind="resume", facts=begun.plain())
+    for ended in slurm_to_end(words, 2):
+        assert ended.returncode == 2, ended.stderr
+        assert "an unfinished run that differs" in ended.stderr
+    assert (run / "config.toml").read_bytes() == told
 
 
 def test_two_halves_of_a_cohort_are_seen_as_one(
@@ -202,9 +232,9 @@ def test_a_run_killed_by_sigkill_ends_with_the_same_bytes(
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    for leftover in (tmp_path / "killed").glob(".partial-*"):
-        leftover.unlink()
+    (tmp_path / "killed" / f".partial-7-{RESUME}").write_text("half a state")
     pretrain.run(killed)
+    assert not list((tmp_path / "killed").glob(".partial-*"))
     ours, theirs = content(tmp_path / "whole"), content(tmp_path / "killed")
     for name in (WEIGHTS, METRICS):
         assert ours[name] == theirs[name]

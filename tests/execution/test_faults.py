@@ -21,6 +21,13 @@ def fail(error: BaseException) -> int:
         (MemoryError("Unable to allocate 3 GiB"), "not enough memory (Unable to allocate 3 GiB)"),
         (RuntimeError("CUDA out of memory.\nat 0"), "not enough memory (CUDA out of memory.)"),
         (RuntimeError("cpu: can't allocate memory"), "not enough memory (cpu: can't"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when"), "not enough memory (CUDA"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "not enough memory (cuDNN"),
+        (RuntimeError("could not create a primitive"), "not enough memory (could not"),
+        (
+            RuntimeError("could not create a primitive descriptor for a convolution"),
+            "unexpected RuntimeError: could not create a primitive descriptor",
+        ),
         (RuntimeError("something else"), "unexpected RuntimeError: something else"),
         (RecursionError("too deep"), "unexpected RecursionError: too deep"),
         (UnicodeEncodeError("utf-8", "\udc80", 0, 1, "why"), "unexpected UnicodeEncodeError"),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from mass3d.execution.processes import Processes
 from mass3d.training.prefetch import makers_for, prefetched
 
 
@@ -116,7 +117,9 @@ def test_several_makers_work_at_the_same_time() -> None:
 def test_a_gpu_gets_several_makers_and_a_cpu_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(12))
     assert makers_for(torch.device("cpu")) == 1
-    assert [makers_for(torch.device("cuda"), n) for n in (1, 2, 4, 64)] == [8, 6, 3, 1]
+    here = [makers_for(torch.device("cuda"), Processes(0, n)) for n in (1, 2, 4, 64)]
+    assert here == [8, 6, 3, 1]
+    assert makers_for(torch.device("cuda"), Processes(0, 64, machines=16)) == 3
 
 
 def test_leaving_at_once_ends_the_thread() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import cast
@@ -20,11 +23,11 @@ from mass3d.pretext.contrastive import contrast_step
 from mass3d.pretext.correspondence import correspondence_step
 from mass3d.training import checkpoint
 from mass3d.training.config import FitConfig
-from mass3d.training.fabric import lost_process_told
+from mass3d.training.fabric import lost_process_told, make_fabric
 from mass3d.training.fit import METRICS, RESUME, WEIGHTS, fit
 from mass3d.training.resume import batches_per_step, read_record
-from several import ONE_THREAD, TORCHRUN, require_killed, run_to_end
-from training_jobs import CONFIG, FACTS, batches, matches, network, settings, step, views
+from several import ONE_THREAD, TORCHRUN, require_killed, run_to_end, slurm_to_end
+from training_jobs import CONFIG, FACTS, RANK, batches, matches, network, settings, step, views
 
 
 def two_processes(
@@ -66,6 +69,55 @@ def test_two_processes_are_one_with_twice_the_batches(tmp_path: Path, undisturbe
     assert [row["step"] for row in rows[0]] == [3, 6, 7]  # written once, not by each
     for one, other in zip(*rows, strict=True):
         assert one == pytest.approx(other, rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "sharding"), [("interactive", "none"), ("train", "full")])
+def test_srun_is_enough_however_the_job_is_called(
+    tmp_path: Path, undisturbed: Path, name: str, sharding: str
+) -> None:
+    told = json.dumps({"sharding": sharding})
+    words = [sys.executable, training_jobs.__file__, str(tmp_path), "-1", "narrow", "cpu", told]
+    for ended in slurm_to_end(words, 2, SLURM_JOB_NAME=name):  # and no SLURM_NTASKS_PER_NODE
+        assert ended.returncode == 0, ended.stderr
+    assert not (tmp_path / RESUME).exists()
+    assert len((tmp_path / METRICS).read_text().splitlines()) == 3  # written once, not by each
+    for key, tensor in weights(undisturbed).items():
+        torch.testing.assert_close(weights(tmp_path)[key], tensor, rtol=1e-6, atol=1e-6)
+    if sharding == "none":
+        assert (tmp_path / WEIGHTS).read_bytes() == (undisturbed / WEIGHTS).read_bytes()
+
+
+@pytest.mark.slow
+def test_processes_that_see_other_folders_are_refused_by_all(tmp_path: Path) -> None:
+    for rank in (0, 1):
+        (tmp_path / str(rank)).mkdir()
+    step = require_killed(two_processes(tmp_path / "0", dies=9), tmp_path / "0").step
+    ended = two_processes(tmp_path / RANK)
+    assert ended.returncode != 0
+    for rank in (0, 1):
+        told = re.search(
+            rf"^{rank}: {tmp_path}/{rank}: found processes that do not see the same (.*)$",
+            ended.stderr,
+            re.MULTILINE,
+        )
+        assert told is not None, ended.stderr
+        assert f"process 0 on {socket.gethostname()}: a run after step {step} (" in told[1]
+        assert f"process 1 on {socket.gethostname()}: no run, stores and settings" in told[1]
+        assert "Put them where every machine sees them under the same path" in told[1]
+    assert not list((tmp_path / "1").iterdir())
+
+
+@pytest.mark.slow
+def test_a_state_that_one_process_cannot_read_ends_all(tmp_path: Path) -> None:
+    for rank in (0, 1):
+        (tmp_path / str(rank)).mkdir()
+    (tmp_path / "1" / RESUME).write_text("torn")
+    ended = two_processes(tmp_path / RANK)
+    assert ended.returncode != 0
+    for rank in (0, 1):
+        assert f"{rank}: {tmp_path}/1/{RESUME}: found an unreadable file" in ended.stderr
+    assert f" in process 1 on {socket.gethostname()}; expected a mass3d safetensors" in ended.stderr
 
 
 @pytest.mark.slow
@@ -159,6 +211,24 @@ def test_batches_that_processes_cannot_share_are_refused(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="3 batches per step for 2 processes") as refused:
         batches_per_step(three, tmp_path, Processes(0, 2))
     assert refused.value.setting == "fit.accumulate"
+
+
+def test_makers_of_batches_are_shared_by_the_processes_of_a_machine_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Processes] = []
+
+    def one(device: torch.device, processes: Processes) -> int:
+        told.append(processes)
+        return 1
+
+    monkeypatch.setattr("mass3d.training.fit.makers_for", one)
+    first = Processes(0, 16, machines=8)
+    alone = make_fabric(torch.device("cpu"))
+    short = settings(steps=1, accumulate=16)
+    fit(network(), batches, step, short, run=tmp_path, facts=FACTS, processes=first, fabric=alone)
+    assert told == [first]
+    assert told[0].per_machine == 2
 
 
 def test_a_finished_run_tells_its_batches(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +39,12 @@ def test_what_is_drawn_depends_on_seed_and_number_alone() -> None:
     many = {take(seed=seed, number=number) for seed in range(4) for number in range(4)}
     assert len({own for own, _ in many}) == 16
     assert len({layers for _, layers in many}) > 4  # sums of 64 values that stay or go
+
+
+def test_a_step_on_a_cpu_looks_at_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = take()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)  # of which none answers
+    assert take() == expected
 
 
 def test_drawing_leaves_the_callers_generator_alone() -> None:

@@ -22,7 +22,7 @@ from mass3d.model.presets import PRESETS, Preset, PresetName, ResEncConfig, chos
 from mass3d.pages.watch import Watch
 from mass3d.pretext.task import MASKS, TASKS, Cohort, ObjectiveName, task_of, usual_views
 from mass3d.store.several import Stores
-from mass3d.training import checkpoint
+from mass3d.training import agreement, checkpoint
 from mass3d.training.config import FitConfig, usual_fit
 from mass3d.training.fabric import make_fabric
 from mass3d.training.fit import WEIGHTS, fit
@@ -110,44 +110,45 @@ def run(config: PretrainConfig) -> PretrainReport:
     torchrun or srun started share the work. Raises `StoreError` for a bad store, `ConfigError` for
     impossible settings and when the folder holds another run.
     """
-    processes, output = started_processes(), config.output
-    require_own_folder(output, "pretrain", inputs=config.store)
-    stores = Stores.open(config.store)
-    cases = stores.cases()
-    preset = chosen_preset(config.preset, config.channels, config.resenc)
-    task = task_of(config.objective, preset.kind, config.views)
-    net = build_network(preset, seed=config.seed)
-    begun = first_stacks(net, preset, config.resenc.init)
-    most, edge = preset.max_crop_voxels, preset.max_crop_edge
-    shapes = [case.shape for case in cases]
-    crop = choose_crop(config.views.crop_vox, shapes, net.stride, max_voxels=most, max_edge=edge)
-    balance = balance_of(stores, cases, config.draws)
-    drawn = {"draws": balance.plain()} if balance else {}
-    facts = _facts(config, preset, stores, crop, processes) | begun.facts() | drawn
-    device, steps = choose_device(config.device), config.fit.steps
-    if is_finished(output, facts, steps=steps, must_resume=config.resume):
-        require_validated(output, config.validation)
-        return _report(config, crop, begun)
+    processes, output, steps = started_processes(), config.output, config.fit.steps
+    device = choose_device(config.device, shared=processes.total > 1)
     together = make_fabric(device, processes, config.fit.sharding)
-    together.barrier()  # all have looked at the folder before the first of them writes there
-    with processes.writing(output), progress("pretrain", steps) as advance:
-        if processes.first:
-            require_same_run(output, facts)  # before its settings are written over
-            shares = {"draws": [part.plain() for part in balance.parts]} if balance else {}
-            known = {"store": stores.fingerprint, "crop_vox": crop, **shares}
-            write_provenance(output, "pretrain", config, **known)
-            begun.write(output)
-        if balance is not None:
-            tell(balance.in_words())
-        size = config.fit.batch_size
+    agreement.require_same_sight(together, output)
+    with agreement.same_fate(
+        together, output
+    ):  # the first writes when all have looked at the folder
+        require_own_folder(output, "pretrain", inputs=config.store)
+        stores = Stores.open(config.store)
+        cases = stores.cases()
+        preset = chosen_preset(config.preset, config.channels, config.resenc)
+        task = task_of(config.objective, preset.kind, config.views)
+        net = build_network(preset, seed=config.seed)
+        begun = first_stacks(net, preset, config.resenc.init)
+        most, edge = preset.max_crop_voxels, preset.max_crop_edge
+        shapes, given = [case.shape for case in cases], config.views.crop_vox
+        crop = choose_crop(given, shapes, net.stride, max_voxels=most, max_edge=edge)
+        balance = balance_of(stores, cases, config.draws)
+        drawn = {"draws": balance.plain()} if balance else {}
+        facts = _facts(config, preset, stores, crop, processes) | begun.facts() | drawn
+        if is_finished(output, facts, steps=steps, must_resume=config.resume):
+            require_validated(output, config.validation)
+            return _report(config, crop, begun)
+        require_same_run(output, facts)  # before its settings are written over
+    with agreement.writing(together, processes, output), progress("pretrain", steps) as advance:
+        shares = {"draws": [part.plain() for part in balance.parts]} if balance else {}
+        known = {"store": stores.fingerprint, "crop_vox": crop, **shares}
+        prepared, other, size = stores.preparation, facts.get("began", ""), config.fit.batch_size
         cohort = Cohort(cases, crop, size, config.seed, output, config.workers, balance)
-        prepared, other = stores.preparation, facts.get("began", "")
         trial = Trial(preset, config.seed, config.objective, crop, prepared, device, net, other)
         watch = Watch(output, task, trial, config.plain())
-        if processes.first:
-            watch.begin(config.validation, tensorboard=config.tensorboard)
-        with together.rank_zero_first():  # it aligns scans, and the others read what it found
-            batches = task.batches(cohort, config.views)
+        with agreement.same_fate(together, output):
+            if processes.first:
+                write_provenance(output, "pretrain", config, **known)
+                begun.write(output)
+                if balance is not None:
+                    tell(balance.in_words())
+                watch.begin(config.validation, tensorboard=config.tensorboard)
+        batches = agreement.in_turn(together, output, lambda: task.batches(cohort, config.views))
         fit(
             task.model(net, seed=config.seed),
             batches,
@@ -157,7 +158,6 @@ def run(config: PretrainConfig) -> PretrainReport:
             facts=facts,
             seed=config.seed,
             hooks=watch.hooks(batches, advance),
-            device=device,
             processes=processes,
             fabric=together,
         )

@@ -7,15 +7,22 @@ them and stop the run: a place that cannot be written to, and a signal to stop.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from mass3d.errors import Interrupted, Mass3dError, OutputError
 
 J = TypeVar("J")
 R = TypeVar("R")
 Stop = OutputError | Interrupted  # what ends the whole run
+
+# of torch, cuBLAS, cuDNN and oneDNN, whose descriptors are refused for other reasons
+LACK_OF_MEMORY: Final = re.compile(
+    "can't allocate memory|out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED"
+    "|could not create a primitive(?! descriptor)"
+)
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,8 @@ def worker_died(name: str, *, instead: str = "") -> Fault:
 
 def is_lack_of_memory(error: Exception) -> bool:
     """Whether Python, numpy or torch, on any device, could not get the memory that it asked for."""
-    asked = ("can't allocate memory", "out of memory")
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in asked)
+        isinstance(error, RuntimeError) and LACK_OF_MEMORY.search(str(error)) is not None
     )
 
 

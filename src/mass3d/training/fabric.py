@@ -27,6 +27,7 @@ from mass3d.execution.faults import first_line
 from mass3d.execution.processes import ALONE, Processes
 from mass3d.training.config import Precision, Sharding
 from mass3d.training.sharding import shard
+from mass3d.training.started import Started, own_device
 
 Told = TypeVar("Told")
 
@@ -45,11 +46,15 @@ def make_fabric(
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if processes.total > 1:
+        strategy = _strategy(processes, sharding)
+        # each process uses its own only; Fabric looks for it at its place among all of a machine
+        strategy.parallel_devices = [own_device(device, processes)] * processes.per_machine
         fabric = Fabric(
             accelerator=device.type,
-            devices=processes.per_machine,
+            devices=1,
             num_nodes=processes.machines,
-            strategy=_strategy(processes, sharding),
+            strategy=strategy,
+            plugins=[Started(processes)],
         )
     else:
         where = [device.index] if device.index is not None and device.type != "cpu" else 1

@@ -15,6 +15,7 @@ from torch import nn
 from mass3d.errors import Interrupted
 from mass3d.execution.processes import ALONE, Processes
 from mass3d.execution.signals import StopSignal, stop_signals
+from mass3d.training.agreement import same_record
 from mass3d.training.begin import begin
 from mass3d.training.choosing import Judge
 from mass3d.training.config import FitConfig
@@ -36,8 +37,6 @@ from mass3d.training.resume import (
     RESUME,
     WEIGHTS,
     batches_per_step,
-    read_record,
-    require_same_run,
     restore,
     save_run,
     save_weights,
@@ -89,14 +88,13 @@ def fit(
 
     Raises `ConfigError` on the resume state of another run, for 16 bits that the processor has not
     and for steps that do not fit into memory, `ModelError` on a loss or weights that are not
-    finite, naming the cases of the step, and when another process is gone, `Interrupted` when a
-    signal asked for the end; what is good is saved first.
+    finite, naming the cases of the step, when another process is gone and when not all see the
+    same run, `Interrupted` when a signal asked for the end; what is good is saved first.
     """
+    fabric = fabric or make_fabric(device or torch.device("cpu"), processes, config.sharding)
+    record = same_record(fabric, run, facts)
     per_step = batches_per_step(config, run, processes)
     job = Job(batches, step, config, run, facts, seed, hooks, rates, processes, per_step, judge)
-    require_same_run(run, facts)
-    record = read_record(run)
-    fabric = fabric or make_fabric(device or torch.device("cpu"), processes, config.sharding)
     # a tenth faster with oneDNN; torch's stubs do not know the argument
     model = model.to(fabric.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     size = StepSize(config.batch_size, per_step, facts.get("crop_vox", ()))
@@ -131,7 +129,7 @@ def _train(job: Job[Batch], state: FitState, stop: StopSignal) -> None:
     mine = numbers[fabric.global_rank :: fabric.world_size]
     makers = config.makers
     if makers == "auto":
-        makers = makers_for(fabric.device, fabric.world_size)
+        makers = makers_for(fabric.device, job.processes)
     with prefetched(
         lambda number: (number, job.batches(number, fabric.device)),
         mine,

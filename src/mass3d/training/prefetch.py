@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import Final, TypeVar
 import torch
 
 from mass3d.device import one_thread
+from mass3d.execution.processes import ALONE, Processes
 
 Batch = TypeVar("Batch")
 
@@ -82,12 +82,12 @@ class _Waiting(Iterator[Batch]):
             self._futures.append(failed)
 
 
-def makers_for(device: torch.device, processes: int = 1) -> int:
-    """How many threads make batches for each of some processes that share this machine.
+def makers_for(device: torch.device, processes: Processes = ALONE) -> int:
+    """How many threads make batches for this one of the processes.
 
     On a CPU the step itself needs the cores, so that one is enough. A GPU waits: with one thread an
     H200 took 9 samples/s of `tiny`, as many as the thread could draw.
     """
     if device.type == "cpu":
         return 1
-    return max(1, min(MAX_MAKERS, len(os.sched_getaffinity(0)) // processes))
+    return min(MAX_MAKERS, processes.cores())

@@ -66,6 +66,8 @@ def take_step(
     """
     for_step, for_layers = np.random.SeedSequence((seed, 2, number)).generate_state(2, np.uint64)
     context = StepContext(done, torch.Generator().manual_seed(int(for_step >> 1)), averaged)
-    with torch.random.fork_rng():
+    # of the other GPUs nothing is drawn, and looking at each of them takes time and memory
+    mine = {p.device for p in averaged.parameters() if p.device.type == "cuda"}
+    with torch.random.fork_rng(devices=list(mine)):
         torch.manual_seed(int(for_layers >> 1))
         return step(model, batch, context)
