@@ -114,9 +114,7 @@ def run(config: PretrainConfig) -> PretrainReport:
     device = choose_device(config.device, shared=processes.total > 1)
     together = make_fabric(device, processes, config.fit.sharding)
     agreement.require_same_sight(together, output)
-    with agreement.same_fate(
-        together, output
-    ):  # the first writes when all have looked at the folder
+    with agreement.same_fate(together, output):  # all look before the first of them writes
         require_own_folder(output, "pretrain", inputs=config.store)
         stores = Stores.open(config.store)
         cases = stores.cases()
