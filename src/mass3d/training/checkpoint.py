@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mass3d.config import Config
+from mass3d.config import Config, first_fault
 from mass3d.errors import ModelError
 from mass3d.files import VERSION, whole_file
 
@@ -144,11 +144,10 @@ def validated(record: type[C], facts: Mapping[str, Any], path: Path) -> C:
     try:
         return record.model_validate(facts)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
+        name, _, message = first_fault(error)
         raise ModelError(
             path,
-            found=f"a header in which {name or 'everything'} is wrong ({first['msg'].lower()})",
+            found=f"a header in which {name or 'everything'} is wrong ({message.lower()})",
             expected=f"what mass3d {VERSION} writes",
             fix="The file was changed or comes from another version: make it anew.",
         ) from error
