@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,6 @@ import pytest
 import dicoms
 from mass3d.errors import DataError
 from mass3d.io.datasets.cohort import (
-    STORE,
     CaseFile,
     find_cases,
     find_cohort,
@@ -17,7 +18,9 @@ from mass3d.io.datasets.cohort import (
     label_maps,
 )
 from mass3d.io.datasets.labelled import find_labelled
+from mass3d.io.datasets.prepared import STORE
 from mass3d.io.formats.sniff import is_dicom
+from mass3d.io.left_out import LeftOut
 from mass3d.io.names import SUFFIXES
 from mass3d.store.schema import INDEX
 from scans import itk_image, write_detached
@@ -138,20 +141,51 @@ def test_folders_without_a_scan_are_refused_by_name(tmp_path: Path) -> None:
     )
 
 
-def test_a_store_is_no_folder_of_scans_and_is_called_what_it_is(
-    store: Path, tmp_path: Path
+def test_a_store_stands_for_the_scans_that_it_was_made_of(
+    store: Path, cohort: Path, tmp_path: Path
 ) -> None:
-    touch(tmp_path, "notes.txt")
-    for paths in ([store], [tmp_path, store]):
-        with pytest.raises(DataError) as caught:
-            find_cohort(paths)
-        told = caught.value
-        assert told.where == str(store)
-        assert told.found == "a prepared store, which holds no files of scans"
-        assert f"mass3d extract {store} -o DIR" in told.fix
-    with pytest.raises(DataError, match="a prepared store"):
-        find_labelled([store])
+    wanted = find_cohort([cohort / "imagesTr"])
+    assert find_cohort([store]) == wanted
+    assert [case.case_id for case in find_labelled([store])] == [
+        case.case_id for case in find_labelled([cohort / "imagesTr"])
+    ]
+    (other,) = touch(tmp_path, "other.nii.gz")
+    both = find_cohort([tmp_path, store])
+    assert {case.path for case in both.cases} == {other, *(case.path for case in wanted.cases)}
     assert STORE == INDEX
+
+
+def stored(folder: Path, *inputs: Path, cases: Sequence[str]) -> Path:
+    """What a store says of its scans."""
+    folder.mkdir()
+    record = {"config": {"inputs": [str(path) for path in inputs]}}
+    (folder / "record.json").write_text(json.dumps(record))
+    (folder / STORE).write_text(json.dumps({"cases": {name: {} for name in cases}}))
+    return folder
+
+
+def test_scans_beside_those_of_a_store_are_left_out_and_told(tmp_path: Path) -> None:
+    first, second = touch(tmp_path / "scans", "a.nii", "b.nii")
+    found = find_cohort([stored(tmp_path / "store", tmp_path / "scans", cases=["a"])])
+    assert [case.path for case in found.cases] == [first]
+    assert found.left_out == (LeftOut(second, "a scan that the store does not hold"),)
+
+
+def test_a_store_whose_scans_cannot_be_had_says_what_to_give(tmp_path: Path) -> None:
+    touch(tmp_path / "scans", "a.nii")
+    more = stored(tmp_path / "more", tmp_path / "scans", cases=["a", "b", "c"])
+    moved = stored(tmp_path / "moved", tmp_path / "gone", cases=["a"])
+    silent = stored(tmp_path / "silent", cases=["a"])
+    (silent / "record.json").write_text("[")
+    for store, words in (
+        (more, "a prepared store with 2 scans of other calls than the last (b, c)"),
+        (moved, f"a prepared store, whose scans are not at {tmp_path / 'gone'} any more"),
+        (silent, "a prepared store, whose scans are not where a record would tell"),
+    ):
+        with pytest.raises(DataError) as caught:
+            find_cohort([store])
+        assert (caught.value.where, caught.value.found) == (str(store), words)
+        assert f"mass3d extract {store} -o DIR" in caught.value.fix
 
 
 def test_dicom_without_content_is_left_out_with_a_reason(tmp_path: Path) -> None:

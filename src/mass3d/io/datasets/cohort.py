@@ -20,6 +20,7 @@ from mass3d.io.datasets.layouts import (
     reason_against,
 )
 from mass3d.io.datasets.pairing import pair_labels
+from mass3d.io.datasets.prepared import NOT_STORED, is_store, made_of, without_scans
 from mass3d.io.datasets.series_names import folder_name, name_series
 from mass3d.io.dicom.files import DicomFile, dicom_files
 from mass3d.io.dicom.gather import Gathered, gather
@@ -33,7 +34,6 @@ NO_IMAGE = "no image by name and content"
 PAIRED = "a label of a scan"
 MAPS = ("probabilities", "agreement")  # folders beside the label maps of `segment`
 RESULT = "a segmentation by mass3d"
-STORE = "store.json"  # lies in every prepared store; the room of stores is not known here
 A_SCAN = f"a scan ({', '.join(SUFFIXES)}, DICOM, .zip)"
 ONE_PER_FOLDER = {NO_IMAGE, PAIRED, RESULT, SOURCE}  # for every folder; others file by file
 
@@ -83,9 +83,45 @@ def find_cohort(paths: Sequence[Path], *, exclude: Path | None = None) -> Cohort
     to its scan and is no case. Files that are named one by one are taken whatever their name, and
     called by it alone. Hidden files and what lies in `exclude` are passed over. DICOM is known
     by its content and grouped into series; a file of it that cannot be read is a case by itself,
-    so that it becomes a fault and is not lost. Raises `DataError` when a path is missing, there is
-    no scan, or two scans have one case id.
+    so that it becomes a fault and is not lost. A prepared store stands for the scans that it was
+    made of. Raises `DataError` when a path is missing, there is no scan, two scans have one case
+    id, or scans of a store are not where they were.
     """
+    stores = [path for path in paths if is_store(path)]
+    if not stores:
+        return _find(paths, exclude)
+    others = [path for path in paths if path not in stores]
+    parts = [_stored(store, exclude) for store in stores]
+    parts += [_find(others, exclude)] if others else []
+    cases = by_id(case for part in parts for case in part.cases)
+    left_out = [entry for part in parts for entry in part.left_out]
+    return _sorted(cases, left_out)
+
+
+def _stored(store: Path, exclude: Path | None) -> Cohort:
+    """The scans that a prepared store was made of. Raises `DataError` unless all are there."""
+    source = made_of(store)
+    found = _find(source.inputs, exclude)
+    lost = sorted(source.case_ids - {case.case_id for case in found.cases})
+    if lost:
+        some = f"{', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}"
+        raise without_scans(
+            store, f"a prepared store with {len(lost)} scans of other calls than the last ({some})"
+        )
+    cases = {case.case_id: case for case in found.cases if case.case_id in source.case_ids}
+    new = [case.path for case in found.cases if case.case_id not in cases]
+    return _sorted(cases, [*found.left_out, *(LeftOut(path, NOT_STORED) for path in new)])
+
+
+def _sorted(cases: Mapping[str, CaseFile], left_out: Iterable[LeftOut]) -> Cohort:
+    return Cohort(
+        tuple(cases[name] for name in sorted(cases)),
+        tuple(sorted(left_out, key=lambda entry: (entry.path, entry.reason))),
+    )
+
+
+def _find(paths: Sequence[Path], exclude: Path | None) -> Cohort:
+    """`find_cohort` of files, folders and archives."""
     listing = _list_files(paths, exclude)
     found = gather(listing.dicom)
     roots = [path if path.is_dir() else path.parent for path in paths]
@@ -100,10 +136,8 @@ def find_cohort(paths: Sequence[Path], *, exclude: Path | None = None) -> Cohort
     left_out = [*_noted(listing, unpaired), *found.left_out]
     if not cases:
         raise _nothing(paths, left_out)
-    return Cohort(
-        tuple(replace(cases[name], label=pairing.labels.get(name)) for name in sorted(cases)),
-        tuple(sorted(left_out, key=lambda entry: (entry.path, entry.reason))),
-    )
+    labelled = {name: replace(one, label=pairing.labels.get(name)) for name, one in cases.items()}
+    return _sorted(labelled, left_out)
 
 
 def label_maps(folder: Path) -> dict[str, Path]:
@@ -344,15 +378,6 @@ def _unreadable(error: OSError) -> None:
 
 def _nothing(paths: Sequence[Path], left_out: Sequence[LeftOut]) -> DataError:
     """The error for folders without scans, which says what the files in them are, or the folder."""
-    stores = [path for path in paths if (path / STORE).is_file()]
-    if stores:
-        return DataError(
-            ", ".join(map(str, stores)),
-            found="a prepared store, which holds no files of scans",
-            expected="the scans themselves",
-            fix="Give the scans that it was made of, or the files *_image.nii.gz that "
-            f"mass3d extract {stores[0]} -o DIR writes.",
-        )
     notes = [entry for entry in left_out if entry.reason != NO_IMAGE]
     reasons = ", ".join(f"{entry.path.name}: {entry.reason}" for entry in notes[:5])
     return DataError(
