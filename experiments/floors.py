@@ -50,6 +50,7 @@ from mass3d.metrics.overlap import label_overlaps
 from mass3d.metrics.statistics import Interval, bootstrap_mean_of_means
 from mass3d.transfer.adaptation.adapt import ScanToRead, adapt
 from mass3d.transfer.adaptation.settings import AdaptationConfig
+from mass3d.transfer.coarse import brought_back
 from mass3d.transfer.oneshot.output import labels_on
 from mass3d.transfer.oneshot.part import OneShotPart, make_part
 from mass3d.transfer.tuning.settings import DEFAULT as TUNING
@@ -241,11 +242,9 @@ def adapted(reference: Scan, query: Scan) -> sitk.Image:
 def itself(reference: Scan, query: Scan) -> sitk.Image:
     """The label of the query itself, on the network's grid and back as an answer is."""
     del reference
-    grid, coarse = query.labelled.grid, query.prepared.grid
-    shown = prepare_label(query.labelled, coarse)
     values = [int(value) for value in np.unique(query.labelled.voxels) if value]
-    shares = np.stack([shown == value for value in values]).astype(np.float32)
-    return as_itk(labels_on(grid, shares, whole_box(coarse.shape), coarse, values), grid)
+    found = brought_back(query.labelled, values, query.prepared.grid)
+    return as_itk(found, query.labelled.grid)
 
 
 def answered(part: OneShotPart, values: list[int], query: Scan) -> sitk.Image:

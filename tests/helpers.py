@@ -1,6 +1,8 @@
 """Settings that several test modules share."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,20 @@ def untrained_run(run: Path, *, crop: int, spacing_mm: float) -> Path:
     net = build_network(PRESETS["tiny"], seed=3)
     checkpoint.save(run / WEIGHTS, net.state_dict(), kind="weights", facts=facts)
     return run
+
+
+def renamed(cohort: Path, folder: Path, change: Callable[[dict[str, int]], object]) -> Path:
+    """A copy of a raw folder, whose names of labels are changed."""
+    data = Path(shutil.copytree(cohort, folder))
+    table = json.loads((data / "dataset.json").read_text())
+    change(table["labels"])
+    (data / "dataset.json").write_text(json.dumps(table))
+    return data
+
+
+def ignore_gallbladder(labels: dict[str, int]) -> None:
+    """What was the gallbladder is what nobody has annotated."""
+    labels["ignore"] = labels.pop("gallbladder")
 
 
 def task_config(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import helpers
 from helpers import OTHERS
 from mass3d.apps import curve, finetune, task
 from mass3d.errors import ConfigError, ModelError
@@ -60,10 +61,7 @@ def test_a_curve_tells_values_without_a_name_also_of_points_finished_before(
     cohort: Path, trained: Path, tmp_path: Path
 ) -> None:
     """Found: the structures of all labels were handed on as if somebody had chosen them."""
-    data = shutil.copytree(cohort, tmp_path / "data")
-    table = json.loads((data / "dataset.json").read_text())
-    del table["labels"]["aorta"]
-    (data / "dataset.json").write_text(json.dumps(table))
+    data = helpers.renamed(cohort, tmp_path / "data", lambda labels: labels.pop("aorta"))
     config = settings(data, trained, tmp_path / "curve", labels="1", fit={**FIT, "steps": 1})
     report = curve.run(config)
     assert any("does not name (3)" in one for one in report.warnings)

@@ -332,10 +332,7 @@ def test_a_structure_that_no_chosen_label_shows_is_told(
 def test_values_that_dataset_json_does_not_name_are_told_and_are_background(
     cohort: Path, pretrained: Path, tmp_path: Path
 ) -> None:
-    data = shutil.copytree(cohort, tmp_path / "data")
-    table = json.loads((data / "dataset.json").read_text())
-    del table["labels"]["aorta"]
-    (data / "dataset.json").write_text(json.dumps(table))
+    data = helpers.renamed(cohort, tmp_path / "data", lambda labels: labels.pop("aorta"))
     report = finetune.run(settings(data, pretrained, tmp_path / "run", labels=1))
     assert len(report.warnings) == 2
     assert "does not name (3)" in report.warnings[0]

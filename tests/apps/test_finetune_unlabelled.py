@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import helpers
 from helpers import OTHERS
 from mass3d.apps import curve, finetune
 from mass3d.errors import ConfigError, DataError, Interrupted, ModelError
@@ -186,10 +187,7 @@ def test_a_scan_that_cannot_be_read_is_a_fault_and_the_others_teach(
 def test_an_ignore_label_is_told_where_a_task_teaches(
     cohort: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = shutil.copytree(cohort, tmp_path / "data")
-    table = json.loads((data / "dataset.json").read_text())
-    table["labels"]["ignore"] = table["labels"].pop("gallbladder")
-    (data / "dataset.json").write_text(json.dumps(table))
+    data = helpers.renamed(cohort, tmp_path / "data", helpers.ignore_gallbladder)
     told = "voxels of nnU-Net's ignore label (4) are background in the task"
     report = finetune.run(settings(data, trained, tmp_path / "run"))
     assert any(told in one for one in report.warnings)

@@ -610,10 +610,7 @@ def test_what_a_task_will_not_have_is_told_before_the_tuning(
     cohort: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A scan under two names, voxels that nobody annotated, structures smaller than voxels."""
-    data = shutil.copytree(cohort, tmp_path / "data")
-    table = json.loads((data / "dataset.json").read_text())
-    table["labels"]["ignore"] = table["labels"].pop("gallbladder")
-    (data / "dataset.json").write_text(json.dumps(table))
+    data = helpers.renamed(cohort, tmp_path / "data", helpers.ignore_gallbladder)
     for folder, end in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
         shutil.copy(data / folder / f"ct_000{end}", data / folder / f"copy{end}")
     config = helpers.task_config(

@@ -58,7 +58,7 @@ def same_fate(fabric: Fabric, run: Path) -> Iterator[None]:
         with lost_process_told(run, Processes(total=fabric.world_size)):
             ended = (socket.gethostname(), _sendable(mine, run))
             torch.distributed.all_gather_object(told, ended, group=group)
-    except Exception:
+    except Exception:  # that others are gone is told only where nothing went wrong here
         if mine is None:
             raise
     if mine is not None:

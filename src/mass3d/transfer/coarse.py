@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mass3d.metrics.overlap import label_overlaps
 from mass3d.transfer.oneshot.output import labels_on
 from mass3d.volume.box import box_around
+from mass3d.volume.geometry import Grid
 from mass3d.volume.preparation import prepare_label
 from mass3d.volume.volume import Volume
 
@@ -26,6 +28,16 @@ def edge_mm(scan: Volume) -> float:
     return float(np.cbrt(np.prod(scan.spacing_mm)))
 
 
+def brought_back(label: Volume, values: Sequence[int], coarse: Grid) -> NDArray[np.uint16]:
+    """A label map (D, H, W) brought to another grid, nearest, and back as an answer is."""
+    there = prepare_label(label, coarse)
+    box = box_around(np.isin(there, values))
+    if box is None:
+        return np.zeros(label.grid.shape, np.uint16)
+    shares = np.stack([there[box] == value for value in values]).astype(np.float32)
+    return labels_on(label.grid, shares, box, coarse, values)
+
+
 def what_is_kept(
     label: Volume,
     structures: Mapping[str, Sequence[int]],
@@ -39,14 +51,9 @@ def what_is_kept(
     structure. structures: all values of each. `ignored`: the value of voxels that do not count.
     Of structures that are not there nothing is told.
     """
-    coarse = label.grid.resampled((spacing_mm, spacing_mm, spacing_mm))
-    there = prepare_label(label, coarse)
     values = sorted({value for some in structures.values() for value in some})
-    box = box_around(np.isin(there, values))
-    best = np.zeros(label.grid.shape, np.uint16)
-    if box is not None:
-        shares = np.stack([there[box] == value for value in values]).astype(np.float32)
-        best = labels_on(label.grid, shares, box, coarse, values)
+    coarse = label.grid.resampled((spacing_mm, spacing_mm, spacing_mm))
+    best = brought_back(label, values, coarse)
     free = int(max(*values, label.voxels.max())) + 1  # values that no voxel has
     places = {
         name: some[0] if len(some) == 1 else number

@@ -133,9 +133,8 @@ def odd_labels(
 
     ignored: values of voxels that nobody has annotated. spacing_mm: of the model's voxels.
     """
-    shown = [{*np.flatnonzero(count_values(label.voxels)).tolist()} for label in labels]
-    for value in sorted(one for one in ignored if one is not None):
-        count = sum(value in values for values in shown)
+    for value in sorted(one for one in ignored if one is not None):  # of one dataset: one
+        count = sum(bool((label.voxels == value).any()) for label in labels)
         if count:
             yield (
                 f"{value} is nnU-Net's ignore label, and {counted(count, 'label map')} "

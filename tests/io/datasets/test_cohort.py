@@ -152,6 +152,8 @@ def test_a_store_stands_for_the_scans_that_it_was_made_of(
     (other,) = touch(tmp_path, "other.nii.gz")
     both = find_cohort([tmp_path, store])
     assert {case.path for case in both.cases} == {other, *(case.path for case in wanted.cases)}
+    with pytest.raises(DataError, match="a prepared store, which holds no files of scans"):
+        label_maps(store)
     assert STORE == INDEX
 
 

@@ -378,6 +378,9 @@ def _unreadable(error: OSError) -> None:
 
 def _nothing(paths: Sequence[Path], left_out: Sequence[LeftOut]) -> DataError:
     """The error for folders without scans, which says what the files in them are, or the folder."""
+    store = next(filter(is_store, paths), None)
+    if store is not None:  # in place of label maps, which it does not stand for
+        return without_scans(store, "a prepared store, which holds no files of scans")
     notes = [entry for entry in left_out if entry.reason != NO_IMAGE]
     reasons = ", ".join(f"{entry.path.name}: {entry.reason}" for entry in notes[:5])
     return DataError(
