@@ -150,6 +150,7 @@ def task(
     model: str | Path,
     output: str | Path,
     structures: Mapping[str, int] | None = ...,
+    colours: Mapping[str, str] | None = ...,
     tune: bool = ...,
     tuning: TuningConfig | Mapping[str, object] = ...,
     license: str | None = ...,

@@ -108,6 +108,7 @@ Regions = Annotated[
     Field(examples=[{"liver": 1, "spleen": 3}]),
 ]
 """As `Structures`, or with regions of several values."""
+CssColour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 Scheduler = Annotated[
     str | None,
     Field(

@@ -47,6 +47,7 @@ def test_what_a_task_finds_in_a_real_ct_is_the_same_in_dicom_and_nifti(
         "model": untrained_run(tmp_path / "run", crop=32, spacing_mm=4.0),
         "output": tmp_path / "made.task",
         "structures": STRUCTURES,
+        "colours": {"bone": "#f1d691"},
         "tune": False,
         "device": "cpu",
     }
@@ -67,6 +68,8 @@ def test_what_a_task_finds_in_a_real_ct_is_the_same_in_dicom_and_nifti(
     written = hd.seg.segread(dicom)
     slices = [pydicom.dcmread(path, stop_before_pixels=True) for path in folder.iterdir()]
     assert [one.SegmentLabel for one in written.SegmentSequence] == list(STRUCTURES)
+    lab = hd.color.CIELabColor.from_rgb(0xF1, 0xD6, 0x91).value  # the colour of bone in 3D Slicer
+    assert tuple(written.SegmentSequence[0].RecommendedDisplayCIELabValue) == lab
     assert {written.StudyInstanceUID} == {one.StudyInstanceUID for one in slices}
     assert {written.FrameOfReferenceUID} == {one.FrameOfReferenceUID for one in slices}
     (referenced,) = written.ReferencedSeriesSequence

@@ -287,6 +287,22 @@ def test_licences_of_both_hold(cohort: Path, trained: Path, tmp_path: Path) -> N
     assert facts["made"] == "merged"
 
 
+def test_chosen_colours_of_all_hold_and_those_of_the_first_before_others(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    first, second = ("#010203", "#040506"), ("#070809", "#0a0b0c")
+    names = ["liver", "kidneys", "aorta"]
+    chosen = [dict(zip(names[:2], first, strict=True)), dict(zip(names[1:], second, strict=True))]
+    paths = [
+        made(cohort, trained, tmp_path / f"{name}.task", name, tune=False, colours=colours)
+        for name, colours in zip(NAMES, chosen, strict=True)
+    ]
+    report = merged(tmp_path / "c.task", *paths)
+    (facts,) = show.run(show.ShowConfig(paths=(report.path,))).facts.values()
+    told = {one["name"]: one["colour"] for one in facts["structures"]}
+    assert [told[name] for name in names] == [*first, second[1]]
+
+
 def test_a_licence_that_not_all_have_is_not_kept_and_told(
     cohort: Path, trained: Path, tasks: list[Path], tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from mass3d.apps import locate, pretrain, segment, task
 from mass3d.errors import ConfigError, DataError, ModelError, OutputError
 from mass3d.execution.summary import write_provenance
 from mass3d.files import only_writer
-from mass3d.io.datasets.label_names import label_names
+from mass3d.io.datasets.label_names import label_colours, label_names
 from mass3d.io.formats.label_table import LabelName
 from mass3d.io.read import read_grid, read_label
 from mass3d.io.write import write_label
@@ -108,6 +108,31 @@ def test_results_name_their_values_and_a_task_made_of_them_takes_the_names(
     report = task.run(task_config(cohort, trained, tmp_path / "x.task", **one))
     assert report.structures == {f"organ {value}": value for value in sorted(seen)[1:]}
     assert report.unnamed == (min(seen),)
+
+
+def test_colours_of_the_labels_or_chosen_ones_are_those_of_the_results(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    label = read_label(cohort / "labelsTr" / f"{NAMES[0]}.nii.gz")
+    seen = sorted({int(value) for value in np.unique(label.voxels)} - {0})
+    headers = {value: (value, 2 * value, 3) for value in seen}
+    named = [LabelName(value, f"organ {value}", headers[value]) for value in seen]
+    write_label(tmp_path / "a.nii.gz", label.voxels, label.source, names=named)
+    one = {"images": [cohort / "imagesTr" / f"{NAMES[0]}_0000.nii.gz"], "tune": False}
+    one["labels"] = [tmp_path / "a.nii.gz"]
+    chosen = {**one, "colours": {named[0].name: "#dD8265"}}
+    made = task.run(task_config(cohort, trained, tmp_path / "x.task", **chosen)).path
+    colours = {**headers, seen[0]: (0xDD, 0x82, 0x65)}
+    assert load_task(made).targets.colours == colours
+    segment.run(segment_config(cohort, made, tmp_path / "out"))
+    for found in (tmp_path / "out").glob("*.nii.gz"):
+        assert label_colours([found], seen) == colours
+    assert (
+        'class="swatch" style="background:#dd8265"' in (tmp_path / "out/segment.html").read_text()
+    )
+    wrong = {**one, "colours": {"lung": "#000000"}}
+    with pytest.raises(ConfigError, match="found a colour of lung; expected colours of organ"):
+        task.run(task_config(cohort, trained, tmp_path / "y.task", **wrong))
 
 
 def test_label_maps_are_no_scans_unless_that_is_asked_for(

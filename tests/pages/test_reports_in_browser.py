@@ -15,6 +15,7 @@ import pytest
 
 import browser
 from mass3d.apps import evaluate, masks
+from mass3d.io.datasets.regions import Targets
 from mass3d.io.read import read_label, read_volume
 from mass3d.pages.segment import write_segment_page
 from mass3d.pages.viewed import show_found
@@ -43,8 +44,8 @@ def segmented(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         case_id = name if name == CASES[0] else NASTY
         entry = Entry(source="s", result="r", volumes_ml=dict.fromkeys(NAMES, 1.0))
         folder.entries[case_id] = entry
-        show_found(folder, case_id, entry, scan=scan, labels=label, names=NAMES)
-    return write_segment_page(folder, NAMES, None, summary="", alone=(), faults=())
+        show_found(folder, case_id, entry, scan=scan, labels=label, targets=Targets(NAMES))
+    return write_segment_page(folder, Targets(NAMES), None, summary="", alone=(), faults=())
 
 
 class Reader:

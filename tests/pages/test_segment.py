@@ -11,6 +11,7 @@ import pytest
 
 import pages
 from mass3d.execution.faults import Fault
+from mass3d.io.datasets.regions import Targets
 from mass3d.pages import segment as segment_page
 from mass3d.pages.pictures import write_jpeg
 from mass3d.pages.segment import write_segment_page
@@ -48,7 +49,7 @@ def page(
 ) -> str:
     folder = results(path, entries)
     written = write_segment_page(
-        folder, STRUCTURES, RANGES, summary="Segmented.", alone=alone, faults=faults
+        folder, Targets(STRUCTURES), RANGES, summary="Segmented.", alone=alone, faults=faults
     )
     text = written.read_text()
     pages.require_whole(text, beside="pictures/")
@@ -126,9 +127,9 @@ def test_the_first_cases_can_be_looked_through(
         one = entry(similarity=((2 * number + 1) % 3 / 10,))  # 0.1, 0.0, 0.2
         folder.entries[name] = one
         labels = np.ones((4, 5, 6), int)
-        show_found(folder, name, one, scan=scan, labels=labels, names=STRUCTURES)
+        show_found(folder, name, one, scan=scan, labels=labels, targets=Targets(STRUCTURES))
     text = write_segment_page(
-        folder, STRUCTURES, RANGES, summary="", alone=(), faults=()
+        folder, Targets(STRUCTURES), RANGES, summary="", alone=(), faults=()
     ).read_text()
     loads = pages.require_whole(text, beside=("pictures/", "viewer/"))
     assert "viewer/viewer.js" in loads
@@ -154,6 +155,8 @@ def test_a_case_of_many_structures_tells_the_first_of_them(tmp_path: Path) -> No
     many = {f"s{n}": n for n in range(1, 10)}
     found = entry(volumes_ml=dict.fromkeys(many, 1.0), odd_volumes=("s9",))
     folder = results(tmp_path, {"a": found})
-    text = write_segment_page(folder, many, None, summary="", alone=(), faults=()).read_text()
+    text = write_segment_page(
+        folder, Targets(many), None, summary="", alone=(), faults=()
+    ).read_text()
     assert "<summary>3 more</summary>" in text
     assert text.index("s9&nbsp;1") < text.index("s1&nbsp;1") < text.index("s8&nbsp;1")

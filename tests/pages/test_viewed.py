@@ -14,6 +14,7 @@ import pages
 from mass3d.files import write_json
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.predictions import Prediction
+from mass3d.io.datasets.regions import Targets
 from mass3d.masks.packing import encode
 from mass3d.pages import viewed
 from mass3d.pages.viewed import (
@@ -66,15 +67,17 @@ def entry(state: str) -> Entry:
 def test_a_result_is_written_where_its_page_finds_it(tmp_path: Path) -> None:
     found = label((1, 2, 3, 2))
     folder = results(tmp_path, a=entry("r"))
-    show_found(folder, "a", folder.done["a"], scan=scan(), labels=found.voxels, names=NAMES)
+    show_found(
+        folder, "a", folder.done["a"], scan=scan(), labels=found.voxels, targets=Targets(NAMES)
+    )
     assert folder.picture("a").exists()
-    addresses = provide_found(folder, ["a"], {}, NAMES)
+    addresses = provide_found(folder, ["a"], {}, Targets(NAMES))
     script = (tmp_path / addresses["a"]).read_bytes()
     np.testing.assert_array_equal(layers(script)["Found"], found.voxels)
     told = pages.told(script)
     assert [one["name"] for one in told["layers"][0]["structures"]] == list(NAMES)
     # another result of the same case is not taken for it
-    assert provide_found(results(tmp_path, a=entry("other")), ["a"], {}, NAMES) == {}
+    assert provide_found(results(tmp_path, a=entry("other")), ["a"], {}, Targets(NAMES)) == {}
 
 
 def test_only_the_first_results_are_written_at_once_and_the_worst_are_read_again(
@@ -84,13 +87,13 @@ def test_only_the_first_results_are_written_at_once_and_the_worst_are_read_again
     folder = results(tmp_path / "found", a=entry("1"), b=entry("2"), c=entry("3"))
     found = label((1, 2, 3, 1))
     for case_id, one in folder.done.items():
-        show_found(folder, case_id, one, scan=scan(), labels=found.voxels, names=NAMES)
+        show_found(folder, case_id, one, scan=scan(), labels=found.voxels, targets=Targets(NAMES))
     assert len(list((folder.path / FOLDER).iterdir())) == 1
     scan().save(tmp_path / "b.nii.gz")
     found.save(folder.label_map("b"))
     (tmp_path / "c.nii.gz").write_bytes(b"gone")
     cases = {name: CaseFile(name, tmp_path / f"{name}.nii.gz") for name in "bc"}
-    addresses = provide_found(folder, ["b", "a", "c"], cases, NAMES)
+    addresses = provide_found(folder, ["b", "a", "c"], cases, Targets(NAMES))
     assert sorted(addresses) == ["a", "b"]
     a, b = (layers((folder.path / addresses[name]).read_bytes()) for name in "ab")
     np.testing.assert_array_equal(a["Found"], b["Found"])

@@ -11,6 +11,8 @@ import torch
 
 import mass3d
 from mass3d.errors import ModelError
+from mass3d.io.colours import value_colours
+from mass3d.io.datasets.regions import Targets
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
 from mass3d.training import checkpoint
@@ -115,6 +117,21 @@ def test_structures_are_named_once_and_not_0(
     checkpoint.save(path, tensors, kind=KIND, facts={**facts, "structures": structures})
     with pytest.raises(ModelError, match=r"x\.task"):
         load_task(path)
+
+
+def test_chosen_colours_are_kept_and_those_of_no_structure_refused(tmp_path: Path) -> None:
+    path, plain = tmp_path / "x.task", tmp_path / "plain.task"
+    chosen = replace(task(), colours={"liver": (221, 130, 101)})
+    save_task(chosen, path)
+    save_task(task(), plain)
+    assert load_task(path).targets == Targets(dict(task().structures), told=chosen.colours)
+    assert load_task(plain).targets.colours == value_colours([7, 2, 65535])
+    tensors, facts, _ = checkpoint.load(path, kind=KIND)
+    assert "colours" not in checkpoint.load(plain, kind=KIND)[1]
+    for wrong in ({"lung": [1, 2, 3]}, {"liver": [1, 2, 256]}, {"liver": [1, 2]}):
+        checkpoint.save(path, tensors, kind=KIND, facts={**facts, "colours": wrong})
+        with pytest.raises(ModelError, match=r"x\.task"):
+            load_task(path)
 
 
 def facts_of(spacing_mm: float) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from mass3d.execution.summary import (
     write_provenance,
 )
 from mass3d.files import file_hash, only_writer
-from mass3d.io.colours import label_table
 from mass3d.io.datasets.channels import read_channels_of
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.priors import prior_of, require_one_prior
@@ -130,7 +129,7 @@ def run(config: SegmentConfig) -> SegmentReport:
         report = _report(config, known, folder, cases, faults)
         write_segment_page(
             folder,
-            known.structures,
+            known.targets,
             known.ranges,
             summary=report.told(),
             alone=frozenset(report.not_aligned),
@@ -205,7 +204,7 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None, begun: Entry)
     volume = channels[0]  # whose grid the results have
     for one in channels:
         require_scan(one, label_maps=config.label_maps)
-    names = label_table(known.targets.header_names)
+    names = known.targets.header
     if config.dicom_seg:
         require_writable(case.scan, volume.source, names)
     given = None if prior is None else read_label(prior, like=volume)
@@ -240,5 +239,7 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None, begun: Entry)
         "odd_volumes": known.ranges.odd_volumes(volumes) if known.ranges else (),
     }
     entry = begun.model_copy(update=told)
-    show_found(folder, case.case_id, entry, scan=volume, labels=answer.labels, names=structures)
+    show_found(
+        folder, case.case_id, entry, scan=volume, labels=answer.labels, targets=known.targets
+    )
     return entry

@@ -7,18 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from pydantic import Field
 
-from mass3d.config import Config, Device, LabelMaps, Structures
-from mass3d.errors import ConfigError, DataError
+from mass3d.config import Config, CssColour, Device, LabelMaps, Structures
+from mass3d.errors import ConfigError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import record_of, require_own_file, require_own_folder
 from mass3d.execution.progress import tell_all
 from mass3d.execution.summary import Report, counted, warnings_told, write_provenance
-from mass3d.io.datasets.dataset_json import read_common_structures, read_ignored
-from mass3d.io.datasets.label_names import common_names, label_names
+from mass3d.io.datasets.dataset_json import read_ignored
+from mass3d.io.datasets.label_maps import chosen_colours, named_structures, values_in
 from mass3d.io.names import case_id_of
 from mass3d.io.read import read_label, read_volume
 from mass3d.transfer.made_of import made_of, same_scans
@@ -28,7 +27,6 @@ from mass3d.transfer.task_file import Task, save_task
 from mass3d.transfer.trained import doubts_about, require_matching
 from mass3d.transfer.tuning.settings import TuningConfig
 from mass3d.volume.doubts import require_scan
-from mass3d.volume.volume import Volume
 
 
 class TaskConfig(Config):
@@ -45,6 +43,9 @@ class TaskConfig(Config):
     structures: Structures = None
     """Name and label value of the structures; by default those of dataset.json, else as the headers
     of the labels name their values, else all values in them."""
+    colours: dict[str, CssColour] | None = Field(default=None, examples=[{"liver": "#dd8265"}])
+    """Colours of structures in results and on pages; by default as the headers of the labels have
+    them, else such as are easily told apart."""
     tune: bool = True
     """Tune a head on every reference: the largest gain of all. On by default; 0 leaves it out."""
     tuning: TuningConfig = TuningConfig()
@@ -131,9 +132,11 @@ def run(config: TaskConfig) -> TaskReport:
         read_label(path, like=image) for path, image in zip(config.labels, images, strict=True)
     ]
     files = made_of(config.images, config.labels)
-    structures = _structures(config, labels)
-    ignored = {*map(read_ignored, _folders(config))} - {*structures.values()}
-    unnamed = tuple(sorted(_values(labels) - {*structures.values(), *ignored}))
+    values = values_in(labels)
+    structures = config.structures or named_structures(config.labels, values)
+    colours = chosen_colours(config.colours, structures, config.labels)
+    ignored = {read_ignored(path.parent) for path in config.labels} - {*structures.values()}
+    unnamed = tuple(sorted(values - {*structures.values(), *ignored}))
     names = [case_id_of(path) for path in config.images]
     spacing_mm = segmenter.trained.preparation.spacing_mm
     odd = (*same_scans(names, files), *odd_labels(labels, structures, ignored, spacing_mm))
@@ -145,7 +148,8 @@ def run(config: TaskConfig) -> TaskReport:
         references=names,
         tuning=config.tuning if config.tune else None,
     )
-    task = replace(task.with_files(files), license=config.license or "")
+    terms = config.license or ""
+    task = replace(task.with_files(files), colours=colours, license=terms)
     saved = save_task(task, config.output, run=config.model)
     dice = _dice(saved)
     told = {name: one._asdict() for name, one in dice.items()}
@@ -169,31 +173,3 @@ def _dice(task: Task) -> dict[str, TaskDice]:
     columns = (said.itself, said.others or nothing, said.affine or nothing)
     rows = zip(*columns, strict=True)
     return {name: TaskDice(*row) for name, row in zip(task.structures, rows, strict=True)}
-
-
-def _structures(config: TaskConfig, labels: list[Volume]) -> dict[str, int]:
-    """Wanted structures: the setting, else dataset.json, else the labels' own, else the values."""
-    if config.structures is not None:
-        return config.structures
-    named = read_common_structures(_folders(config))
-    if named:
-        return named
-    values = sorted(_values(labels))
-    if not values:
-        raise DataError(
-            config.labels[0],
-            found="no labelled voxel",
-            expected="at least one structure",
-            fix="Check that this is the label map, not the image.",
-        )
-    tables = {path: label_names(path) for path in config.labels}
-    return common_names(tables, values) or {str(value): value for value in values}
-
-
-def _folders(config: TaskConfig) -> list[Path]:
-    return [*dict.fromkeys(path.parent for path in config.labels)]
-
-
-def _values(labels: list[Volume]) -> set[int]:
-    """Every value of some label maps but 0."""
-    return {int(value) for label in labels for value in np.unique(label.voxels)} - {0}

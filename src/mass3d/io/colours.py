@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
-
-from mass3d.io.formats.label_table import LabelName
 
 Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
 
@@ -42,12 +40,12 @@ def nth_colour(position: int) -> Colour:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
+def of_css(text: str) -> Colour:
+    """The colour that a style sheet calls `#rrggbb`."""
+    red, green, blue = bytes.fromhex(text.removeprefix("#"))
+    return red, green, blue
+
+
 def value_colours(values: Iterable[int]) -> dict[int, Colour]:
     """Label value -> colour, the same for a value whichever others there are."""
     return {value: nth_colour(value - 1) for value in values}
-
-
-def label_table(structures: Mapping[str, int]) -> list[LabelName]:
-    """Names and colours of label values (name -> value), for the header of a label map."""
-    colours = value_colours(structures.values())
-    return [LabelName(value, name, colours[value]) for name, value in structures.items()]

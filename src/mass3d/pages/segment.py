@@ -10,8 +10,9 @@ from statistics import fmean
 from typing import Final
 
 from mass3d.execution.faults import Fault
-from mass3d.io.colours import Colour, value_colours
+from mass3d.io.colours import Colour
 from mass3d.io.datasets.cohort import CaseFile
+from mass3d.io.datasets.regions import Targets
 from mass3d.pages.html import write_page
 from mass3d.pages.viewed import provide_found
 from mass3d.pages.volumes import MAX_CASES, settle
@@ -69,7 +70,7 @@ class Legend:
 
 def write_segment_page(
     folder: ResultsFolder,
-    structures: Mapping[str, int],
+    targets: Targets,
     ranges: Ranges | None,
     *,
     summary: str,
@@ -84,13 +85,13 @@ def write_segment_page(
     references were there. scans: by case.
     """
     known = ranges.volumes_ml if ranges is not None else {}
-    usual = {name: in_words(known[name]) if name in known else "" for name in structures}
+    usual = {name: in_words(known[name]) if name in known else "" for name in targets.values}
     rows = [
         _row(folder, case, entry, usual, alone=case in alone) for case, entry in folder.done.items()
     ]
     rows.sort(key=_worst_first)
     worst = [row.name for row in rows[:MAX_CASES]]
-    volumes = provide_found(folder, worst, scans or {}, structures)
+    volumes = provide_found(folder, worst, scans or {}, targets)
     settle(folder.path, volumes.values())
     rows = [replace(row, volume=volumes.get(row.name)) for row in rows]
     return write_page(
@@ -103,7 +104,7 @@ def write_segment_page(
         doubted=sum(bool(row.notes) for row in rows),
         alone=sum(row.alone for row in rows),
         odd=sum(any(one.odd for one in row.found) for row in rows),
-        legend=_legend(structures, usual, folder.done),
+        legend=_legend(targets, usual, folder.done),
         open_structures=OPEN_STRUCTURES,
         agreed=any(row.agreement for row in rows),
         expecting=any(row.expected for row in rows),
@@ -144,10 +145,8 @@ def _worst_first(row: Row) -> tuple[bool, bool, int, float, float, float, str]:
     return not row.notes, not row.alone, -odd, expected, agreed, alike, row.name
 
 
-def _legend(
-    structures: Mapping[str, int], usual: Mapping[str, str], done: Mapping[str, Entry]
-) -> list[Legend]:
-    colours = value_colours(structures.values())
+def _legend(targets: Targets, usual: Mapping[str, str], done: Mapping[str, Entry]) -> list[Legend]:
+    colours = targets.colours
     return [
         Legend(
             name,
@@ -155,5 +154,5 @@ def _legend(
             usual[name],
             sum(entry.volumes_ml.get(name, 0.0) > 0 for entry in done.values()),
         )
-        for name, value in structures.items()
+        for name, value in targets.values.items()
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mass3d.errors import ModelError
-from mass3d.io.colours import value_colours
+from mass3d.io.datasets.regions import Targets
 from mass3d.model.released import is_released
 from mass3d.pages.pictures import css
 from mass3d.store.reader import Store
@@ -66,7 +66,7 @@ def _model(file: Path, header: checkpoint.Header) -> Facts:
         made = checkpoint.validated(FinetunedRecord, header.facts, file)
         own: Facts = {
             "kind": "finetuned model",
-            "structures": _structures(dict(made.structures)),
+            "structures": _structures(made.targets),
             **({"channels": [one.called for one in made.channels]} if made.channels else {}),
             "start": made.start,
             "model": made.model,
@@ -127,11 +127,11 @@ def _task(file: Path, header: checkpoint.Header) -> Facts:
     }
 
 
-def _structures(structures: Mapping[str, int]) -> list[Facts]:
-    colours = value_colours(structures.values())
+def _structures(targets: Targets) -> list[Facts]:
+    colours = targets.colours
     return [
         {"name": name, "value": value, "colour": css(colours[value])}
-        for name, value in structures.items()
+        for name, value in targets.values.items()
     ]
 
 
@@ -139,7 +139,7 @@ def _known_structures(task: Task) -> Iterator[Facts]:
     """Each structure, in how many references it is, and how well these know it."""
     evidence = task.oneshot.evidence if task.oneshot else None
     volumes = task.ranges.volumes_ml if task.ranges else {}
-    for number, one in enumerate(_structures(task.structures)):
+    for number, one in enumerate(_structures(task.targets)):
         yield {
             **one,
             "references": int(task.present[:, number].sum()),

@@ -15,6 +15,7 @@ from mass3d.io.colours import value_colours
 from mass3d.io.datasets.channels import by_case
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.datasets.predictions import Prediction
+from mass3d.io.datasets.regions import Targets
 from mass3d.io.read import read_label, read_volume, require_same_grid
 from mass3d.masks.layers import MaskSet
 from mass3d.pages.mask_pictures import proposal_pictures, size_groups
@@ -51,13 +52,12 @@ def show_found(
     *,
     scan: Volume,
     labels: Label,
-    names: Mapping[str, int],
+    targets: Targets,
 ) -> None:
-    """Write the picture of a result and, of the first ones, the scan. names: structure -> value."""
-    colours = value_colours(names.values())
-    write_jpeg(results.picture(case_id), found_picture(scan, labels, colours))
+    """Write the picture of a result and, of the first ones, the scan."""
+    write_jpeg(results.picture(case_id), found_picture(scan, labels, targets.colours))
     if len(list((results.path / FOLDER).glob("*.js"))) < MAX_CASES:
-        _write_found(results, case_id, entry, scan=scan, labels=labels, names=names)
+        _write_found(results, case_id, entry, scan=scan, labels=labels, targets=targets)
 
 
 def _found_address(case_id: str, entry: Entry) -> str:
@@ -71,10 +71,10 @@ def _write_found(
     *,
     scan: Volume,
     labels: Label,
-    names: Mapping[str, int],
+    targets: Targets,
 ) -> None:
     slices = Slices.of(scan, modality_of(scan)[0])
-    found = Layer("Found", slices.cut(labels), structures_of(names, value_colours(names.values())))
+    found = Layer("Found", slices.cut(labels), structures_of(targets.values, targets.colours))
     write_volume(results.path, _found_address(case_id, entry), case_id, slices, [found])
 
 
@@ -82,7 +82,7 @@ def provide_found(
     results: ResultsFolder,
     shown: Sequence[str],
     scans: Mapping[str, CaseFile],
-    names: Mapping[str, int],
+    targets: Targets,
 ) -> dict[str, str]:
     """Case -> address, for those of some cases that lie beside the page or can be made now."""
     found = {}
@@ -93,7 +93,9 @@ def provide_found(
             with suppress(DataError):  # the result stands; the scan is gone
                 scan = read_volume(scans[case_id].scan)
                 label = read_label(results.label_map(case_id), like=scan)
-                _write_found(results, case_id, entry, scan=scan, labels=label.voxels, names=names)
+                _write_found(
+                    results, case_id, entry, scan=scan, labels=label.voxels, targets=targets
+                )
         if (results.path / address).exists():
             found[case_id] = address
     return found

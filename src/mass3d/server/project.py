@@ -17,10 +17,10 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from mass3d.config import MAX_LABEL_VALUE, Config, first_fault
+from mass3d.config import MAX_LABEL_VALUE, Config, CssColour, first_fault
 from mass3d.errors import DataError
 from mass3d.files import VERSION, read_json, real, write_json
-from mass3d.io.colours import Colour, value_colours
+from mass3d.io.colours import Colour, of_css, value_colours
 from mass3d.io.formats.label_table import LabelName
 from mass3d.pages.pictures import css
 from mass3d.transfer.oneshot.settings import MAX_STRUCTURES
@@ -41,13 +41,12 @@ class Structure(Config):
     name: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_shown)]
     value: int = Field(ge=1, le=MAX_LABEL_VALUE)
     """In label maps."""
-    colour: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
+    colour: CssColour
 
     @property
     def rgb(self) -> Colour:
         """The colour as numbers from 0 to 255."""
-        red, green, blue = bytes.fromhex(self.colour[1:])
-        return red, green, blue
+        return of_css(self.colour)
 
 
 class State(Config):

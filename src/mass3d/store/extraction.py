@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mass3d.errors import StoreError
 from mass3d.files import write_text
-from mass3d.io.colours import label_table
+from mass3d.io.datasets.regions import Targets
 from mass3d.io.write import write_image, write_label
 from mass3d.masks.layers import MaskSet
 from mass3d.store.reader import StoredCase
@@ -54,10 +54,10 @@ def extract_case(job: Job) -> Done:
     write_image(place("image.nii.gz"), image, case.source)
     masks = _on_source(case)
     for number, ranks in enumerate(masks.ranks):
-        names = label_table(masks.table.value_names(number))
+        names = Targets(masks.table.value_names(number)).header
         write_label(place(f"layer{number}.nii.gz"), ranks, case.source, names=names)
     for row in job.masks:
-        names = label_table({f"mask {row}": 1})
+        names = Targets({f"mask {row}": 1}).header
         write_label(place(f"mask{row}.nii.gz"), _mask(masks, row), case.source, names=names)
     write_text(place("masks.csv"), _csv(masks, voxel_ml=case.source.grid.voxel_ml))
     return Done(tuple(files), (case.intensity.low, case.intensity.high))

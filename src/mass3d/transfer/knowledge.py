@@ -90,8 +90,8 @@ def load_knowledge(
         run = model or find_run(task, found)
         segmenter = Segmenter.load(run, device=device)
         require_model(task, found, segmenter.trained)
-        targets, odd = Targets(dict(found.structures)), unfinished(run)
-        return Knowledge(segmenter, found, targets, found.fingerprint, found.ranges, odd=odd)
+        made, ranges = found.fingerprint, found.ranges
+        return Knowledge(segmenter, found, found.targets, made, ranges, odd=unfinished(run))
     if model is None:
         raise ConfigError(
             "task",

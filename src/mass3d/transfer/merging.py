@@ -12,6 +12,7 @@ import torch
 
 from mass3d.config import MAX_LABEL_VALUE, differences
 from mass3d.errors import ConfigError, ModelError
+from mass3d.io.colours import Colour
 from mass3d.training import checkpoint
 from mass3d.transfer.made_by import in_brackets
 from mass3d.transfer.oneshot.evidence import Evidence
@@ -68,6 +69,7 @@ def merge_tasks(tasks: Mapping[Path, Task]) -> Merged:
         oneshot=_oneshot(parts, len(structures)),
         ranges=_ranges(tasks.values()),
         merged=tuple(one for task in tasks.values() for one in _of(task)),
+        colours=_colours(tasks.values()),
         license="" if _without_terms(tasks) else " AND ".join(_terms(tasks)),
     )
     return Merged(task, dict(_renumbered(tasks, structures)), tuple(_lost_terms(tasks)))
@@ -142,6 +144,14 @@ def _voting_twice(path: Path, name: str, structure: str, first: Path, other: str
         expected="tasks that show a structure in different scans",
         fix="Make one of them again without it: a labelled scan must not vote twice.",
     )
+
+
+def _colours(tasks: Iterable[Task]) -> dict[str, Colour]:
+    """The chosen colour of each structure, of the first task that has one."""
+    known: dict[str, Colour] = {}
+    for task in tasks:
+        known = {**task.colours, **known}
+    return known
 
 
 def _terms(tasks: Mapping[Path, Task]) -> list[str]:

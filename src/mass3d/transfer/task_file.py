@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from torch import Tensor
 
 from mass3d.config import MAX_LABEL_VALUE, Config
 from mass3d.errors import ModelError
 from mass3d.files import real
+from mass3d.io.colours import Colour
+from mass3d.io.datasets.regions import Targets
 from mass3d.model.protocol import TaskTensors
 from mass3d.training import checkpoint
 from mass3d.transfer.made_by import MadeBy, in_brackets
@@ -35,6 +37,7 @@ FINGERPRINT = r"^[0-9a-f]{64}$"
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Value = Annotated[int, Field(ge=1, le=MAX_LABEL_VALUE)]
+Byte = Annotated[int, Field(ge=0, le=255)]
 
 
 class TaskRecord(Config):
@@ -62,11 +65,13 @@ class TaskRecord(Config):
     """Of a merged task: fingerprints of the tasks."""
     license: str = ""
     """Terms under which the file may be used."""
+    colours: dict[Name, tuple[Byte, Byte, Byte]] = Field(default_factory=dict)
+    """Red, green and blue of structures, where somebody chose them."""
 
     def plain(self) -> dict[str, Any]:
         """JSON-able values; what few tasks have is told of those only."""
         told = super().plain()
-        few = ("asked", "merged", "license", "made_by", "made_of")
+        few = ("asked", "merged", "license", "made_by", "made_of", "colours")
         return {k: v for k, v in told.items() if v or k not in few}
 
     @field_validator("structures")
@@ -75,6 +80,13 @@ class TaskRecord(Config):
         if any(len(set(column)) < len(structures) for column in zip(*structures, strict=True)):
             raise ValueError("names and values of structures that differ")
         return structures
+
+    @field_validator("colours")
+    @classmethod
+    def _of_structures(cls, colours: dict[str, Colour], info: ValidationInfo) -> dict[str, Colour]:
+        if colours.keys() - dict(info.data.get("structures", ())).keys():
+            raise ValueError("colours of structures alone")
+        return colours
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,12 @@ class Task:
     merged: tuple[str, ...] = ()  # fingerprints of the tasks that it was merged of
     license: str = ""  # terms under which the file may be used
     made_by: MadeBy | None = None  # what that model was like, where the file tells
+    colours: Mapping[str, Colour] = field(default_factory=dict)  # where somebody chose them
+
+    @property
+    def targets(self) -> Targets:
+        """What it looks for, and how that is shown."""
+        return Targets(dict(self.structures), told=self.colours)
 
     @property
     def facts(self) -> dict[str, Any] | None:
@@ -152,6 +170,7 @@ def save_task(task: Task, path: Path | str, *, run: Path | str | None = None) ->
         asked=_asked(task),
         merged=task.merged,
         license=task.license,
+        colours=dict(task.colours),
     )
     tensors = {
         f"{number}.{name}": tensor
@@ -202,6 +221,7 @@ def load_task(path: Path | str) -> Task:
         merged=record.merged,
         license=record.license,
         made_by=record.made_by,
+        colours=record.colours,
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from mass3d.apps.evaluate import EvaluateConfig
 from mass3d.config import build
 from mass3d.errors import ConfigError
+from mass3d.io.colours import PALETTE
 from mass3d.io.datasets.regions import Targets, targets_of
 
 
@@ -18,8 +19,15 @@ def test_structures_without_regions_are_as_they_were() -> None:
     assert found == Targets({"spleen": 3, "liver": 1})
     assert found.classes == ((3,), (1,))
     np.testing.assert_array_equal(found.table, np.eye(2, dtype=bool))
-    assert found.plain() == found.header_names == {"spleen": 3, "liver": 1}
+    assert found.plain() == {"spleen": 3, "liver": 1}
+    assert [(one.name, one.value) for one in found.header] == [("spleen", 3), ("liver", 1)]
     assert found.by_value == {}
+
+
+def test_a_chosen_colour_takes_the_place_of_that_of_the_value() -> None:
+    found = Targets({"spleen": 3, "liver": 1}, told={"liver": (221, 130, 101)})
+    assert found.colours == {3: PALETTE[2], 1: (221, 130, 101)}
+    assert [one.colour for one in found.header] == [PALETTE[2], (221, 130, 101)]
 
 
 def test_a_region_is_written_with_a_value_of_its_own_and_larger_ones_first() -> None:
@@ -29,7 +37,7 @@ def test_a_region_is_written_with_a_value_of_its_own_and_larger_ones_first() -> 
     for name, row in zip(found.values, found.table, strict=True):
         values = {v for part, here in zip(found.classes, row, strict=True) if here for v in part}
         assert values == set(found.members[name])
-    assert found.header_names == {
+    assert {one.name: one.value for one in found.header} == {
         "whole, the rest": 1,
         "core, the rest": 2,
         "lung": 9,

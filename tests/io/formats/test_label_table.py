@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mass3d.errors import DataError
-from mass3d.io.datasets.label_names import common_names, label_names
+from mass3d.io.datasets.label_names import common_names, label_colours, label_names
 from mass3d.io.formats.label_table import LabelName, names_in, table_xml
 from mass3d.io.formats.nifti import read_extensions
 from mass3d.io.read import read_label
@@ -86,6 +86,21 @@ def test_the_table_of_totalsegmentator_is_read(tmp_path: Path) -> None:
     for kind in (nib.Nifti1Image, nib.Nifti2Image):
         path = foreign(tmp_path / "a.nii.gz", FOREIGN.encode(), kind=kind)
         assert label_names(path) == {"spleen": 1, "kidney_right": 2}
+
+
+def test_colours_are_those_of_the_first_table_that_tells_all_values_apart(tmp_path: Path) -> None:
+    ours = written(tmp_path / "ours.nii.gz", LIVER, CYST)
+    plain = written(tmp_path / "plain.nii.gz")
+    white = written(
+        tmp_path / "white.nii.gz", *(one._replace(colour=(255,) * 3) for one in (LIVER, CYST))
+    )
+    theirs = foreign(tmp_path / "theirs.nii.gz", FOREIGN.encode())
+    broken = foreign(tmp_path / "broken.nii.gz", FOREIGN.replace('Red="0.0"', 'Red="red"').encode())
+    both = {LIVER.value: LIVER.colour, CYST.value: CYST.colour}
+    assert label_colours([plain, white, theirs, broken, ours], [1, 7]) == both
+    assert label_colours([theirs], [1, 2]) == {1: (0, 255, 0), 2: (0, 0, 255)}
+    assert label_colours([broken, theirs.with_name("white.nii.gz")], [1, 2]) == {}
+    assert label_colours([ours], [7]) == {7: CYST.colour}
 
 
 @given(st.dictionaries(st.integers(1, 65535), st.text(min_size=1, max_size=20), max_size=5))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mass3d.errors import DataError
-from mass3d.io.formats.label_table import names_in
+from mass3d.io.colours import Colour
+from mass3d.io.formats.label_table import colours_in, names_in
 from mass3d.io.formats.nifti import read_extensions
 from mass3d.io.formats.sniff import sniff
 
@@ -20,10 +21,26 @@ def label_names(path: Path) -> dict[str, int]:
 
     Raises `DataError` for a file that cannot be read.
     """
-    if sniff(path) != "nifti":
-        return {}
-    tables = map(names_in, read_extensions(path))
+    tables = map(names_in, _extensions(path))
     return next((table for table in tables if table), {})
+
+
+def label_colours(paths: Iterable[Path], values: Collection[int]) -> dict[int, Colour]:
+    """Colours of some values, of the first label map whose header has one for each of them.
+
+    A table without telling them apart, as of a program that writes white for all, is none. Empty
+    where there is none. Raises `DataError` for a file that cannot be read.
+    """
+    for path in paths:
+        for table in map(colours_in, _extensions(path)):
+            found = {value: table[value] for value in values if value in table}
+            if len(found) == len(values) == len(set(found.values())):
+                return found
+    return {}
+
+
+def _extensions(path: Path) -> list[bytes]:
+    return read_extensions(path) if sniff(path) == "nifti" else []
 
 
 def common_names(tables: Mapping[Path, Table], values: Collection[int]) -> dict[str, int] | None:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from mass3d.config import Regions
 from mass3d.errors import ConfigError
+from mass3d.io.colours import Colour, value_colours
+from mass3d.io.formats.label_table import LabelName
 
 Members = tuple[int, ...]
 
@@ -23,6 +25,7 @@ class Targets:
 
     values: dict[str, int]  # structure -> value that it is written with
     regions: dict[str, Members] = field(default_factory=dict)  # all of its values; none: that one
+    told: Mapping[str, Colour] = field(default_factory=dict)  # colours, where somebody chose them
 
     @property
     def members(self) -> dict[str, Members]:
@@ -55,17 +58,25 @@ class Targets:
         return {self.values[name]: some for name, some in self.regions.items()}
 
     @property
-    def header_names(self) -> dict[str, int]:
-        """What a voxel of each value is called: of a region without the others that lie in it."""
+    def colours(self) -> dict[int, Colour]:
+        """Label value -> colour: the chosen one, else that of the value."""
+        usual = value_colours(self.values.values())
+        return usual | {self.values[name]: colour for name, colour in self.told.items()}
+
+    @property
+    def header(self) -> list[LabelName]:
+        """Name and colour of a voxel of each value: of a region without those that lie in it."""
         inner = {
             name
             for name, some in self.regions.items()
             for other in self.regions.values()
             if set(other) < set(some)
         }
-        return {
-            f"{name}, the rest" if name in inner else name: v for name, v in self.values.items()
-        }
+        colours = self.colours
+        return [
+            LabelName(value, f"{name}, the rest" if name in inner else name, colours[value])
+            for name, value in self.values.items()
+        ]
 
     def plain(self) -> dict[str, int] | dict[str, list[int]]:
         """As the setting `structures` has it, for records."""

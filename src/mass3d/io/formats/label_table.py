@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from mass3d.config import MAX_LABEL_VALUE
+from mass3d.io.colours import Colour
 
 CODES: Final = (0, 30)  # of nobody, which comes first, and of Caret
 BLOCK: Final = 16  # the size of an extension is a multiple of this, of which 8 bytes come before
@@ -28,7 +29,7 @@ class LabelName(NamedTuple):
 
     value: int
     name: str
-    colour: tuple[int, int, int]  # red, green and blue, 0 to 255
+    colour: Colour
 
 
 def table_xml(labels: Iterable[LabelName]) -> bytes:
@@ -59,13 +60,36 @@ def names_in(content: bytes) -> dict[str, int] | None:
 
     None where there is no whole table: voxels are as good without, so nothing is an error.
     """
-    if b"<CaretExtension" not in content or ATTACK.search(content):
-        return None
     try:
-        table = next(ElementTree.fromstring(content.rstrip(b"\0 \r\n\t")).iter("LabelTable"))
-        pairs = [(int(one.attrib["Key"]), one.text or "") for one in table.iter("Label")]
-    except (ElementTree.ParseError, StopIteration, KeyError, ValueError):
+        pairs = [(int(one.attrib["Key"]), one.text or "") for one in _lines(content)]
+    except (KeyError, ValueError):
         return None
     named = sorted((value, name) for value, name in pairs if name and 0 < value <= MAX_LABEL_VALUE)
     once = all(len(set(column)) == len(named) for column in zip(*named, strict=True))
     return {name: value for value, name in named} if named and once else None
+
+
+def colours_in(content: bytes) -> dict[int, Colour]:
+    """Value -> colour of the table in an extension; empty where there is no whole table."""
+    try:
+        return {
+            int(one.attrib["Key"]): (_byte(one, "Red"), _byte(one, "Green"), _byte(one, "Blue"))
+            for one in _lines(content)
+        }
+    except (KeyError, ValueError, OverflowError):
+        return {}
+
+
+def _lines(content: bytes) -> list[ElementTree.Element]:
+    """The lines of the table in an extension; none where it is not whole."""
+    if b"<CaretExtension" not in content or ATTACK.search(content):
+        return []
+    try:
+        table = next(ElementTree.fromstring(content.rstrip(b"\0 \r\n\t")).iter("LabelTable"))
+    except (ElementTree.ParseError, StopIteration):
+        return []
+    return list(table.iter("Label"))
+
+
+def _byte(line: ElementTree.Element, part: str) -> int:
+    return min(255, max(0, round(255 * float(line.attrib[part]))))
