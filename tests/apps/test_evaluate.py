@@ -126,7 +126,8 @@ def test_metrics_hold_means_intervals_and_counts(cohort: Folders) -> None:
     found = cohort.metrics()
     assert found.pop("metrics")["dice"] == {"mean": means["mean"], "ci95": ends["mean"]}
     for structure in found["structures"].values():
-        assert structure.pop("volume_error_ml")["mean"] >= 0
+        error, bias = structure.pop("volume_error_ml"), structure.pop("volume_bias_ml")
+        assert error["mean"] >= abs(bias["mean"])
         assert structure.pop("iou")["mean"] <= structure["dice"]["mean"]
     assert found == {
         "mean": {"dice": means["mean"], "ci95": ends["mean"], "n": 3},
@@ -171,6 +172,7 @@ def test_the_table_of_cases_holds_voxels_and_millilitres(cohort: Folders) -> Non
         "dice": "0.666667",
         "iou": "0.5",
         "volume_error_ml": "0.0",
+        "volume_bias_ml": "0.0",
         "truth_voxels": "3",
         "prediction_voxels": "3",
         "truth_ml": "0.003",  # voxels of 2 x 1 x 0.5 mm

@@ -20,6 +20,7 @@ def test_a_score_has_every_metric() -> None:
             "dice": 0.5,
             "iou": 1 / 3,
             "volume_error_ml": 2.0,
+            "volume_bias_ml": 2.0,
             "nsd": 0.9,
             "hd95_mm": 3.0,
             "asd_mm": 1.5,
@@ -27,6 +28,11 @@ def test_a_score_has_every_metric() -> None:
             "false_lesions": 2,
         }
     )
+
+
+def test_a_volume_that_is_too_small_has_a_negative_bias() -> None:
+    score = Score(Overlap(truth=6, predicted=2, shared=2), 0.5)
+    assert (score.volume_bias_ml, score.volume_error_ml) == (-2.0, 2.0)
 
 
 def test_what_was_not_scored_is_not_a_number() -> None:
@@ -37,7 +43,7 @@ def test_what_was_not_scored_is_not_a_number() -> None:
 
 def test_surfaces_and_lesions_are_scored_where_that_is_asked_for() -> None:
     plain = metrics_of(surface=False, lesions=False)
-    assert list(plain) == ["dice", "iou", "volume_error_ml"]
+    assert list(plain) == ["dice", "iou", "volume_error_ml", "volume_bias_ml"]
     surfaces, lesions = (metrics_of(surface=one, lesions=not one) for one in (True, False))
     assert surfaces.keys() - plain.keys() == {"nsd", "hd95_mm", "asd_mm"}
     assert lesions.keys() - plain.keys() == {"lesion_sensitivity", "false_lesions"}

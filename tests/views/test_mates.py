@@ -9,7 +9,14 @@ from mass3d.errors import DataError
 from mass3d.execution.processes import Processes
 from mass3d.store.reader import StoredCase
 from mass3d.views import mates
-from mass3d.views.mates import Way, align_cases, draw_mates, find_ways, group_of
+from mass3d.views.mates import (
+    Way,
+    align_cases,
+    draw_mates,
+    find_ways,
+    group_of,
+    tell_if_rare,
+)
 
 
 def test_every_scan_gets_mates_before_any_gets_more() -> None:
@@ -105,6 +112,18 @@ def test_a_group_is_one_modality_of_one_store(cases: list[StoredCase]) -> None:
     pairs = draw_mates([group_of(case) for case in cases], 100, seed=0)
     assert len(pairs) == 4  # two CT and two MR, either way
     assert all(cases[a].modality == cases[b].modality for a, b in pairs)
+
+
+def test_many_scans_of_which_few_are_aligned_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    equal = np.full(5000, 1 / 5000)
+    few = {(query + 1, query): quick() for query in range(160)}
+    tell_if_rare(few, equal, 0.6)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "2% of the samples show two scans beside each other instead of 60%" in told
+    assert "160 scans of 5000 are aligned to another one. views.alignments=5000 aligns" in told
+    tell_if_rare({(0, 1): quick(), (1, 0): quick()}, np.array([0.4, 0.4, 0.2]), 0.6)
+    tell_if_rare({}, equal, 0.6)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_pair_that_fails_for_another_reason_is_told_and_tried_again(

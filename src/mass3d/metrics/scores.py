@@ -23,7 +23,12 @@ class Score:
     @property
     def volume_error_ml(self) -> float:
         """How far the volumes are apart, whichever is larger."""
-        return abs(self.overlap.predicted - self.overlap.truth) * self.voxel_ml
+        return abs(self.volume_bias_ml)
+
+    @property
+    def volume_bias_ml(self) -> float:
+        """How much larger the predicted volume is than the true one; negative where smaller."""
+        return (self.overlap.predicted - self.overlap.truth) * self.voxel_ml
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ METRICS: Final[dict[str, Metric]] = {
     "dice": Metric("Dice", lambda one: one.overlap.dice),
     "iou": Metric("IoU", lambda one: one.overlap.iou),
     "volume_error_ml": Metric("volume error, ml", lambda one: one.volume_error_ml, 2),
+    "volume_bias_ml": Metric("volume bias, ml", lambda one: one.volume_bias_ml, 2),
     "nsd": Metric("NSD", lambda one: one.surface.nsd, surface=True),
     "hd95_mm": Metric("HD95, mm", lambda one: one.surface.hd95_mm, 2, surface=True),
     "asd_mm": Metric("ASD, mm", lambda one: one.surface.asd_mm, 2, surface=True),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -25,7 +26,7 @@ from mass3d.views.balance import Balance
 from mass3d.views.draw import ViewConfig
 from mass3d.views.matched import MatchedMaker
 from mass3d.views.matched_images import MatchedImageMaker
-from mass3d.views.mates import draw_mates, find_ways, group_of
+from mass3d.views.mates import draw_mates, find_ways, group_of, tell_if_rare
 from mass3d.views.pair import PairMaker
 from mass3d.views.single import SingleMaker
 from mass3d.views.twice import TwiceMaker
@@ -121,6 +122,8 @@ def _matched(cohort: Cohort, views: ViewConfig) -> MatchedMaker:
     pairs = draw_mates([group_of(case) for case in cases], wanted, cohort.seed, shares=shares)
     cache = cohort.run / ALIGNMENTS
     ways = find_ways(cases, pairs, cache=cache, workers=cohort.workers) if pairs else {}
+    equal = np.full(len(cases), 1 / len(cases))
+    tell_if_rare(ways, equal if shares is None else shares, views.across_share)
     return MatchedMaker(cases, ways, views, cohort.crop, cohort.batch_size, cohort.seed, balance)
 
 

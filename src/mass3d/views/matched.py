@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -158,11 +159,19 @@ class MatchedMaker:
 
     def _pair(self, rng: np.random.Generator, query: int) -> Pair:
         """Reference and query: two scans in `across_share` of samples, where a mate is known."""
-        known = sorted(pair for pair in self.ways if pair[1] == query)
+        known = self._known.get(query)
         drawn, which = rng.uniform(size=2)
         if not known or drawn >= self.config.across_share:
             return query, query
         return known[int(which * len(known))]
+
+    @cached_property
+    def _known(self) -> dict[int, list[Pair]]:
+        """The aligned pairs of each query, in order."""
+        known: dict[int, list[Pair]] = {}
+        for pair in sorted(self.ways):
+            known.setdefault(pair[1], []).append(pair)
+        return known
 
     def _view(self, draws: Sequence[MatchedDraw], which: int, device: torch.device) -> Rendered:
         """The references (0) or the queries (1)."""

@@ -142,6 +142,21 @@ def _least(ways: Ways, groups: Sequence[object]) -> dict[Pair, float]:
     return {pair: least[groups[pair[1]]] for pair in ways}
 
 
+def tell_if_rare(ways: Ways, shares: NDArray[np.float64], wanted: float) -> None:
+    """Say so where far fewer samples than `wanted` show two scans, for want of alignments.
+
+    shares: of the draws, of each case.
+    """
+    aligned = sorted({query for _, query in ways})
+    reached = wanted * float(shares[aligned].sum())
+    if ways and reached < wanted / 2:
+        tell(
+            f"Warning: {reached:.0%} of the samples show two scans beside each other instead of "
+            f"{wanted:.0%}, as {counted(len(aligned), 'scan')} of {len(shares)} are aligned to "
+            f"another one. views.alignments={len(shares)} aligns each, once."
+        )
+
+
 class _Outcomes:
     """What became of pairs so far, and the file that keeps it: hours of work may be killed."""
 
