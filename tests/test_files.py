@@ -168,6 +168,17 @@ def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
         assert (tmp_path / LOCK).stat().st_size == 0
 
 
+def test_a_folder_is_made_for_its_writer_or_an_error_says_why_not(tmp_path: Path) -> None:
+    with only_writer(tmp_path / "a" / "b", ModelError):
+        assert names(tmp_path / "a" / "b") == [LOCK]
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(OutputError, match="expected to be able to write here"),
+        only_writer(tmp_path / "file" / "b", ModelError),
+    ):
+        pass
+
+
 def test_a_dead_writer_blocks_no_one(tmp_path: Path) -> None:
     child = get_context("fork").Process(target=hold_and_die, args=(tmp_path,))
     child.start()

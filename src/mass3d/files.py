@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import math
 import os
 import platform
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from io import BufferedReader, FileIO
@@ -88,13 +90,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def only_writer(folder: Path, error: type[Mass3dError]) -> Iterator[None]:
-    """Hold the only right to write into an existing folder; the system frees it if we die.
+    """Hold the only right to write into a folder, which is made; the system frees it if we die.
 
     What a killed process has left half-written in it is removed. Raises `error` when another
-    process holds it.
+    process holds it, `OutputError` where nothing can be written.
     """
     lock = FileLock(folder / LOCK)
     with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(blocking=False)
         except Timeout as blocked:
@@ -134,6 +137,13 @@ def write_text(path: Path, text: str) -> None:
 def text_bytes(text: str) -> bytes:
     """A text as `write_text` writes it."""
     return text.encode("utf-8", "backslashreplace")
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """A table as CSV, a line for each row, of which the first names the columns."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def write_json(path: Path, payload: Mapping[str, object]) -> None:

@@ -191,6 +191,7 @@ def test_a_copy_in_the_test_part_is_told_in_the_report_and_on_the_page(
     told = "new is the same scan as ct_000 that was learned from"
     assert f"Warning: {told}" in report.summary()
     assert told in (tmp_path / "curve" / PAGE).read_text()
+    assert any(told in one for one in read_json(tmp_path / "curve/record.json")["warnings"])
 
 
 def test_a_task_of_what_never_learned_to_match_is_refused_before_the_work(

@@ -23,6 +23,7 @@ from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
 from mass3d.transfer.curves.plan import TAUGHT, make_plan, odd_plan
 from mass3d.transfer.finetuned import learn
+from mass3d.transfer.finetuned import verb as finetuned_verb
 from mass3d.transfer.finetuned.scans import structures_of
 from mass3d.transfer.finetuned.taught import ANSWERS, Teacher, teacher_of
 from mass3d.transfer.finetuned.verb import finetune as finetuned
@@ -159,6 +160,25 @@ def test_the_same_answers_are_learned_where_the_work_was_stopped(
     assert report.unlabelled == 1  # of two, as a CT says nothing of an MR
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (taught / WEIGHTS).read_bytes()
     assert not (tmp_path / "run" / ANSWERS).exists()
+
+
+def test_answers_of_another_task_are_not_learned_from(
+    cohort: Path, trained: Path, taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found: a killed run of other labels left answers that the next one in the folder took."""
+    output = tmp_path / "run"
+
+    def stopped(*given: Any, **others: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finetuned_verb, "learn", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            finetune.run(settings(cohort, trained, output, structures={"liver": 3, "kidneys": 1}))
+    assert (output / ANSWERS).is_dir()
+    finetune.run(settings(cohort, trained, output))
+    assert (output / WEIGHTS).read_bytes() == (taught / WEIGHTS).read_bytes()
+    assert not (output / ANSWERS).exists()
 
 
 def test_a_scan_that_cannot_be_read_is_a_fault_and_the_others_teach(

@@ -251,6 +251,22 @@ def test_a_case_without_external_masks_is_a_fault_or_a_note(
     assert [fault.where for fault in report.faults] == ["b"]
     assert f"expected b.nii.gz or a folder b with masks in {partly}" in report.faults[0].message
     assert Store.open(store).case_ids == ("a",)
+    shutil.copyfile(external / "b.nii.gz", partly / "b.nii.gz")  # what the fault asked for
+    report = run(store, masks=from_outside(partly))
+    assert (report.ok, report.changed) == (True, ("b",))
+    assert Store.open(store).case_ids == ("a", "b")
+
+
+def test_a_store_of_which_no_case_has_new_masks_stays_what_it_was(
+    store: Path, external: Path, tmp_path: Path
+) -> None:
+    """Found: its index was written without a case, and no call brought one back."""
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    (tmp_path / "none").mkdir()
+    with pytest.raises(StoreError, match="new masks for none of 2 cases; the first, a: "):
+        run(store, masks=from_outside(tmp_path / "none"))
+    assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
+    assert run(store, masks=from_outside(external)).changed == ("a", "b")
 
 
 def test_a_file_that_is_no_label_map_is_a_fault_that_names_it(

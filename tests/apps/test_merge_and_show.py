@@ -16,7 +16,7 @@ from rich.console import Console
 
 import mass3d
 from helpers import pretrain_config, task_config
-from mass3d.apps import merge, pretrain, show, task
+from mass3d.apps import locate, merge, pretrain, segment, show, task
 from mass3d.errors import ConfigError, ModelError
 from mass3d.files import file_hash
 from mass3d.io.read import read_label, read_volume
@@ -382,6 +382,20 @@ def test_a_task_says_what_it_is(cohort: Path, tasks: list[Path]) -> None:
     assert facts["model"]["fingerprint"] == loaded.model
     assert facts["made"] == "of labelled scans"
     assert facts["bytes"] == tasks[0].stat().st_size
+
+
+def test_what_is_asked_of_labelled_scans_is_refused_of_a_task_without(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    path = made(cohort, trained, tmp_path / "x.task", NAMES[0], tune=False)
+    save_task(replace(load_task(path), oneshot=None), path, run=trained)
+    asked = {"inputs": [cohort / "imagesTs"], "task": path, "model": trained, "device": "cpu"}
+    asked["output"] = tmp_path / "out"
+    with pytest.raises(ModelError, match="a task without labelled scans"):
+        locate.run(locate.LocateConfig.model_validate(asked))
+    with pytest.raises(ModelError, match="a task without labelled scans"):
+        segment.run(segment.SegmentConfig.model_validate({**asked, "prior": cohort / "labelsTs"}))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_task_knows_its_model_while_that_is_beside_it(

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 import mass3d
 from helpers import TUNING, task_config
-from mass3d.apps import finetune, segment, task
+from mass3d.apps import finetune, locate, segment, task
 from mass3d.errors import ConfigError, ModelError
+from mass3d.files import read_json
+from mass3d.io.datasets.label_names import label_colours
 from mass3d.io.read import read_label, read_volume
 from mass3d.training import checkpoint
 from mass3d.training.fit import WEIGHTS
 from mass3d.transfer.finetuned.segmenter import load_finetuned
+from mass3d.transfer.raw_dataset.true_labels import labelled_behind
 from mass3d.transfer.results import read_results
 from mass3d.transfer.task_file import load_task
 
@@ -89,6 +92,24 @@ def test_the_answer_of_both_lies_between_what_each_says(
     np.testing.assert_array_equal(in_memory.voxels, found)
 
 
+def test_true_labels_and_colours_of_both_are_known(
+    cohort: Path, trained: Path, tuned: Path, tmp_path: Path
+) -> None:
+    """Found: true labels were said to be of something else, and colours of the task were lost."""
+    chosen = make_task(
+        cohort, trained, tmp_path / "x.task", tune=False, colours={"liver": "#010203"}
+    )
+    report = run(cohort, tmp_path / "both", model=tuned, task=chosen)
+    assert label_colours([tmp_path / "both" / "ct_test_000.nii.gz"], [1]) == {1: (1, 2, 3)}
+    made_by = read_results(report.output).task
+    behind = labelled_behind(report.output, made_by)
+    learned = [*read_json(tuned / "record.json")["training"]]
+    assert sorted(case.case_id for case in behind.cases) == sorted([*NAMES, *learned])
+    assert behind.notes == ()
+    (told,) = labelled_behind(report.output, "0" * 64).notes
+    assert f"{tuned} and {chosen} are others than made these results" in told
+
+
 def test_structures_are_the_same_by_name_whatever_their_order(
     cohort: Path, trained: Path, task_file: Path, tuned: Path, tmp_path: Path
 ) -> None:
@@ -131,6 +152,19 @@ def test_the_model_answers_alone_where_nothing_is_aligned_and_that_is_told(
         cohort, tmp_path / "out", inputs=[tmp_path / "noise.nii.gz"], model=tuned, task=task_file
     )
     assert report.not_aligned == ("noise",)
+    run(cohort, tmp_path / "out", model=tuned, task=task_file)
+    page = (tmp_path / "out" / "segment.html").read_text()
+    assert '<h3>Not aligned</h3><div class="figure">1</div>' in page  # of the call before
+
+
+def test_places_are_not_asked_of_a_finetuned_model(
+    cohort: Path, task_file: Path, tuned: Path, tmp_path: Path
+) -> None:
+    settings = {"inputs": [cohort / "imagesTs"], "task": task_file, "model": tuned}
+    settings |= {"output": tmp_path / "places", "device": "cpu"}
+    with pytest.raises(ConfigError, match="found a finetuned model; expected the pretrained"):
+        locate.run(locate.LocateConfig.model_validate(settings))
+    assert not (tmp_path / "places").exists()
 
 
 def test_a_task_that_does_not_fit_is_refused(

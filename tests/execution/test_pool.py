@@ -84,6 +84,7 @@ def test_there_are_never_more_workers_than_cases_cores_or_memory(
     assert told(100, 20.0) == "1 worker: memory for 20.0 GiB each, of 14.0 GiB free"
     assert told(2, 1.0) == "2 workers: one for each case"
     assert told(100, 20.0, asked=5) == "5 workers: as asked"
+    assert told(2, 1.0, asked=16) == "2 workers: one for each case"
 
 
 def test_free_memory_is_some_of_the_memory() -> None:

@@ -46,6 +46,7 @@ def test_marks_lie_by_the_logarithm_of_labels_and_by_dice() -> None:
 
 
 def test_one_number_of_labels_without_a_score_can_be_drawn() -> None:
+    assert make_plot([]).lines == ()  # no label shows any structure
     plot = make_plot([Mark("ours", 3, (), NOBODY)])
     assert plot.lines[0].marks == ()
     assert plot.up[0][1] == "0.00"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 import pages
+from mass3d.io.colours import value_colours
 from mass3d.pages import demo_content as findings
 from mass3d.pages.demo import (
     Method,
@@ -22,7 +22,7 @@ from mass3d.pages.demo import (
     write_report,
 )
 from mass3d.pages.html import render
-from mass3d.pages.pictures import Picture, draw, structure_colours
+from mass3d.pages.pictures import Picture, draw
 from mass3d.pages.viewed import write_labels
 from mass3d.volume.volume import Volume
 
@@ -38,7 +38,7 @@ METHODS = (
 
 @pytest.fixture
 def content() -> ReportContent:
-    colours = structure_colours({"liver": 1, "<cyst>": 2})
+    colours = value_colours([1, 2])
     overall, structures = findings.structure_scores(
         [PRETRAINED, FLOOR, UNTRAINED], {"liver": colours[1], "<cyst>": colours[2]}, seed=0
     )
@@ -197,10 +197,3 @@ def test_best_median_and_worst_are_different_cases() -> None:
     ]
     assert findings.median_worst_best({"a": 0.1}) == [("median", "a")]
     assert findings.median_worst_best({}) == []
-
-
-def test_the_rows_of_a_run_are_read_back(tmp_path: Path) -> None:
-    rows = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
-    path = tmp_path / "metrics.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert list(findings.curve_rows(path)) == rows

@@ -18,7 +18,6 @@ from mass3d.pages.pictures import (
     grey_range,
     mask_overlays,
     png_uri,
-    structure_colours,
     three_views,
 )
 
@@ -134,10 +133,7 @@ def test_a_picture_survives_the_way_into_the_page() -> None:
     np.testing.assert_array_equal(np.round(back * 255).astype(np.uint8), picture)
 
 
-def test_structures_get_different_colours_written_as_css() -> None:
-    colours = structure_colours({"a": 1, "b": 7})
-    assert set(colours) == {1, 7}
-    assert colours[1] != colours[7]
+def test_a_colour_is_written_as_css() -> None:
     assert css((255, 0, 16)) == "#ff0010"
 
 

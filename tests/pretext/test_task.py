@@ -112,6 +112,8 @@ def test_a_single_scan_is_its_own_mate(cases: list[StoredCase], tmp_path: Path) 
         ("masks", "incontext", "prior_error_vox", 2.0),
         ("autoencoder", "correspondence", "num_masks", 3),
         ("contrastive", "correspondence", "alignments", 3),
+        ("correspondence", "correspondence", "num_masks", 3),
+        ("correspondence", "resenc", "prior_error_vox", 2.0),
     ],
 )
 def test_a_setting_that_decides_nothing_is_refused(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mass3d.training import checkpoint
 from mass3d.training.choosing import Choice, Chosen, Judge
 from mass3d.training.fit import METRICS, WEIGHTS, FitConfig, StepContext, StepOutcome, fit
+from mass3d.training.log import read_rows
 from mass3d.training.resume import is_finished, read_record
 
 CONFIG = FitConfig(steps=12, lr=5e-2, log_every=1, save_every=3, precision="32-true", prefetch=0)
@@ -89,6 +90,14 @@ def test_it_ends_after_as_many_scorings_without_a_gain(tmp_path: Path) -> None:
     assert len(script.seen) == 4
     assert len((tmp_path / METRICS).read_text().splitlines()) == 8
     assert checkpoint.read_facts(tmp_path / WEIGHTS, kind="weights")["step"] == 4
+
+
+def test_what_was_learned_before_an_early_end_is_in_the_log(tmp_path: Path) -> None:
+    """Found: the steps after the last full row were lost, and were not looked at for NaN."""
+    config = CONFIG.model_copy(update={"log_every": 3})
+    judge = Judge(Script(0.3, 0.4, 0.4, 0.1), every=2, patience=2)
+    fit(network(), batches, step, config, run=tmp_path, facts=FACTS, judge=judge)
+    assert [row["step"] for row in read_rows(tmp_path / METRICS)] == [3, 6, 8]
 
 
 def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:

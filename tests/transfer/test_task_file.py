@@ -124,7 +124,7 @@ def test_chosen_colours_are_kept_and_those_of_no_structure_refused(tmp_path: Pat
     chosen = replace(task(), colours={"liver": (221, 130, 101)})
     save_task(chosen, path)
     save_task(task(), plain)
-    assert load_task(path).targets == Targets(dict(task().structures), told=chosen.colours)
+    assert load_task(path).targets == Targets(dict(task().structures), chosen=chosen.colours)
     assert load_task(plain).targets.colours == value_colours([7, 2, 65535])
     tensors, facts, _ = checkpoint.load(path, kind=KIND)
     assert "colours" not in checkpoint.load(plain, kind=KIND)[1]

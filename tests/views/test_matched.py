@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from mass3d.store.reader import StoredCase
 from mass3d.views.draw import ViewConfig
 from mass3d.views.matched import MatchedMaker, cell_centres
-from mass3d.views.mates import Pair, Way, draw_mates, find_ways
+from mass3d.views.mates import Pair, draw_mates
+from mass3d.views.ways import Way, find_ways
 
 CPU = torch.device("cpu")
 CROP = (32, 32, 32)

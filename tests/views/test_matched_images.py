@@ -8,7 +8,8 @@ from mass3d.store.reader import StoredCase
 from mass3d.views.draw import ViewConfig
 from mass3d.views.matched import MatchedMaker
 from mass3d.views.matched_images import MatchedImageMaker
-from mass3d.views.mates import Pair, Way
+from mass3d.views.mates import Pair
+from mass3d.views.ways import Way
 
 
 def test_images_and_places_are_those_of_the_pairs_with_masks(cases: list[StoredCase]) -> None:

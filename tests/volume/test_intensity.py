@@ -28,6 +28,15 @@ def test_a_whole_word_of_the_name_tells_the_modality(path: str, modality: str) -
     assert guess_modality(TISSUE, Path(path)) == (modality, "name")
 
 
+def test_a_folder_names_the_modality_from_within_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "PET").mkdir()
+    (tmp_path / "PET" / "scan.nii.gz").touch()
+    monkeypatch.chdir(tmp_path / "PET")
+    assert guess_modality(TISSUE, Path("scan.nii.gz")) == ("pet", "name")
+
+
 @pytest.mark.parametrize(
     "path", [None, "sector.nii", "actual/predict.nii", "ct/a/b/scan.nii", "ct001.nii"]
 )

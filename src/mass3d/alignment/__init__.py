@@ -1,1 +1,1 @@
-"""Where each voxel of a scan lies in a labelled one: affine, then deformable, without a network."""
+"""Where each voxel of a scan lies in another one: affine, then deformable, without a network."""

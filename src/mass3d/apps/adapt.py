@@ -79,7 +79,6 @@ def run(config: AdaptConfig) -> AdaptReport:
     run_folder = config.model or find_run(config.task, task)
     segmenter = Segmenter.load(run_folder, device=config.device)
     cases = find_cohort(config.inputs, exclude=folder).cases
-    folder.mkdir(parents=True, exist_ok=True)
     with only_writer(folder, OutputError):
         write_provenance(folder, "adapt", config)
         found = adapt_task(

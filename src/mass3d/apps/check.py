@@ -84,7 +84,7 @@ def run(config: CheckConfig) -> CheckReport:
         try:
             store = Store.open(path)
         except StoreError as error:
-            faults.append(_fault(error))
+            faults.append(Fault.of(error))
             continue
         stores[path], found = _check(store, config)
         faults += found
@@ -105,10 +105,10 @@ def _check(store: Store, config: CheckConfig) -> tuple[StoreContent, list[Fault]
         if isinstance(outcome, Fault):
             faults.append(outcome)
         elif outcome.faults:
-            faults += [_fault(error) for error in outcome.faults]
+            faults += [Fault.of(error) for error in outcome.faults]
         else:
             sound.append(outcome)
-    faults += [_fault(error) for error in unlisted_cases(store)]
+    faults += [Fault.of(error) for error in unlisted_cases(store)]
     masks, size = sum(case.masks for case in sound), sum(case.bytes for case in sound)
     return StoreContent(len(sound), masks, size, store.fingerprint), faults
 
@@ -126,9 +126,3 @@ def _check_one(job: _Job) -> _Checked:
     folder = case_folder(job.store.path, job.case_id)
     size = sum(path.stat().st_size for path in folder.iterdir())
     return _Checked((), job.store.case(job.case_id).record.num_masks, size)
-
-
-def _fault(error: StoreError) -> Fault:
-    """The error without its place, which stands before it in a report."""
-    told = f"found {error.found}; expected {error.expected}. {error.fix}"
-    return Fault(error.where, told)

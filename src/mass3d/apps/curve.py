@@ -72,7 +72,6 @@ def run(config: CurveConfig) -> CurveReport:
     structures = targets.plain()
     if any(start.name in BY_TASK for start in plan.starts):
         require_no_regions(targets, "against")
-    config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
         if not earlier_record(config.output):  # of results, which stay what they are till the end
             write_provenance(config.output, "curve", config, structures=structures)
@@ -85,9 +84,11 @@ def run(config: CurveConfig) -> CurveReport:
         curves = Curves.of(plan, scores, tuple(structures))
         training = {point: tuple(plan.scans(point).ids()["training"]) for point in measured}
         write_files(config.output, plan, curves, training)
-        write_provenance(config.output, "curve", config, structures=structures)
         odd = dict.fromkeys(sentence for one in measured.values() for sentence in one.warnings)
-        warnings = (*odd_plan(plan), *few(odd))
+        starts = tuple(odd_plan(plan))
+        told = {"structures": structures, "warnings": [*starts, *odd]}
+        write_provenance(config.output, "curve", config, **told)
+        warnings = (*starts, *few(odd))
         write_curve_page(config.output, curves, warnings=warnings)
     faults = dict.fromkeys(fault for one in measured.values() for fault in one.faults)
     return CurveReport(config.output, curves, warnings, tuple(faults))

@@ -164,8 +164,9 @@ def _found(
     folder = config.output / f"segmented-{key}"
     if key == "affine":
         preparation = Store.open(config.output / "store").preparation
-        segment_by_affine(cohort, preparation, folder)
-    faults = () if key == "affine" else _by_task(config, cohort, key, tell)
+        faults = segment_by_affine(cohort, preparation, folder)
+    else:
+        faults = _by_task(config, cohort, key, tell)
     scored = evaluate.run(
         evaluate.EvaluateConfig(
             predictions=folder,

@@ -74,7 +74,6 @@ def run(config: EmbedConfig) -> EmbedReport:
     keep_freed_memory()
     encoder = FrozenEncoder.load(config.model, untrained=config.untrained, device=config.device)
     cases = find_cohort(config.inputs, exclude=config.output).cases
-    config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
         work = Embedder(
             encoder,

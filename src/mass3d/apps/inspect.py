@@ -179,7 +179,7 @@ def _write(config: InspectConfig, report: InspectReport, done: Mapping[str, _Don
         config,
         cases=len(report.cases),
         warnings=len(report.warnings),
-        faults=[asdict(fault) for fault in report.faults],
+        faults=[fault.plain() for fault in report.faults],
     )
     write_json(config.output / "inspect.json", report.plain())
     write_inspect_page(

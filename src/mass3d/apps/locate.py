@@ -21,6 +21,7 @@ from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.read import read_volume
 from mass3d.transfer.knowledge import Knowledge, load_knowledge
 from mass3d.transfer.oneshot.locations import Found, as_csv, as_json, location
+from mass3d.transfer.task_file import require_scans
 from mass3d.volume.doubts import require_scan
 
 FILE, TABLE = "locations.json", "locations.csv"
@@ -66,14 +67,14 @@ def run(config: LocateConfig) -> LocateReport:
     """Locate the structures in every scan; one that cannot be read becomes a fault.
 
     Only coarse alignments are made, a fraction of a second for each reference. Raises
-    `ModelError` when task and model do not fit, `ConfigError` for a task without labelled scans
-    and for an output that holds anything but such results.
+    `ModelError` when task and model do not fit, and for a task without labelled scans,
+    `ConfigError` for a finetuned model and an output that holds anything but such results.
     """
     given = (*config.inputs, config.task, config.model)
     require_own_folder(config.output, "locate", inputs=given)
     keep_freed_memory()
     known = load_knowledge(config.task, config.model, device=config.device)
-    _require_scans(config, known)
+    _require_places(config, known)
     cases = find_cohort(config.inputs, exclude=config.output).cases
     write_provenance(config.output, "locate", config, task=known.fingerprint)
     jobs = {case.case_id: case for case in cases}
@@ -102,11 +103,14 @@ def _locate(config: LocateConfig, known: Knowledge, warn: TellOnce, case: CaseFi
     return _Located(found, doubts)
 
 
-def _require_scans(config: LocateConfig, known: Knowledge) -> None:
-    if known.task is None or known.task.oneshot is None:
+def _require_places(config: LocateConfig, known: Knowledge) -> None:
+    """Raise an error where the model or the task cannot tell places."""
+    if known.nearest is None:
         raise ConfigError(
-            config.task,
-            found="a task without labelled scans, as older versions made them",
-            expected="one that holds what aligns its references to a scan",
-            fix="Make the task again.",
+            config.model or config.task,
+            found="a finetuned model",
+            expected="the pretrained model that made the task, as its examples tell places",
+            fix="Leave the model out, or give that one.",
+            setting="model",
         )
+    require_scans(config.task, known.nearest)

@@ -98,8 +98,9 @@ def run(config: MasksConfig) -> MasksReport:
     """Measure the masks of every case, after proposing new ones where that is asked for.
 
     Killed at any moment, the same call goes on where it was. A case without any new mask becomes
-    a fault and leaves the store's index until other settings find masks in it. Raises `ConfigError`
-    when an engine lacks what it needs and `StoreError` when the store cannot be trusted.
+    a fault and leaves the store's index until a later call finds masks in it. Raises `ConfigError`
+    when an engine lacks what it needs, `StoreError` when the store cannot be trusted, or no case
+    has new masks; the store is then what it was.
     """
     _require_sense(config)
     output = config.output or config.store / "masks"

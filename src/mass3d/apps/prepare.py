@@ -157,7 +157,7 @@ def run(config: PrepareConfig) -> PrepareReport:
             cases=len(index.cases),
             fingerprint=index.fingerprint,
             left_out=[entry.plain() for entry in left_out],
-            faults=[{"where": fault.where, "message": fault.message} for fault in faults],
+            faults=[fault.plain() for fault in faults],
         )
         write_index(config.output, index)
     return PrepareReport(

@@ -122,7 +122,6 @@ def run(config: ProbeConfig) -> ProbeReport:
     table = read_table(config.labels, case_column=config.case_column)
     patients_of(table, config.patient_column, {})
     _targets(config, table, table.cases)  # refused before the minutes of work
-    config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
         if not earlier_record(config.output):  # a killed command goes on in its own folder
             write_provenance(config.output, "probe", config)
@@ -152,7 +151,8 @@ def _probe(
         "without_row": [case for case in cases if case not in patients.of],
     }
     odd = (*patients.told, *alike_sentences(targets))
-    warnings = (*few(odd), *left_out_sentences(apart, targets))
+    left_out = left_out_sentences(apart, targets)
+    warnings = (*few(odd), *left_out)
     report = ProbeReport(config.output, results, patients.how, warnings, faults)
     facts = {
         **apart,
@@ -162,8 +162,8 @@ def _probe(
         "model": folder.index.model,
         "within": folder.index.within,
         "targets": {name: as_json(result) for name, result in results.items()},
-        "warnings": list(warnings),
-        "faults": [{"where": fault.where, "message": fault.message} for fault in faults],
+        "warnings": [*odd, *left_out],
+        "faults": [fault.plain() for fault in faults],
     }
     write_provenance(config.output, "probe", config)
     write_text(config.output / TABLE, as_csv(probed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -119,7 +119,6 @@ def run(config: SegmentConfig) -> SegmentReport:
     require_embeddings(config.task or config.model, known.nearest, config.references)
     if config.agreement:
         require_several(config.task or config.model, known.task)
-    config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
         folder = ResultsFolder(config.output, begun_results(config.output, _wanted(config, known)))
         told = {"structures": known.targets.plain(), **known.told}
@@ -132,7 +131,7 @@ def run(config: SegmentConfig) -> SegmentReport:
             known.targets,
             known.ranges,
             summary=report.told(),
-            alone=frozenset(report.not_aligned),
+            alone=frozenset(_alone(config, known, folder.done)),
             faults=faults,
             scans={case.case_id: case for case in cases},
         )
@@ -161,17 +160,21 @@ def _report(
     done = {case.case_id: folder.done.get(case.case_id) for case in cases}
     entries = {name: entry for name, entry in done.items() if entry}
     volumes = {name: entry.volumes_ml for name, entry in entries.items()}
-    part = known.task.oneshot if known.task else None
-    hoped = config.alignment and config.prior is None and part is not None
-    alone = [name for name in sorted(entries) if entries[name].without_references]
     notes = {name: [*entry.doubts, *entry.unusual()] for name, entry in entries.items()}
     return SegmentReport(
         config.output,
         volumes,
         (*known.odd, *in_short(notes), *few(never_found(known.structures, volumes))),
         faults,
-        tuple(alone) if hoped else (),
+        _alone(config, known, entries),
     )
+
+
+def _alone(config: SegmentConfig, known: Knowledge, done: Mapping[str, Entry]) -> tuple[str, ...]:
+    """The cases that the network answered alone, though references were to be aligned to them."""
+    if not config.alignment or known.task is None or known.task.oneshot is None:
+        return ()
+    return tuple(name for name in sorted(done) if done[name].without_references)
 
 
 @dataclass(frozen=True)

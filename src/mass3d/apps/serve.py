@@ -70,7 +70,6 @@ def run(config: ServeConfig) -> ServeReport:
     require_outside(config.output, config.inputs)
     require_model(config.model)
     cases = find_cohort(config.inputs, exclude=config.output).cases
-    config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, OutputError):
         write_provenance(config.output, "serve", config)
         serve_project(

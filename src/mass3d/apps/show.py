@@ -60,7 +60,5 @@ def run(config: ShowConfig) -> ShowReport:
         try:
             facts[str(path)] = facts_of(Path(path))
         except Mass3dError as error:
-            faults.append(
-                Fault(error.where, f"found {error.found}; expected {error.expected}. {error.fix}")
-            )
+            faults.append(Fault.of(error))
     return ShowReport(facts, config.as_json, tuple(faults))

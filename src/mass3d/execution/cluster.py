@@ -124,6 +124,7 @@ def on_scheduler(
                 found=f"no answer any more from {address}",
                 expected="a scheduler that lives until the last case",
                 fix="Start it again, and give the same command: it goes on where it was.",
+                setting="scheduler",
             ) from None
 
 
@@ -142,13 +143,17 @@ class WorkerPlan:
 
 
 def plan_workers(num_jobs: int, *, asked: int | None, bytes_each: float) -> WorkerPlan:
-    """As many workers as are asked for, else as jobs, cores and memory allow; at least one."""
+    """As many workers as are asked for, else as cores and memory allow; at most one for each job,
+    and at least one.
+    """
+    alone = "one for each case"
     if asked is not None:
-        return WorkerPlan(asked, "as asked")
+        few = num_jobs < asked
+        return WorkerPlan(max(1, num_jobs) if few else asked, alone if few else "as asked")
     free = available_bytes()
     needed = f"memory for {bytes_each / GIB:.1f} GiB each, of {free / GIB:.1f} GiB free"
     limits = {
-        "one for each case": num_jobs,
+        alone: num_jobs,
         "as many as cores": cpu_count(),
         needed: int(free // max(bytes_each, 1.0)),
     }
@@ -238,6 +243,7 @@ def _connected(address: str) -> Iterator[Client]:
                 found=f"{address}, where nobody answers ({error})",
                 expected="the address of a running dask scheduler, such as tcp://node1:8786",
                 fix="Start `dask scheduler`, and give the address that it prints.",
+                setting="scheduler",
             ) from None
         with client:
             yield client

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
 
 from mass3d.errors import Interrupted, Mass3dError, OutputError
@@ -31,6 +31,15 @@ class Fault:
 
     where: str
     message: str
+
+    @classmethod
+    def of(cls, error: Mass3dError) -> Fault:
+        """An error of ours without its place, which stands before it in a report."""
+        return cls(error.where, f"found {error.found}; expected {error.expected}. {error.fix}")
+
+    def plain(self) -> dict[str, str]:
+        """JSON-able values."""
+        return asdict(self)
 
 
 def attempt(

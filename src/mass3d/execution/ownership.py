@@ -150,7 +150,7 @@ def _same(output: Path, given: Path) -> bool:
 def _verb_of(folder: Path) -> str | None:
     """The verb whose results the folder holds; None where it is not ours."""
     record = earlier_record(folder)
-    verb = record.get("verb") if isinstance(record, dict) and "mass3d" in record else None
+    verb = record.get("verb") if "mass3d" in record else None
     return verb if isinstance(verb, str) else None
 
 

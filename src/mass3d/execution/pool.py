@@ -37,8 +37,8 @@ def run_cases(
     must call from under `if __name__ == "__main__"`. scheduler: address of a dask scheduler whose
     workers do it instead; they must see `folder`, into which `function` writes. instead: what the
     fault of a case that lacked memory names as another way. each: takes every name and outcome as
-    soon as it is there, in this process. Raises `ConfigError` when they do
-    not, or nobody answers, and the first `OutputError` of a job.
+    soon as it is there, in this process. Raises `ConfigError` when the workers of a scheduler do
+    not see `folder`, or nobody answers, and the first `OutputError` of a job.
     """
     _require_one_place(workers, scheduler)
     task = partial(attempt, function, instead=instead)

@@ -53,7 +53,6 @@ class Processes(NamedTuple):
         if not self.first:
             yield
             return
-        run.mkdir(parents=True, exist_ok=True)
         with only_writer(run, ModelError):
             yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,11 +17,12 @@ from mass3d.execution.proposals import (
     renew_masks,
     require_usable,
 )
+from mass3d.execution.summary import counted
 from mass3d.masks.settings import MaskConfig
 from mass3d.store.reader import Store, readable_grids
 from mass3d.store.records import whole_record
 from mass3d.store.schema import IndexRecord, StoreSettings, case_folder, read_index
-from mass3d.store.writer import collect_index, open_for_writing, write_index
+from mass3d.store.writer import case_names, collect_index, open_for_writing, write_index
 
 COARSER: Final = "a store of a larger spacing_mm"  # needs less memory
 
@@ -35,7 +37,9 @@ def renew(
 ) -> tuple[tuple[str, ...], tuple[Fault, ...]]:
     """Propose masks for every case of a store: ids of the cases that got new ones, and faults.
 
-    add: the engines that the store has stay beside those that are named.
+    A case that fails leaves the index and is tried again by the next call. add: the engines that
+    the store has stay beside those that are named. Raises `StoreError` where every case fails; the
+    store is then what it was.
     """
     require_usable(masks)
     with open_for_writing(store):
@@ -48,7 +52,7 @@ def renew(
         write_index(store, IndexRecord.make(settings, old.cases, finished=False))
         outcomes = run_cases(
             _propose,
-            {name: _Job(store, name, settings, masks) for name in old.cases},
+            {name: _Job(store, name, settings, masks) for name in case_names(store)},
             workers=workers or default_workers(masks, scheduler=scheduler),
             scheduler=scheduler,
             title="propose",
@@ -57,9 +61,22 @@ def renew(
             instead=COARSER,
         )
         done = {name: found for name, found in outcomes.items() if not isinstance(found, Fault)}
+        if not done:
+            write_index(store, old)
+            raise _all_failed(store, faults_of(outcomes))
         write_index(store, collect_index(store, settings, whole=done))
     changed = tuple(name for name, found in done.items() if found)
     return changed, faults_of(outcomes)
+
+
+def _all_failed(store: Path, faults: Sequence[Fault]) -> StoreError:
+    first = f"; the first, {faults[0].where}: {faults[0].message}" if faults else ""
+    return StoreError(
+        store,
+        found=f"new masks for none of {counted(len(faults), 'case')}{first}",
+        expected="masks for some of them",
+        fix="Correct the settings or the files of masks; the store is what it was before.",
+    )
 
 
 @dataclass(frozen=True)

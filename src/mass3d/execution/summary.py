@@ -40,7 +40,7 @@ class Report:
 
     def outcome(self) -> dict[str, object]:
         """For programs: whether all was done, the summary, and every fault."""
-        faults = [vars(fault) for fault in self.faults]
+        faults = [fault.plain() for fault in self.faults]
         return {"ok": self.ok, "summary": self.summary(), "faults": faults}
 
     def show(self, console: Console) -> None:
@@ -64,7 +64,12 @@ def first_of(names: Sequence[str]) -> str:
 
 
 def in_short(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """What was noted of cases, each sentence once with the first of its cases; few sentences.
+    """The first of what was noted of cases: see `by_sentence`."""
+    return few(by_sentence(notes))
+
+
+def by_sentence(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """What was noted of cases, each sentence once with the first of its cases.
 
     notes: case -> sentences.
     """
@@ -72,7 +77,7 @@ def in_short(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
     for name, sentences in notes.items():
         for sentence in sentences:
             cases.setdefault(sentence, []).append(name)
-    return few(f"{first_of(names)}: {sentence}" for sentence, names in cases.items())
+    return (f"{first_of(names)}: {sentence}" for sentence, names in cases.items())
 
 
 def few(sentences: Iterable[str]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 TotalSegmentator, FreeSurfer, nnInteractive, own labels: any label maps and folders of masks. Names
 and values mean nothing here; each value of each file is a mask like any other. Files are found and
-read by the caller (`io.mask_files`), because no engine may look for files by itself.
+read by the caller (`io.datasets.mask_files`), because no engine may look for files by itself.
 """
 
 from __future__ import annotations

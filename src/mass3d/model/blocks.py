@@ -106,7 +106,7 @@ def pool_to(masks: Tensor, shape: torch.Size) -> Tensor:
 
     masks (B, K, D, H, W) in [0, 1]; the fine shape is a multiple of `shape` (D', H', W').
     Pooling the mask instead of upsampling the features gives the same masked average for
-    nearest-neighbour features at a fraction of the cost (design.md section 7).
+    nearest-neighbour features at a fraction of the cost.
     """
     stride = [fine // coarse for fine, coarse in zip(masks.shape[2:], shape, strict=True)]
     return F.avg_pool3d(masks, stride) if max(stride) > 1 else masks

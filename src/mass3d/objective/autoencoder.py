@@ -62,6 +62,7 @@ def draw_kept(image: Tensor, stride: int, generator: torch.Generator) -> Tensor:
             found=f"{list(image.shape[2:])}, one cell of {stride} voxels",
             expected="at least two cells, of which the autoencoder hides some",
             fix=f"Try {[2 * stride] * 3}.",
+            setting="views.crop_vox",
         )
     order = torch.rand(shape, generator=generator).flatten(1).argsort(1).argsort(1)
     kept = max(1, round((1 - HIDDEN_SHARE) * order.shape[1]))

@@ -58,7 +58,7 @@ def make_plot(marks: Sequence[Mark]) -> Plot:
     starts = list(dict.fromkeys(mark.start for mark in marks))
     ends = [end for mark in marks for end in mark.dice.known]
     lowest, highest = _rounded_out(min(ends, default=0.0), max(ends, default=1.0))
-    counts = sorted({mark.labels for mark in marks})
+    counts = sorted({mark.labels for mark in marks}) or [1]
     first, last = math.log(counts[0]), math.log(max(counts[-1], counts[0] + 1))
 
     def across(labels: int) -> float:

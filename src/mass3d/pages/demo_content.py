@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.inspection.case import CaseFacts
-from mass3d.io.colours import Colour
+from mass3d.io.colours import Colour, value_colours
 from mass3d.io.read import read_label, read_volume
 from mass3d.metrics.statistics import bootstrap_mean
 from mass3d.pages.demo import Sample, ShownCase, StructureScore
@@ -28,7 +27,6 @@ from mass3d.pages.pictures import (
     draw,
     grey_range,
     label_overlays,
-    structure_colours,
 )
 from mass3d.pages.viewed import write_labels
 from mass3d.store.reader import Store, StoredCase
@@ -166,7 +164,7 @@ class Viewer:
             scan,
             covering_planes(wanted, scan.spacing_mm),
             grey_range(scan.voxels),
-            structure_colours(dict(structures)),
+            value_colours(structures.values()),
         )
 
     def draw(self, label: Volume | None = None) -> Rgb:
@@ -195,11 +193,6 @@ def proposal_rows(store: Store) -> tuple[tuple[Picture, ...], ...]:
         case = store.case(case_id)
         first.setdefault(case.modality, case)
     return tuple(proposal_pictures(case, axes=(0,), height=None) for case in first.values())
-
-
-def curve_rows(metrics: Path) -> tuple[dict[str, float], ...]:
-    """The rows of a run's metrics.jsonl."""
-    return tuple(json.loads(line) for line in metrics.read_text().splitlines())
 
 
 def cohort_table(

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Final
 
 from mass3d.inspection.case import CaseFacts
+from mass3d.io.colours import value_colours
 from mass3d.pages import demo_content as content
 from mass3d.pages.demo import Method, ReportContent, weaknesses
 from mass3d.pages.demo_content import CaseDice
 from mass3d.pages.demo_idea import idea_pictures
-from mass3d.pages.pictures import structure_colours
 from mass3d.store.reader import Store
 from mass3d.training.fit import METRICS
+from mass3d.training.log import read_rows
 from mass3d.transfer.cohort import Cohort as LabelledCohort
 
 # How the structures are found: ours, then what it is to be compared with. Keys name folders.
@@ -48,7 +49,7 @@ def told(course: Course, scored: Mapping[str, CaseDice]) -> ReportContent:
     """Fill the page from the folders of the demo. scored: by the keys of `METHODS`."""
     out, methods, ours = course.folder, tuple(METHODS.values()), scored["run"]
     cohort = course.cohort
-    colours = structure_colours(dict(cohort.structures))
+    colours = value_colours(cohort.structures.values())
     named = {name: colours[value] for name, value in cohort.structures.items()}
     overall, structures = content.structure_scores(list(scored.values()), named, seed=course.seed)
     predictions = [
@@ -71,7 +72,7 @@ def told(course: Course, scored: Mapping[str, CaseDice]) -> ReportContent:
         cohort=content.cohort_table(course.facts, store, unreadable=course.unreadable),
         proposals=content.proposal_rows(store),
         proposals_note=PROPOSALS_NOTE,
-        curve=content.curve_rows(out / "run" / METRICS),
+        curve=tuple(read_rows(out / "run" / METRICS)),
         reference=content.reference_pictures(cohort.reference, cohort.structures),
         cases=tuple(
             content.shown_case(

@@ -19,7 +19,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mass3d.files import write_bytes
-from mass3d.io.colours import Colour, nth_colour
+from mass3d.io.colours import Colour
 from mass3d.masks.layers import MaskSet
 
 Rgb = NDArray[np.uint8]  # (rows, columns, 3)
@@ -246,11 +246,6 @@ def label_overlays(
 ) -> list[Overlay]:
     """One overlay per structure of a label slice."""
     return [Overlay(label == value, colour, fill, line) for value, colour in colours.items()]
-
-
-def structure_colours(structures: dict[str, int]) -> dict[int, Colour]:
-    """Label value -> colour, in the order of the structures."""
-    return {value: nth_colour(place) for place, value in enumerate(structures.values())}
 
 
 def mask_overlays(masks: MaskSet, rows: Sequence[int], plane: Plane) -> list[Overlay]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any, Final
 from mass3d.config import toml_value
 from mass3d.execution.free import GIB
 from mass3d.execution.progress import duration
+from mass3d.io.colours import value_colours
 from mass3d.pages.chart import Chart, Series, make_chart
 from mass3d.pages.html import write_page
 from mass3d.pages.pictures import (
@@ -21,11 +21,11 @@ from mass3d.pages.pictures import (
     draw,
     grey_range,
     label_overlays,
-    structure_colours,
 )
 from mass3d.pages.step import FOUND, TRUE, rows_of
 from mass3d.pretext.seen import SeenPair
 from mass3d.training.fit import METRICS
+from mass3d.training.log import read_rows
 from mass3d.training.step import Progress
 from mass3d.transfer.validation.course import Course, told
 from mass3d.transfer.validation.scans import Numbers, ShownScan, mean_of
@@ -97,12 +97,6 @@ def _series(name: str, rows: Sequence[Mapping[str, Any]]) -> Series:
     return Series(name.replace("_", " "), found)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of a run; none where there is no file yet."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines]
-
-
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Settings by their dotted names, as they are written; those that are None are left out."""
     for name, value in values.items():
@@ -133,7 +127,7 @@ def _validation(course: Course) -> dict[str, Any]:
 def _colours(course: Course) -> dict[str, Any]:
     """Name of a structure -> its colour."""
     structures = dict(course.scans.structures)
-    colours = structure_colours(structures)
+    colours = value_colours(structures.values())
     return {name: colours[number] for name, number in structures.items()}
 
 
@@ -149,7 +143,7 @@ def _pictures(course: Course) -> Iterator[Picture]:
 
 def _slice(course: Course, shown: ShownScan, label: Numbers, truth: Numbers | None = None) -> Any:
     """The slice that shows most of what is true, with a label filled and the truth as lines."""
-    colours = structure_colours(dict(course.scans.structures))
+    colours = value_colours(course.scans.structures.values())
     spacing = shown.scan.grid.spacing_mm
     plane = best_plane(shown.label, spacing)
     overlays: list[Overlay] = label_overlays(plane.cut(label), colours, line=0.0)

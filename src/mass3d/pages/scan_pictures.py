@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mass3d.inspection.case import Measured
+from mass3d.io.colours import value_colours
 from mass3d.pages.pictures import (
     Rgb,
     best_slices,
     grey_range,
-    structure_colours,
     three_views,
 )
 from mass3d.volume.box import Box
@@ -27,7 +27,7 @@ def scan_picture(measured: Measured) -> Rgb:
         spacing_mm=scan.spacing_mm,
         grey=grey_range(sample.voxels),
         label=shown.voxels[box] if shown else None,
-        colours=structure_colours(shown.values) if shown else None,
+        colours=value_colours(shown.values.values()) if shown else None,
     )
 
 

@@ -45,7 +45,7 @@ def write_scores(
             "n": len(without_prediction),
             "cases": list(without_prediction),
         },
-        "faults": [asdict(fault) for fault in report.faults],
+        "faults": [fault.plain() for fault in report.faults],
         "warnings": list(report.warnings),
         **facts,
     }

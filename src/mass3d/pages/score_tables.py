@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final
 
@@ -14,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 from rich.text import Text
 
+from mass3d.files import csv_text
 from mass3d.metrics.cases import NOTHING, Cases, StructureScores
 from mass3d.metrics.paired import Paired
 from mass3d.metrics.scores import METRICS, Seen
@@ -34,7 +33,7 @@ def case_rows(scores: Scores, cases: Cases, structures: Mapping[str, StructureSc
     """One row per case and structure, as CSV; an empty score was not scored."""
     lesions = LESIONS if "false_lesions" in scores else ()
     columns = ("case", "structure", *scores, *lesions, *SIZES)
-    return _csv(columns, _case_rows(scores, cases, structures))
+    return csv_text([columns, *_case_rows(scores, cases, structures)])
 
 
 def _case_rows(
@@ -65,7 +64,7 @@ def structure_rows(structures: Mapping[str, StructureScores]) -> str:
         figures = (rounded(n) for mean in means for n in (mean.mean, mean.low, mean.high))
         rows.append((name, found.value, found.n, *figures, *asdict(found.seen).values()))
     counts = [each.name for each in fields(Seen)]
-    return _csv(("structure", "value", "n", *ends, *counts), rows)
+    return csv_text([("structure", "value", "n", *ends, *counts), *rows])
 
 
 def paired_rows(ours: Scores, theirs: Scores) -> str:
@@ -77,15 +76,8 @@ def paired_rows(ours: Scores, theirs: Scores) -> str:
         for name, score in scores.items()
         if (other := theirs[metric].get(case, {}).get(name)) is not None
     )
-    return _csv(("case", "structure", "metric", "score", "against", "difference"), rows)
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
+    head = ("case", "structure", "metric", "score", "against", "difference")
+    return csv_text([head, *rows])
 
 
 def structures_tables(structures: Mapping[str, StructureScores]) -> list[Table]:

@@ -19,7 +19,7 @@ from mass3d.io.datasets.regions import Targets
 from mass3d.io.read import read_label, read_volume, require_same_grid
 from mass3d.masks.layers import MaskSet
 from mass3d.pages.mask_pictures import proposal_pictures, size_groups
-from mass3d.pages.pictures import Picture, far_hue, grey_range, structure_colours, write_jpeg
+from mass3d.pages.pictures import Picture, far_hue, grey_range, write_jpeg
 from mass3d.pages.result_pictures import found_picture
 from mass3d.pages.volumes import (
     FOLDER,
@@ -178,7 +178,7 @@ def write_labels(
 ) -> str:
     """Write a scan beside the page in `folder` with label maps by their titles; its address."""
     slices = Slices.of(scan, modality_of(scan)[0])
-    structures = structures_of(names, structure_colours(dict(names)))
+    structures = structures_of(names, value_colours(names.values()))
     layers = [
         Layer(title, _only(slices.cut(one.voxels), names), structures)
         for title, one in labels.items()

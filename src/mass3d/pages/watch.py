@@ -44,7 +44,7 @@ class Watch:
     events: EventWriter | None = None
     batches: Batches | None = None
     begun: float = field(default_factory=time.monotonic)  # of the last page
-    took: float = 0.0  # it
+    took: float = 0.0  # seconds, the last page
 
     def begin(self, validation: ValidationConfig, *, tensorboard: bool) -> None:
         """Go on where the run stands.

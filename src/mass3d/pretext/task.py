@@ -21,16 +21,18 @@ from mass3d.pretext.matching import match_step
 from mass3d.pretext.seen import Shown, shown_matched, shown_tokens
 from mass3d.pretext.tokens import pair_step
 from mass3d.store.reader import StoredCase
+from mass3d.training.resume import RESUME
 from mass3d.training.step import Step
 from mass3d.views.balance import Balance
 from mass3d.views.draw import ViewConfig
 from mass3d.views.matched import MatchedMaker
 from mass3d.views.matched_images import MatchedImageMaker
-from mass3d.views.mates import draw_mates, find_ways, group_of, tell_if_rare
+from mass3d.views.mates import draw_mates, group_of
 from mass3d.views.pair import PairMaker
 from mass3d.views.single import SingleMaker
 from mass3d.views.twice import TwiceMaker
 from mass3d.views.warp import Crop
+from mass3d.views.ways import find_ways, tell_if_rare
 
 ObjectiveName = Literal["masks", "autoencoder", "contrastive", "correspondence"]
 MASKS: Final = "masks"  # the objective whose networks segment by a task
@@ -120,8 +122,10 @@ def _matched(cohort: Cohort, views: ViewConfig) -> MatchedMaker:
     balance, cases = cohort.balance, cohort.cases
     shares = None if balance is None else balance.of_cases(len(cases))
     pairs = draw_mates([group_of(case) for case in cases], wanted, cohort.seed, shares=shares)
-    cache = cohort.run / ALIGNMENTS
-    ways = find_ways(cases, pairs, cache=cache, workers=cohort.workers) if pairs else {}
+    cache, begun = cohort.run / ALIGNMENTS, (cohort.run / RESUME).exists()
+    ways = (
+        find_ways(cases, pairs, cache=cache, workers=cohort.workers, begun=begun) if pairs else {}
+    )
     equal = np.full(len(cases), 1 / len(cases))
     tell_if_rare(ways, equal if shares is None else shares, views.across_share)
     return MatchedMaker(cases, ways, views, cohort.crop, cohort.batch_size, cohort.seed, balance)
@@ -132,7 +136,9 @@ ONE_VIEW: Final = ("crop_vox", "weak", "weak_intensity")
 TWO_VIEWS: Final = (*ONE_VIEW, "strong", "strong_intensity", "min_overlap")
 WITH_MASKS: Final = (*TWO_VIEWS, "num_masks", "min_visible_vox")
 IN_ONE_SCAN: Final = (*WITH_MASKS, "far_share", "negative_share")
-IN_TWO_SCANS: Final = (*WITH_MASKS, "across_share", "alignments", "prior_error_vox")
+ACROSS: Final = ("across_share", "alignments")
+IN_TWO_SCANS: Final = (*WITH_MASKS, *ACROSS, "prior_error_vox")
+PLACES: Final = (*TWO_VIEWS, *ACROSS)
 
 # Both views are moved, but gently: what differs between two scans is the task.
 MATCHING_VIEWS: Final = {
@@ -209,7 +215,7 @@ OBJECTIVES: Final[Mapping[str, Mapping[str, PretextTask]]] = {
             None,
             "match",
             MATCHING_VIEWS,
-            IN_TWO_SCANS,
+            PLACES,
             Matcher,
         ),
     ),

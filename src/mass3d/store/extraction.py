@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mass3d.errors import StoreError
-from mass3d.files import write_text
+from mass3d.files import csv_text, write_text
 from mass3d.io.datasets.regions import Targets
 from mass3d.io.write import write_image, write_label
 from mass3d.masks.layers import MaskSet
@@ -88,12 +86,15 @@ def _csv(masks: MaskSet, *, voxel_ml: float) -> str:
     """The table of the masks; sizes are those in the written layers."""
     table = masks.table
     voxels = table.count(masks.ranks)  # 0 for one that is too small for this grid
-    stream = io.StringIO()
-    rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow(COLUMNS)
-    for row in range(len(table)):
-        numbers = (table.layer, table.first, table.last, table.parent, voxels)
-        whole = [row, *(int(column[row]) for column in numbers)]
-        broken = [f"{voxels[row] * voxel_ml:.6g}", f"{table.score[row]:.6g}"]
-        rows.writerow([*whole, *broken, table.engine[row]])
-    return stream.getvalue()
+    numbers = (table.layer, table.first, table.last, table.parent, voxels)
+    rows = (
+        [
+            row,
+            *(int(column[row]) for column in numbers),
+            f"{voxels[row] * voxel_ml:.6g}",
+            f"{table.score[row]:.6g}",
+            table.engine[row],
+        ]
+        for row in range(len(table))
+    )
+    return csv_text([COLUMNS, *rows])

@@ -113,7 +113,10 @@ class CaseEntry(Config):
 
 
 class IndexRecord(Config):
-    """store.json. An unfinished index has an empty table: `prepare` is at work or was killed."""
+    """store.json. While a verb is at work or was killed, an index is unfinished.
+
+    Its table is then empty where the verb is `prepare`, and has the cases where it is `masks`.
+    """
 
     schema_version: int
     mass3d: str

@@ -63,8 +63,9 @@ def open_for_writing(root: Path) -> Iterator[None]:
     writes there, `OutputError` when it cannot be written to.
     """
     _require_free(root)
-    (root / CASES).mkdir(parents=True, exist_ok=True)
     with only_writer(root, StoreError):
+        with writing(root):
+            (root / CASES).mkdir(exist_ok=True)
         _clear_leftovers(root)
         try:
             yield
@@ -109,8 +110,13 @@ def existing_settings(root: Path) -> StoreSettings | None:
     any success has left behind were decided by no scan, and are settled anew.
     """
     settings = read_index(root).settings if (root / INDEX).exists() else None
-    folders = (path for path in sorted((root / CASES).glob("*")) if is_plain_name(path.name))
+    folders = (case_folder(root, name) for name in case_names(root))
     return settings if any(whole_record(folder) is not None for folder in folders) else None
+
+
+def case_names(root: Path) -> list[str]:
+    """The cases that lie in a store, whole or not, and whether its index has them or not."""
+    return sorted(path.name for path in (root / CASES).glob("*") if is_plain_name(path.name))
 
 
 def collect_index(
@@ -122,14 +128,11 @@ def collect_index(
     100,000 cases are more than one process should read.
     """
     cases = {}
-    for folder in sorted((root / CASES).iterdir()):
-        if not is_plain_name(folder.name):
-            continue
-        record = read_record(folder) if folder.name in whole else whole_record(folder)
+    for name in case_names(root):
+        folder = case_folder(root, name)
+        record = read_record(folder) if name in whole else whole_record(folder)
         if record is not None and record.settings == settings.fingerprint:
-            cases[folder.name] = CaseEntry(
-                source=record.source, record_sha256=file_hash(folder / RECORD)
-            )
+            cases[name] = CaseEntry(source=record.source, record_sha256=file_hash(folder / RECORD))
     return IndexRecord.make(settings, cases, finished=True)
 
 

@@ -1,1 +1,1 @@
-"""How training and inference run: loop, schedule, averages, checkpoints, sliding windows."""
+"""How training runs: loop, optimisers, schedule, averages, checkpoints, processes."""

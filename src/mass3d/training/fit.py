@@ -141,12 +141,13 @@ def _train(job: Job[Batch], state: FitState, stop: StopSignal) -> None:
             update(job, state, batches)
             state.choice.consider(job.judge, state.ema.model, step=state.step, steps=config.steps)
             forecast(state.step, config.batch_size * job.batches_per_step)
-            if state.step % config.log_every == 0 or state.step == config.steps:
+            ended = state.step == config.steps or state.choice.is_over(job.judge)
+            if ended or state.step % config.log_every == 0:
                 _log(job, state, pace)
             late = time.monotonic() - saved > 60 * config.save_minutes
             due = state.step % config.save_every == 0 or late
             number, due = agreed(fabric, stop.number, due)
-            if state.step < config.steps and (number or due):
+            if not ended and (number or due):
                 _save(job, state)
                 saved = time.monotonic()
                 if number:

@@ -79,6 +79,12 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
         stream.write(json.dumps(row) + "\n")
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file; none where there is no file yet."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
 def cut_rows(path: Path, step: int) -> None:
     """Drop rows past a resume state: those steps are taken again."""
     if not path.exists():

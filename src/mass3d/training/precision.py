@@ -3,17 +3,16 @@
 bfloat16 convolutions are several times faster on processors that have instructions for them. Some
 give wrong weight gradients for certain shapes (torch 2.13 where the innermost axis has two
 voxels). So the very step of the run is taken in both ways, and the gradients of kernels and
-matrices, which hold all of the work, are compared one by one. How long it takes is told and
-decides nothing: the same machine chooses the same numbers however busy it is. Wrong gradients are
-made of what lay in memory before, and differ from try to try: that tells them where luck hides it.
+matrices, which hold all of the work, are compared one by one. How long it takes decides nothing:
+the same machine chooses the same numbers however busy it is. Wrong gradients are made of what lay
+in memory before, and differ from try to try: that tells them where luck hides it.
 """
 
 from __future__ import annotations
 
-import logging
 import platform
-import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -32,7 +31,7 @@ MAX_ERROR = 0.2  # relative, of any kernel's gradient; usual is 0.02, of wrong o
 MAX_TOTAL_ERROR = 0.2  # relative, of all gradients of kernels together
 X86: Final = ("x86_64", "AMD64")
 MAX_CHANGE = 0.01  # relative, of a kernel's gradient from one try to the next; wrong ones vary
-TRIES = 3  # the first of them also prepares the kernels; the fastest one counts
+TRIES = 3
 
 Run = Callable[[nn.Module], StepOutcome]
 """The step of the run on its first batch."""
@@ -41,7 +40,6 @@ Run = Callable[[nn.Module], StepOutcome]
 class Trial(NamedTuple):
     """One way of taking the step."""
 
-    seconds: float
     loss: float
     gradients: dict[str, Tensor]  # of kernels and matrices
     change: float = 0.0  # largest error of a gradient in one try beside another
@@ -50,7 +48,6 @@ class Trial(NamedTuple):
 class Comparison(NamedTuple):
     """bfloat16 beside float32."""
 
-    gain: float  # times faster, at this moment
     loss_error: float  # relative
     worst_error: float  # of one kernel's gradient, relative to the larger of it and a floor
     total_error: float  # of all gradients
@@ -75,11 +72,11 @@ def settled_precision(job: Job[Any], model: nn.Module, fabric: Fabric) -> Precis
     device = fabric.device
     if job.config.precision != "auto":
         return job.config.precision
-    batch = job.batches(0, device)
+    first = cache(lambda: job.batches(0, device))  # drawn where there is something to try
     chosen = choose_precision(
         model,
         lambda wrapped: take_step(
-            job.step, wrapped, batch, averaged=model, done=0, seed=job.seed, number=0
+            job.step, wrapped, first(), averaged=model, done=0, seed=job.seed, number=0
         ),
         device,
     )
@@ -96,9 +93,7 @@ def choose_precision(model: nn.Module, run: Run, device: torch.device) -> Precis
     found = compare(
         try_step(model, run, device, "32-true"), try_step(model, run, device, "bf16-mixed")
     )
-    chosen: Precision = "bf16-mixed" if found.passes else "32-true"
-    logging.getLogger(__name__).info("%s: %s", chosen, found)
-    return chosen
+    return "bf16-mixed" if found.passes else "32-true"
 
 
 def require_usable(precision: Precision, device: torch.device, run: Path) -> None:
@@ -123,25 +118,23 @@ def _has_16_bits() -> bool:
 
 
 def try_step(model: nn.Module, run: Run, device: torch.device, precision: Precision) -> Trial:
-    """Time the step and keep its gradients; the model is left as it was."""
+    """Take the step and keep its gradients; the model is left as it was."""
     fabric = make_fabric(device)
     compute_in(fabric, precision)
     wrapped = wrap(fabric, model)
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    seconds, tries = [], list[dict[str, Tensor]]()
+    tries = list[dict[str, Tensor]]()
     for _ in range(TRIES):
         model.zero_grad()
-        start = time.perf_counter()
         outcome = run(wrapped)
         fabric.backward(outcome.loss)
-        seconds.append(time.perf_counter() - start)
         tries.append(_gradients(model))
     model.zero_grad()
     for buffer, before in buffers:
         buffer.copy_(before)
     *others, last = tries
     change = torch.tensor([_worst_error(last, other) for other in others]).max()  # NaN stays NaN
-    return Trial(min(seconds), float(outcome.loss.detach()), last, float(change))
+    return Trial(float(outcome.loss.detach()), last, float(change))
 
 
 def _gradients(model: nn.Module) -> dict[str, Tensor]:
@@ -159,7 +152,6 @@ def compare(full: Trial, half: Trial) -> Comparison:
     errors = sum(float((mine - gradient).norm()) ** 2 for mine, gradient in pairs) ** 0.5
     total = sum(float(gradient.norm()) ** 2 for _, gradient in pairs) ** 0.5
     return Comparison(
-        gain=full.seconds / half.seconds,
         loss_error=abs(half.loss - full.loss) / max(abs(full.loss), 1e-12),
         worst_error=_worst_error(full.gradients, half.gradients),
         total_error=errors / max(total, 1e-12),

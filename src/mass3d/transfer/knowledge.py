@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -20,7 +20,7 @@ from mass3d.transfer.finetuned.segmenter import (
     require_beside,
 )
 from mass3d.transfer.segmenter import Segmenter
-from mass3d.transfer.task_file import Task, find_run, load_task, require_model
+from mass3d.transfer.task_file import Task, find_run, load_task, require_model, require_scans
 from mass3d.transfer.trained import record_beside, unfinished
 from mass3d.volume.doubts import doubts
 from mass3d.volume.preparation import prepared_modality
@@ -90,6 +90,8 @@ def load_knowledge(
         run = model or find_run(task, found)
         segmenter = Segmenter.load(run, device=device)
         require_model(task, found, segmenter.trained)
+        if prior is not None:
+            require_scans(task, found)
         made, ranges = found.fingerprint, found.ranges
         return Knowledge(segmenter, found, found.targets, made, ranges, odd=unfinished(run))
     if model is None:
@@ -115,7 +117,8 @@ def load_knowledge(
     found = load_task(task)
     require_beside(found, tuned, task)
     made = text_hash([tuned.fingerprint, found.fingerprint])
-    return Knowledge(tuned, found, tuned.targets, made, found.ranges, tuned.channels, odd)
+    targets = replace(tuned.targets, chosen=found.colours)
+    return Knowledge(tuned, found, targets, made, found.ranges, tuned.channels, odd)
 
 
 def _ranges_beside(run: Path) -> Ranges | None:

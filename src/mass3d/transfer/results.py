@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -16,7 +14,7 @@ from mass3d.config import Config, Regions
 from mass3d.errors import ConfigError, DataError
 from mass3d.execution.ownership import earlier_record, read_list, require_same_settings
 from mass3d.execution.summary import counted
-from mass3d.files import file_hash, write_json, write_text
+from mass3d.files import csv_text, file_hash, write_json, write_text
 from mass3d.io.datasets.regions import Targets, targets_of
 from mass3d.io.read import read_label
 from mass3d.volume.volume import Volume
@@ -174,7 +172,7 @@ class ResultsFolder:
     def finish(self) -> None:
         """Write the list, and the volumes of all structures in all finished cases as CSV."""
         self.save()
-        write_text(self.path / VOLUMES, _rows(self.done))
+        write_text(self.path / VOLUMES, csv_text(_rows(self.done)))
 
     def keeps(self, case_id: str, begun: Entry) -> bool:
         """Whether the label map of a case is the finished one of this scan and prior.
@@ -226,15 +224,10 @@ def never_found(
             yield f"{name} was found in none of {counted(len(volumes), 'scan')}"
 
 
-def _rows(entries: Mapping[str, Entry]) -> str:
+def _rows(entries: Mapping[str, Entry]) -> Iterator[tuple[object, ...]]:
     """One row per case and structure, in an order that does not know which were read back."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("case", "structure", "ml", "agreement", "expected_dice"))
+    yield "case", "structure", "ml", "agreement", "expected_dice"
     for case, entry in sorted(entries.items()):
         agreed, expected = entry.agreement, entry.expected_dice
-        writer.writerows(
-            (case, name, ml, agreed.get(name), expected.get(name))
-            for name, ml in sorted(entry.volumes_ml.items())
-        )
-    return text.getvalue()
+        for name, ml in sorted(entry.volumes_ml.items()):
+            yield case, name, ml, agreed.get(name), expected.get(name)

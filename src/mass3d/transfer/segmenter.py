@@ -35,7 +35,7 @@ from mass3d.transfer.references import (
     require_references,
     require_shown,
 )
-from mass3d.transfer.task_file import Task, require_model
+from mass3d.transfer.task_file import Task, require_model, require_scans
 from mass3d.transfer.trained import TrainedModel, load_trained, require_matching
 from mass3d.transfer.tuning.settings import DEFAULT as TUNING
 from mass3d.transfer.tuning.settings import TuningConfig
@@ -217,7 +217,7 @@ class Segmenter:
     ) -> Answer:
         """What all references of a task say."""
         part = task.oneshot
-        if part is not None and prior is not None:
+        if prior is not None:
             return self._from_prior(volume, scan, task, prior=prior, shares=maps.probabilities)
         if part is not None and alignment:
             image = torch.from_numpy(scan.image)
@@ -249,8 +249,7 @@ class Segmenter:
         shares: Sequence[Share],
     ) -> Answer:
         """What the heads of all references make of a prior."""
-        part = task.oneshot
-        assert part is not None, "what was just looked at"
+        part = require_scans("the task", task)
         label = prepare_label(prior, scan.grid).astype(np.int64)
         values = list(task.structures.values())
         masks = torch.stack([torch.from_numpy(label == value) for value in values])

@@ -124,7 +124,7 @@ class Task:
     @property
     def targets(self) -> Targets:
         """What it looks for, and how that is shown."""
-        return Targets(dict(self.structures), told=self.colours)
+        return Targets(dict(self.structures), chosen=self.colours)
 
     @property
     def facts(self) -> dict[str, Any] | None:
@@ -343,6 +343,18 @@ def require_model(where: Path | str, task: Task, trained: TrainedModel) -> None:
         )
     for reference in task.references:
         _require_decodes(where, reference, trained)
+
+
+def require_scans(where: Path | str, task: Task) -> OneShotPart:
+    """What a task holds for alignments. Raises `ModelError` where it holds no labelled scans."""
+    if task.oneshot is None:
+        raise ModelError(
+            where,
+            found="a task without labelled scans, as older versions made them",
+            expected="one that holds what aligns its references to a scan",
+            fix="Make the task again.",
+        )
+    return task.oneshot
 
 
 @torch.no_grad()

@@ -1,1 +1,1 @@
-"""What the network sees: two overlapping, augmented crops of a scan and the masks both show."""
+"""What the network sees: augmented crops of one scan or of two, and the masks that both show."""

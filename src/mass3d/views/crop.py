@@ -38,6 +38,7 @@ def choose_crop(
                 found=str(list(wanted)),
                 expected=f"positive multiples of {stride} along every axis",
                 fix=f"Try {[max(stride, round(edge / stride) * stride) for edge in wanted]}.",
+                setting="views.crop_vox",
             )
         if max_edge is not None and max(wanted) > max_edge:
             raise ConfigError(
@@ -45,6 +46,7 @@ def choose_crop(
                 found=str(list(wanted)),
                 expected=f"at most {max_edge} along every axis, which is what the network can see",
                 fix=f"Try {[min(edge, max_edge) for edge in wanted]}.",
+                setting="views.crop_vox",
             )
         return wanted
     if stride**3 > max_voxels:

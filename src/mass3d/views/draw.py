@@ -63,7 +63,7 @@ class StrongWarpConfig(WarpConfig):
 
 
 class IntensityConfig(Config):
-    """Random intensity of one view (reference.md, section 3; each range is one uniform draw)."""
+    """Random intensity of one view, as MASS trains; each range is one uniform draw."""
 
     p: float = Field(default=0.2, ge=0, le=1)
     """Share of views that each operation is applied to."""
@@ -137,7 +137,7 @@ class Warp:
 
     centre: Vector  # (3,) source voxel
     matrix: Vector  # (3, 3)
-    bend: NDArray[np.float32] | None  # (3, 4, 4, 4) coarse displacement in source voxels
+    bend: NDArray[np.float32] | None  # (3, n, n, n) coarse displacement in source voxels
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,10 @@ from mass3d.views.draw import (
     draw_warp,
     stream,
 )
-from mass3d.views.mates import Pair, Way, Ways
+from mass3d.views.mates import Pair
 from mass3d.views.render import Rendered, render_view
 from mass3d.views.warp import Crop
+from mass3d.views.ways import Way, Ways
 
 CANDIDATES = 3  # times as many masks are carried as are wanted
 ERROR_SPREAD = 0.5  # deviation of the logarithm of how wrong the priors of a sample are

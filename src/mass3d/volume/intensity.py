@@ -60,7 +60,10 @@ def modality_of(volume: Volume) -> tuple[Modality, str]:
 
 def modality_by_name(path: Path | None) -> Modality | None:
     """What a whole word of the name of a file, or of its two folders, says; None for nothing."""
-    parts = [path.name, *(parent.name for parent in list(path.parents)[:2])] if path else []
+    if path is None:
+        return None
+    place = path.absolute() if path.exists() else path  # it may have been named from within
+    parts = [place.name, *(parent.name for parent in list(place.parents)[:2])]
     return next((found for found in map(modality_in, parts) if found), None)
 
 

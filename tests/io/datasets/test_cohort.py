@@ -173,6 +173,16 @@ def test_scans_beside_those_of_a_store_are_left_out_and_told(tmp_path: Path) -> 
     assert found.left_out == (LeftOut(second, "a scan that the store does not hold"),)
 
 
+def test_a_store_that_was_made_of_a_store_stands_for_the_same_scans(tmp_path: Path) -> None:
+    touch(tmp_path / "scans", "a.nii", "b.nii")
+    first = stored(tmp_path / "first", tmp_path / "scans", cases=["a", "b"])
+    second = stored(tmp_path / "second", first, cases=["a", "b"])
+    assert find_cohort([second]) == find_cohort([tmp_path / "scans"])
+    (first / "record.json").write_text(json.dumps({"config": {"inputs": [str(second)]}}))
+    with pytest.raises(DataError, match="a prepared store that was made of itself"):
+        find_cohort([second])
+
+
 def test_a_store_whose_scans_cannot_be_had_says_what_to_give(tmp_path: Path) -> None:
     touch(tmp_path / "scans", "a.nii")
     more = stored(tmp_path / "more", tmp_path / "scans", cases=["a", "b", "c"])

@@ -25,7 +25,7 @@ def test_structures_without_regions_are_as_they_were() -> None:
 
 
 def test_a_chosen_colour_takes_the_place_of_that_of_the_value() -> None:
-    found = Targets({"spleen": 3, "liver": 1}, told={"liver": (221, 130, 101)})
+    found = Targets({"spleen": 3, "liver": 1}, chosen={"liver": (221, 130, 101)})
     assert found.colours == {3: PALETTE[2], 1: (221, 130, 101)}
     assert [one.colour for one in found.header] == [PALETTE[2], (221, 130, 101)]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,9 +25,14 @@ from mass3d.transfer.finetuned.scans import (
     read_labelled,
     split,
     structures_of,
+    values_of,
 )
+from mass3d.transfer.finetuned.scores import score
+from mass3d.transfer.finetuned.taught import task_of
+from mass3d.transfer.segmenter import Segmenter
 from mass3d.views.labelled import UNKNOWN
 from mass3d.volume.preparation import PreparationConfig
+from mass3d.volume.volume import Volume
 
 COARSE = PreparationConfig(spacing_mm=7.0)
 
@@ -262,6 +268,42 @@ def test_masks_that_overlap_are_told_with_what_becomes_of_them(
         "bowel lies wholly within other masks and will not be found",
     )
     assert not any("overlap" in one for one in odd("kidneys", "liver"))
+
+
+class Echo:
+    """Finds what the labels show."""
+
+    fingerprint = "0" * 64
+
+    def __init__(self, case: CaseFile, targets: Targets) -> None:
+        scan = read_labelled(case, targets)
+        self.structures, self.targets = targets.values, targets
+        self.found = scan.volume.with_voxels(values_of(scan, targets))
+
+    def segment(self, channels: Sequence[Volume]) -> Volume:
+        del channels
+        return self.found
+
+
+def test_a_mask_within_others_is_not_scored_and_no_part_of_a_task(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Found: both ended with a KeyError, after the training."""
+    case = find_labelled([cohort])[0]
+    assert case.label is not None
+    label = nib.load(case.label.paths[0])
+    liver = np.asarray(label.dataobj) == 1
+    inner = liver & (np.cumsum(liver.reshape(-1)).reshape(liver.shape) <= 500)
+    names = ("core", "liver")  # the last by name is painted over the others
+    for name, mask in zip(names, (inner, liver), strict=True):
+        nib.save(nib.Nifti1Image(mask.astype(np.uint8), label.affine), tmp_path / f"{name}.nii.gz")
+    files = LabelFiles(tuple(tmp_path / f"{name}.nii.gz" for name in names), names)
+    masks = CaseFile(case.case_id, case.path, label=files)
+    targets = structures_of([masks], None)
+    found = score(Echo(masks, targets), [masks], seed=0, advance=lambda done: None)
+    assert found.cases == {case.case_id: {"liver": 1.0}}
+    segmenter = Segmenter.load(trained, device="cpu")
+    assert list(task_of(segmenter, [masks], targets).structures) == ["liver"]
 
 
 def test_a_fingerprint_is_that_of_content_wherever_it_lies(cohort: Path, tmp_path: Path) -> None:

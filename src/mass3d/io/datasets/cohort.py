@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -87,21 +87,28 @@ def find_cohort(paths: Sequence[Path], *, exclude: Path | None = None) -> Cohort
     made of. Raises `DataError` when a path is missing, there is no scan, two scans have one case
     id, or scans of a store are not where they were.
     """
+    return _among(paths, exclude, frozenset())
+
+
+def _among(paths: Sequence[Path], exclude: Path | None, within: Set[Path]) -> Cohort:
+    """`find_cohort` of what the stores `within` were made of."""
     stores = [path for path in paths if is_store(path)]
     if not stores:
         return _find(paths, exclude)
     others = [path for path in paths if path not in stores]
-    parts = [_stored(store, exclude) for store in stores]
+    parts = [_stored(store, exclude, within) for store in stores]
     parts += [_find(others, exclude)] if others else []
     cases = by_id(case for part in parts for case in part.cases)
     left_out = [entry for part in parts for entry in part.left_out]
     return _sorted(cases, left_out)
 
 
-def _stored(store: Path, exclude: Path | None) -> Cohort:
+def _stored(store: Path, exclude: Path | None, within: Set[Path]) -> Cohort:
     """The scans that a prepared store was made of. Raises `DataError` unless all are there."""
+    if real(store) in within:
+        raise without_scans(store, "a prepared store that was made of itself")
     source = made_of(store)
-    found = _find(source.inputs, exclude)
+    found = _among(source.inputs, exclude, {*within, real(store)})
     lost = sorted(source.case_ids - {case.case_id for case in found.cases})
     if lost:
         some = f"{', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}"

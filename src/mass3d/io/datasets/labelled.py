@@ -96,7 +96,7 @@ def _in_order(images: Sequence[Path], labels: Sequence[Path]) -> list[CaseFile]:
     found: dict[str, CaseFile] = {}
     for image, label in zip(images, labels, strict=True):
         _require_map(label)
-        case = CaseFile(case_id_of(image), image, series=_series_at(image), label=_map_at(label))
+        case = CaseFile(case_id_of(image), image, series=_series_at(image), label=map_at(label))
         if found.setdefault(case.case_id, case) is not case:
             raise DataError(
                 image,
@@ -126,8 +126,9 @@ def _series_at(image: Path) -> Series | None:
 
 def _map_in(folder: Path, case_id: str) -> LabelFiles | None:
     path = find_label(folder, case_id)
-    return _map_at(path) if path else None
+    return map_at(path) if path else None
 
 
-def _map_at(path: Path) -> LabelFiles:
+def map_at(path: Path) -> LabelFiles:
+    """A label map, with the dataset.json that is near."""
     return LabelFiles((path,), table=find_dataset_json(path.parent))

@@ -62,6 +62,7 @@ def require_folders(folders: Mapping[str, Path]) -> None:
                 found=f"{folder}, which is not a folder",
                 expected="a folder of label maps",
                 fix="Check the path.",
+                setting=setting,
             )
         first = seen.setdefault(real(folder), setting)
         if first != setting:
@@ -72,6 +73,7 @@ def require_folders(folders: Mapping[str, Path]) -> None:
                 if setting == "labels"
                 else "another folder",
                 fix="Check the paths.",
+                setting=setting,
             )
 
 

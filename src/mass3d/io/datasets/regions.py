@@ -25,7 +25,7 @@ class Targets:
 
     values: dict[str, int]  # structure -> value that it is written with
     regions: dict[str, Members] = field(default_factory=dict)  # all of its values; none: that one
-    told: Mapping[str, Colour] = field(default_factory=dict)  # colours, where somebody chose them
+    chosen: Mapping[str, Colour] = field(default_factory=dict)  # colours, by name
 
     @property
     def members(self) -> dict[str, Members]:
@@ -61,7 +61,7 @@ class Targets:
     def colours(self) -> dict[int, Colour]:
         """Label value -> colour: the chosen one, else that of the value."""
         usual = value_colours(self.values.values())
-        return usual | {self.values[name]: colour for name, colour in self.told.items()}
+        return usual | {self.values[name]: colour for name, colour in self.chosen.items()}
 
     @property
     def header(self) -> list[LabelName]:

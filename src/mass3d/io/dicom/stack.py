@@ -6,7 +6,7 @@ Steps are taken along the normal of the slices.
   two in a row; otherwise refused. (The grid ends with the slices, so no end is made up.)
 - Otherwise uneven: resampled to even steps, if every step is within `UNEVEN` of the usual one.
 - Slices that drift sideways (gantry tilt): sheared back, if they lie on one line and the drift
-  is more than the rule of `io.regular` makes perpendicular without touching the voxels.
+  is more than the rule of `io.formats.skewed_axes` makes perpendicular without touching the voxels.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def propose(
 
     image (D, H, W), normalised; raw intensities are `image * std + mean`. `work` is a folder for
     what is finished: after a kill the same call goes on there and ends with the same bytes; the
-    caller removes it. A scan without a body gives none. Raises `ConfigError` and `ModelError` as
+    caller removes it. Raises `ConfigError` and `ModelError` as
     `weights.locate` does, and where the model or the device cannot be used.
     """
     network = _network(config)

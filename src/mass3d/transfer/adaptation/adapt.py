@@ -24,7 +24,7 @@ from mass3d.transfer.adaptation.settings import AdaptationConfig
 from mass3d.transfer.oneshot.carrying import find
 from mass3d.transfer.oneshot.part import OneShotPart
 from mass3d.transfer.oneshot.reference import LabelledScan, labelled_scan
-from mass3d.transfer.tuning.tune import overlaps
+from mass3d.transfer.tuning.tune import dice_of, labels_of
 from mass3d.transfer.tuning.voxels import Encoder
 from mass3d.volume.box import Box
 from mass3d.volume.preparation import Prepared
@@ -192,9 +192,10 @@ def _verdict(job: _Job, judges: Sequence[Facts], net: CohortNetwork) -> tuple[Di
 
 def _scored(votes: Tensor, box: Box, truth: _Truth) -> Dice:
     """Dice of votes (S, d, h, w) in a box of the scan; None for what the truth does not show."""
-    whole = torch.zeros(len(votes), *truth.image.shape)
-    whole[(slice(None), *box)] = votes
-    shown = zip(overlaps(whole, truth.label), truth.kept.present.tolist(), strict=True)
+    whole = torch.zeros(truth.image.shape, dtype=torch.long)
+    whole[box] = labels_of(votes)
+    dice = dice_of(whole, truth.label, len(votes))
+    shown = zip(dice, truth.kept.present.tolist(), strict=True)
     return tuple(dice if seen else None for dice, seen in shown)
 
 

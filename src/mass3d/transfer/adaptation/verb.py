@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from mass3d.errors import ModelError
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.source import source_hash
 from mass3d.io.read import read_volume
 from mass3d.transfer.adaptation.adapt import Outcome, ScanToRead, adapt
 from mass3d.transfer.adaptation.settings import AdaptationConfig
 from mass3d.transfer.segmenter import Segmenter
-from mass3d.transfer.task_file import Task, require_model
+from mass3d.transfer.task_file import Task, require_model, require_scans
 from mass3d.volume.doubts import require_scan
 from mass3d.volume.preparation import Prepared, prepare_volume
 
@@ -32,13 +31,7 @@ def adapt_task(
     Raises `ModelError` for a task of another model, or one that cannot be aligned.
     """
     require_model("the task", task, segmenter.trained)
-    if task.oneshot is None:
-        raise ModelError(
-            "the task",
-            found="a task without labelled scans, as older versions made them",
-            expected="one that holds what aligns its references to a scan",
-            fix="Make the task again.",
-        )
+    part = require_scans("the task", task)
     scans = {
         case.case_id: ScanToRead(
             partial(source_hash, case), partial(_read, segmenter, case, label_maps=label_maps)
@@ -46,8 +39,8 @@ def adapt_task(
         for case in cases
     }
     place = folder / task.fingerprint[:16]
-    encoder = segmenter.encoder_of(task.oneshot)
-    return adapt(task.oneshot, task.reference_names, scans, place, config, encoder=encoder)
+    encoder = segmenter.encoder_of(part)
+    return adapt(part, task.reference_names, scans, place, config, encoder=encoder)
 
 
 def _read(segmenter: Segmenter, case: CaseFile, *, label_maps: bool) -> Prepared:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from mass3d.files import write_json, write_text
+from mass3d.files import csv_text, write_json, write_text
 from mass3d.metrics.statistics import rounded
 from mass3d.transfer.curves.curves import Curves
 from mass3d.transfer.curves.plan import Plan, Point
@@ -66,18 +64,15 @@ def as_json(
 
 def as_csv(curves: Curves) -> str:
     """A line for every score."""
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["start", "labels", "draw", "case", "structure", "dice"])
-    for start, labels, draw, case, structure in np.argwhere(~np.isnan(curves.table)).tolist():
-        lines.writerow(
-            [
-                curves.starts[start],
-                curves.labels[labels],
-                draw,
-                curves.cases[case],
-                curves.structures[structure],
-                rounded(float(curves.table[start, labels, draw, case, structure])),
-            ]
-        )
-    return text.getvalue()
+    rows = (
+        [
+            curves.starts[start],
+            curves.labels[labels],
+            draw,
+            curves.cases[case],
+            curves.structures[structure],
+            rounded(float(curves.table[start, labels, draw, case, structure])),
+        ]
+        for start, labels, draw, case, structure in np.argwhere(~np.isnan(curves.table)).tolist()
+    )
+    return csv_text([["start", "labels", "draw", "case", "structure", "dice"], *rows])

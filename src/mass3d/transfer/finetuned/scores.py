@@ -124,7 +124,7 @@ def _dice(segmenter: Finder, case: CaseFile) -> dict[str, float]:
     found = segmenter.segment(scan.volumes).voxels
     known = scan.numbers != UNKNOWN
     overlaps = label_overlaps(found[known], truth[known], regions=targets.by_value)
-    seen = targets.table @ np.array(scan.shown)
+    seen = targets.table @ scan.visible
     return {
         name: overlaps[value].dice
         for (name, value), here in zip(targets.values.items(), seen, strict=True)

@@ -55,7 +55,7 @@ class StoppingConfig(Config):
 class LearningConfig(Config):
     """How a network learns with labels, whichever scans are chosen.
 
-    In the verbs it is the second parent, so that its settings are listed last.
+    In the verbs it is the first parent: pydantic lists its settings last.
     """
 
     structures: Regions = None

@@ -13,7 +13,7 @@ import numpy as np
 from mass3d.errors import ConfigError, DataError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import counted, in_short
+from mass3d.execution.summary import by_sentence, counted
 from mass3d.files import text_hash
 from mass3d.io.datasets.channels import channels_of, grouped, read_channels_of
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
@@ -39,7 +39,7 @@ def task_of(segmenter: Segmenter, training: Sequence[CaseFile], targets: Targets
     Raises `ModelError` for a network that never learned to match, `DataError` for a bad scan.
     """
     scans = [read_labelled(case, targets) for case in training]
-    shown = np.any([scan.shown for scan in scans], axis=0)
+    shown = np.any([scan.visible for scan in scans], axis=0)
     named = zip(targets.values.items(), shown, strict=True)
     return segmenter.task(
         [scan.volume for scan in scans],
@@ -149,7 +149,7 @@ class Teacher:
                 cases.append(one)
             elif isinstance(one, str):
                 doubts[name] = [f"without labels, and nothing is learned from it: {one}"]
-        odd = tuple(in_short(doubts))
+        odd = tuple(by_sentence(doubts))
         if not cases:
             why = odd[0] if odd else faults[0].message
             raise DataError(

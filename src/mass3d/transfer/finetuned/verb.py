@@ -17,8 +17,8 @@ from mass3d.errors import ModelError
 from mass3d.execution.allocator import keep_freed_memory
 from mass3d.execution.faults import Fault
 from mass3d.execution.progress import progress, tell_all
-from mass3d.execution.summary import Report, counted, write_provenance
-from mass3d.files import only_writer
+from mass3d.execution.summary import Report, counted, few, write_provenance
+from mass3d.files import only_writer, text_hash
 from mass3d.io.datasets.channels import channels_of
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.labelled import find_labelled
@@ -117,7 +117,7 @@ class Finetuned(Report):
             first += self.scores.in_words()
         if self.chosen is not None:
             first += chosen_in_words(self.chosen, steps=self.steps)
-        return "\n".join([first, *(f"  Warning: {one}." for one in self.warnings)])
+        return "\n".join([first, *(f"  Warning: {one}." for one in few(self.warnings))])
 
 
 def finetune(config: FinetuneConfig) -> Finetuned:
@@ -181,13 +181,12 @@ def _learn(
     names = [one.called for one in channels_of(parts.training[0])]
     about = {"structures": targets.plain(), "ranges": ranges.plain(), **parts.ids()}
     about |= {"channels": names} if names else {}
-    config.output.mkdir(parents=True, exist_ok=True)
     with only_writer(config.output, ModelError):
         require_same_run(config.output, facts)  # before its settings are written over
         record = partial(write_provenance, config.output, "finetune", config)
         record(began=first._asdict(), **about)
         device = choose_device(config.device)
-        taught = _taught(config, parts, targets)
+        taught = _taught(config, parts, targets, facts)
         told = Told(
             warnings=warnings + taught.odd,
             faults=taught.faults,
@@ -247,13 +246,17 @@ def _read(
         )
 
 
-def _taught(config: FinetuneConfig, parts: Split, targets: Targets) -> Taught:
+def _taught(
+    config: FinetuneConfig, parts: Split, targets: Targets, facts: dict[str, Any]
+) -> Taught:
+    """Answers to the scans without labels; those that were kept of another task are not used."""
     if not parts.unlabelled:
         return Taught()
+    of_task = text_hash([facts[key] for key in ("model", "scans", "structures", "unlabelled")])
     teacher = teacher_of(
         config.model, parts.training, targets, partial=config.partial, device=config.device
     )
-    return teacher.teach(parts.unlabelled, config.output / ANSWERS)
+    return teacher.teach(parts.unlabelled, config.output / ANSWERS / of_task[:16])
 
 
 def _scores(config: FinetuneConfig, parts: Split) -> Scores | None:

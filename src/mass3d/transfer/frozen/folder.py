@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from pydantic import Field
 from mass3d.config import Config
 from mass3d.errors import ConfigError, DataError
 from mass3d.execution.ownership import read_list, require_same_settings
-from mass3d.files import file_hash, write_bytes, write_json, write_text
+from mass3d.files import csv_text, file_hash, write_bytes, write_json, write_text
 from mass3d.transfer.frozen.encoder import MapShape
 from mass3d.transfer.frozen.neighbours import Neighbour
 from mass3d.transfer.frozen.scan import PRETRAINED, read_arrays
@@ -185,12 +184,9 @@ def columns(maps: Sequence[MapShape]) -> list[str]:
 def write_tables(folder: EmbeddingsFolder, found: Embeddings) -> None:
     """Write one row per scan, as CSV and as arrays of numpy."""
     names = columns([MapShape(*one) for one in folder.index.maps])
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("case", *names))
-    for case, row in zip(found.cases, found.features.tolist(), strict=True):
-        writer.writerow((case, *(f"{value:.9g}" for value in row)))
-    write_text(folder.path / TABLE, text.getvalue())
+    pooled = zip(found.cases, found.features.tolist(), strict=True)
+    rows = ((case, *(f"{value:.9g}" for value in row)) for case, row in pooled)
+    write_text(folder.path / TABLE, csv_text([("case", *names), *rows]))
     stream = io.BytesIO()
     np.savez(stream, cases=np.array(found.cases), features=found.features, columns=np.array(names))
     write_bytes(folder.path / ARRAYS, stream.getvalue())
@@ -198,13 +194,13 @@ def write_tables(folder: EmbeddingsFolder, found: Embeddings) -> None:
 
 def write_neighbours(folder: EmbeddingsFolder, found: dict[str, list[Neighbour]]) -> None:
     """Write one row per scan and neighbour."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("case", "rank", "neighbour", "similarity"))
-    for case, near in found.items():
-        for rank, one in enumerate(near, start=1):
-            writer.writerow((case, rank, one.case, f"{one.similarity:.6f}"))
-    write_text(folder.path / NEIGHBOURS, text.getvalue())
+    rows = (
+        (case, rank, one.case, f"{one.similarity:.6f}")
+        for case, near in found.items()
+        for rank, one in enumerate(near, start=1)
+    )
+    head = ("case", "rank", "neighbour", "similarity")
+    write_text(folder.path / NEIGHBOURS, csv_text([head, *rows]))
 
 
 def require_case(folder: EmbeddingsFolder, case_id: str) -> None:

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from mass3d.alignment.alignment import align, carry
 from mass3d.alignment.features import ScanFeatures, scan_features
+from mass3d.execution.faults import Fault, faults_of
+from mass3d.execution.pool import run_cases
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_label
-from mass3d.transfer.cohort import Cohort
+from mass3d.transfer.cohort import Cohort, LabelledFiles
 from mass3d.transfer.tuning.tune import labels_of
 from mass3d.volume.preparation import PreparationConfig, prepare_label, prepare_volume
 from mass3d.volume.resample import resample_label
@@ -55,8 +57,13 @@ class AffineFloor:
         return resample_label(self.values[numbers], prepared.grid, scan.grid)
 
 
-def segment_by_affine(cohort: Cohort, preparation: PreparationConfig, folder: Path) -> None:
-    """Write what an affine registration of the one example gives of every test scan."""
+def segment_by_affine(
+    cohort: Cohort, preparation: PreparationConfig, folder: Path
+) -> tuple[Fault, ...]:
+    """Write what an affine registration of the one example gives of every test scan.
+
+    A scan that cannot be used is a fault, and the others go on.
+    """
     shown = read_volume(cohort.reference.image)
     floor = AffineFloor.of(
         shown,
@@ -64,6 +71,10 @@ def segment_by_affine(cohort: Cohort, preparation: PreparationConfig, folder: Pa
         list(cohort.structures.values()),
         preparation,
     )
-    for case in cohort.test:
+
+    def segment(case: LabelledFiles) -> None:
         scan = read_volume(case.image)
         write_label(folder / f"{case.case_id}.nii.gz", floor.segment(scan), scan.source)
+
+    cases = {case.case_id: case for case in cohort.test}
+    return faults_of(run_cases(segment, cases, workers=1, title="affine"))

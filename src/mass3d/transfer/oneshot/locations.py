@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mass3d.files import csv_text
 from mass3d.transfer.oneshot.location import Place
 from mass3d.volume.box import Box
 from mass3d.volume.geometry import Grid, SourceGrid
@@ -66,9 +65,7 @@ def as_json(found: Mapping[str, Found]) -> dict[str, Any]:
 
 def as_csv(found: Mapping[str, Found]) -> str:
     """A head, and a row for each case and structure; empty cells where it is not in the scan."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(_rows(found))
-    return text.getvalue()
+    return csv_text(_rows(found))
 
 
 def _rows(found: Mapping[str, Found]) -> Iterator[list[object]]:

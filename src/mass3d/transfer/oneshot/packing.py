@@ -72,8 +72,8 @@ def pack(scan: LabelledScan) -> tuple[dict[str, Tensor], ScanFacts]:
     """Tensors by name, and what is needed to read them. Features must lie in [0, 1]."""
     tensors = {"label": _deflated(scan.label.numpy())}
     for stride, level in scan.features.levels.items():
-        quarters = (level.features * STEPS).round().clamp(0, STEPS).to(torch.uint8)
-        tensors[f"features.{stride}"] = _deflated(_packed(quarters.flatten().numpy()))
+        thirds = (level.features * STEPS).round().clamp(0, STEPS).to(torch.uint8)
+        tensors[f"features.{stride}"] = _deflated(_packed(thirds.flatten().numpy()))
         tensors[f"known.{stride}"] = _deflated(np.packbits(level.known.bool().numpy()))
     if scan.head is not None:
         tensors |= pack_head(scan.head)

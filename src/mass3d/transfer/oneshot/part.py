@@ -87,7 +87,6 @@ def make_part(
     values: Sequence[int],
     tuning: TuningConfig | None,
     *,
-    config: OneShotConfig = DEFAULT,
     encoder: Encoder | None = None,
 ) -> OneShotPart:
     """The part of a task of R prepared scans and their labels (D, H, W) with S label values.
@@ -100,18 +99,18 @@ def make_part(
     for scan, label in zip(scans, labels, strict=True):
         wanted = np.where(label < len(numbers), label, 0)
         image, shown = torch.from_numpy(scan.image), torch.from_numpy(numbers[wanted])
-        kept = labelled_scan(image, shown, len(values), config, modality=scan.modality)
+        kept = labelled_scan(image, shown, len(values), DEFAULT, modality=scan.modality)
         if tuning is not None:
             head = tuned_head(image, shown, len(values), tuning, encoder=encoder)
             kept = replace(kept, head=head)
         # what is asked for evidence is what the file will hold
         examples.append(Example(image, shown, unpack(*pack(kept))))
     if len(examples) == 1:
-        evidence = Evidence(own_query(examples, config, encoder))
-        return OneShotPart((examples[0].kept,), evidence, config)
+        evidence = Evidence(own_query(examples, DEFAULT, encoder))
+        return OneShotPart((examples[0].kept,), evidence, DEFAULT)
     seed = 0 if tuning is None else tuning.seed
-    examples, evidence, views = leave_one_out(examples, config, encoder, seed=seed)
-    part = OneShotPart(tuple(one.kept for one in examples), evidence, config)
+    examples, evidence, views = leave_one_out(examples, DEFAULT, encoder, seed=seed)
+    part = OneShotPart(tuple(one.kept for one in examples), evidence, DEFAULT)
     if tuning is None or len({one.modality for one in part.scans}) > 1:
         return part
     together = tune_together(views, tuning, encoder)

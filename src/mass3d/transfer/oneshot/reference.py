@@ -61,14 +61,13 @@ def tuned_head(
     structures: int,
     config: TuningConfig,
     *,
-    margin_vox: int = DEFAULT.margin_vox,
     encoder: Encoder | None = None,
 ) -> TunedHead | None:
     """A head tuned on a labelled scan (D, H, W); None where the label shows nothing."""
     inner = box_around(label > 0, RIM_VOX)
     if inner is None:
         return None
-    box = widened(inner, margin_vox, label.shape)
+    box = widened(inner, DEFAULT.margin_vox, label.shape)
     return tune(
         image[box].contiguous(), label[box].long().contiguous(), structures, config, encoder
     )

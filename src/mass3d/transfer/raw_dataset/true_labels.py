@@ -11,14 +11,15 @@ from typing import Any
 from mass3d.errors import ConfigError, DataError, Mass3dError
 from mass3d.execution.ownership import earlier_record, record_of
 from mass3d.execution.summary import first_of
+from mass3d.files import text_hash
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
-from mass3d.io.datasets.dataset_json import find_dataset_json
-from mass3d.io.datasets.labelled import find_labelled
+from mass3d.io.datasets.labelled import find_labelled, map_at
 from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.names import is_image_name
 from mass3d.training import checkpoint
+from mass3d.transfer.finetuned.segmenter import is_finetuned
 from mass3d.transfer.task_file import load_task
-from mass3d.transfer.trained import weights_file
+from mass3d.transfer.trained import record_beside, weights_file
 
 
 @dataclass(frozen=True)
@@ -31,26 +32,31 @@ class Behind:
 
 
 def labelled_behind(results: Path, made_by: str) -> Behind:
-    """The scans with true labels of the task or finetuned model that made results of `segment`.
+    """The scans with true labels of the task or finetuned model, or both, that made results.
 
-    made_by: its fingerprint. Whatever has been moved or made anew is told and left out; a merged
-    task has none, as its labels show only some of the structures.
+    made_by: the fingerprint in these results of `segment`. Whatever has been moved or made anew is
+    told and left out; a merged task has none, as its labels show only some of the structures.
     """
     asked = earlier_record(results).get("config", {})
-    task, model = asked.get("task"), asked.get("model")
-    maker = Path(task or model or "")
+    task, model = (Path(asked[key]) if asked.get(key) else None for key in ("task", "model"))
+    made: dict[Path, str] = {}  # what answered -> its fingerprint
     try:
-        if task:
-            found = load_task(maker).fingerprint
-        else:
-            found = checkpoint.load(weights_file(maker), kind="weights")[2]
+        if model is not None and (task is None or is_finetuned(model)):
+            made[model] = checkpoint.load(weights_file(model), kind="weights")[2]
+        if task is not None:
+            made[task] = load_task(task).fingerprint
     except (Mass3dError, OSError) as error:
-        return Behind((), (f"no true label is known, as {maker} cannot be read ({error})",))
-    if found != made_by:
-        told = f"no true label is known: {maker} is another one than made these results"
-        return Behind((), (told,))
-    record = _record_of(maker) if task else earlier_record(maker)
-    return _behind(maker, record)
+        return Behind((), (f"no true label is known, as what made it cannot be read ({error})",))
+    alone = len(made) == 1
+    if made_by != (next(iter(made.values())) if alone else text_hash([*made.values()])):
+        told = f"{' and '.join(map(str, made))} {'is another one' if alone else 'are others'}"
+        return Behind((), (f"no true label is known: {told} than made these results",))
+    found = [_behind(one, _record_of(one) if one == task else record_beside(one)) for one in made]
+    return Behind(
+        tuple(case for one in found for case in one.cases),
+        tuple(note for one in found for note in one.notes),
+        any(one.chosen for one in found),
+    )
 
 
 def _record_of(task: Path) -> Mapping[str, Any]:
@@ -140,8 +146,3 @@ def _no_truth(folder: Path, found: str, fix: str) -> ConfigError:
         fix=fix,
         setting="raw.true_labels",
     )
-
-
-def map_at(label: Path) -> LabelFiles:
-    """A label map, with the dataset.json that is near."""
-    return LabelFiles((label,), table=find_dataset_json(label.parent))

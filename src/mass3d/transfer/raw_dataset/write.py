@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mass3d.errors import DataError, OutputError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import counted, few, first_of, in_short, warnings_told
+from mass3d.execution.summary import counted, first_of, in_short, warnings_told
 from mass3d.files import file_hash, only_writer, text_hash, whole_file, write_json, write_text
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.dataset_json import IGNORE, read_ignored, read_targets_in
@@ -91,7 +91,6 @@ def write_raw(
     anything is written into it. Raises `ConfigError` where it has a dataset of other settings,
     `OutputError` where it cannot be written to.
     """
-    output.mkdir(parents=True, exist_ok=True)
     with only_writer(output, OutputError):
         wanted = RawIndex(
             task=results.index.task, images=config.images, min_agreement=config.min_agreement
@@ -114,7 +113,7 @@ def write_raw(
         Counter(case.image for case in done.values()),
         sum(path.lstat().st_size for path in output.rglob("*") if path.is_file()),
         plan.left_out,
-        (*plan.notes, *few(stayed), *mixed, *in_short(notes)),
+        (*plan.notes, *stayed, *mixed, *in_short(notes)),
         (*plan.faults, *faults_of(outcomes)),
     )
 

@@ -7,7 +7,6 @@ same rows. The weights and the draws of a run are the same with and without it.
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,7 +21,7 @@ from mass3d.files import read_json, text_hash, write_json
 from mass3d.model.build import build_network
 from mass3d.model.presets import Preset
 from mass3d.model.protocol import NetworkModule, network_of
-from mass3d.training.log import append_row, cut_rows
+from mass3d.training.log import append_row, cut_rows, read_rows
 from mass3d.training.resume import read_record
 from mass3d.training.step import Progress
 from mass3d.transfer.trained import MATCHING, TrainedModel
@@ -45,7 +44,7 @@ Dice = dict[str, float | None]  # of structures; None where it is not known
 
 
 class Trial(NamedTuple):
-    """What is validated, and when."""
+    """The network that is validated, and how scans are shown to it."""
 
     preset: Preset
     seed: int
@@ -150,8 +149,7 @@ def begin_course(run: Path, config: ValidationConfig, trial: Trial) -> Course:
     floors, kept = _floors(run, trial, scans)
     record = read_record(run)
     cut_rows(run / ROWS, record.step if record is not None and kept else 0)
-    rows = [json.loads(line) for line in _lines(run / ROWS)]
-    course = Course(run, config, trial, scans, floors, rows)
+    course = Course(run, config, trial, scans, floors, read_rows(run / ROWS))
     queries = ", ".join(query.case_id for query in scans.queries)
     words = ", ".join(f"{name} {told(mean_of(dice))}" for name, dice in floors.items())
     tell(
@@ -202,7 +200,3 @@ def _floors(run: Path, trial: Trial, scans: Scans) -> tuple[dict[str, Dice], boo
     queries = [query.case_id for query in scans.queries]
     write_json(path, {"key": key, "example": scans.example.case_id, "queries": queries, **floors})
     return floors, False
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []

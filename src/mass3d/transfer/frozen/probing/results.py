@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mass3d.files import csv_text
 from mass3d.metrics.prediction import (
     MetricName,
     calibration,
@@ -137,13 +136,8 @@ def _plain(scores: Scores) -> dict[str, Any]:
 
 def as_csv(probed: Sequence[Probed]) -> str:
     """Every prediction: of a number one row, of classes one for each class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    for one in probed:
-        for said in one.said:
-            writer.writerows(_rows(one, said))
-    return text.getvalue()
+    rows = (row for one in probed for said in one.said for row in _rows(one, said))
+    return csv_text([HEADER, *rows])
 
 
 def _rows(probed: Probed, said: Said) -> Iterator[tuple[object, ...]]:
