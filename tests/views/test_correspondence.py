@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
-from mass3d.views.correspondence import bend_at, to_scan, to_view, true_matches
+from mass3d.views.correspondence import bend_at, to_scan, to_view
 from mass3d.views.draw import Warp, WarpConfig, draw_warp
 from mass3d.views.warp import sample_grid
 from mass3d.volume.box import whole_box
@@ -66,31 +64,3 @@ def test_a_bend_is_linear_between_its_nodes_and_goes_on_at_the_border() -> None:
         bend_at(warp, np.array([[-50.0, -50, -50]]), CROP)[0], bend[:, 0, 0, 0], atol=1e-5
     )
     assert not np.any(bend_at(STILL, half, CROP))
-
-
-@pytest.mark.parametrize("stride", [2, 4])
-def test_the_cells_of_a_still_pair_match_themselves(stride: int) -> None:
-    matches = true_matches([(STILL, STILL)] * 2, CROP, stride=stride, device=CPU)
-    cells = np.indices([n // stride for n in CROP]).reshape(3, -1).T
-    np.testing.assert_allclose(matches.place[1].numpy(), cells, atol=1e-6)
-    assert matches.inside.all()
-
-
-def test_a_shift_of_the_query_is_one_of_the_places_and_some_leave_the_view() -> None:
-    moved = Warp(STILL.centre + np.array([0, 0, 6.0]), np.eye(3), None)
-    matches = true_matches([(STILL, moved)], CROP, stride=2, device=CPU)
-    cells = np.indices([n // 2 for n in CROP]).reshape(3, -1).T
-    np.testing.assert_allclose(matches.place[0].numpy(), cells + np.array([0, 0, 3]), atol=1e-6)
-    np.testing.assert_array_equal(matches.inside[0].numpy(), cells[:, 2] + 3 < CROP[2] // 2)
-
-
-def test_a_match_shows_the_same_place_of_the_scan_in_both_views() -> None:
-    reference, query = drawn(3), drawn(4)
-    query = replace(query, centre=reference.centre + 1.5)
-    matches = true_matches([(reference, query)], CROP, stride=2, device=CPU)
-    cells = np.indices([n // 2 for n in CROP]).reshape(3, -1).T
-    places = matches.place[0].double().numpy() * 2 + 0.5
-    there = to_scan(query, (cells * 2 + 0.5).astype(float), CROP)
-    here = to_scan(reference, places.astype(float), CROP)
-    np.testing.assert_allclose(here, there, atol=1e-3)
-    assert 0 < matches.inside.float().mean() < 1

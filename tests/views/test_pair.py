@@ -30,8 +30,12 @@ STILL = ViewConfig.model_validate(
 )
 
 
+def maker(cases: list[StoredCase], config: ViewConfig) -> PairMaker:
+    return PairMaker(cases, config, crop=CROP, batch_size=3, seed=7)
+
+
 def pairs(cases: list[StoredCase], config: ViewConfig, step: int = 0) -> ViewPair:
-    return PairMaker(cases, config, crop=CROP, batch_size=3, seed=7)(step, CPU)
+    return maker(cases, config)(step, CPU)
 
 
 def test_two_still_views_of_one_place_are_equal(cases: list[StoredCase]) -> None:
@@ -57,7 +61,8 @@ def test_a_still_view_is_its_scan_around_the_centre(cases: list[StoredCase]) -> 
     offsets = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in CROP), indexing="ij")
     for i, case_id in enumerate(made.case_ids):
         case, view = by_id[case_id], made.reference.image[i, 0]
-        places = np.stack(offsets) + made.warps[i][0].centre.reshape(3, 1, 1, 1)
+        centre = maker(cases, STILL).draw(0, i).warps[0].centre
+        places = np.stack(offsets) + centre.reshape(3, 1, 1, 1)
         image = map_coordinates(
             case.read_image() - case.outside, places, order=1, mode="grid-constant"
         )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
@@ -24,28 +22,6 @@ class Matches(NamedTuple):
 
     place: Tensor  # (B, N, 3) float32: reference coordinates in cells, of cell centres
     inside: Tensor  # (B, N) bool: the place lies in the reference view
-
-
-def true_matches(
-    warps: Sequence[tuple[Warp, Warp]], crop: Crop, *, stride: int, device: torch.device
-) -> Matches:
-    """Match the cells of `stride` voxels of queries with their references.
-
-    warps: of reference and query of each sample; crop: voxels of a view, multiples of the stride.
-    """
-    shape = np.array(crop) // stride
-    cells = np.indices(tuple(shape)).reshape(3, -1).T
-    voxels = cells * stride + (stride - 1) / 2
-    places = np.stack(
-        [
-            (to_view(reference, to_scan(query, voxels, crop), crop) - (stride - 1) / 2) / stride
-            for reference, query in warps
-        ]
-    )
-    inside = ((places >= -0.5) & (places < shape - 0.5)).all(-1)
-    return Matches(
-        torch.from_numpy(places.astype(np.float32)).to(device), torch.from_numpy(inside).to(device)
-    )
 
 
 def to_scan(warp: Warp, points: Points, crop: Crop) -> Points:

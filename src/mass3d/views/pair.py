@@ -48,7 +48,6 @@ class ViewPair(NamedTuple):
     query: View
     valid: Tensor  # (B, K) bool; false where a sample shows fewer masks than K
     case_ids: tuple[str, ...]
-    warps: tuple[tuple[Warp, Warp], ...]  # of reference and query; see `correspondence`
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,6 @@ class PairMaker:
             View(query.images, render_masks(query.ranks, tables, rows, K)),
             valid.to(device),
             tuple(draw.case.case_id for draw in draws),
-            tuple(draw.warps for draw in draws),
         )
 
     def draw(self, step: int, index: int) -> Draw:
