@@ -77,7 +77,7 @@ def test_a_file_names_every_setting_and_its_examples_are_valid(
     (tmp_path / "all.toml").write_text(text)
     resolve(kind, file=tmp_path / "all.toml")
     named = {
-        re.sub(r"^(structures|kinds|draws\.(?:stores|modalities))\..*", r"\1", name)
+        re.sub(r"^(structures|colours|kinds|draws\.(?:stores|modalities))\..*", r"\1", name)
         for name in flat(tomllib.loads(text))
     }
     assert named == leaves(kind)

@@ -274,8 +274,8 @@ def locate(
     """Locate the structures in every scan; one that cannot be read becomes a fault.
 
     Only coarse alignments are made, a fraction of a second for each reference. Raises
-    `ModelError` when task and model do not fit, `ConfigError` for a task without labelled scans
-    and for an output that holds anything but such results.
+    `ModelError` when task and model do not fit, and for a task without labelled scans,
+    `ConfigError` for a finetuned model and an output that holds anything but such results.
     """
 
 def embed(
@@ -373,8 +373,9 @@ def measure_masks(
     """Measure the masks of every case, after proposing new ones where that is asked for.
 
     Killed at any moment, the same call goes on where it was. A case without any new mask becomes
-    a fault and leaves the store's index until other settings find masks in it. Raises `ConfigError`
-    when an engine lacks what it needs and `StoreError` when the store cannot be trusted.
+    a fault and leaves the store's index until a later call finds masks in it. Raises `ConfigError`
+    when an engine lacks what it needs, `StoreError` when the store cannot be trusted, or no case
+    has new masks; the store is then what it was.
     """
 
 def check(
