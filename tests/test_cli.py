@@ -463,8 +463,12 @@ def test_help_takes_less_than_half_a_second_of_work() -> None:
         "try: main()\n"
         "except SystemExit: print('SECONDS', time.process_time())"
     )
-    seconds = min(float(process(code, "--help").stdout.split("SECONDS")[1]) for _ in range(3))
-    assert seconds < 0.5
+    plain = "import time, pydantic, rich.console, typer; print('SECONDS', time.process_time())"
+    seconds, least = (
+        min(float(process(one, "--help").stdout.split("SECONDS")[1]) for _ in range(3))
+        for one in (code, plain)
+    )
+    assert seconds < max(0.5, 1.5 * least)  # what it is built of is slow on a slow machine
 
 
 @pytest.mark.parametrize("verb", VERBS)
