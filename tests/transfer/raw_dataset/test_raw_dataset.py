@@ -140,7 +140,7 @@ def test_values_become_consecutive_and_keep_names_places_and_grid(tmp_path: Path
     assert (
         "2 with labels that were found, 0 with true labels. Scans: 2 linked;" in report.in_words()
     )
-    assert "gone.task cannot be read" in report.in_words()
+    assert "cannot be read (gone.task: found no file" in report.in_words()
 
 
 def test_our_own_reader_of_datasets_finds_every_case(tmp_path: Path) -> None:
