@@ -135,7 +135,8 @@ def run(config: TaskConfig) -> TaskReport:
     values = values_in(labels)
     structures = config.structures or named_structures(config.labels, values)
     colours = chosen_colours(config.colours, structures, config.labels)
-    ignored = {read_ignored(path.parent) for path in config.labels} - {*structures.values()}
+    folders = dict.fromkeys(path.parent for path in config.labels)
+    ignored = {*map(read_ignored, folders)} - {*structures.values()}
     unnamed = tuple(sorted(values - {*structures.values(), *ignored}))
     names = [case_id_of(path) for path in config.images]
     spacing_mm = segmenter.trained.preparation.spacing_mm
@@ -148,8 +149,7 @@ def run(config: TaskConfig) -> TaskReport:
         references=names,
         tuning=config.tuning if config.tune else None,
     )
-    terms = config.license or ""
-    task = replace(task.with_files(files), colours=colours, license=terms)
+    task = replace(task.with_files(files), colours=colours, license=config.license or "")
     saved = save_task(task, config.output, run=config.model)
     dice = _dice(saved)
     told = {name: one._asdict() for name, one in dice.items()}

@@ -33,7 +33,7 @@ def case_rows(scores: Scores, cases: Cases, structures: Mapping[str, StructureSc
     """One row per case and structure, as CSV; an empty score was not scored."""
     lesions = LESIONS if "false_lesions" in scores else ()
     columns = ("case", "structure", *scores, *lesions, *SIZES)
-    return csv_text([columns, *_case_rows(scores, cases, structures)])
+    return csv_text(columns, _case_rows(scores, cases, structures))
 
 
 def _case_rows(
@@ -64,7 +64,7 @@ def structure_rows(structures: Mapping[str, StructureScores]) -> str:
         figures = (rounded(n) for mean in means for n in (mean.mean, mean.low, mean.high))
         rows.append((name, found.value, found.n, *figures, *asdict(found.seen).values()))
     counts = [each.name for each in fields(Seen)]
-    return csv_text([("structure", "value", "n", *ends, *counts), *rows])
+    return csv_text(("structure", "value", "n", *ends, *counts), rows)
 
 
 def paired_rows(ours: Scores, theirs: Scores) -> str:
@@ -76,8 +76,7 @@ def paired_rows(ours: Scores, theirs: Scores) -> str:
         for name, score in scores.items()
         if (other := theirs[metric].get(case, {}).get(name)) is not None
     )
-    head = ("case", "structure", "metric", "score", "against", "difference")
-    return csv_text([head, *rows])
+    return csv_text(("case", "structure", "metric", "score", "against", "difference"), rows)
 
 
 def structures_tables(structures: Mapping[str, StructureScores]) -> list[Table]:

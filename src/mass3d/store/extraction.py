@@ -97,4 +97,4 @@ def _csv(masks: MaskSet, *, voxel_ml: float) -> str:
         ]
         for row in range(len(table))
     )
-    return csv_text([COLUMNS, *rows])
+    return csv_text(COLUMNS, rows)

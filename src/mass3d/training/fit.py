@@ -137,11 +137,11 @@ def _train(job: Job[Batch], state: FitState, stop: StopSignal) -> None:
         makers=makers,
     ) as made:
         batches = pace.timed(made)
-        while state.step < config.steps and not state.choice.is_over(job.judge):
+        while not _has_ended(job, state):
             update(job, state, batches)
             state.choice.consider(job.judge, state.ema.model, step=state.step, steps=config.steps)
             forecast(state.step, config.batch_size * job.batches_per_step)
-            ended = state.step == config.steps or state.choice.is_over(job.judge)
+            ended = _has_ended(job, state)
             if ended or state.step % config.log_every == 0:
                 _log(job, state, pace)
             late = time.monotonic() - saved > 60 * config.save_minutes
@@ -152,6 +152,10 @@ def _train(job: Job[Batch], state: FitState, stop: StopSignal) -> None:
                 saved = time.monotonic()
                 if number:
                     _stop(job, state, number)
+
+
+def _has_ended(job: Job[Batch], state: FitState) -> bool:
+    return state.step >= job.config.steps or state.choice.is_over(job.judge)
 
 
 def _log(job: Job[Batch], state: FitState, pace: Pace) -> None:

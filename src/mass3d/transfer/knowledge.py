@@ -116,9 +116,14 @@ def load_knowledge(
         return Knowledge(tuned, None, tuned.targets, made, ranges, tuned.channels, odd)
     found = load_task(task)
     require_beside(found, tuned, task)
-    made = text_hash([tuned.fingerprint, found.fingerprint])
+    made = of_both(tuned.fingerprint, found.fingerprint)
     targets = replace(tuned.targets, chosen=found.colours)
     return Knowledge(tuned, found, targets, made, found.ranges, tuned.channels, odd)
+
+
+def of_both(model: str, task: str) -> str:
+    """The fingerprint of a finetuned model and a task that answer together, of those of each."""
+    return text_hash([model, task])
 
 
 def _ranges_beside(run: Path) -> Ranges | None:

@@ -21,6 +21,7 @@ from mass3d.volume.volume import Volume
 
 CASES: Final = "cases.json"
 VOLUMES: Final = "volumes.csv"
+COLUMNS: Final = ("case", "structure", "ml", "agreement", "expected_dice")
 PICTURES: Final = "pictures"
 NAMED: Final[TypeAdapter[Regions]] = TypeAdapter(Regions)
 
@@ -172,7 +173,7 @@ class ResultsFolder:
     def finish(self) -> None:
         """Write the list, and the volumes of all structures in all finished cases as CSV."""
         self.save()
-        write_text(self.path / VOLUMES, csv_text(_rows(self.done)))
+        write_text(self.path / VOLUMES, csv_text(COLUMNS, _rows(self.done)))
 
     def keeps(self, case_id: str, begun: Entry) -> bool:
         """Whether the label map of a case is the finished one of this scan and prior.
@@ -226,7 +227,6 @@ def never_found(
 
 def _rows(entries: Mapping[str, Entry]) -> Iterator[tuple[object, ...]]:
     """One row per case and structure, in an order that does not know which were read back."""
-    yield "case", "structure", "ml", "agreement", "expected_dice"
     for case, entry in sorted(entries.items()):
         agreed, expected = entry.agreement, entry.expected_dice
         for name, ml in sorted(entry.volumes_ml.items()):

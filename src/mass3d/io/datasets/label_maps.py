@@ -27,16 +27,21 @@ def named_structures(files: Sequence[Path], values: Collection[int]) -> dict[str
     named = read_common_structures([*dict.fromkeys(path.parent for path in files)])
     if named:
         return named
+    numbered = called_by_number(values, files[0])
+    tables = {path: label_names(path) for path in files}
+    return common_names(tables, numbered.values()) or numbered
+
+
+def called_by_number(values: Collection[int], file: Path) -> dict[str, int]:
+    """Name -> value where nothing names the values. Raises `DataError`, of `file`, for none."""
     if not values:
         raise DataError(
-            files[0],
+            file,
             found="no labelled voxel",
             expected="at least one structure",
             fix="Check that this is the label map, not the image.",
         )
-    ordered = sorted(values)
-    tables = {path: label_names(path) for path in files}
-    return common_names(tables, ordered) or {str(value): value for value in ordered}
+    return {str(value): value for value in sorted(values)}
 
 
 def chosen_colours(

@@ -28,7 +28,7 @@ def label_names(path: Path) -> dict[str, int]:
 def label_colours(paths: Iterable[Path], values: Collection[int]) -> dict[int, Colour]:
     """Colours of some values, of the first label map whose header has one for each of them.
 
-    A table without telling them apart, as of a program that writes white for all, is none. Empty
+    A table that does not tell them apart, as of a program that writes white for all, is none. Empty
     where there is none. Raises `DataError` for a file that cannot be read.
     """
     for path in paths:

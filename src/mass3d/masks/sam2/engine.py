@@ -47,8 +47,8 @@ def propose(
 
     image (D, H, W), normalised; raw intensities are `image * std + mean`. `work` is a folder for
     what is finished: after a kill the same call goes on there and ends with the same bytes; the
-    caller removes it. Raises `ConfigError` and `ModelError` as
-    `weights.locate` does, and where the model or the device cannot be used.
+    caller removes it. Raises `ConfigError` and `ModelError` as `weights.locate` does, and where the
+    model or the device cannot be used.
     """
     network = _network(config)
     raw = image * np.float32(std) + np.float32(mean)

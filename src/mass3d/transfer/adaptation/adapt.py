@@ -194,8 +194,8 @@ def _scored(votes: Tensor, box: Box, truth: _Truth) -> Dice:
     """Dice of votes (S, d, h, w) in a box of the scan; None for what the truth does not show."""
     whole = torch.zeros(truth.image.shape, dtype=torch.long)
     whole[box] = labels_of(votes)
-    dice = dice_of(whole, truth.label, len(votes))
-    shown = zip(dice, truth.kept.present.tolist(), strict=True)
+    each = dice_of(whole, truth.label, len(votes))
+    shown = zip(each, truth.kept.present.tolist(), strict=True)
     return tuple(dice if seen else None for dice, seen in shown)
 
 

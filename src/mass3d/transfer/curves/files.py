@@ -75,4 +75,4 @@ def as_csv(curves: Curves) -> str:
         ]
         for start, labels, draw, case, structure in np.argwhere(~np.isnan(curves.table)).tolist()
     )
-    return csv_text([["start", "labels", "draw", "case", "structure", "dice"], *rows])
+    return csv_text(("start", "labels", "draw", "case", "structure", "dice"), rows)

@@ -19,6 +19,7 @@ from mass3d.inspection.label import CountedLabel, Names, count_label, count_valu
 from mass3d.io.datasets.channels import read_channels_of
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.dataset_json import read_common_targets, read_ignored
+from mass3d.io.datasets.label_maps import called_by_number, values_in
 from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.datasets.regions import Targets, targets_of
 from mass3d.io.datasets.source import image_hash, source_hash
@@ -148,15 +149,7 @@ def _named(cases: Sequence[CaseFile]) -> Targets | None:
 def _values(cases: Sequence[CaseFile]) -> dict[str, int]:
     """All values of the label maps, called by their numbers."""
     maps = (read_label(path) for case in cases for path in _label_of(case).paths)
-    values = {int(value) for label in maps for value in np.unique(label.voxels)} - {0}
-    if not values:
-        raise DataError(
-            _label_of(cases[0]).paths[0],
-            found="no labelled voxel",
-            expected="at least one structure",
-            fix="Check that this is the label map, not the image.",
-        )
-    return {str(value): value for value in sorted(values)}
+    return called_by_number(values_in(maps), _label_of(cases[0]).paths[0])
 
 
 def fingerprint(cases: Sequence[CaseFile]) -> str:

@@ -186,7 +186,7 @@ def write_tables(folder: EmbeddingsFolder, found: Embeddings) -> None:
     names = columns([MapShape(*one) for one in folder.index.maps])
     pooled = zip(found.cases, found.features.tolist(), strict=True)
     rows = ((case, *(f"{value:.9g}" for value in row)) for case, row in pooled)
-    write_text(folder.path / TABLE, csv_text([("case", *names), *rows]))
+    write_text(folder.path / TABLE, csv_text(("case", *names), rows))
     stream = io.BytesIO()
     np.savez(stream, cases=np.array(found.cases), features=found.features, columns=np.array(names))
     write_bytes(folder.path / ARRAYS, stream.getvalue())
@@ -199,8 +199,8 @@ def write_neighbours(folder: EmbeddingsFolder, found: dict[str, list[Neighbour]]
         for case, near in found.items()
         for rank, one in enumerate(near, start=1)
     )
-    head = ("case", "rank", "neighbour", "similarity")
-    write_text(folder.path / NEIGHBOURS, csv_text([head, *rows]))
+    columns = ("case", "rank", "neighbour", "similarity")
+    write_text(folder.path / NEIGHBOURS, csv_text(columns, rows))
 
 
 def require_case(folder: EmbeddingsFolder, case_id: str) -> None:

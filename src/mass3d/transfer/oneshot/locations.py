@@ -65,13 +65,12 @@ def as_json(found: Mapping[str, Found]) -> dict[str, Any]:
 
 def as_csv(found: Mapping[str, Found]) -> str:
     """A head, and a row for each case and structure; empty cells where it is not in the scan."""
-    return csv_text(_rows(found))
+    names = [f"{end}_{axis}_mm" for end in ("min", "max") for axis in "xyz"]
+    voxels = [f"{end}_{axis}_vox" for end in ("first", "stop") for axis in "ijk"]
+    return csv_text(["case", "structure", "confidence", *names, *voxels], _rows(found))
 
 
 def _rows(found: Mapping[str, Found]) -> Iterator[list[object]]:
-    names = [f"{end}_{axis}_mm" for end in ("min", "max") for axis in "xyz"]
-    voxels = [f"{end}_{axis}_vox" for end in ("first", "stop") for axis in "ijk"]
-    yield ["case", "structure", "confidence", *names, *voxels]
     for case, places in found.items():
         for name, one in places.items():
             if one is None:

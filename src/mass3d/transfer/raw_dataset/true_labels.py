@@ -11,13 +11,13 @@ from typing import Any
 from mass3d.errors import ConfigError, DataError, Mass3dError
 from mass3d.execution.ownership import earlier_record, record_of
 from mass3d.execution.summary import first_of
-from mass3d.files import text_hash
 from mass3d.io.datasets.cohort import CaseFile, find_cohort, find_label
 from mass3d.io.datasets.labelled import find_labelled, map_at
 from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.names import is_image_name
 from mass3d.training import checkpoint
 from mass3d.transfer.finetuned.segmenter import is_finetuned
+from mass3d.transfer.knowledge import of_both
 from mass3d.transfer.task_file import load_task
 from mass3d.transfer.trained import record_beside, weights_file
 
@@ -48,7 +48,7 @@ def labelled_behind(results: Path, made_by: str) -> Behind:
     except (Mass3dError, OSError) as error:
         return Behind((), (f"no true label is known, as what made it cannot be read ({error})",))
     alone = len(made) == 1
-    if made_by != (next(iter(made.values())) if alone else text_hash([*made.values()])):
+    if made_by != (next(iter(made.values())) if alone else of_both(*made.values())):
         told = f"{' and '.join(map(str, made))} {'is another one' if alone else 'are others'}"
         return Behind((), (f"no true label is known: {told} than made these results",))
     found = [_behind(one, _record_of(one) if one == task else record_beside(one)) for one in made]

@@ -137,7 +137,7 @@ def _plain(scores: Scores) -> dict[str, Any]:
 def as_csv(probed: Sequence[Probed]) -> str:
     """Every prediction: of a number one row, of classes one for each class."""
     rows = (row for one in probed for said in one.said for row in _rows(one, said))
-    return csv_text([HEADER, *rows])
+    return csv_text(HEADER, rows)
 
 
 def _rows(probed: Probed, said: Said) -> Iterator[tuple[object, ...]]:
