@@ -13,7 +13,9 @@ NNUNET ?= $(HOME)/.cache/mass3d/nnunet
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/'
 
-# Modules are compiled when they are first imported, which few of them ever are.
+# Modules are compiled when they are first imported, which few of them ever are; an environment that
+# forbids it, as those of containers often do, would make every process compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --no-compile -r requirements.lock

@@ -79,11 +79,17 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     file = folder / "scheduler.json"
     where = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show")
     scheduler = dask("scheduler", "--scheduler-file", str(file), *where, folder=folder)
-    until(file.exists)
-    address = re.search(r"tcp://[\d.:]+", file.read_text())
-    assert address
-    yield Site(folder, address.group())
-    stop(scheduler)
+    try:
+        yield Site(folder, address_in(file))
+    finally:
+        stop(scheduler)
+
+
+def address_in(file: Path) -> str:
+    """The scheduler's address, once dask has written it: the file is there while still empty."""
+    pattern = re.compile(r"tcp://[\d.:]+")
+    until(lambda: file.exists() and pattern.search(file.read_text()))
+    return pattern.findall(file.read_text())[0]
 
 
 @pytest.fixture
