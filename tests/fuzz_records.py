@@ -29,7 +29,7 @@ from mass3d.model.presets import CorrespondencePreset, InContextPreset
 from mass3d.store.reader import Store
 from mass3d.store.schema import INDEX, RECORD, IndexRecord, case_folder, content_fingerprint
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.results import CASES, read_results
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import load_task, require_model, save_task

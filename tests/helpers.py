@@ -13,7 +13,8 @@ from mass3d.model.plan import NETWORK, ResEncPlan
 from mass3d.model.presets import PRESETS, ResEncPreset
 from mass3d.pretext.task import ObjectiveName
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS, FitConfig
+from mass3d.training.fit import FitConfig
+from mass3d.training.run_files import WEIGHTS
 from mass3d.volume.preparation import PreparationConfig
 
 STEPS = 4

@@ -82,6 +82,8 @@ APPS = (
 )
 # Verbs whose workers are processes of their own: torch would cost each of them 200 MB.
 APPS_WITHOUT_TORCH = ("prepare", "inspect", "masks", "check", "extract", "evaluate", "serve")
+# Verbs that train a network for long, and so load what only that needs: a second and a half.
+APPS_THAT_FIT = ("pretrain", "finetune", "curve", "demo")
 
 # library -> the only room that knows it
 OWNERS = {
@@ -266,6 +268,14 @@ def test_rooms_that_do_without_torch_and_verbs_of_many_processes_do_not_load_it(
     groups |= {f"apps.{app}": [f"mass3d.apps.{app}"] for app in APPS_WITHOUT_TORCH}
     assert first_that_loads({"torch", "lightning_fabric"}, groups) == ""
     assert first_that_loads({"nibabel"}, {"volume": in_room("volume"), "io": in_room("io")}) == "io"
+
+
+def test_verbs_that_do_not_fit_a_network_load_nothing_that_only_fitting_needs() -> None:
+    others = [app for app in APPS if app not in APPS_THAT_FIT]
+    groups = {app: [f"mass3d.apps.{app}"] for app in others}
+    heavy = {"lightning_fabric", "torch.distributed.fsdp", "torch._dynamo", "sympy"}
+    assert first_that_loads(heavy, groups) == ""
+    assert first_that_loads(heavy, {"finetune": ["mass3d.apps.finetune"]}) == "finetune"
 
 
 def test_the_engines_library_is_loaded_only_where_a_network_is_built() -> None:

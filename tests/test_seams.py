@@ -21,7 +21,8 @@ from mass3d.model.protocol import Maps, NetworkModule, TaskTensors, segment_pair
 from mass3d.pretext.tokens import pair_step
 from mass3d.store.reader import Store, StoredCase
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS, FitConfig, StepContext, StepOutcome, fit
+from mass3d.training.fit import FitConfig, StepContext, StepOutcome, fit
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.incontext import encode_reference, predict
 from mass3d.transfer.task_file import Task
 from mass3d.transfer.trained import TrainedModel

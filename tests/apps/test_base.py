@@ -18,7 +18,7 @@ from mass3d.io.read import read_label
 from mass3d.model.iris import IrisNet
 from mass3d.model.released import LEFT_OUT, read_released
 from mass3d.training import checkpoint
-from mass3d.training.fit import METRICS, WEIGHTS
+from mass3d.training.run_files import METRICS, WEIGHTS
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import load_task
 from mass3d.transfer.trained import load_trained

@@ -22,7 +22,7 @@ from mass3d.io.read import read_label
 from mass3d.metrics.overlap import label_overlaps
 from mass3d.pages.curve import PAGE, PLOT
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.curves.files import JSON_FILE, TABLE
 from mass3d.transfer.finetuned.learn import first_network
 from mass3d.transfer.finetuned.scans import read_labelled, structures_of

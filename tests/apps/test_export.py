@@ -14,7 +14,7 @@ from mass3d.errors import ConfigError, ModelError
 from mass3d.files import file_hash, read_json, write_json
 from mass3d.pages.card import CARD
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.finetuned.segmenter import load_segmenter
 from mass3d.transfer.knowledge import load_knowledge
 from mass3d.transfer.trained import load_trained

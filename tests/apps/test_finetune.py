@@ -23,7 +23,7 @@ from mass3d.io.datasets.cohort import find_label
 from mass3d.io.read import read_label
 from mass3d.phantom import STRUCTURES
 from mass3d.training import checkpoint
-from mass3d.training.fit import METRICS, RESUME, WEIGHTS
+from mass3d.training.run_files import METRICS, RESUME, WEIGHTS
 from mass3d.transfer.finetuned.scores import SCORES
 
 STEPS = 4

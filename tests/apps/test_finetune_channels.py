@@ -21,7 +21,7 @@ from mass3d.io.write import write_file_order
 from mass3d.pages.card import CARD
 from mass3d.pages.shown import facts_of
 from mass3d.training import checkpoint
-from mass3d.training.fit import METRICS, WEIGHTS
+from mass3d.training.run_files import METRICS, WEIGHTS
 from mass3d.transfer.finetuned import learn
 from mass3d.transfer.finetuned.scores import SCORES
 

@@ -20,7 +20,7 @@ from mass3d.io.datasets.labelled import find_labelled
 from mass3d.io.read import read_label, read_volume
 from mass3d.phantom import STRUCTURES
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.curves.plan import TAUGHT, make_plan, odd_plan
 from mass3d.transfer.finetuned import learn
 from mass3d.transfer.finetuned import verb as finetuned_verb

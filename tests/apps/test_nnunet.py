@@ -17,7 +17,7 @@ from mass3d.model.nnunet import TABLE, shapes_of, their_names
 from mass3d.model.plan import ResEncPlan
 from mass3d.pages.handover import GUIDE
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.handover import ADAPTATION, CHECKPOINT, CONFIG, NNSSL
 from mass3d.transfer.trained import load_trained, read_run
 

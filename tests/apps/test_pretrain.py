@@ -27,8 +27,9 @@ from mass3d.pretext.matching import MATCH_WEIGHT
 from mass3d.pretext.task import ALIGNMENTS, TASKS
 from mass3d.store.reader import Store
 from mass3d.training import checkpoint
-from mass3d.training.fit import METRICS, RESUME, WEIGHTS, StepContext, StepOutcome
+from mass3d.training.fit import StepContext, StepOutcome
 from mass3d.training.resume import ResumeRecord, read_record
+from mass3d.training.run_files import METRICS, RESUME, WEIGHTS
 from mass3d.transfer.trained import save_untrained
 from mass3d.views.matched import MatchedPairs
 from several import TORCHRUN, require_done, slurm_to_end

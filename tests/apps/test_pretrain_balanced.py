@@ -14,7 +14,8 @@ from helpers import STEPS, pretrain_config
 from mass3d.apps import prepare, pretrain
 from mass3d.errors import ConfigError
 from mass3d.pretext.task import TASKS
-from mass3d.training.fit import METRICS, WEIGHTS, StepContext, StepOutcome
+from mass3d.training.fit import StepContext, StepOutcome
+from mass3d.training.run_files import METRICS, WEIGHTS
 from mass3d.transfer.trained import load_trained, read_run
 from mass3d.views.matched import MatchedPairs
 

@@ -16,7 +16,8 @@ from mass3d.apps import pretrain
 from mass3d.errors import ConfigError
 from mass3d.pretext.task import TASKS
 from mass3d.training.events import EVENTS
-from mass3d.training.fit import METRICS, WEIGHTS, StepContext, StepOutcome
+from mass3d.training.fit import StepContext, StepOutcome
+from mass3d.training.run_files import METRICS, WEIGHTS
 from mass3d.transfer.validation.course import FLOORS, ROWS
 
 

@@ -17,7 +17,7 @@ from mass3d.files import read_json
 from mass3d.io.datasets.label_names import label_colours
 from mass3d.io.read import read_label, read_volume
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.finetuned.segmenter import load_finetuned
 from mass3d.transfer.raw_dataset.true_labels import labelled_behind
 from mass3d.transfer.results import read_results

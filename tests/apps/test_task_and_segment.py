@@ -20,7 +20,7 @@ from mass3d.io.datasets.label_names import label_colours, label_names
 from mass3d.io.formats.label_table import LabelName
 from mass3d.io.read import read_grid, read_label
 from mass3d.io.write import write_label
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.results import CASES, VOLUMES, read_results
 from mass3d.transfer.task_file import load_task
 from mass3d.volume.volume import Volume

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mass3d.training.fit import METRICS, WEIGHTS
+from mass3d.training.run_files import METRICS, WEIGHTS
 from several import require_done
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "several-gpus.md"

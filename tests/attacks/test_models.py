@@ -23,7 +23,7 @@ from mass3d.apps import pretrain, segment, task
 from mass3d.errors import ConfigError, Mass3dError, ModelError
 from mass3d.io.read import read_volume
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.task_file import find_run, load_task
 

@@ -23,7 +23,7 @@ from mass3d.apps import (
     task,
 )
 from mass3d.errors import ConfigError, StoreError
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.run_files import WEIGHTS
 
 
 def contents(folder: Path) -> dict[Path, bytes | None]:

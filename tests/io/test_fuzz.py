@@ -9,7 +9,7 @@ import pytest
 
 import fuzz
 
-COUNT = int(os.environ.get("MASS3D_FUZZ_COUNT", "20000"))
+COUNT = int(os.environ.get("MASS3D_FUZZ_COUNT", "5000"))
 SEED = int(os.environ.get("MASS3D_FUZZ_SEED", "0"))
 
 

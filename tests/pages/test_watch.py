@@ -19,8 +19,8 @@ from mass3d.pages.step import STEP_PAGE
 from mass3d.pages.watch import Watch
 from mass3d.pretext.task import MATCHING_VIEWS, OBJECTIVES, TASKS, Cohort
 from mass3d.store.reader import Store
-from mass3d.training.fit import METRICS
 from mass3d.training.log import append_row
+from mass3d.training.run_files import METRICS
 from mass3d.training.step import Progress
 from mass3d.transfer.trained import load_trained
 from mass3d.transfer.validation.course import Trial

@@ -21,7 +21,7 @@ from mass3d.pages.step import STEP_PAGE
 from mass3d.pretext.task import MASKS, OBJECTIVES, Cohort, ObjectiveName, PretextTask, task_of
 from mass3d.store.reader import Store, StoredCase
 from mass3d.training import checkpoint
-from mass3d.training.fit import METRICS, RESUME, WEIGHTS
+from mass3d.training.run_files import METRICS, RESUME, WEIGHTS
 from mass3d.training.step import StepContext
 from mass3d.transfer.trained import load_trained, read_run
 from mass3d.views.draw import ViewConfig

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from mass3d.training import checkpoint
 from mass3d.training.choosing import Choice, Chosen, Judge
-from mass3d.training.fit import METRICS, WEIGHTS, FitConfig, StepContext, StepOutcome, fit
+from mass3d.training.fit import FitConfig, StepContext, StepOutcome, fit
 from mass3d.training.log import read_rows
 from mass3d.training.resume import is_finished, read_record
+from mass3d.training.run_files import METRICS, WEIGHTS
 
 CONFIG = FitConfig(steps=12, lr=5e-2, log_every=1, save_every=3, precision="32-true", prefetch=0)
 FACTS = {"what": "a line", "fit": CONFIG.decisive()}

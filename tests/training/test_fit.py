@@ -18,18 +18,10 @@ from torch import Tensor, nn
 from mass3d.errors import ConfigError, ModelError
 from mass3d.execution.signals import STOPS
 from mass3d.training import checkpoint, update
-from mass3d.training.fit import (
-    METRICS,
-    RESUME,
-    WEIGHTS,
-    FitConfig,
-    Progress,
-    StepContext,
-    StepOutcome,
-    fit,
-)
+from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
 from mass3d.training.job import FitState, Job
 from mass3d.training.resume import read_record
+from mass3d.training.run_files import METRICS, RESUME, WEIGHTS
 from mass3d.training.sharding import drop_unless_finite
 from mass3d.training.step import Step
 from oracles import training as oracle

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mass3d.model.presets import OptimizerName, Recipe
-from mass3d.training.fit import METRICS, FitConfig, StepContext, StepOutcome, fit
+from mass3d.training.fit import FitConfig, StepContext, StepOutcome, fit
 from mass3d.training.optimizers import (
     OPTIMIZERS,
     make_optimizer,
@@ -19,6 +19,7 @@ from mass3d.training.optimizers import (
     restore_state,
     set_rate,
 )
+from mass3d.training.run_files import METRICS
 from oracles import training as oracle
 
 

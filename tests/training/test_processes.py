@@ -24,8 +24,9 @@ from mass3d.pretext.correspondence import correspondence_step
 from mass3d.training import checkpoint
 from mass3d.training.config import FitConfig
 from mass3d.training.fabric import lost_process_told, make_fabric
-from mass3d.training.fit import METRICS, RESUME, WEIGHTS, fit
+from mass3d.training.fit import fit
 from mass3d.training.resume import batches_per_step, read_record
+from mass3d.training.run_files import METRICS, RESUME, WEIGHTS
 from several import ONE_THREAD, TORCHRUN, require_killed, run_to_end, slurm_to_end
 from training_jobs import CONFIG, FACTS, RANK, batches, matches, network, settings, step, views
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from mass3d.errors import ConfigError, ModelError
 from mass3d.training import checkpoint, resume
-from mass3d.training.fit import RESUME, FitConfig, StepContext, StepOutcome, fit
+from mass3d.training.fit import FitConfig, StepContext, StepOutcome, fit
 from mass3d.training.resume import read_record, require_same_run
+from mass3d.training.run_files import RESUME
 
 FACTS = {"seed": 3, "fit": {"lr": 0.25, "steps": 8}, "crop_vox": [16, 32, 16]}
 

@@ -17,8 +17,9 @@ from mass3d.errors import ConfigError
 from mass3d.execution.processes import Processes
 from mass3d.training import checkpoint
 from mass3d.training.fabric import make_fabric
-from mass3d.training.fit import METRICS, RESUME, WEIGHTS, fit
+from mass3d.training.fit import fit
 from mass3d.training.resume import read_record
+from mass3d.training.run_files import METRICS, RESUME, WEIGHTS
 from several import TORCHRUN, require_killed, run_to_end
 from training_jobs import FACTS, batches, network, settings, step
 

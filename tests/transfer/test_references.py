@@ -14,7 +14,7 @@ from mass3d.errors import ConfigError, DataError
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.references import require_references, require_shown, volumes_ml
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.tuning.settings import TuningConfig

@@ -7,7 +7,7 @@ from mass3d.errors import ConfigError
 from mass3d.model.build import build_network
 from mass3d.model.presets import PRESETS
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.trained import load_trained
 from mass3d.volume.preparation import PreparationConfig
 

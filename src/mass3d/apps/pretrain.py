@@ -25,8 +25,9 @@ from mass3d.store.several import Stores
 from mass3d.training import agreement, checkpoint
 from mass3d.training.config import FitConfig, usual_fit
 from mass3d.training.fabric import make_fabric
-from mass3d.training.fit import WEIGHTS, fit
+from mass3d.training.fit import fit
 from mass3d.training.resume import batches_per_step, is_finished, require_same_run
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.validation.course import Trial, require_validated
 from mass3d.transfer.validation.settings import ValidationConfig
 from mass3d.views.balance import DrawConfig, balance_of

@@ -14,8 +14,8 @@ from mass3d.pages.demo import Method, ReportContent, weaknesses
 from mass3d.pages.demo_content import CaseDice
 from mass3d.pages.demo_idea import idea_pictures
 from mass3d.store.reader import Store
-from mass3d.training.fit import METRICS
 from mass3d.training.log import read_rows
+from mass3d.training.run_files import METRICS
 from mass3d.transfer.cohort import Cohort as LabelledCohort
 
 # How the structures are found: ours, then what it is to be compared with. Keys name folders.

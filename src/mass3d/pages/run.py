@@ -24,8 +24,8 @@ from mass3d.pages.pictures import (
 )
 from mass3d.pages.step import FOUND, TRUE, rows_of
 from mass3d.pretext.seen import SeenPair
-from mass3d.training.fit import METRICS
 from mass3d.training.log import read_rows
+from mass3d.training.run_files import METRICS
 from mass3d.training.step import Progress
 from mass3d.transfer.validation.course import Course, told
 from mass3d.transfer.validation.scans import Numbers, ShownScan, mean_of

@@ -21,7 +21,7 @@ from mass3d.pretext.matching import match_step
 from mass3d.pretext.seen import Shown, shown_matched, shown_tokens
 from mass3d.pretext.tokens import pair_step
 from mass3d.store.reader import StoredCase
-from mass3d.training.resume import RESUME
+from mass3d.training.run_files import RESUME
 from mass3d.training.step import Step
 from mass3d.views.balance import Balance
 from mass3d.views.draw import ViewConfig

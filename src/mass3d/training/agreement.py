@@ -23,13 +23,8 @@ from mass3d.execution.processes import Processes
 from mass3d.files import text_hash
 from mass3d.training import checkpoint
 from mass3d.training.fabric import lost_process_told, of_all_processes
-from mass3d.training.resume import (
-    RESUME,
-    WEIGHTS,
-    ResumeRecord,
-    read_record,
-    require_same_run,
-)
+from mass3d.training.resume import ResumeRecord, read_record, require_same_run
+from mass3d.training.run_files import RESUME, WEIGHTS
 
 Made = TypeVar("Made")
 

@@ -33,23 +33,12 @@ from mass3d.training.optimizers import ALL_ALIKE
 from mass3d.training.pace import Forecast, Pace
 from mass3d.training.precision import require_usable, settled_precision
 from mass3d.training.prefetch import makers_for, prefetched
-from mass3d.training.resume import (
-    RESUME,
-    WEIGHTS,
-    batches_per_step,
-    restore,
-    save_run,
-    save_weights,
-)
+from mass3d.training.resume import batches_per_step, restore, save_run, save_weights
+from mass3d.training.run_files import METRICS, RESUME
 from mass3d.training.step import Batch, Hook, Progress, Step, StepContext, StepOutcome
 from mass3d.training.update import update
 
-METRICS = "metrics.jsonl"
-
 __all__ = [
-    "METRICS",
-    "RESUME",
-    "WEIGHTS",
     "FitConfig",
     "Progress",
     "StepContext",

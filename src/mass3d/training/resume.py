@@ -19,9 +19,9 @@ from mass3d.training.choosing import Choice, Chosen, Scored
 from mass3d.training.config import FitConfig, Precision
 from mass3d.training.job import FitState, Job
 from mass3d.training.optimizers import read_state, restore_state
+from mass3d.training.run_files import RESUME, WEIGHTS
 from mass3d.training.sharding import fill, together
 
-RESUME, WEIGHTS = "resume.safetensors", "model.safetensors"
 CHOSEN: Final = "chosen"  # the fact of weights that a judge chose
 
 

@@ -8,17 +8,20 @@ a step may read them wherever it likes.
 from __future__ import annotations
 
 import copy
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
 
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor import DTensor
+
+SHARED: Final = "torch.distributed.tensor"  # takes long to import, and is rarely needed
 FEWEST: Final = 2**16  # weights that are brought together on their own, before they are used
 AXIS: Final = "data_parallel"  # of the mesh that Fabric makes
 
@@ -29,6 +32,8 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
     Parts of many weights are brought together right before they are used, and left again; the rest
     is together from the beginning of a step to its end.
     """
+    from torch.distributed.fsdp import fully_shard  # noqa: PLC0415 - see SHARED
+
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module")  # of views: none is changed
     kept_whole = {p for p in model.parameters() if p.ndim < 2}
     for part in (*_parts(model), model):
@@ -46,9 +51,15 @@ def _parts(module: nn.Module) -> Iterator[nn.Module]:
             yield child
 
 
+def is_shared(tensor: Tensor) -> TypeGuard[DTensor]:
+    """Whether processes share a tensor; none does before the module of such tensors is imported."""
+    module = sys.modules.get(SHARED)
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
 def local(tensor: Tensor) -> Tensor:
     """What this process keeps of a tensor, on which changes in place change it."""
-    if isinstance(tensor, DTensor):
+    if is_shared(tensor):
         found: Tensor = cast("DTensor", tensor.detach()).to_local()
         return found
     return tensor
@@ -56,7 +67,7 @@ def local(tensor: Tensor) -> Tensor:
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor; every process must ask for it at the same time."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if is_shared(tensor) else tensor
 
 
 def share_of(tensor: Tensor, like: Tensor) -> Tensor:
@@ -64,13 +75,15 @@ def share_of(tensor: Tensor, like: Tensor) -> Tensor:
 
     It lies in memory as that does: sums over it, such as LAMB's norms, then come out the same.
     """
-    if not isinstance(like, DTensor):
+    if not is_shared(like):
         return torch.empty_like(like, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
     mesh, placements = like.device_mesh, like.placements
     axis = cast("Any", placements[0]).dim
     parts = tensor.to(like.device).chunk(mesh.size(), axis)
     rank = mesh.get_local_rank()
     mine = parts[rank] if rank < len(parts) else tensor.to(like.device).narrow(axis, 0, 0)
+    from torch.distributed.tensor import DTensor  # noqa: PLC0415 - see SHARED
+
     return DTensor.from_local(
         mine.clone(), mesh, placements, shape=tensor.shape, stride=tensor.contiguous().stride()
     )
@@ -79,7 +92,7 @@ def share_of(tensor: Tensor, like: Tensor) -> Tensor:
 def norms(tensors: Sequence[Tensor], *, like: Tensor) -> Tensor:
     """Norms (n,) of whole tensors, of each of which this process has its share; `like`: of one."""
     mine = torch.stack(torch._foreach_norm(list(tensors)))
-    if not isinstance(like, DTensor):
+    if not is_shared(like):
         return mine
     squares = mine.square_()
     torch.distributed.all_reduce(squares, group=like.device_mesh.get_group())
@@ -91,10 +104,10 @@ def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> Tensor:
     """Shorten the gradient of all parameters to a norm of `most`; returns the norm before."""
     given = list(parameters)
     gradients = [p.grad for p in given if p.grad is not None]
-    shared = [gradient for gradient in gradients if isinstance(gradient, DTensor)]
+    shared = [gradient for gradient in gradients if is_shared(gradient)]
     if not shared:
         return torch.nn.utils.clip_grad_norm_(given, most, foreach=True)
-    others = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
+    others = [gradient for gradient in gradients if not is_shared(gradient)]
     parts = [norms([local(one) for one in shared], like=shared[0])]
     parts += [norms(others, like=others[0])] if others else []
     norm: Tensor = torch.cat(parts).norm()
@@ -127,7 +140,7 @@ def together(tensors: Mapping[str, Tensor], *, kept: bool) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         one = whole(tensor)
         if kept:
-            found[name] = one.cpu() if isinstance(tensor, DTensor) else one
+            found[name] = one.cpu() if is_shared(tensor) else one
     return found
 
 

@@ -16,7 +16,7 @@ from mass3d.errors import ConfigError
 from mass3d.execution.ownership import require_own_folder
 from mass3d.io.read import volume_of
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.expectation import Expectation
 from mass3d.transfer.incontext import encode_reference, predict
 from mass3d.transfer.made_by import MadeBy

@@ -22,7 +22,7 @@ from mass3d.model.protocol import FeatureNetworkModule, NetworkModule
 from mass3d.model.released import Released, is_released, read_released
 from mass3d.pretext.task import ObjectiveName
 from mass3d.training import checkpoint
-from mass3d.training.fit import RESUME, WEIGHTS
+from mass3d.training.run_files import RESUME, WEIGHTS
 from mass3d.volume.preparation import PreparationConfig
 
 MATCHING: Final = ("masks", "correspondence")  # objectives after which a network can match

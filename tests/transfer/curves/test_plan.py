@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from mass3d.errors import ConfigError, DataError, ModelError
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.curves.plan import (
     Numbers,
     Plan,

@@ -17,7 +17,7 @@ from mass3d.model.presets import PRESETS
 from mass3d.model.protocol import NetworkModule
 from mass3d.model.segmentation import SegmentationNetwork
 from mass3d.training import checkpoint
-from mass3d.training.fit import WEIGHTS
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.finetuned.segmenter import FinetunedSegmenter, load_finetuned
 from mass3d.transfer.segmenter import Segmenter
 from mass3d.transfer.trained import TrainedModel, load_trained

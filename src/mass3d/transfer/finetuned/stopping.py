@@ -15,7 +15,8 @@ from mass3d.io.datasets.cohort import CaseFile
 from mass3d.model.segmentation import SegmentationNetwork
 from mass3d.training import checkpoint
 from mass3d.training.choosing import Chosen, Judge
-from mass3d.training.resume import CHOSEN, WEIGHTS
+from mass3d.training.resume import CHOSEN
+from mass3d.training.run_files import WEIGHTS
 from mass3d.transfer.finetuned.scans import fingerprint
 from mass3d.transfer.finetuned.scores import score
 from mass3d.transfer.finetuned.segmenter import FinetunedRecord, segmenter_of
