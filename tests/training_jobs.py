@@ -30,7 +30,14 @@ from mass3d.views.matched_images import MatchedImages
 from mass3d.views.twice import TwoViews
 
 CONFIG = FitConfig(
-    steps=7, lr=0.03, batch_size=12, log_every=3, save_every=2, precision="32-true", prefetch=1
+    steps=7,
+    optimizer="adamw",  # Muon's library takes a second and a half to import, in every process
+    lr=0.03,
+    batch_size=12,
+    log_every=3,
+    save_every=2,
+    precision="32-true",
+    prefetch=1,
 )
 FACTS = {"of": "two"}
 RANK = "RANK"  # in the name of a folder: that of the process

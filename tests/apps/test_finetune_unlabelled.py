@@ -139,7 +139,7 @@ def test_the_same_answers_are_learned_where_the_work_was_stopped(
     def counted(self: Teacher, answers: Any, case: Any) -> LabelledCase | str:
         asked.append(case.case_id)
         if len(asked) == 2:  # after the first answer
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt  # as of SIGINT, which background jobs of a shell ignore
         return ask(self, answers, case)
 
     def stopped(model: Any, views: LabelledViews, context: Any, **others: Any) -> Any:

@@ -17,7 +17,7 @@ def prepare(scan: Path, checkpoint: Path, store: Path) -> list[str]:
     """The command; a coarse store and few prompts, because only the way is of interest."""
     settings = [word for name in SETTINGS for word in ("--set", f"masks.sam2.{name}")]
     code = "from mass3d.cli import main; main()"
-    engine = ["--engine", "sam2", "--checkpoint", str(checkpoint), "--spacing", "4"]
+    engine = ["--engine", "sam2", "--checkpoint", str(checkpoint), "--spacing", "8"]
     return [sys.executable, "-c", code, "prepare", str(scan), "-o", str(store), *engine, *settings]
 
 
