@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,16 @@ def objective_runs(store: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
         config = pretrain_config(store, folder / objective, objective=objective)
         assert pretrain.run(config).ok
     return {objective: folder / objective for objective in OTHERS}
+
+
+@pytest.fixture(scope="module")
+def quick_tasks() -> Iterator[None]:
+    """Tasks that verbs make on their way are hardly tuned."""
+    from helpers import TUNING  # noqa: PLC0415
+    from mass3d.transfer.segmenter import Segmenter  # noqa: PLC0415
+    from mass3d.transfer.tuning.settings import TuningConfig  # noqa: PLC0415
+
+    with pytest.MonkeyPatch.context() as patch:
+        quick = TuningConfig.model_validate(TUNING)
+        patch.setattr(Segmenter, "task", partialmethod(Segmenter.task, tuning=quick))
+        yield

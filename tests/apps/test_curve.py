@@ -32,6 +32,8 @@ from mass3d.transfer.segmenter import Segmenter
 
 FIT = {"steps": 2, "log_every": 1, "precision": "32-true"}
 
+pytestmark = pytest.mark.usefixtures("quick_tasks")
+
 
 def settings(cohort: Path, trained: Path, output: Path, **changes: Any) -> curve.CurveConfig:
     values = {

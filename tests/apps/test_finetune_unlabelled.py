@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,15 @@ from mass3d.transfer.finetuned import verb as finetuned_verb
 from mass3d.transfer.finetuned.scans import structures_of
 from mass3d.transfer.finetuned.taught import ANSWERS, Teacher, teacher_of
 from mass3d.transfer.finetuned.verb import finetune as finetuned
+from mass3d.transfer.segmenter import Segmenter
+from mass3d.transfer.tuning.settings import DEFAULT
 from mass3d.views.labelled import LabelledCase, LabelledViews
 from mass3d.volume.preparation import prepare_label, prepare_volume
 
 STEPS = 3
 FIT = {"steps": STEPS, "log_every": 1, "save_every": 1, "precision": "32-true"}
+
+pytestmark = pytest.mark.usefixtures("quick_tasks")
 
 
 def settings(cohort: Path, trained: Path, output: Path, **changes: Any) -> finetune.FinetuneConfig:
@@ -77,8 +82,9 @@ def test_what_is_learned_from_is_in_the_record_and_answers_go_at_the_end(
 
 
 def test_the_answers_are_those_of_the_task_and_near_the_truth(
-    cohort: Path, trained: Path, tmp_path: Path
+    cohort: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Segmenter, "task", partialmethod(Segmenter.task, tuning=DEFAULT))
     first, *others = find_labelled([cohort])
     targets = structures_of([first], None)
     teacher = teacher_of(trained, [first], targets, partial=False, device="cpu")
