@@ -5,6 +5,10 @@ STAMP := .venv/.installed
 # A process for each core, with one thread; what shares a file shares its fixtures, too.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
+# Compiled modules are kept, whatever the environment says, as those of containers often do: without
+# them every process would compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # nnU-Net lies in an environment of its own, outside of this folder.
 NNUNET ?= $(HOME)/.cache/mass3d/nnunet
 
@@ -13,9 +17,7 @@ NNUNET ?= $(HOME)/.cache/mass3d/nnunet
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/'
 
-# Modules are compiled when they are first imported, which few of them ever are; an environment that
-# forbids it, as those of containers often do, would make every process compile torch anew.
-unexport PYTHONDONTWRITEBYTECODE
+# Modules are compiled when they are first imported, which few of them ever are.
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --no-compile -r requirements.lock

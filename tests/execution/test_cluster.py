@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from distributed import Client
@@ -32,14 +33,17 @@ ENV = os.environ | {
         for path in (Path(mass3d.__file__).parents[1], Path(__file__).parents[1])
     )
 }
+Found = TypeVar("Found")
 SECONDS = 300  # within which everything here happens, on a busy machine too
 
 
-def until(happened: Callable[[], object], *, every_s: float = 0.02) -> None:
+def until(happened: Callable[[], Found], *, every_s: float = 0.02) -> Found:
+    """What is found, once there is something to find."""
     deadline = time.monotonic() + SECONDS
-    while not happened():
+    while not (found := happened()):
         assert time.monotonic() < deadline
         time.sleep(every_s)
+    return found
 
 
 @dataclass
@@ -87,9 +91,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def address_in(file: Path) -> str:
     """The scheduler's address, once dask has written it: the file is there while still empty."""
-    pattern = re.compile(r"tcp://[\d.:]+")
-    until(lambda: file.exists() and pattern.search(file.read_text()))
-    return pattern.findall(file.read_text())[0]
+    return until(
+        lambda: re.findall(r"tcp://[\d.:]+", file.read_text()) if file.exists() else list[str]()
+    )[0]
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from mass3d.server.commands import Further
 from mass3d.server.listen import listener, serve, tell_address
 from mass3d.server.routes import application
 from mass3d.server.site import Site
-
-WEIGHTS = "model.safetensors"  # of a run; what it holds is for the verbs to say
+from mass3d.training.run_files import WEIGHTS
 
 
 def require_model(model: Path) -> None:

@@ -20,13 +20,12 @@ from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor
 
 from mass3d.errors import ConfigError, ModelError
 from mass3d.execution.faults import first_line
 from mass3d.execution.processes import ALONE, Processes
 from mass3d.training.config import Precision, Sharding
-from mass3d.training.sharding import shard
+from mass3d.training.sharding import is_shared, shard
 from mass3d.training.started import Started, own_device
 
 Told = TypeVar("Told")
@@ -129,7 +128,7 @@ def mean_of_processes(fabric: Fabric, value: Tensor) -> float:
 
 def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
     """Give gradients of weights that each process has as a whole their mean over the processes."""
-    given = [p.grad for p in parameters if p.grad is not None and not isinstance(p.grad, DTensor)]
+    given = [p.grad for p in parameters if p.grad is not None and not is_shared(p.grad)]
     if not given:
         return
     flat = torch.cat([gradient.flatten() for gradient in given])
