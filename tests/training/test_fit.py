@@ -20,6 +20,7 @@ from mass3d.execution.signals import STOPS
 from mass3d.training import checkpoint, update
 from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
 from mass3d.training.job import FitState, Job
+from mass3d.training.processor import has_16_bits
 from mass3d.training.resume import read_record
 from mass3d.training.run_files import METRICS, RESUME, WEIGHTS
 from mass3d.training.sharding import drop_unless_finite
@@ -156,10 +157,11 @@ def test_the_delivered_weights_are_the_average(tmp_path: Path) -> None:
     assert not torch.equal(tensors["0.weight"], model.state_dict()["0.weight"])
 
 
-@pytest.mark.skipif(
-    not torch.cpu._is_avx512_bf16_supported(), reason="16 bits are not tried on this processor"
-)
-def test_a_probe_stands_for_the_model_in_the_first_try_of_16_bits(tmp_path: Path) -> None:
+@pytest.mark.skipif(not has_16_bits(), reason="this processor must imitate 16 bits")
+def test_a_probe_stands_for_the_model_in_the_first_try_of_16_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mass3d.training.precision.is_faster_in_16_bits", lambda: True)
     config = CONFIG.model_copy(update={"precision": "auto", "steps": 2})
     probe = network()
     with torch.no_grad():

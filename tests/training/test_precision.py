@@ -154,6 +154,7 @@ def test_gradients_that_differ_from_try_to_try_are_not_believed(
 
 def knows_16_bits(monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: answer)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: answer)
 
 
 @pytest.mark.parametrize(("wrong", "chosen"), [(False, "bf16-mixed"), (True, "32-true")])

@@ -54,7 +54,8 @@ class FitConfig(Recipe):
     save_minutes: float = Field(default=3.0, gt=0)
     """Longest time without a resume state, in minutes."""
     precision: Literal["32-true", "bf16-mixed", "auto"] = "auto"
-    """`auto`: 16 bits (bfloat16) where the device has them and a first try comes out right."""
+    """`auto`: 16 bits (bfloat16) where the device is faster in them and a first try comes out
+    right."""
     sharding: Sharding = "none"
     """`full`: each of several processes keeps its share of the weights, of their averages and
     gradients, and of what the optimiser remembers, for networks that do not fit into one GPU."""

@@ -1,20 +1,19 @@
 """A first try: are 16-bit numbers right for this network, batch and processor?
 
-bfloat16 convolutions are several times faster on processors that have instructions for them. Some
-give wrong weight gradients for certain shapes (torch 2.13 where the innermost axis has two
-voxels). So the very step of the run is taken in both ways, and the gradients of kernels and
-matrices, which hold all of the work, are compared one by one. How long it takes decides nothing:
-the same machine chooses the same numbers however busy it is. Wrong gradients are made of what lay
-in memory before, and differ from try to try: that tells them where luck hides it.
+bfloat16 convolutions are twice as fast or more on some processors (`processor.py`). Some give
+wrong weight gradients for certain shapes (torch 2.13 where the innermost axis has two voxels). So
+the very step of the run is taken in both ways, and the gradients of kernels and matrices, which
+hold all of the work, are compared one by one. How long it takes decides nothing: the same machine
+chooses the same numbers however busy it is. Wrong gradients are made of what lay in memory before,
+and differ from try to try: that tells them where luck hides it.
 """
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -24,12 +23,12 @@ from mass3d.errors import ConfigError
 from mass3d.training.config import Precision
 from mass3d.training.fabric import compute_in, largest_of_processes, make_fabric, wrap
 from mass3d.training.job import Job
+from mass3d.training.processor import is_faster_in_16_bits, must_imitate_16_bits
 from mass3d.training.step import StepOutcome, take_step
 
 MAX_LOSS_ERROR = 0.05  # of the loss in 32 bits
 MAX_ERROR = 0.2  # relative, of any kernel's gradient; usual is 0.02, of wrong ones 0.25 and more
 MAX_TOTAL_ERROR = 0.2  # relative, of all gradients of kernels together
-X86: Final = ("x86_64", "AMD64")
 MAX_CHANGE = 0.01  # relative, of a kernel's gradient from one try to the next; wrong ones vary
 TRIES = 3
 
@@ -88,7 +87,7 @@ def choose_precision(model: nn.Module, run: Run, device: torch.device) -> Precis
     """The precision that `auto` means for this model and step on a device."""
     if device.type == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    if device.type != "cpu" or not _has_16_bits():
+    if device.type != "cpu" or not is_faster_in_16_bits():
         return "32-true"
     found = compare(
         try_step(model, run, device, "32-true"), try_step(model, run, device, "bf16-mixed")
@@ -101,9 +100,7 @@ def require_usable(precision: Precision, device: torch.device, run: Path) -> Non
 
     `run`: the folder of the run, which may have begun on another machine.
     """
-    if precision == "32-true" or device.type != "cpu" or platform.machine() not in X86:
-        return
-    if not _has_16_bits():
+    if precision != "32-true" and device.type == "cpu" and must_imitate_16_bits():
         raise ConfigError(
             run,
             found="a processor without instructions for 16 bits (AVX512-BF16)",
@@ -111,10 +108,6 @@ def require_usable(precision: Precision, device: torch.device, run: Path) -> Non
             fix="Go on with a run of 16 bits where it began; begin a new one with 32-true or auto.",
             setting="fit.precision",
         )
-
-
-def _has_16_bits() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def try_step(model: nn.Module, run: Run, device: torch.device, precision: Precision) -> Trial:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mass3d.training.ema import Ema
+from mass3d.training.processor import is_faster_in_16_bits
 from mass3d.transfer.adaptation.network import CohortNetwork
 from mass3d.transfer.adaptation.settings import AdaptationConfig
 from mass3d.transfer.tuning.pace import AVERAGE, rate
@@ -113,8 +114,7 @@ def _padded(x: Tensor, edge: int) -> Tensor:
 
 def _logits(net: CohortNetwork, image: Tensor) -> Tensor:
     """In 16 bits where the processor is made for them: four times faster, and as good."""
-    fast = torch.cpu._is_avx512_bf16_supported()
-    with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_faster_in_16_bits()):
         logits: Tensor = net(image)
     return logits.float()
 
