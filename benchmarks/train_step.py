@@ -15,6 +15,7 @@ from mass3d.model.incontext import InContextNet
 from mass3d.model.presets import TOKENS
 from mass3d.model.task_encoder import masked_mean
 from mass3d.training.config import FitConfig
+from mass3d.training.processor import has_16_bits
 
 K = 13
 
@@ -69,11 +70,18 @@ def training(crop: Shape, *, steps: int) -> list[Row]:
     name = "x".join(map(str, crop))
     what = f"one step of {batch} pairs, {name}"
     budget = "<= 1.4 CPU-s" if crop == (48, 64, 64) else ""
-    return [
+    rows = [
         Row(what, cpu, "CPU-s", tokens, f"preset tokens, {K} masks", budget),
         Row(f"the same on the clock, {torch.get_num_threads()} threads", wall, "s"),
         Row("the same", batch / wall, "samples/s"),
     ]
+    if has_16_bits():
+        in_32, in_16 = (
+            updates("tiny", crop, config.model_copy(update={"precision": precision}))[0]
+            for precision in ("32-true", "bf16-mixed")
+        )
+        rows.append(Row(f"{what}, float32", in_32, "CPU-s", in_16, "bfloat16"))
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What pretraining is worth to finetuning: from pretrained and from first weights, all else equal.
+"""What pretraining is worth to finetuning: from pretrained weights and from scratch.
 
     python experiments/finetune.py RUN DATA -o OUT [--labels 1 5] [--draws 3] [--steps 600]
         [--cases N] [--device auto] [--threads N]
@@ -6,7 +6,7 @@
 DATA is a raw dataset of nnU-Net, RUN a run that was pretrained on its training scans, without
 labels. For each draw the labelled scans are drawn as in `references.py`, with the draw as seed; the
 draw of five holds that of one. `mass3d finetune` then trains twice with the same seed, scans, crops
-and updates, once from the weights of RUN and once from first weights. All scans of imagesTs are
+and updates, once from the weights of RUN and once from scratch. All scans of imagesTs are
 segmented on their own grids and scored on labelsTs; a structure absent from a label file is not
 scored there, and one that the labels for training lack has Dice 0.
 

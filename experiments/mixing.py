@@ -30,7 +30,7 @@ from model import Row, ask, by_structure, keep, rows_of, store_of, timed
 ROWS: Final = "mixing.jsonl"
 ALONE: Final = "alone"  # the run of a set by itself
 KINDS: Final = {
-    "untrained": "first weights",
+    "untrained": "random initialisation",
     ALONE: "this set alone",
     "mixed": "all sets, the steps of one",
     "mixed-longer": "all sets, the steps of all",

@@ -40,7 +40,7 @@ ROWS: Final = "model.jsonl"
 # What is changed, and the settings that change it.
 VARIANTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "base": ("the default recipe", {}),
-    "untrained": ("first weights, no step at all", {}),
+    "untrained": ("random initialisation, no step at all", {}),
     "across": ("no pairs of two scans", {"views": {"across_share": 0.0}}),
     "place": ("no use of knowing the place", {"views": {"prior_error_vox": 8.0}}),
     "large": ("masks from 250 voxels on", {"views": {"min_visible_vox": 250}}),

@@ -7,9 +7,9 @@
 DATA is a raw dataset of nnU-Net. Its training scans are prepared once, without labels, and the same
 network is pretrained on them with each objective for the same CPU-minutes on one thread: what comes
 before the first step (alignments of scans) and what a step takes are measured first, and the number
-of steps is what fits. The runs are then the starts of one `mass3d curve`, beside first weights: the
-same seeds, scans, crops and updates, scored on all scans of imagesTs; and the run of masks is shown
-the same labelled scans as a task, without training.
+of steps is what fits. The runs are then the starts of one `mass3d curve`, beside a random
+initialisation: the same seeds, scans, crops and updates, scored on all scans of imagesTs; and the
+run of masks is shown the same labelled scans as a task, without training.
 
 `OUT/runs/<objective>` are the runs, `OUT/curve` is the curve with every score, and
 `OUT/objectives.md` the table. The same command goes on where it was, in the middle of a training

@@ -10,7 +10,7 @@ The second cuts cubes out of each scan, so many around random voxels of its labe
 random body voxels without a voxel of the label in the cube, and asks which are which; no patient is
 in two folds.
 
-With `--scratch` the network of RUN is also trained from first weights on the cubes of the same
+With `--scratch` the network of RUN is also trained from scratch on the cubes of the same
 folds (`scratch.py`), for each of the numbers of updates, and stands in the table with the others.
 
 Scans are embedded once into `OUT/embedded`; `mass3d probe` is run for every seed, which decides the

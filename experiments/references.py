@@ -5,7 +5,7 @@
 DATA is a raw dataset of nnU-Net. References are drawn by the seed from the training scans that
 show every structure (or, where none does, most of them); each makes a task of its own, segments
 all of imagesTs and is scored on labelsTs. A structure absent from a label file is not scored
-there. `--untrained` does the same with the first weights of the run.
+there. `--untrained` does the same with the random initialisation of the run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A classifier of cubes trained from scratch: what the features of `probe.py` stand beside.
 
-It is the network of a run with first weights, and a linear layer on the means of its maps over the
-body. It learns all of its weights by the recipe that the networks here are pretrained by (Muon,
+It is the network of a run, randomly initialised, and a linear layer on the means of its maps over
+the body. It learns all of its weights by the recipe that the networks here are pretrained by (Muon,
 peak rate 0.01, warm-up and cosine), for a number of updates that is given: no part of the training
 cubes is held out to choose one. Cubes are flipped at random along each axis while it learns, half
 of the time along each.
