@@ -5,6 +5,8 @@ FROM python:3.12-slim-bookworm
 WORKDIR /opt/mass3d
 COPY pyproject.toml README.md LICENSE requirements.lock ./
 COPY src ./src
+# An index of packages to look at as well, such as that of torch's CPU builds.
+ARG PIP_EXTRA_INDEX_URL
 # Whoever runs it: nothing is written but into folders that are mounted.
 RUN pip install --no-cache-dir --constraint requirements.lock '.[dicomseg,serve]' \
     && useradd --create-home --uid 1000 mass3d

@@ -1,8 +1,8 @@
-"""Features of scans by a pretrained network: which scans are alike, and which labels they tell.
+"""Features of scans from a pretrained network: similar scans, and prediction of labels.
 
     python examples/frozen_features.py scans/ labels.csv run/ out/
 
-labels.csv has a column `case` with the names of the scans, and a column for every question.
+labels.csv has a column `case` with the names of the scans, and a column for each target.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import mass3d
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Embed the scans once, then ask every column of the labels."""
+    """Embed the scans once, then predict every column of the labels."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scans", type=Path, help="folder of scans")
     parser.add_argument("labels", type=Path, help="CSV file")
-    parser.add_argument("run", type=Path, help="run of a pretraining")
+    parser.add_argument("run", type=Path, help="run folder of the pretrained model")
     parser.add_argument("output", type=Path, help="folder for everything")
     parser.add_argument("--folds", type=int, default=5)
     given = parser.parse_args(argv)

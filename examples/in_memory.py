@@ -1,8 +1,8 @@
-"""Arrays instead of files: a task from a labelled array, used on another array.
+"""Arrays instead of files: make a task from a labelled array, segment another array.
 
     python examples/in_memory.py run/
 
-Needs the folder of a pretrained run. The arrays are two phantoms here; put yours in their place:
+Needs the folder of a pretrained run. The arrays are two phantoms here; replace them with yours:
 `Volume.from_file_order(array, affine)` takes them as nibabel gives them, and
 `Volume.from_array(array, spacing_mm=(d, h, w))` takes (D, H, W).
 """
@@ -21,7 +21,7 @@ from mass3d.volume.volume import Volume
 
 
 def main(run: Path) -> Volume:
-    """Show one phantom, segment another, print the Dice of every structure."""
+    """Use one phantom as the example, segment another, print the Dice of every structure."""
     model = mass3d.load(run)
     example, new = (draw_phantom(seed=7, index=index) for index in (0, 2))
     task = model.task(

@@ -1,8 +1,8 @@
-"""How many labels are enough, and what pretraining is worth: Dice on scans kept apart.
+"""How many labels are enough, and what pretraining is worth: Dice on held-out scans.
 
     python examples/label_curve.py run/ Dataset001/ out/ --labels 1 5 20% all
 
-Killed at any moment, the same line goes on where it was.
+If it is killed, the same command continues where it was.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import mass3d
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Finetune with each number of labels, from pretrained and from first weights."""
+    """Finetune with each number of labels, pretrained and from scratch."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="run folder of the pretrained model")
     parser.add_argument("data", type=Path, help="labelled scans, as a dataset of nnU-Net")
     parser.add_argument("output", type=Path, help="folder for everything")
     parser.add_argument("--labels", nargs="+", default=["1", "5", "all"])
-    parser.add_argument("--validation", type=int, help="scans to keep apart")
+    parser.add_argument("--validation", type=int, help="number of scans to hold out")
     parser.add_argument("--steps", type=int, default=600, help="steps of each finetuning")
     given = parser.parse_args(argv)
     console = Console()
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 fit={"steps": given.steps},
             )
             if report.scores is None:
-                raise SystemExit("No scan was kept apart: say how many with --validation.")
+                raise SystemExit("No scan was held out: set their number with --validation.")
             told = f"Dice {report.scores.mean}, 95 % interval {report.scores.ci95}"
             console.print(f"{len(report.training)} labels, {start}: {told}", soft_wrap=True)
 

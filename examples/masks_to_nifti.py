@@ -1,9 +1,9 @@
-"""Look at proposed masks: write one layer of a case as a label map, to be opened over its scan.
+"""Look at proposed masks: write one layer of a case as a label map, to be overlaid on its scan.
 
     python examples/masks_to_nifti.py store/ case_001 masks.nii.gz --layer 0 --largest-ml 50
 
-The masks of a layer are nested. Shown are the largest ones of at most `--largest-ml`, each with a
-number of its own; masks inside them are left out.
+The masks of a layer are nested. Written are the largest ones of at most `--largest-ml`, each with
+its own number; masks inside them are left out.
 """
 
 from __future__ import annotations

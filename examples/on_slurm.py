@@ -1,8 +1,8 @@
-"""One command of mass3d on workers that are SLURM jobs. Needs `pip install 'mass3d[cluster]'`.
+"""One command of mass3d with SLURM jobs as workers. Needs `pip install '.[cluster]'` (checkout).
 
     python examples/on_slurm.py --jobs 64 --memory 8GiB -- prepare scans -o store
 
-Run it where it may stay for as long as the work takes. Killed at any moment, the same line goes on
+Run it where it may stay for as long as the work takes. If it is killed, the same command continues
 where it was.
 """
 
@@ -22,8 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Start the jobs, run the command with them, end them; returns the command's exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=8, help="workers, one job each")
-    parser.add_argument("--memory", default="8GiB", help="of each job")
-    parser.add_argument("--walltime", default="12:00:00", help="of each job")
+    parser.add_argument("--memory", default="8GiB", help="per job")
+    parser.add_argument("--walltime", default="12:00:00", help="per job")
     parser.add_argument("--queue", help="partition")
     parser.add_argument("--prologue", default="", help="shell line before the worker starts")
     parser.add_argument("--show", action="store_true", help="print the job script and stop")

@@ -1,8 +1,8 @@
-"""The whole path by files: learn from scans without labels, show one example, segment new scans.
+"""The whole pipeline with files: pretrain without labels, give one example, segment new scans.
 
     python examples/one_shot.py scans/ a.nii.gz a_label.nii.gz new_scans/ out/
 
-Killed at any moment, the same line goes on where it was.
+If it is killed, the same command continues where it was.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import mass3d
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Do every step and say what came of it."""
+    """Run every step and print its result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("scans", type=Path, help="folder of scans to learn from")
+    parser.add_argument("scans", type=Path, help="folder of scans to pretrain on")
     parser.add_argument("example", type=Path, help="one scan")
     parser.add_argument("label", type=Path, help="its label map")
     parser.add_argument("new", type=Path, help="folder of scans to segment")
     parser.add_argument("output", type=Path, help="folder for everything")
-    parser.add_argument("--steps", type=int, default=3000, help="steps of pretraining")
+    parser.add_argument("--steps", type=int, default=3000, help="pretraining steps")
     parser.add_argument("--spacing", default="auto", help="edge of the cubic voxels in mm")
     given = parser.parse_args(argv)
     console, out = Console(), given.output
@@ -46,5 +46,5 @@ def main(argv: Sequence[str] | None = None) -> None:
         console.print(case, volumes)
 
 
-if __name__ == "__main__":  # cases are worked on in fresh processes that import this file
+if __name__ == "__main__":  # cases are processed in new processes that import this file
     main()

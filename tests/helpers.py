@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mass3d.apps.pretrain import PretrainConfig
 from mass3d.apps.task import TaskConfig
 from mass3d.model.build import build_network
@@ -15,7 +18,8 @@ from mass3d.pretext.task import ObjectiveName
 from mass3d.training import checkpoint
 from mass3d.training.fit import FitConfig
 from mass3d.training.run_files import WEIGHTS
-from mass3d.volume.preparation import PreparationConfig
+from mass3d.volume.preparation import PreparationConfig, prepare_label
+from mass3d.volume.volume import Volume
 
 STEPS = 4
 TUNING = {"views": 2, "held_out": 1, "voxels_per_view": 500, "steps": 5, "batch": 256}
@@ -70,15 +74,31 @@ def untrained_run(run: Path, *, crop: int, spacing_mm: float) -> Path:
 def renamed(cohort: Path, folder: Path, change: Callable[[dict[str, int]], object]) -> Path:
     """A copy of a raw folder, whose names of labels are changed."""
     data = Path(shutil.copytree(cohort, folder))
+    rename(data, change)
+    return data
+
+
+def rename(data: Path, change: Callable[[dict[str, int]], object]) -> None:
+    """Change the names of the labels of a raw folder."""
     table = json.loads((data / "dataset.json").read_text())
     change(table["labels"])
     (data / "dataset.json").write_text(json.dumps(table))
-    return data
 
 
 def ignore_gallbladder(labels: dict[str, int]) -> None:
     """What was the gallbladder is what nobody has annotated."""
     labels["ignore"] = labels.pop("gallbladder")
+
+
+def lost_voxel(label: Volume, value: int, *, spacing_mm: float) -> NDArray[np.uint16]:
+    """A label map (D, H, W) with one voxel of a structure, of which none is left on these cubes."""
+    grid = label.grid.resampled((spacing_mm,) * 3)
+    for place in np.argwhere(label.voxels == value):
+        found = np.zeros_like(label.voxels)
+        found[tuple(place)] = value
+        if not prepare_label(label.with_voxels(found), grid).any():
+            return found
+    raise AssertionError("every voxel is seen")
 
 
 def task_config(

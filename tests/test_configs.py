@@ -3,17 +3,30 @@
 import importlib.util
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from mass3d.apps.pretrain import PretrainConfig
+from mass3d.cli.describe import choices_of
 from mass3d.cli.verbs import VERBS
 from mass3d.config import Config, build, resolve, to_toml
+from mass3d.errors import ConfigError
+from mass3d.execution.summary import write_provenance
+from mass3d.model.presets import PRESETS
+from mass3d.pretext.task import OBJECTIVES
+from mass3d.training.config import RATES
 
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = ("scans", "other")  # of any required setting
+PRETRAININGS = [
+    *({"preset": name} for name in PRESETS),
+    *({"objective": name} for name in OBJECTIVES),
+    *({"fit.optimizer": name} for name in RATES),
+]
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +96,63 @@ def test_a_file_names_every_setting_and_its_examples_are_valid(
     assert named == leaves(kind)
 
 
+def choices(tool: ModuleType, kind: type[Config]) -> Iterator[dict[str, str]]:
+    """Every value of every setting that is one of a few, each alone."""
+    for name in sorted(leaves(kind)):
+        field = tool.field_of(kind, name)
+        if "tuple" not in str(field.annotation):
+            yield from ({name: value} for value in choices_of(field.annotation))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_with_its_file_every_choice_is_what_it_is_without(verb: str, tool: ModuleType) -> None:
+    """A line that follows from a preset or an optimiser held any other to the numbers of tiny."""
+    kind, file = tool.config_of(verb), ROOT / "configs" / f"{verb}.toml"
+    for choice in choices(tool, kind):
+        given = required(kind) | choice
+        try:
+            wanted = resolve(kind, flags=given)
+        except ConfigError:  # other settings would have to be given with it
+            continue
+        assert resolve(kind, file=file, flags=given) == wanted, choice
+
+
+def test_another_preset_may_be_written_into_a_copy(tmp_path: Path) -> None:
+    text = (ROOT / "configs" / "pretrain.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace('preset = "tiny"', 'preset = "base"'))
+    given = required(PretrainConfig)
+    mine = resolve(PretrainConfig, file=tmp_path / "mine.toml", flags=given)
+    assert mine == resolve(PretrainConfig, flags=given | {"preset": "base"})
+    assert (mine.fit.steps, mine.fit.optimizer, mine.fit.weight_decay) == (100_000, "lamb", 1e-5)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_written_settings_are_read_back(verb: str, tool: ModuleType, tmp_path: Path) -> None:
     kind = tool.config_of(verb)
     config = resolve(kind, flags=required(kind))
-    (tmp_path / "config.toml").write_text(to_toml(config))
-    assert resolve(kind, file=tmp_path / "config.toml") == config
+    for following in ({}, config.following()):
+        (tmp_path / "config.toml").write_text(to_toml(config, following=following))
+        assert resolve(kind, file=tmp_path / "config.toml") == config
+
+
+# an optimiser that was asked for, but is the usual one of the preset, follows it from then on
+@pytest.mark.parametrize("first", [one for one in PRETRAININGS if "muon" not in one.values()])
+def test_the_settings_of_a_run_do_not_bind_another_preset(
+    first: dict[str, str], tmp_path: Path
+) -> None:
+    given = required(PretrainConfig) | {"views.num_masks": 7, "fit.lr": 0.5, "fit.log_every": 3}
+    config = resolve(PretrainConfig, flags=given | first)
+    write_provenance(tmp_path, "pretrain", config)
+    file, again = tmp_path / "config.toml", {"output": given["output"]}
+    assert resolve(PretrainConfig, file=file, flags=again) == config  # all of them are there
+    for other in PRETRAININGS:
+        found = resolve(PretrainConfig, file=file, flags=again | other)
+        assert found == resolve(PretrainConfig, flags=given | first | other)
+    text = file.read_text()
+    assert f"\n# steps = {config.fit.steps}\n" in text  # and told
+    assert "\nnum_masks = 7\n" in text
+    (tmp_path / "kept.toml").write_text(re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE))
+    assert resolve(PretrainConfig, file=tmp_path / "kept.toml", flags=again) == config
 
 
 def test_odd_names_and_texts_are_read_back(tool: ModuleType, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mass3d.errors import Mass3dError
+from mass3d.errors import Mass3dError, OutputError
 from mass3d.execution.processes import started_processes
 from mass3d.model.build import build_network
 from mass3d.model.correspondence import CorrespondenceNet
@@ -23,6 +24,7 @@ from mass3d.model.presets import CorrespondencePreset
 from mass3d.objective.contrastive import Contrastive
 from mass3d.pretext.contrastive import contrast_step
 from mass3d.pretext.correspondence import Matcher, correspondence_step
+from mass3d.training import checkpoint
 from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
 from mass3d.training.step import Hook, Step
 from mass3d.views.correspondence import Matches
@@ -41,6 +43,7 @@ CONFIG = FitConfig(
 )
 FACTS = {"of": "two"}
 RANK = "RANK"  # in the name of a folder: that of the process
+DISK = "MASS3D_TEST_DISK"  # of the first process: "slow", or "full" for the weights
 
 
 class Pair(nn.Module):
@@ -150,6 +153,22 @@ def settings(**given: Any) -> FitConfig:
     return FitConfig.model_validate(CONFIG.model_dump() | given)
 
 
+def trouble(kind: str, run: Path) -> Callable[..., str]:
+    """Writing on a disk that takes its time, or that is full in the end."""
+    usual = checkpoint.save
+
+    def save(path: Path, tensors: Any, *, kind: str, facts: Any) -> str:
+        time.sleep(2)
+        return usual(path, tensors, kind=kind, facts=facts)
+
+    def refuse(path: Path, tensors: Any, *, kind: str, facts: Any) -> str:
+        if kind != "weights":
+            return usual(path, tensors, kind=kind, facts=facts)
+        raise OutputError(run, found="no space left", expected="some", fix="Make space.")
+
+    return {"": usual, "slow": save, "full": refuse}[kind]
+
+
 def main(run: Path, dies: int, name: str, device: str, config: FitConfig) -> None:
     """What each of the processes does; `dies` is the batch at which its process is killed."""
 
@@ -164,11 +183,14 @@ def main(run: Path, dies: int, name: str, device: str, config: FitConfig) -> Non
     processes = started_processes()
     run = Path(str(run).replace(RANK, str(processes.rank)))
     where = torch.device(device)
+    if processes.first:
+        checkpoint.save = trouble(os.environ.get(DISK, ""), run)
     begin = partial(fit, network(name), dangerous, taken, config, run=run, facts=FACTS)
     try:
         begin(hooks=hooks, processes=processes, device=where)
     except Mass3dError as error:
-        sys.stderr.write(f"{processes.rank}: {error}\n")
+        found = sorted(path.name for path in run.glob("*.safetensors"))
+        sys.stderr.write(f"{processes.rank}: {error}\n{processes.rank} leaves {found}\n")
         sys.exit(error.exit_code)
 
 

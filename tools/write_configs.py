@@ -3,7 +3,8 @@
 A setting is written once, as a field with its docstring. From that come `configs/`, the tables
 between the marks `<!-- options -->` of docs/reference/commands.md, and src/mass3d/__init__.pyi.
 `--check` writes nothing and exits 1 when a file is not what it would write. In configs/ settings
-without a default stand as examples behind a `#` without a space; other comments have a space.
+without a default stand as examples behind a `#` without a space, and so do those that follow from
+another one, such as a preset; other comments have a space.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from mass3d.cli.describe import (
 )
 from mass3d.cli.options import help_words
 from mass3d.cli.verbs import VERBS, names_of
-from mass3d.config import Config, toml_key, toml_value
+from mass3d.config import Config, build, differences, toml_key, toml_value
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = Path("docs/reference/commands.md")
@@ -112,10 +113,21 @@ def render(verb: str) -> str:
         f"#     mass3d {verb} --config {verb}.toml",
         "# A line that begins with # and no space is an example; without it the setting",
         "# is None, or missing where it is required.",
-        "# Written by tools/write_configs.py from the settings themselves.",
     ]
     writer = Writer(verb)
+    if writer.following:
+        head += [
+            f"# One that ends with `{writer.mark}` is a default that follows from the preset, the",
+            "# objective or the optimiser; without the first # it stays, whatever those are.",
+        ]
+    head.append("# Written by tools/write_configs.py from the settings themselves.")
     return "\n".join([*head, *writer.group(config_of(verb))]) + "\n"
+
+
+def examples(kind: type[Config]) -> dict[str, Any]:
+    """The least that must be given, as it stands in the examples."""
+    fields = kind.model_fields.items()
+    return {name: field.examples[0] for name, field in fields if field.is_required()}
 
 
 class Writer:
@@ -124,6 +136,9 @@ class Writer:
     def __init__(self, verb: str) -> None:
         self.verb = verb
         self.explained: set[type[Config]] = set()
+        usual = build(config_of(verb), examples(config_of(verb)))
+        self.following = {name for name, *_ in differences(usual.following(), {})}
+        self.mark = f"# of {getattr(usual, 'preset', 'these')}"
 
     def group(
         self, kind: type[Config], default: Config | None = None, prefix: str = ""
@@ -158,7 +173,8 @@ class Writer:
             yield from explained(entry)
         key = toml_key(path.rpartition(".")[2])
         if value is not None:
-            yield f"{key} = {pretty(value)}"
+            line = f"{key} = {pretty(value)}"
+            yield f"#{line}  {self.mark}" if path in self.following else line
             return
         if not field.examples:
             raise ValueError(f"{self.verb}: {path} has no default: give its field an example")

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar, get_args
 
 import tomlkit
@@ -38,6 +39,10 @@ class Config(BaseModel):
     def plain(self) -> dict[str, Any]:
         """The settings as JSON-able values, for records and fingerprints."""
         return self.model_dump(mode="json")
+
+    def following(self) -> dict[str, Any]:
+        """Of the `plain` settings those, in their groups, that follow from others, as a preset."""
+        return {}
 
 
 C = TypeVar("C", bound=Config)
@@ -75,8 +80,8 @@ def _each_region_once(
 Workers = Annotated[
     Annotated[int, Field(ge=1)] | None,
     Field(
-        description="Processes; by default as many as cores and memory allow, and only this one "
-        "for work that is done sooner so; 1 works in this very process.",
+        description="Number of worker processes; default: as many as cores and memory allow, or "
+        "none for small jobs. 1: no extra process.",
         examples=[4],
     ),
 ]
@@ -84,7 +89,7 @@ Scans = Annotated[
     tuple[Path, ...],
     Field(
         min_length=1,
-        description="Scans, folders of scans, or archives (.zip) of DICOM.",
+        description="Scans, folders of scans, or .zip archives of DICOM.",
         examples=[["scans"]],
     ),
 ]
@@ -112,28 +117,31 @@ CssColour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 Scheduler = Annotated[
     str | None,
     Field(
-        description="Address of a running dask scheduler, whose workers are used instead of "
-        "processes here.",
+        description="Address of a running dask scheduler; its workers are used instead of local "
+        "processes.",
         examples=["tcp://node1:8786"],
     ),
 ]
 Device = Annotated[
     str,
     Field(
-        description="Where to compute: `cpu`, `cuda`, `cuda:1`, ...; `auto` takes a CUDA device "
-        "where there is one."
+        description="Device to compute on: `cpu`, `cuda`, `cuda:1`, ...; `auto`: a CUDA device if "
+        "there is one."
     ),
 ]
 LabelMaps = Annotated[
     bool,
-    Field(description="Take scans that look like label maps (16 whole numbers or fewer), too."),
+    Field(
+        description="Accept scans that look like label maps (at most 16 different values, all "
+        "integers), too."
+    ),
 ]
 Seed = Annotated[
     int,
     Field(
         ge=0,
         le=2**32 - 1,
-        description="Decides every random choice; the same seed gives the same result.",
+        description="Seed of all random choices; the same seed gives the same result.",
     ),
 ]
 
@@ -325,10 +333,22 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
     values[last] = value
 
 
-def to_toml(config: Config) -> str:
-    """The settings as TOML that `--config` reads back; those that are None are left out."""
+FOLLOWING: Final = (
+    "What stands behind a # follows from other settings, such as the preset.",
+    "Without the # it stays as it is, whatever the others are.",
+)
+
+
+def to_toml(config: Config, *, following: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """The settings as TOML that `--config` reads back; those that are None are left out.
+
+    following: settings that follow from others, in their groups; they become comments, so that who
+    reads the file with another preset is not held to the numbers of this one.
+    """
     document = tomlkit.document()
-    _fill(document, config.plain())
+    for line in FOLLOWING if _flat(following) else ():
+        document.add(tomlkit.comment(line))
+    _fill(document, config.plain(), following)
     return tomlkit.dumps(document)
 
 
@@ -342,15 +362,21 @@ def toml_key(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_value(key)
 
 
-def _fill(table: Table | TOMLDocument, values: Mapping[str, Any]) -> None:
+def _fill(
+    table: Table | TOMLDocument, values: Mapping[str, Any], following: Mapping[str, Any]
+) -> None:
     """Plain settings first, then every group under a heading of its own."""
     for key, value in values.items():
-        if value is not None and not isinstance(value, dict):
+        if value is None or isinstance(value, dict):
+            continue
+        if key in following:
+            table.add(tomlkit.comment(f"{toml_key(key)} = {toml_value(value)}"))
+        else:
             table.add(key, _item(value))
     for key, value in values.items():
         if isinstance(value, dict):
             group = tomlkit.table()
-            _fill(group, value)
+            _fill(group, value, following.get(key, {}))
             table.add(key, group)
 
 

@@ -81,6 +81,11 @@ class Interrupted(Mass3dError):  # noqa: N818 - it is nobody's error
         self.exit_code = 128 + self.number
 
 
+def install_extra(extra: str) -> str:
+    """What to do where an optional part of the installation is missing, for messages."""
+    return f"Install the extra {extra!r}: pip install '.[{extra}]' in a checkout of mass3d."
+
+
 def printable(text: str) -> str:
     """The text without letters that would move the cursor or change colours of a terminal."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from mass3d.errors import install_extra
+
 LIBRARY: Final = "huggingface_hub"
 HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -45,7 +47,7 @@ def why_not(name: str) -> WhyNot:
     if find_spec(LIBRARY) is None:
         return WhyNot(
             f", and no {LIBRARY} in this installation, which would look into the cache of the hub",
-            " For models of the hub run pip install 'mass3d[hub]'.",
+            f" {install_extra('hub')} Models of the hub need it.",
         )
     return WhyNot(
         ", and nothing of this name in the local cache of the hub",

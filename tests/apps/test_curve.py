@@ -14,7 +14,7 @@ import pytest
 import helpers
 from helpers import OTHERS
 from mass3d.apps import curve, finetune, task
-from mass3d.errors import ConfigError, ModelError
+from mass3d.errors import ConfigError, DataError, ModelError
 from mass3d.files import read_json
 from mass3d.io.datasets.cohort import find_label
 from mass3d.io.datasets.labelled import find_labelled, find_tests
@@ -180,6 +180,47 @@ def test_what_no_drawn_scan_shows_is_no_part_of_the_task_and_not_found(
         cases = read_json(tmp_path / "curve" / start / "1-0" / SCORES)["cases"]
         assert all(scores[names[1]] == 0 for scores in cases.values())
         assert any(scores[names[0]] > 0 for scores in cases.values())
+
+
+def test_a_task_of_nothing_finds_nothing_and_the_curve_goes_on(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Found: an error about `structures`, hours after the curve had begun."""
+    data, output = Path(shutil.copytree(cohort, tmp_path / "data")), tmp_path / "curve"
+    for path in (data / "labelsTr").glob("*.nii.gz"):
+        label = read_label(path)
+        label.with_voxels(helpers.lost_voxel(label, 1, spacing_mm=7.0)).save(path)
+    config = settings(data, trained, output, labels=[1], against="task,both,taught")
+    report = curve.run(config)
+    assert report.ok
+    by_start = {
+        start: read_json(output / start / "1-0" / SCORES)["cases"]
+        for start in ("run", "task", "both")
+    }
+    assert all(dice == 0 for scores in by_start["task"].values() for dice in scores.values())
+    assert by_start["both"] == by_start["run"]
+    marks = {mark.start: mark.draws for mark in report.curves.marks()}
+    assert marks["taught"] == marks["run"]
+    told = "no voxel of any structure in the labels, on the 7 mm grid of the model"
+    assert [one.partition(told)[2] for one in report.warnings if told in one] == [
+        ") and is scored as the finetuning with labels alone",
+        ": nothing is found",
+        ": the finetuned model answers alone",
+    ]
+    before = {path: path.stat().st_mtime_ns for path in output.rglob(SCORES)}
+    assert curve.run(config).warnings == report.warnings
+    assert {path: path.stat().st_mtime_ns for path in output.rglob(SCORES)} == before
+
+
+def test_a_bad_label_of_a_test_scan_is_told_before_the_first_training(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(cohort, tmp_path / "data"))
+    path = data / "labelsTs" / "mr_test_001.nii.gz"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match=path.name):
+        curve.run(settings(data, trained, tmp_path / "curve"))
+    assert not list((tmp_path / "curve").rglob(WEIGHTS))
 
 
 def test_a_copy_in_the_test_part_is_told_in_the_report_and_on_the_page(

@@ -116,6 +116,23 @@ def test_what_is_done_is_kept_and_what_is_damaged_is_made_again(
     assert json.loads((again / INDEX).read_text()) == index
 
 
+def test_a_folder_that_is_renamed_to_correct_the_modality_is_encoded_again(
+    scans: Path, trained: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mr").mkdir()
+    shutil.copy(scans / "ct_000.nii.gz", tmp_path / "mr" / "a.nii.gz")
+
+    def features(inputs: Path) -> bytes:
+        embed.run(config(inputs, trained, tmp_path / "out"))
+        (file,) = (tmp_path / "out" / "cases").iterdir()
+        return file.read_bytes()
+
+    as_mr = features(tmp_path / "mr")
+    as_ct = features((tmp_path / "mr").rename(tmp_path / "ct"))
+    assert as_ct != as_mr
+    assert features(tmp_path / "ct") == as_ct
+
+
 def test_of_a_scan_that_has_become_unreadable_nothing_stays(
     embedded: Path, scans: Path, trained: Path, tmp_path: Path
 ) -> None:

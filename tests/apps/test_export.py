@@ -14,7 +14,7 @@ from mass3d.errors import ConfigError, ModelError
 from mass3d.files import file_hash, read_json, write_json
 from mass3d.pages.card import CARD
 from mass3d.training import checkpoint
-from mass3d.training.run_files import WEIGHTS
+from mass3d.training.run_files import RESUME, WEIGHTS
 from mass3d.transfer.finetuned.segmenter import load_segmenter
 from mass3d.transfer.knowledge import load_knowledge
 from mass3d.transfer.trained import load_trained
@@ -59,6 +59,22 @@ def test_a_run_is_exported_with_its_bytes_and_a_card(trained: Path, tmp_path: Pa
     again = export(trained, tmp_path / "shared", license="cc-by-4.0", data="Four phantoms.")
     assert again == report
     assert (tmp_path / "shared" / CARD).read_text() == card
+
+
+@pytest.mark.parametrize("to", ["hub", "onnx"])
+def test_a_run_that_has_not_ended_is_told(trained: Path, tmp_path: Path, to: str) -> None:
+    half = Path(shutil.copytree(trained, tmp_path / "half"))
+    assert export(half, tmp_path / "ended", to=to).warnings == ()
+    shutil.copy(half / WEIGHTS, half / RESUME)
+    report = export(half, tmp_path / "shared", to=to)
+    (told,) = report.warnings
+    assert re.fullmatch(
+        r"the run .*half has not ended: its weights are those after \d+ updates", told
+    )
+    assert report.summary().endswith(f"Warning: {told}.")
+    if to == "hub":
+        cards = [(tmp_path / name / CARD).read_text() for name in ("shared", "ended")]
+        assert ["has not ended: its weights" in card for card in cards] == [True, False]
 
 
 def test_what_is_not_said_is_asked_for(trained: Path, tmp_path: Path) -> None:
@@ -217,7 +233,7 @@ def test_the_lines_of_the_page_run_an_exported_model(
     assert told["max_relative_error"] < 1e-4
     assert (told["fingerprint"], told["opset"]) == (report.fingerprint, 17)
     page = Path(__file__).parents[2] / "docs/how-to/onnx.md"
-    run_model, prepare = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.M)
+    prepare, run_model = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.M)
     shutil.copy(cohort / "imagesTr" / "ct_000_0000.nii.gz", tmp_path / "scan.nii.gz")
     monkeypatch.chdir(tmp_path)
     exec(prepare, {})

@@ -13,6 +13,7 @@ import mass3d
 from mass3d.apps.export import ExportReport
 from mass3d.apps.segment import SegmentReport
 from mass3d.errors import ConfigError
+from mass3d.execution.ownership import record_of
 from mass3d.files import read_json, write_json
 from mass3d.io.datasets.labelled import find_labelled
 from mass3d.io.read import read_label
@@ -105,22 +106,41 @@ def test_a_task_that_is_gone_changed_adapted_or_merged_is_told(
     made_by = read_results(found).task
     assert len(labelled_behind(found, made_by).cases) == 2
     assert "is another one than made" in labelled_behind(found, "0" * 64).notes[0]
-    record = task_file.with_suffix(".task-record") / "record.json"
+    record = record_of(task_file) / "record.json"
     whole = read_json(record)
     for verb, config, told in (
         ("merge", {}, "show only some of its structures"),
         ("", {}, "no record of how it was made"),
         ("task", {"images": ["gone.nii.gz"], "labels": ["gone.nii.gz"]}, "is not taken"),
     ):
-        write_json(record, {"verb": verb, "config": config})
+        write_json(record, {"verb": verb, "config": config, "fingerprint": made_by})
         behind = labelled_behind(found, made_by)
         assert not behind.cases
         assert told in behind.notes[0]
     first = tmp_path / "first.task"
-    write_json(first.with_suffix(".task-record") / "record.json", whole)
-    write_json(record, {"verb": "adapt", "config": {"task": str(first)}})
+    write_json(record_of(first) / "record.json", whole)
+    adapted = {"verb": "adapt", "config": {"task": str(first)}, "task_fingerprint": made_by}
+    write_json(record, adapted | {"fingerprint": made_by})
     assert len(labelled_behind(found, made_by).cases) == 2
     write_json(record, whole)
+
+
+def test_a_record_of_another_task_says_nothing_of_true_labels(found: Path, task_file: Path) -> None:
+    made_by = read_results(found).task
+    record = record_of(task_file) / "record.json"
+    whole = read_json(record)
+    write_json(record, whole | {"fingerprint": "0" * 64})  # as after `mv new.task x.task`
+    behind = labelled_behind(found, made_by)
+    assert not behind.cases
+    assert "no record of how it was made" in behind.notes[0]
+    write_json(record, whole)
+
+
+def test_tasks_of_any_ending_have_records_of_their_own() -> None:
+    names = ("x.task", "ct.liver", "ct.aorta", "x")
+    found = {record_of(Path("folder") / name).name for name in names[1:]}
+    assert found == {"ct.liver.task-record", "ct.aorta.task-record", "x.task-record"}
+    assert record_of(Path("folder/x.task")) == Path("folder/x.task-record")
 
 
 def test_a_finetuned_model_gives_the_labels_that_it_has_seen(

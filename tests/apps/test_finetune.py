@@ -171,6 +171,43 @@ def test_a_corrected_label_of_a_scan_kept_apart_is_scored_again(
         assert (found.cases == before.cases) == (voxels is label.voxels)
 
 
+def test_another_ignore_label_makes_another_run(
+    cohort: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    """Found: the run that had learned these voxels as background was taken for finished."""
+    data = helpers.renamed(cohort, tmp_path / "data", lambda labels: labels.pop("gallbladder"))
+    config = settings(data, pretrained, tmp_path / "run", fit={"steps": 1})
+    finetune.run(config)
+    helpers.rename(data, lambda labels: labels.update(ignore=STRUCTURES["gallbladder"]))
+    with pytest.raises(ConfigError, match="other content of scans"):
+        finetune.run(config)
+
+
+def test_a_bad_label_of_a_scan_kept_apart_is_told_before_the_training(
+    cohort: Path, pretrained: Path, tuned: Path, tmp_path: Path
+) -> None:
+    """Found: it was first opened after the training, which then ended without scores."""
+    (kept,) = json.loads((tuned / "record.json").read_text())["validation"]
+    data = Path(shutil.copytree(cohort, tmp_path / "data"))
+    path = data / "labelsTr" / f"{kept}.nii.gz"
+    whole, image = path.read_bytes(), nib.load(path)
+    part = np.asarray(image.dataobj)[1:]
+    config = settings(data, pretrained, tmp_path / "run", fit={"steps": 1})
+
+    def refused(told: str) -> None:
+        with pytest.raises(DataError, match=told) as caught:
+            finetune.run(config)
+        assert path.name in str(caught.value)
+        assert not (tmp_path / "run").exists()
+
+    path.write_bytes(whole[:200])
+    refused("expected")
+    nib.save(nib.Nifti1Image(part, image.affine), path)
+    refused("found a grid of")
+    path.write_bytes(whole)
+    assert finetune.run(config).scores is not None
+
+
 def test_the_best_weights_on_scans_kept_apart_are_kept_and_told(
     cohort: Path, pretrained: Path, tuned: Path, tmp_path: Path
 ) -> None:
@@ -193,7 +230,7 @@ def test_the_best_weights_on_scans_kept_apart_are_kept_and_told(
     assert again.chosen == report.chosen
     with pytest.raises(ConfigError, match="stopping"):
         finetune.run(settings(cohort, pretrained, tmp_path / "run", fit=fit))
-    with pytest.raises(ConfigError, match="no labelled scan that is kept apart"):
+    with pytest.raises(ConfigError, match="no labelled scan that is held out"):
         finetune.run(config.model_copy(update={"validation": 0}))
     assert "stopping" not in checkpoint.read_facts(tuned / WEIGHTS, kind="weights")
 

@@ -273,6 +273,19 @@ def test_what_no_task_can_teach_is_refused_before_the_work(
     assert not output.exists()
 
 
+def test_labels_that_show_the_model_nothing_cannot_teach(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Found: an error about `structures`, which nobody had set."""
+    data = Path(shutil.copytree(cohort, tmp_path / "data"))
+    for path in (data / "labelsTr").iterdir():
+        label = read_label(path)
+        label.with_voxels(helpers.lost_voxel(label, 1, spacing_mm=7.0)).save(path)
+    with pytest.raises(DataError, match="no voxel of any structure in the labels, on the 7 mm"):
+        finetune.run(settings(data, trained, tmp_path / "run"))
+    assert not (tmp_path / "run" / WEIGHTS).exists()
+
+
 def test_a_curve_teaches_with_the_scans_that_were_not_drawn(
     cohort: Path, trained: Path, tmp_path: Path
 ) -> None:

@@ -9,12 +9,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import pages
 from helpers import untrained_run
 from mass3d.apps import embed, probe, task
 from mass3d.errors import ConfigError, DataError, ModelError
+from mass3d.io.write import write_file_order
+from mass3d.training.run_files import RESUME, WEIGHTS
 from mass3d.transfer.frozen.folder import EmbeddingsFolder
 from mass3d.transfer.frozen.probing.results import FILE, HEADER, TABLE
 from mass3d.transfer.frozen.region import load_region
@@ -295,6 +298,54 @@ def test_a_model_beside_features_must_be_theirs(
     with pytest.raises(ConfigError, match="another model than that of the features") as caught:
         probe.run(config(features, labels, tmp_path / "out", other))
     assert caught.value.setting == "model"
+
+
+def test_a_run_that_has_not_ended_is_told(
+    probed: tuple[Path, probe.ProbeReport], labels: Path, trained: Path, tmp_path: Path
+) -> None:
+    half = Path(shutil.copytree(trained, tmp_path / "half"))
+    shutil.copy(half / WEIGHTS, half / RESUME)
+    wanted = config(probed[0] / "embeddings", labels, tmp_path / "out", half, targets=["kind"])
+    report = probe.run(wanted)
+    assert "half has not ended: its weights are those after" in report.warnings[0]
+    assert json.loads((tmp_path / "out" / FILE).read_text())["warnings"] == list(report.warnings)
+
+
+def in_folds(output: Path) -> dict[str, tuple[str, str]]:
+    """Scan -> patient and fold."""
+    with (output / TABLE).open() as stream:
+        return {row["case"]: (row["patient"], row["fold"]) for row in csv.DictReader(stream)}
+
+
+def test_channels_of_a_case_are_in_one_fold_and_have_its_row(tmp_path: Path) -> None:
+    """Found: of names of cases none was known, and of those of scans a patient was in two folds."""
+    rng, data = np.random.default_rng(0), tmp_path / "data"
+    untrained_run(tmp_path / "run", crop=16, spacing_mm=7.0)
+    for patient in range(4):
+        for channel in range(2):
+            image = rng.normal(100 * patient, 50, (14, 14, 14)).astype(np.float32)
+            path = data / "imagesTr" / f"P_{patient}_000{channel}.nii.gz"
+            write_file_order(path, image, np.diag([7.0, 7.0, 7.0, 1.0]))
+    names = {"channel_names": {"0": "T1", "1": "FLAIR"}, "labels": {"background": 0, "x": 1}}
+    (data / "dataset.json").write_text(json.dumps(names))
+    rows = {
+        "cases": [f"P_{n},{n % 2}" for n in range(4)],
+        "scans": [f"P_{n}_{channel},{n % 2}" for n in range(4) for channel in ("FLAIR", "T1")],
+    }
+    features = tmp_path / "cases" / "embeddings"
+    for name, lines in rows.items():
+        labels = tmp_path / f"{name}.csv"
+        labels.write_text("\n".join(["case,y", *lines]))
+        at, output = (data, tmp_path / name) if name == "cases" else (features, tmp_path / name)
+        report = probe.run(config(at, labels, output, tmp_path / "run", kinds=None))
+        assert "Patients are the cases that scans are channels of (P_0, P_1, " in report.summary()
+        assert (report.faults, report.warnings) == ((), ())
+        found = in_folds(output)
+        assert sorted(found) == sorted(f"P_{n}_{end}" for n in range(4) for end in ("T1", "FLAIR"))
+        for n in range(4):
+            assert found[f"P_{n}_T1"] == found[f"P_{n}_FLAIR"]
+            assert found[f"P_{n}_T1"][0] == f"P_{n}"
+    assert (tmp_path / "cases" / TABLE).read_bytes() == (tmp_path / "scans" / TABLE).read_bytes()
 
 
 def test_names_that_do_not_fit_and_too_many_folds_are_told(

@@ -157,6 +157,30 @@ def test_the_model_answers_alone_where_nothing_is_aligned_and_that_is_told(
     assert '<h3>Not aligned</h3><div class="figure">1</div>' in page  # of the call before
 
 
+def test_without_a_reference_there_is_no_map_of_agreement_and_that_is_told(
+    cohort: Path, task_file: Path, tuned: Path, tmp_path: Path
+) -> None:
+    """Found: it was 0 everywhere, as if no reference had agreed."""
+    noise = np.random.default_rng(0).normal(0, 300, (30, 30, 30)).astype(np.float32)
+    nib.save(nib.Nifti1Image(noise, np.diag([7.0, 7.0, 7.0, 1.0])), tmp_path / "noise.nii.gz")
+    scan = cohort / "imagesTs" / "ct_test_000_0000.nii.gz"
+    both: dict[str, object] = {"model": tuned, "task": task_file, "agreement": True}
+    off = run(cohort, tmp_path / "off", **both, alignment=False)
+    on = run(cohort, tmp_path / "on", **both, inputs=[scan, tmp_path / "noise.nii.gz"])
+    for report, name in ((off, "ct_test_000"), (on, "noise")):
+        assert any("there is no map of how many agree" in one for one in report.warnings)
+        entry = read_results(report.output).cases[name]
+        assert entry.doubts[-1].startswith("no reference was aligned")
+        assert not any(file.startswith("agreement") for file in entry.maps)
+        assert not (report.output / "agreement" / f"{name}.nii.gz").exists()
+    (told,) = [file for file in read_results(on.output).cases["ct_test_000"].maps if "agr" in file]
+    assert (on.output / told).exists()
+    times = [file.stat().st_mtime_ns for file in sorted(on.output.glob("*.nii.gz"))]
+    again = run(cohort, tmp_path / "on", **both, inputs=[scan, tmp_path / "noise.nii.gz"])
+    assert again.warnings == on.warnings
+    assert [file.stat().st_mtime_ns for file in sorted(on.output.glob("*.nii.gz"))] == times
+
+
 def test_places_are_not_asked_of_a_finetuned_model(
     cohort: Path, task_file: Path, tuned: Path, tmp_path: Path
 ) -> None:

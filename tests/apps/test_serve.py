@@ -40,7 +40,7 @@ def test_an_installation_without_a_server_says_what_is_missing(
     given: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mass3d.server.extra.find_spec", lambda name: None if "f" in name else 1)
-    with pytest.raises(ConfigError, match=r"no fastapi in this .*pip install 'mass3d\[serve\]'"):
+    with pytest.raises(ConfigError, match=r"no fastapi in this .*pip install '\.\[serve\]'"):
         serve.run(config_of(given))
     assert not (given / "project").exists()
 

@@ -580,7 +580,7 @@ def test_a_task_that_registrations_beat_says_so(tmp_path: Path) -> None:
     assert lines[2].endswith("no better than an affine registration")
     assert not lines[3].endswith("registration")
     alone = task.TaskReport(tmp_path, {"b": 2}, NAMES[:1], "", {"b": dice["b"]})
-    assert "cannot be redrawn" in alone.summary()
+    assert "cannot be reproduced" in alone.summary()
 
 
 def test_tuning_can_be_left_out(cohort: Path, trained: Path, tmp_path: Path) -> None:
@@ -642,7 +642,7 @@ def test_what_a_task_will_not_have_is_told_before_the_tuning(
         data, trained, tmp_path / "x.task", "ct_000", "copy", "mr_001", tune=False
     )
     same, ignored, lost = task.run(config).warnings
-    assert same.startswith("copy is the same scan as ct_000: it votes twice")
+    assert same.startswith("copy is the same scan as ct_000: it counts twice")
     assert ignored == (
         "4 is nnU-Net's ignore label, and 3 label maps have voxels of it: a task takes them as "
         "background"

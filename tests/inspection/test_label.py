@@ -85,6 +85,19 @@ def test_every_mask_of_a_folder_is_read_and_what_overlaps_or_fails_is_told(tmp_p
     assert count_values(seen.voxels).tolist() == [450, 20, 10]  # the later mask lies on top
 
 
+def test_masks_that_nobody_wants_are_not_read(tmp_path: Path) -> None:
+    """Found: a mask within the wanted one was painted over it, and left a hole."""
+    for name, values in {"liver": {1: 30}, "liver_lesion": {1: 10}}.items():
+        write_label(tmp_path / f"{name}.nii.gz", labelled(values), SCAN.source)
+    (tmp_path / "spleen.nii.gz").write_bytes(b"nothing")
+    names = ("liver", "liver_lesion", "spleen")
+    files = LabelFiles(tuple(tmp_path / f"{name}.nii.gz" for name in names), names=names)
+    seen = count_label(files, Names({"liver": 7, "kidneys": 2}), SCAN)
+    assert seen.facts.voxels == {"liver": 30}
+    assert (seen.facts.overlap_vox, seen.faults) == (0, ())
+    np.testing.assert_array_equal(seen.voxels, labelled({seen.values["liver"]: 30}))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_values_are_counted_as_one_by_one(dtype: Any) -> None:
     label = np.random.default_rng(0).integers(0, 9, (4, 5, 6)).astype(dtype)

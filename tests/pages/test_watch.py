@@ -19,8 +19,10 @@ from mass3d.pages.step import STEP_PAGE
 from mass3d.pages.watch import Watch
 from mass3d.pretext.task import MATCHING_VIEWS, OBJECTIVES, TASKS, Cohort
 from mass3d.store.reader import Store
-from mass3d.training.log import append_row
-from mass3d.training.run_files import METRICS
+from mass3d.training import checkpoint
+from mass3d.training.log import append_row, read_rows
+from mass3d.training.resume import ResumeRecord
+from mass3d.training.run_files import METRICS, RESUME
 from mass3d.training.step import Progress
 from mass3d.transfer.trained import load_trained
 from mass3d.transfer.validation.course import Trial
@@ -143,6 +145,19 @@ def test_a_run_that_goes_on_drops_the_pace_of_steps_that_are_taken_again(tmp_pat
     append_row(tmp_path / PACE, {"step": 7, "samples_per_s": 1.0, "wait_share": 0.0})
     watch(tmp_path).begin(ValidationConfig(), tensorboard=False)  # no state: from the first step
     assert (tmp_path / PACE).read_text() == ""
+
+
+@pytest.mark.parametrize(("due", "kept"), [((), [6, 7]), (("loss",), [6])])
+def test_of_a_step_whose_row_is_due_no_row_is_kept(
+    tmp_path: Path, due: tuple[str, ...], kept: list[int]
+) -> None:
+    """The run was stopped before it, went on, and was killed while it wrote."""
+    for step in (6, 7):
+        append_row(tmp_path / PACE, {"step": step})
+    record = ResumeRecord(step=7, precision="32-true", optimizer={}, run={}, row_due=due)
+    checkpoint.save(tmp_path / RESUME, {}, kind="resume", facts=record.plain())
+    watch(tmp_path).begin(ValidationConfig(), tensorboard=False)
+    assert [row["step"] for row in read_rows(tmp_path / PACE)] == kept
 
 
 def test_tensorboard_is_asked_for_before_any_work(

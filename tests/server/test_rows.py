@@ -108,7 +108,7 @@ def test_what_is_odd_is_told(site: Site) -> None:
     assert rows(site)["b"]["notes"] == [
         "the volume of liver is far from that in all references",
         "spleen was not found",
-        "no reference could be aligned to this scan; the network answered alone",
+        "no reference could be aligned to this scan; the network segmented it alone",
     ]
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mass3d.errors import ConfigError, ModelError
+from mass3d.errors import ConfigError, Interrupted, ModelError
 from mass3d.execution.signals import STOPS
 from mass3d.training import checkpoint, update
 from mass3d.training.fit import FitConfig, Progress, StepContext, StepOutcome, fit
@@ -227,6 +227,59 @@ def test_every_usual_stop_saves_and_says_how_to_go_on(
     assert f"after step {record.step};" in told  # not a step was lost
 
 
+@pytest.mark.parametrize("at", [15, 17, 40])
+def test_who_asks_for_the_end_does_not_wait_for_hooks(tmp_path: Path, at: int) -> None:
+    """They may validate for minutes. Those that are due are called when the run goes on."""
+    called: list[Progress] = []
+    dies = False
+
+    def hook(averaged: nn.Module, now: Progress) -> None:
+        del averaged
+        if dies:
+            raise KilledError
+        called.append(now)
+
+    def stopped(
+        model: nn.Module, batch: tuple[Tensor, Tensor], context: StepContext
+    ) -> StepOutcome:
+        if context.step == at - 1:
+            signal.raise_signal(signal.SIGTERM)
+        return step(model, batch, context)
+
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    fit(network(), batches, step, CONFIG, run=whole, facts=FACTS, hooks=(hook,))
+    undisturbed = [(now.step, now.figures, now.before) for now in called]
+    called.clear()
+    with pytest.raises(Interrupted, match=f"SIGTERM after step {at};"):
+        fit(network(), batches, stopped, CONFIG, run=run, facts=FACTS, hooks=(hook,))
+    assert [now.step for now in called] == list(range(5, at, 5))
+    record = read_record(run)
+    assert record is not None
+    assert (record.step, record.told) == (at, at if at % 5 else at - 1)
+    dies = True  # while the hooks that were due are called
+    with pytest.raises(KilledError):
+        fit(network(), batches, step, CONFIG, run=run, facts=FACTS, hooks=(hook,))
+    dies = False
+    fit(network(), batches, step, CONFIG, run=run, facts=FACTS, hooks=(hook,))
+    assert [(now.step, now.figures, now.before) for now in called] == undisturbed
+    assert content(run) == content(whole)
+
+
+def test_a_run_that_has_ended_but_for_its_row_is_delivered_in_spite_of_a_signal(
+    tmp_path: Path,
+) -> None:
+    def stopped(
+        model: nn.Module, batch: tuple[Tensor, Tensor], context: StepContext
+    ) -> StepOutcome:
+        if context.step == CONFIG.steps - 1:
+            signal.raise_signal(signal.SIGTERM)
+        return step(model, batch, context)
+
+    fit(network(), batches, stopped, CONFIG, run=tmp_path, facts=FACTS)
+    assert (tmp_path / WEIGHTS).exists()
+    assert not (tmp_path / RESUME).exists()
+
+
 def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
     child = endless(tmp_path, "nohup")
     child.send_signal(signal.SIGHUP)
@@ -358,7 +411,7 @@ def test_a_bad_step_saves_what_was_good_before_it(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"a loss of inf .* at step 8") as error:
         fit(network(), batches, broken, CONFIG, run=tmp_path, facts=FACTS)
     assert error.value.setting == "fit.lr"
-    assert "32 bits" not in str(error.value)
+    assert "float32" not in str(error.value)
     assert checkpoint.read_facts(tmp_path / RESUME, kind="resume")["step"] == 7
 
 
@@ -372,7 +425,7 @@ def test_of_a_bad_step_in_16_bits_these_are_named(
         return outcome._replace(loss=outcome.loss * float("inf"))
 
     settings = CONFIG.model_copy(update={"precision": "bf16-mixed"})
-    with pytest.raises(ModelError, match=r"in 32 bits: fit\.precision=32-true"):
+    with pytest.raises(ModelError, match=r"in float32: fit\.precision=32-true"):
         fit(network(), batches, broken, settings, run=tmp_path, facts=FACTS)
 
 

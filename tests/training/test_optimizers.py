@@ -146,6 +146,16 @@ def test_muon_without_momentum_follows_the_last_gradient_alone() -> None:
     torch.testing.assert_close(*moved, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("momentum", "expected"), [("auto", (0.9, 0.95)), (0.5, (0.5, 0.95))])
+def test_the_momentum_of_muon_is_that_of_norms_and_biases_too(
+    momentum: float | Literal["auto"], expected: tuple[float, float]
+) -> None:
+    groups = make_optimizer(weights(), recipe("muon"), momentum=momentum).param_groups
+    assert [group["betas"] for group in groups if not group["use_muon"]] == [expected]
+    kernels = 0.95 if momentum == "auto" else momentum
+    assert [group["momentum"] for group in groups if group["use_muon"]] == [kernels]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_momentum_of_a_run_is_the_one_that_was_set_at_every_step(
     tmp_path: Path, name: OptimizerName

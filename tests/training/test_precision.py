@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -175,10 +176,28 @@ def test_a_processor_without_them_tries_nothing(monkeypatch: pytest.MonkeyPatch)
     assert choose_precision(Network(wrong=False), never, torch.device("meta")) == "32-true"
 
 
-@pytest.mark.parametrize(("has", "chosen"), [(True, "bf16-mixed"), (False, "32-true")])
-def test_a_gpu_says_what_it_has(has: bool, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has)
-    assert choose_precision(Network(wrong=False), run, torch.device("cuda")) == chosen
+def gpu(monkeypatch: pytest.MonkeyPatch, name: str, capability: int) -> torch.device:
+    """A GPU as torch sees it. Each holds numbers of 16 bits, if only to imitate them."""
+    told = SimpleNamespace(name=name, major=capability, minor=0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: told)
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
+    return torch.device("cuda")
+
+
+def test_a_gpu_that_has_16_bits_computes_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = gpu(monkeypatch, "A100", 8)
+    assert choose_precision(Network(wrong=False), run, device) == "bf16-mixed"
+    require_usable("bf16-mixed", device, Path("run"))
+
+
+def test_a_gpu_that_imitates_16_bits_does_not_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = gpu(monkeypatch, "Tesla V100", 7)
+    assert choose_precision(Network(wrong=False), run, device) == "32-true"
+    require_usable("32-true", device, Path("run"))
+    with pytest.raises(ConfigError, match=r"run: found a GPU without .* \(Tesla V100\)"):
+        require_usable("bf16-mixed", device, Path("run"))
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

@@ -14,6 +14,7 @@ from typing import cast
 
 import pytest
 import torch
+from torch import nn
 
 import training_jobs
 from mass3d.errors import ConfigError, ModelError
@@ -23,7 +24,7 @@ from mass3d.pretext.contrastive import contrast_step
 from mass3d.pretext.correspondence import correspondence_step
 from mass3d.training import checkpoint
 from mass3d.training.config import FitConfig
-from mass3d.training.fabric import lost_process_told, make_fabric
+from mass3d.training.fabric import lay_gradients_as_weights, lost_process_told, make_fabric
 from mass3d.training.fit import fit
 from mass3d.training.resume import batches_per_step, read_record
 from mass3d.training.run_files import METRICS, RESUME, WEIGHTS
@@ -150,7 +151,7 @@ def test_torchrun_that_is_told_to_stop_lets_the_run_be_saved(tmp_path: Path) -> 
     words = (training_jobs.__file__, str(tmp_path), "-1", "narrow", "cpu", json.dumps(endless))
     starter = subprocess.Popen(
         [*TORCHRUN, *words],
-        env=os.environ | ONE_THREAD,
+        env=os.environ | ONE_THREAD | {training_jobs.DISK: "slow"},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -165,7 +166,21 @@ def test_torchrun_that_is_told_to_stop_lets_the_run_be_saved(tmp_path: Path) -> 
     assert record.step >= 3
     for rank in (0, 1):
         assert f"{rank}: {tmp_path}: found SIGTERM after step {record.step};" in told
+        # who ends before all is saved would have srun --kill-on-bad-exit end the one that writes
+        assert f"{rank} leaves {sorted([RESUME, WEIGHTS])}" in told
     assert "All is saved: the same command goes on from there." in told
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_the_end_is_told_by_all(tmp_path: Path) -> None:
+    words = [sys.executable, training_jobs.__file__, str(tmp_path), "-1", "narrow", "cpu"]
+    rarely = json.dumps({"save_every": 1000, "save_minutes": 100})
+    first, other = slurm_to_end([*words, rarely], 2, MASS3D_TEST_DISK="full")
+    assert first.returncode == other.returncode == 1, (first.stderr, other.stderr)
+    assert f"0: {tmp_path}: found no space left; expected" in first.stderr
+    where = f"in process 0 on {socket.gethostname()}"
+    assert f"1: {tmp_path}: found no space left {where}; expected" in other.stderr
+    assert "Traceback" not in first.stderr + other.stderr
 
 
 @pytest.mark.slow
@@ -195,6 +210,7 @@ def test_a_process_without_any_match_goes_on_with_the_others(tmp_path: Path) -> 
     runs = tmp_path / "two", tmp_path / "one"
     ended = two_processes(runs[0], job="match")
     assert ended.returncode == 0, ended.stderr
+    assert "Grad strides" not in ended.stderr  # of kernels of one voxel
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     both = settings(accumulate=2)
@@ -202,6 +218,24 @@ def test_a_process_without_any_match_goes_on_with_the_others(tmp_path: Path) -> 
     torch.set_num_threads(threads)
     for name, tensor in weights(runs[1]).items():
         torch.testing.assert_close(weights(runs[0])[name], tensor, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_lie_as_their_kernels_do_and_are_the_same() -> None:
+    torch.manual_seed(3)
+    image = torch.randn(2, 1, 4, 4, 4)
+    found = []
+    for laid in (False, True):
+        torch.manual_seed(4)
+        net = nn.Sequential(nn.Conv3d(1, 6, 3), nn.Conv3d(6, 4, 1), nn.Flatten(), nn.Linear(32, 3))
+        net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # stubs
+        if laid:
+            lay_gradients_as_weights(net.parameters())
+        net(image).square().mean().backward()
+        gradients = [(p, p.grad) for p in net.parameters()]
+        found.append([gradient for _, gradient in gradients if gradient is not None])
+    assert all(p.stride() == g.stride() for p, g in gradients if g is not None)
+    assert len(found[0]) == len(found[1]) == 6
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_batches_that_processes_cannot_share_are_refused(tmp_path: Path) -> None:

@@ -97,5 +97,5 @@ def test_what_cannot_be_written_is_refused(net: SmallTrunk, told: str, tmp_path:
 def test_without_onnx_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     require_onnx()
     monkeypatch.setattr(portable, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=r"mass3d\[onnx\]"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[onnx\]'"):
         require_onnx()

@@ -44,7 +44,7 @@ def test_a_finished_case_of_the_same_scan_and_prior_is_kept(folder: ResultsFolde
     assert again.keeps("a", BEGUN)
 
 
-@pytest.mark.parametrize("change", [{"source": "another"}, {"prior": ""}])
+@pytest.mark.parametrize("change", [{"source": "another"}, {"named": "ct"}, {"prior": ""}])
 def test_a_case_of_another_scan_or_prior_is_made_again(
     folder: ResultsFolder, change: dict[str, str]
 ) -> None:

@@ -28,13 +28,13 @@ class AdaptConfig(Config):
 
     inputs: Scans
     task: Path = Field(examples=["liver.task"])
-    """Task file. The scans that it was made of must be among the scans."""
+    """Task file. The scans that it was made from must be among the scans."""
     output: Path = Field(examples=["adapted.task"])
     """Task file to write."""
     model: Path | None = Field(default=None, examples=["run"])
-    """Run folder; by default where it was when the task was made."""
+    """Run folder or weights file; by default where it was when the task was made."""
     adaptation: AdaptationConfig = AdaptationConfig()
-    """What is learned from unlabelled scans."""
+    """How unlabelled scans are used."""
     label_maps: LabelMaps = False
     device: Device = "auto"
 
@@ -53,8 +53,8 @@ class AdaptReport(Report):
         trusted, left_out = len(self.cohort.trusted), len(self.cohort.left_out)
         scans = f"{counted(trusted, 'scan')} trusted, {left_out} left out"
         lines = [
-            f"Adapted task in {self.path}: {scans}. How well these scans redraw the labels of the "
-            "references, in Dice, by alignment and by what was learned from them:"
+            f"Adapted task in {self.path}: {scans}. Dice on the references: of labels propagated "
+            "from these scans by alignment, and of the network that learned from them:"
         ]
         rows = zip(self.structures.items(), self.cohort.aligned, self.cohort.learned, strict=True)
         for (name, used), *both in rows:
@@ -89,10 +89,11 @@ def run(config: AdaptConfig) -> AdaptReport:
             config.adaptation,
             label_maps=config.label_maps,
         )
-        save_task(replace(task, oneshot=found.part), config.output, run=run_folder)
+        saved = save_task(replace(task, oneshot=found.part), config.output, run=run_folder)
         assert found.part.cohort is not None, "what was just learned"
         facts, used = found.part.cohort.facts, found.part.cohort.used.tolist()
         names = dict(zip(task.structures, used, strict=True))
-        write_provenance(folder, "adapt", config, adapted=names, **facts.plain())
+        made = {"fingerprint": saved.fingerprint, "task_fingerprint": task.fingerprint}
+        write_provenance(folder, "adapt", config, adapted=names, **made, **facts.plain())
         shutil.rmtree(folder / "answers", ignore_errors=True)
     return AdaptReport(config.output, names, facts, found.faults)

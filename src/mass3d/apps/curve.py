@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from mass3d.config import Regions
 from mass3d.errors import OutputError
@@ -27,11 +26,10 @@ from mass3d.transfer.curves.plan import (
     make_plan,
     odd_plan,
 )
+from mass3d.transfer.curves.points import Measured, finetuned_at
 from mass3d.transfer.curves.shown import scores_of_task
 from mass3d.transfer.finetuned.scans import structures_of
-from mass3d.transfer.finetuned.scores import Scores
 from mass3d.transfer.finetuned.settings import FinetuneConfig, FinetuneFitConfig, LearningConfig
-from mass3d.transfer.finetuned.verb import finetune_on
 
 
 class CurveConfig(LearningConfig, PlanConfig):
@@ -94,15 +92,9 @@ def run(config: CurveConfig) -> CurveReport:
     return CurveReport(config.output, curves, warnings, tuple(faults))
 
 
-class _Measured(NamedTuple):
-    scores: Scores | None
-    warnings: tuple[str, ...] = ()
-    faults: tuple[Fault, ...] = ()
-
-
 def _measure(
     config: CurveConfig, plan: Plan, point: Point, targets: Targets, structures: Regions
-) -> _Measured:
+) -> Measured:
     """Finetune, or make a task; what is scored already is read."""
     folder, seed, scans = config.output / point.folder, config.seed + point.draw, plan.scans(point)
     name = point.start.name
@@ -119,7 +111,7 @@ def _measure(
                 advance=advance,
                 beside=beside,
             )
-        return _Measured(found)
+        return Measured(found, found.odd)
     settings = FinetuneConfig(
         images=(config.dataset,),
         model=point.start.run,
@@ -135,5 +127,4 @@ def _measure(
         fit=config.fit,
         views=config.views,
     )
-    done = finetune_on(settings, scans, chosen=config.structures is not None)
-    return _Measured(done.scores, done.warnings, done.faults)
+    return finetuned_at(point, plan, settings, chosen=config.structures is not None)

@@ -32,19 +32,19 @@ class DemoConfig(Config):
     """Settings of `mass3d demo`."""
 
     output: Path = Path("mass3d-demo")
-    """Folder for everything the demo makes; the same command goes on where it stopped."""
+    """Folder for everything the demo writes; the same command continues where it stopped."""
     data: Path | None = Field(default=None, examples=["Dataset001_Liver"])
-    """A raw dataset of nnU-Net (imagesTr, labelsTr, perhaps imagesTs, labelsTs) to use instead of
-    the phantoms. Labels serve only as the one example and for the scores."""
+    """A raw dataset of nnU-Net (imagesTr, labelsTr, optionally imagesTs, labelsTs) to use instead
+    of the phantoms. Labels are used only for the one example and for the scores."""
     seed: Seed = 0
     cases: int = Field(default=24, ge=2)
-    """Phantoms to learn from."""
+    """Phantoms to train on."""
     test_cases: int = Field(default=10, ge=1)
-    """Scans to segment and score; the most that are taken from `data`."""
+    """Scans to segment and score; the maximum number taken from `data`."""
     steps: int = Field(default=40, ge=1)
-    """Steps of pretraining."""
+    """Pretraining steps."""
     spacing_mm: SpacingMm | Literal["auto"] = "auto"
-    """Voxel edge of the prepared scans; `auto` suits the scans."""
+    """Voxel size of the prepared scans; `auto`: chosen from the scans."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _pretrain(config: DemoConfig, tell: Narrator) -> None:
     tell.stage(
         "Pretraining",
         "Showing a region in one view of a scan and asking for it in another view that is moved, "
-        "bent and differently lit. No label is read.",
+        "deformed and changed in intensity. No label is read.",
     )
     settings = pretrain.PretrainConfig.model_validate(
         {
@@ -152,7 +152,7 @@ def _example(cohort: Cohort, tell: Narrator) -> None:
     tell.stage(
         "One example",
         f"{cohort.reference.case_id} is shown with its label ({', '.join(cohort.structures)}). "
-        f"Then {len(cohort.test)} new scans are segmented; the same is done by plainer methods.",
+        f"Then {len(cohort.test)} new scans are segmented; the same is done by simple baselines.",
     )
 
 

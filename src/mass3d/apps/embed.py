@@ -29,16 +29,17 @@ class EmbedConfig(Config):
 
     inputs: Scans
     model: Path = Field(examples=["run"])
-    """Run folder of pretraining."""
+    """Run folder or weights file of the pretrained model, or the published weights of MASS."""
     output: Path = Field(examples=["embedded"])
     """Folder for embeddings.csv, embeddings.npz, neighbours.csv and embeddings.html."""
     dense: bool = False
-    """Write the dense features of each scan, too: dense/<case>.nii.gz, channels along its fourth
+    """Write the dense features of each scan, too: dense/<case>.nii.gz, channels along the fourth
     axis."""
     untrained: bool = False
-    """Keep the features of the same network untrained, too, which `probe` compares with."""
+    """Store the features of the same network with random initialisation, too; `probe` compares with
+    them."""
     overlap: float = Field(default=0.25, ge=0, lt=1)
-    """Share of a window that its neighbours see too; more is smoother and slower."""
+    """Overlap of neighbouring windows, as a fraction; more is smoother and slower."""
     label_maps: LabelMaps = False
     device: Device = "auto"
 

@@ -59,28 +59,27 @@ class EvaluateConfig(Config):
     predictions: Path = Field(examples=["found"])
     """Folder of segmentations, one file per case, searched to any depth."""
     labels: Path = Field(examples=["labels"])
-    """Folder of true label maps, named like the predictions; it may hold more cases."""
+    """Folder of true label maps, named like the predictions; it may contain more cases."""
     output: Path = Field(examples=["scores"])
     """Folder for metrics.json, tables and evaluate.html."""
     seed: Seed = 0
     structures: Regions = None
-    """Name and label value of what to score, or all values of a region; by default those of
-    dataset.json beside the labels, else those of the segmentation, else as headers of label maps
-    name them, else all values in the labels."""
+    """Name and label value of what to score, or all values of a region; by default from
+    dataset.json beside the labels, else those of the segmentation, else from the headers of the
+    label maps, else all label values."""
     absent: Absent = "skip"
-    """A structure that the label of a case lacks: `skip` does not score it there, for it may not
-    have been contoured; `score` gives Dice 0 to whatever is predicted there."""
+    """What to do where the label of a case lacks a structure: `skip` does not score it there, as it
+    may not have been annotated; `score` gives Dice 0 to any prediction of it."""
     surface: bool = False
-    """Score surfaces, too: NSD, HD95 and ASD, which takes about a second for a large structure."""
+    """Compute surface metrics, too: NSD, HD95 and ASD; about a second for a large structure."""
     tolerance_mm: PositiveFloat | None = Field(default=None, examples=[1.0])
-    """For NSD: how far from the true surface a predicted one may lie, 2 mm with `surface`; where it
-    is given, surfaces are scored."""
+    """Tolerance of NSD in mm; 2 mm with `surface`; if given, surface metrics are computed."""
     lesions: bool = False
-    """Count lesions, too, the connected parts of a structure: which share was found, and how many
-    of the prediction are false."""
+    """Compute lesion metrics, too: a lesion is a connected component of a structure; reported are
+    the fraction found and the number of false ones."""
     lesion_overlap: float = Field(default=0.0, ge=0, le=1)
-    """Share of the voxels of a lesion that the other side must have, at least one voxel: of a true
-    one to be found, of a predicted one not to be false."""
+    """Fraction of a lesion's voxels that must overlap with the other side, at least one voxel: for
+    a true lesion to count as found, for a predicted one not to count as false."""
     against: Path | None = Field(default=None, examples=["others"])
     """Folder of other segmentations of the same cases, to compare with."""
     workers: Workers = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -13,25 +13,26 @@ from mass3d.config import Config
 from mass3d.errors import ConfigError
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import earlier_record, require_own_folder
-from mass3d.execution.summary import Report, readme_told, write_provenance, write_readme
+from mass3d.execution.summary import (
+    Report,
+    readme_told,
+    warnings_told,
+    write_provenance,
+    write_readme,
+)
 from mass3d.model.nnunet import WEIGHTS_KEY
 from mass3d.pages.card import CARD, model_card
 from mass3d.pages.handover import GUIDE, handed_over, handover_page
 from mass3d.pages.shown import facts_of
 from mass3d.store.schema import INDEX
 from mass3d.transfer.finetuned.segmenter import load_segmenter
-from mass3d.transfer.handover import (
-    checkpoint_of,
-    require_fit,
-    require_plan,
-    write_handover,
-)
+from mass3d.transfer.handover import checkpoint_of, require_fit, require_plan, write_handover
 from mass3d.transfer.portable import ONNX_FILE, Portable, require_onnx, write_onnx
 from mass3d.transfer.raw_dataset.plan import open_results, plan_of, require_name
 from mass3d.transfer.raw_dataset.settings import RawConfig
 from mass3d.transfer.raw_dataset.write import RawDataset, write_raw
 from mass3d.transfer.segmenter import Segmenter
-from mass3d.transfer.trained import record_beside
+from mass3d.transfer.trained import record_beside, unfinished
 
 ABOUT_DATA = ("structures", "ranges")  # of the record of a finetuning, which `segment` asks
 
@@ -41,26 +42,26 @@ class ExportConfig(Config):
 
     model: Path = Field(examples=["run"])
     """Run folder or weights file of a pretrained or finetuned model, or the published weights; for
-    a raw dataset, the folder of results of segment."""
+    a raw dataset, the result folder of segment."""
     output: Path = Field(examples=["shared"])
     """Folder to write."""
     title: str = ""
-    """What the model or dataset is called; by default as the folder."""
+    """Name of the model or dataset; by default that of the folder."""
     license: str = Field(default="", examples=["cc-by-4.0"])
-    """Terms under which the weights or data may be used, as the hub names them."""
+    """Licence of the weights or data, as the hub names it."""
     data: str = ""
-    """What scans it has learned from, or holds, in a sentence or two."""
+    """The training scans of the model, or the scans of the dataset, in a sentence or two."""
     to: Literal["hub", "nnunet", "nnunet-raw", "onnx"] = "hub"
-    """For whom: `hub`, a model that is loaded like any run; `nnunet`, encoder and decoder of a
-    preset resenc-m or resenc-l as pretrained weights of nnU-Net; `nnunet-raw`, results of segment
-    as a raw dataset of nnU-Net; `onnx`, what the network says of a window, for programs without
-    torch; takes onnx and onnxruntime."""
+    """Target format: `hub`, a model folder that is loaded like any run; `nnunet`, encoder and
+    decoder of a preset resenc-m or resenc-l as pretrained weights for nnU-Net; `nnunet-raw`,
+    results of segment as a raw dataset of nnU-Net; `onnx`, the network's output for one window, for
+    programs without torch; needs onnx and onnxruntime."""
     plans: Path | None = Field(default=None, examples=["nnUNetResEncUNetLPlans.json"])
     """Plans file of nnU-Net that the weights must fit; with `to = "nnunet"`."""
     configuration: str = "3d_fullres"
-    """Which configuration of the plans file."""
+    """Configuration of the plans file."""
     raw: RawConfig = RawConfig()
-    """What becomes of results; with `to = "nnunet-raw"`."""
+    """The dataset made from results; with `to = "nnunet-raw"`."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,13 @@ class ExportReport(Report):
     portable: Portable | None = None  # of the ONNX file
     raw: RawDataset | None = None  # of results
     page: Path | None = None  # beside a model
+    warnings: tuple[str, ...] = ()  # sentences about what is odd
 
     def summary(self) -> str:
         """One paragraph for people."""
+        return f"{self._told()}{warnings_told(self.warnings)}"
+
+    def _told(self) -> str:
         if self.raw is not None:
             return self.raw.in_words()
         if self.tensors:
@@ -126,7 +131,7 @@ def run(config: ExportConfig) -> ExportReport:
         require_onnx()
     loaded = load_segmenter(config.model, device="cpu")
     export = {"hub": _to_hub, "nnunet": _to_nnunet, "onnx": _to_onnx}[config.to]
-    return export(config, loaded)
+    return replace(export(config, loaded), warnings=unfinished(config.model))
 
 
 def _require_purpose(config: ExportConfig) -> None:
@@ -162,7 +167,7 @@ def _to_hub(config: ExportConfig, loaded: Segmenter) -> ExportReport:
     weights = loaded.write(config.output)
     known = record_beside(config.model)
     told = {key: known[key] for key in ABOUT_DATA if key in known}
-    card = model_card(facts_of(weights), **_words(config))
+    card = model_card(facts_of(weights), **_words(config), odd=unfinished(config.model))
     page = write_readme(config.output / CARD, card, verb="export", config=config, **told)
     return ExportReport(config.output, loaded.trained.fingerprint, page=page)
 

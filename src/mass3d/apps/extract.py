@@ -27,9 +27,9 @@ class ExtractConfig(Config):
     output: Path = Field(examples=["extracted"])
     """Folder for the files of every case."""
     case: tuple[str, ...] = ()
-    """Ids of the cases to take out; all by default."""
+    """Ids of the cases to extract; all by default."""
     mask: tuple[NonNegativeInt, ...] = ()
-    """Masks, by their row in the table, to write as files of their own as well."""
+    """Masks, by their row in the table, to write as separate files as well."""
     workers: Workers = None
     scheduler: Scheduler = None
 

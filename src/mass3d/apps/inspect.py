@@ -54,8 +54,8 @@ class InspectConfig(Config):
     output: Path | None = Field(default=None, examples=["inspected"])
     """Folder for inspect.json and inspect.html; without it nothing is written."""
     modality: Modality | Literal["auto"] = "auto"
-    """Kind of scan; `auto` goes by DICOM tags, else by words in the names of the file and of its
-    two folders, else by the histogram."""
+    """Modality; `auto`: from DICOM tags, else from words in the names of the file and of its two
+    parent folders, else from the histogram."""
     workers: Workers = None
     scheduler: Scheduler = None
 

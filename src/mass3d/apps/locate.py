@@ -36,7 +36,7 @@ class LocateConfig(Config):
     output: Path = Field(examples=["located"])
     """Folder for locations.json and locations.csv."""
     model: Path | None = Field(default=None, examples=["run"])
-    """Run folder; by default where it was when the task was made."""
+    """Run folder or weights file; by default where it was when the task was made."""
     label_maps: LabelMaps = False
     device: Device = "auto"
 
@@ -109,7 +109,7 @@ def _require_places(config: LocateConfig, known: Knowledge) -> None:
         raise ConfigError(
             config.model or config.task,
             found="a finetuned model",
-            expected="the pretrained model that made the task, as its examples tell places",
+            expected="the pretrained model that made the task, as it is located by its examples",
             fix="Leave the model out, or give that one.",
             setting="model",
         )

@@ -47,9 +47,10 @@ class MasksConfig(Config):
     masks: MaskConfig | None = None
     """Propose masks with these engines; by default the masks stay as they are."""
     add: bool = False
-    """Keep the engines that the store has beside those that are named; otherwise they go."""
+    """Keep the masks of engines that are not named; otherwise they are removed."""
     labels: Path | None = Field(default=None, examples=["labelsTr"])
-    """Folder of label maps <case>.nii.gz to compare the masks with; no mask depends on them."""
+    """Folder of label maps <case>.nii.gz to compare the masks with; they do not affect the
+    masks."""
     output: Path | None = Field(default=None, examples=["quality"])
     """Folder for quality.json and masks.html; by default `masks` in the store."""
     workers: Workers = None

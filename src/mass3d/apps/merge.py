@@ -65,6 +65,6 @@ def run(config: MergeConfig) -> MergeReport:
     first = config.tasks[0]
     saved = save_task(merged.task, config.output, run=hinted_run(first, tasks[first]))
     told = {"structures": dict(saved.structures), "renumbered": merged.renumbered}
-    write_provenance(record, "merge", config, **told)
+    write_provenance(record, "merge", config, fingerprint=saved.fingerprint, **told)
     made = config.output, dict(saved.structures), saved.reference_names, saved.fingerprint
     return MergeReport(*made, merged.renumbered, merged.odd)

@@ -58,20 +58,20 @@ class PrepareConfig(Config):
 
     inputs: Scans
     output: Path = Field(examples=["store"])
-    """Store to write, or to go on with."""
+    """Store to write, or to continue."""
     spacing_mm: SpacingMm | Literal["auto"] = "auto"
-    """Edge of the cubic voxels in mm; `auto` keeps that of an existing store, else takes the
-    geometric mean of the median voxel edges, every scan counted by its voxels, at least 1 mm."""
+    """Edge of the cubic voxels in mm; `auto`: that of an existing store, else the geometric mean of
+    the median voxel edges, every scan weighted by its voxels, at least 1 mm."""
     modality: Modality | Literal["auto"] = "auto"
-    """Kind of scan; `auto` goes by DICOM tags, else by words in the names of the file and of its
-    two folders, else by the histogram."""
+    """Modality; `auto`: from DICOM tags, else from words in the names of the file and of its two
+    parent folders, else from the histogram."""
     ct_clip_hu: Range = (-991.0, 500.0)
     """CT is clipped to this range of Hounsfield units."""
     percentiles: Percentiles = (2.0, 98.0)
     """MR and PET are clipped to these percentiles of the body voxels."""
     statistics: Statistics = "body"
-    """Over what a scan is measured: `body`, or `box` as the release of MASS did, which also gives
-    a CT a mean and deviation of its own."""
+    """Region of the intensity statistics: `body`; or `box` as in the MASS release, where a CT also
+    gets its own mean and standard deviation."""
     masks: MaskConfig = MaskConfig()
     """How masks are proposed."""
     label_maps: LabelMaps = False

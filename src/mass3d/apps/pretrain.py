@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from mass3d.config import Config, Device, Paths, Seed, Workers, merged
+from mass3d.config import Config, Device, Paths, Seed, Workers
 from mass3d.device import choose_device
 from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import require_own_folder
@@ -20,11 +20,13 @@ from mass3d.model.nnunet import Stacks, first_stacks
 from mass3d.model.plan import Width
 from mass3d.model.presets import PRESETS, Preset, PresetName, ResEncConfig, chosen_preset
 from mass3d.pages.watch import Watch
-from mass3d.pretext.task import MASKS, TASKS, Cohort, ObjectiveName, task_of, usual_views
+from mass3d.pretext.recipe import of_recipe, with_recipe
+from mass3d.pretext.task import MASKS, TASKS, Cohort, ObjectiveName, task_of
 from mass3d.store.several import Stores
 from mass3d.training import agreement, checkpoint
-from mass3d.training.config import FitConfig, usual_fit
+from mass3d.training.config import FitConfig
 from mass3d.training.fabric import make_fabric
+from mass3d.training.fate import same_fate
 from mass3d.training.fit import fit
 from mass3d.training.resume import batches_per_step, is_finished, require_same_run
 from mass3d.training.run_files import WEIGHTS
@@ -40,48 +42,46 @@ class PretrainConfig(Config):
     """Settings of `mass3d pretrain`."""
 
     store: Paths = Field(examples=["store"])
-    """Prepared stores to learn from, one or more."""
+    """Prepared stores to train on, one or more."""
     output: Path = Field(examples=["run"])
     """Run folder to write."""
     preset: PresetName = "tiny"
-    """Size of the network."""
+    """Network, with the recipe it is trained by."""
     objective: ObjectiveName = "masks"
-    """What is learned from: masks; or, to compare finetuning, hidden parts of scans
-    (`autoencoder`), what tells scans apart (`contrastive`) or places alone (`correspondence`)."""
+    """Pretraining objective: `masks`; or, to compare finetuning, masked autoencoder
+    (`autoencoder`), contrastive learning (`contrastive`) or correspondence alone
+    (`correspondence`)."""
     channels: tuple[Width, ...] | None = Field(default=None, examples=[[16, 32, 64, 128, 256]])
-    """Widths of its maps, the finest first, instead of those of the preset."""
+    """Channels of the network's feature maps, the finest first, instead of those of the preset."""
     resenc: ResEncConfig = ResEncConfig()
-    """Stacks and first weights of the presets resenc-m and resenc-l, which nnU-Net takes."""
+    """Encoder, decoder and initial weights of the presets resenc-m and resenc-l, which nnU-Net can
+    load."""
     seed: Seed = 0
     resume: bool = False
-    """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
+    """Continue an interrupted run, and refuse to start a new one; without it, do whichever
+    applies."""
     device: Device = "auto"
     workers: Workers = None
     fit: FitConfig = FitConfig.model_validate(PRESETS["tiny"].recipe.model_dump())
-    """Optimisation; what is not given comes from the preset, or suits another optimiser."""
+    """Optimisation; what is not given comes from the preset, or suits the chosen optimiser."""
     views: ViewConfig = ViewConfig.model_validate(TASKS[PRESETS["tiny"].kind].views)
-    """The pairs of views and their masks; what is not given comes from the preset."""
+    """Pairs of views and their masks; what is not given comes from the preset."""
     draws: DrawConfig = DrawConfig()
-    """How often the scans of several stores, or of a modality, are drawn."""
+    """How often scans of each store and modality are sampled."""
     validation: ValidationConfig = ValidationConfig()
-    """What the run is scored on while it goes on; no part of what is learned."""
+    """Validation on labelled scans during the run; nothing is learned from them."""
     tensorboard: bool = False
-    """Write the rows of the run as event files of TensorBoard, too (the extra `tensorboard`)."""
+    """Write the metrics as TensorBoard event files, too (needs the extra `tensorboard`)."""
 
     @model_validator(mode="before")
     @classmethod
     def _with_recipe(cls, values: Any) -> Any:
         """Settings of `fit` and `views` not given are those of the preset and the objective."""
-        if not isinstance(values, dict):
-            return values
-        preset = PRESETS.get(values.get("preset", "tiny"))
-        if preset is None:
-            return values  # refused for what they are
-        views = usual_views(values.get("objective", MASKS), preset.kind)
-        recipe = {"fit": usual_fit(preset.recipe, values.get("fit", {})), "views": views}
-        return values | {
-            name: merged(usual, values.get(name, {})) for name, usual in recipe.items()
-        }
+        return with_recipe(values) if isinstance(values, dict) else values
+
+    def following(self) -> dict[str, Any]:
+        """What the preset, the objective and the optimiser have decided."""
+        return of_recipe(self.preset, self.objective, self.fit, self.views)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def run(config: PretrainConfig) -> PretrainReport:
     device = choose_device(config.device, shared=processes.total > 1)
     together = make_fabric(device, processes, config.fit.sharding)
     agreement.require_same_sight(together, output)
-    with agreement.same_fate(together, output):  # all look before the first of them writes
+    with same_fate(together, output):  # all look before the first of them writes
         require_own_folder(output, "pretrain", inputs=config.store)
         stores = Stores.open(config.store)
         cases = stores.cases()
@@ -140,7 +140,7 @@ def run(config: PretrainConfig) -> PretrainReport:
         cohort = Cohort(cases, crop, size, config.seed, output, config.workers, balance)
         trial = Trial(preset, config.seed, config.objective, crop, prepared, device, net, other)
         watch = Watch(output, task, trial, config.plain())
-        with agreement.same_fate(together, output):
+        with same_fate(together, output):
             if processes.first:
                 write_provenance(output, "pretrain", config, **known)
                 begun.write(output)
@@ -160,7 +160,6 @@ def run(config: PretrainConfig) -> PretrainReport:
             processes=processes,
             fabric=together,
         )
-    together.barrier()
     return _report(config, crop, begun)
 
 

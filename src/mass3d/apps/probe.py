@@ -17,6 +17,7 @@ from mass3d.execution.faults import Fault
 from mass3d.execution.ownership import earlier_record, require_own_folder
 from mass3d.execution.summary import Report, counted, few, warnings_told, write_provenance
 from mass3d.files import only_writer, write_json, write_text
+from mass3d.io.datasets.channels import cases_of_channels
 from mass3d.io.datasets.cohort import find_cohort
 from mass3d.pages.probe import PAGE, verdict, write_probe_page
 from mass3d.transfer.frozen.embedding import Embedder
@@ -30,6 +31,7 @@ from mass3d.transfer.frozen.probing.labels import (
     alike_sentences,
     each_that_can,
     left_out_sentences,
+    of_scans,
     read_table,
     require_shared,
     targets_of,
@@ -46,6 +48,7 @@ from mass3d.transfer.frozen.probing.results import (
 )
 from mass3d.transfer.frozen.region import load_region, require_task
 from mass3d.transfer.frozen.scan import FrozenEncoder
+from mass3d.transfer.trained import unfinished
 
 FEATURES = "embeddings"  # the folder of features within that of the results
 
@@ -54,32 +57,35 @@ class ProbeConfig(Config):
     """Settings of `mass3d probe`."""
 
     inputs: tuple[Path, ...] = Field(min_length=1, examples=[["scans"]])
-    """Scans, folders of scans, or archives (.zip) of DICOM; or one folder that `embed` wrote with
+    """Scans, folders of scans, or .zip archives of DICOM; or one folder written by `embed` with
     `untrained`."""
     labels: Path = Field(examples=["labels.csv"])
-    """CSV file with a header: a column of case names, and a column for every target."""
+    """CSV file with a header: a column of case names, and one column per target."""
     output: Path = Field(examples=["probed"])
     """Folder for metrics.json, predictions.csv and probe.html."""
     model: Path | None = Field(default=None, examples=["run"])
-    """Run folder of pretraining; features made before need none, or just this one."""
+    """Run folder or weights file of the pretrained model, or the published weights of MASS; not
+    needed for features computed before."""
     targets: tuple[str, ...] = ()
-    """Columns to be predicted; by default all but those of cases and patients."""
+    """Columns to predict; by default all but those of cases and patients."""
     case_column: str = "case"
     """Column with the names of the cases."""
     patient_column: str | None = Field(default=None, examples=["subject"])
-    """Column that says which scans are of one patient; by default one called `patient`, `subject`
-    or `participant` (or `patient_id` and so on), else the subject in the name of the scan as BIDS
-    has it (`sub-01`), else every scan is a patient."""
+    """Column that identifies the patient; by default one called `patient`, `subject` or
+    `participant` (or `patient_id` and so on), else the BIDS subject in the name of the scan
+    (`sub-01`), else the nnU-Net case of which it is a channel, else every scan is a patient."""
     kinds: dict[str, Kind] | None = Field(default=None, examples=[{"grade": "number"}])
-    """Target -> `classes` or `number`; by default numbers of more than ten values are numbers."""
+    """Target -> `classes` or `number`; by default a column of more than ten different numbers is a
+    number."""
     within: Path | None = Field(default=None, examples=["liver.task"])
-    """Task file: only what it finds in a scan counts, and radiomics features of it are compared."""
+    """Task file: features are pooled inside what it segments, and compared with radiomics features
+    of the same region."""
     structure: str | None = Field(default=None, examples=["liver"])
-    """The one structure of that task that counts; by default all of them together."""
+    """The one structure of that task to use; by default all of them together."""
     folds: int = Field(default=5, ge=2, le=100)
-    """Parts of the cross-validation; no patient is in two."""
+    """Folds of the cross-validation; no patient is in two."""
     overlap: float = Field(default=0.25, ge=0, lt=1)
-    """Share of a window that its neighbours see too."""
+    """Overlap of neighbouring windows, as a fraction."""
     seed: Seed = 0
     label_maps: LabelMaps = False
     device: Device = "auto"
@@ -125,8 +131,7 @@ def run(config: ProbeConfig) -> ProbeReport:
     with only_writer(config.output, OutputError):
         if not earlier_record(config.output):  # a killed command goes on in its own folder
             write_provenance(config.output, "probe", config)
-        folder, cases, faults = _features(config, table)
-        return _probe(config, table, folder, cases, faults)
+        return _probe(config, *_features(config, table))
 
 
 def _probe(
@@ -150,7 +155,7 @@ def _probe(
         "without_scan": [case for case in table.cases if case not in {*cases, *failed}],
         "without_row": [case for case in cases if case not in patients.of],
     }
-    odd = (*patients.told, *alike_sentences(targets))
+    odd = (*unfinished(config.model), *patients.told, *alike_sentences(targets))
     left_out = left_out_sentences(apart, targets)
     warnings = (*few(odd), *left_out)
     report = ProbeReport(config.output, results, patients.how, warnings, faults)
@@ -181,11 +186,11 @@ def _targets(config: ProbeConfig, table: Table, cases: Sequence[str]) -> Outcome
 
 def _features(
     config: ProbeConfig, table: Table
-) -> tuple[EmbeddingsFolder, list[str], tuple[Fault, ...]]:
-    """Features of the scans: as they are there, or made now; which cases, and what went wrong."""
+) -> tuple[Table, EmbeddingsFolder, list[str], tuple[Fault, ...]]:
+    """Rows and features of the scans, there or made now; which cases, and what went wrong."""
     if len(config.inputs) == 1 and is_embeddings(config.inputs[0]):
         folder = made_before(config.inputs[0], within=config.within, model=config.model)
-        return folder, list(folder.entries), ()
+        return of_scans(table, folder.cases_of()), folder, list(folder.entries), ()
     if config.model is None:
         raise ConfigError(
             "model",
@@ -196,8 +201,10 @@ def _features(
         )
     encoder = FrozenEncoder.load(config.model, untrained=True, device=config.device)
     cases = find_cohort(config.inputs, exclude=config.output).cases
-    require_shared(table, [case.case_id for case in cases])
-    there = _targets(config, table, [case.case_id for case in cases]).found
+    names = [case.case_id for case in cases]
+    table = of_scans(table, dict(zip(names, cases_of_channels(cases), strict=True)))
+    require_shared(table, names)
+    there = _targets(config, table, names).found
     patients = patients_of(table, config.patient_column, {one: one for one in table.cases})
     require_some(there, patients.of, folds=config.folds, where=str(config.labels))
     within = config.within, config.structure
@@ -206,7 +213,7 @@ def _features(
     folder = work.open(config.output / FEATURES)
     faults = work.embed(folder, cases)
     failed = {fault.where for fault in faults}
-    return folder, [case.case_id for case in cases if case.case_id not in failed], faults
+    return table, folder, [name for name in names if name not in failed], faults
 
 
 def _ask(

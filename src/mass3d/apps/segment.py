@@ -29,7 +29,7 @@ from mass3d.files import file_hash, only_writer
 from mass3d.io.datasets.channels import read_channels_of
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.priors import prior_of, require_one_prior
-from mass3d.io.datasets.source import image_hash, source_hash
+from mass3d.io.datasets.source import image_hash, named_modality, source_hash
 from mass3d.io.dicom.segmentation import require_highdicom, require_writable, write_segmentation
 from mass3d.io.read import read_label
 from mass3d.io.write import write_label
@@ -48,29 +48,30 @@ class SegmentConfig(Config):
 
     inputs: Scans
     task: Path | None = Field(default=None, examples=["liver.task"])
-    """Task file. A finetuned model needs none; with one of the same structures both answer."""
+    """Task file. A finetuned model needs none; with a task of the same structures the two are
+    combined."""
     output: Path = Field(examples=["found"])
     """Folder for <case>.nii.gz on the exact grid of each scan."""
     model: Path | None = Field(default=None, examples=["run"])
-    """Run folder; by default where it was when the task was made. Of a finetuned run, its own
-    structures are found, and with a task both answer."""
+    """Run folder or weights file; by default where it was when the task was made. A finetuned model
+    segments its own structures, and is combined with a task if one is given."""
     alignment: bool = True
-    """Align the references to each scan; without, the network alone answers, as it does where no
-    alignment is believed."""
+    """Align the references to each scan; if off, the network alone predicts, as it does where no
+    alignment is accepted."""
     prior: Path | None = Field(default=None, examples=["rough.nii.gz"])
-    """Label map of one scan, or a folder of <case> label maps, with the values of the task: takes
-    the place of what is carried over from the references."""
+    """Label map of one scan, or a folder of <case> label maps, with the values of the task;
+    replaces the labels propagated from the references."""
     references: References = "all"
-    """References of the task that are asked about each scan: all, or a number of those whose scans
-    the network finds most like it."""
+    """References of the task used for each scan: all, or the given number of those most similar to
+    it by the network's features."""
     overlap: float = Field(default=0.5, ge=0, lt=1)
-    """Share of a window that its neighbours see too; more is smoother and slower."""
+    """Overlap of neighbouring windows, as a fraction; more is smoother and slower."""
     probabilities: bool = False
-    """Write maps of probabilities, too: probabilities/<case>/<structure>.nii.gz."""
+    """Write probability maps, too: probabilities/<case>/<structure>.nii.gz."""
     agreement: bool = False
     """Write a map of how many references agree, too: agreement/<case>.nii.gz."""
     dicom_seg: bool = False
-    """Write a DICOM segmentation of every series, too: <case>.dcm; takes highdicom."""
+    """Write a DICOM segmentation of every series, too: <case>.dcm; needs highdicom."""
     label_maps: LabelMaps = False
     device: Device = "auto"
 
@@ -96,8 +97,8 @@ class SegmentReport(Report):
         if not self.not_aligned:
             return first
         return (
-            f"{first} No reference could be aligned to {first_of(self.not_aligned)}: what the "
-            "network says alone is less certain there."
+            f"{first} No reference could be aligned to {first_of(self.not_aligned)}: the "
+            "network alone segmented there, which is less certain."
         )
 
 
@@ -193,7 +194,8 @@ def _segment_all(cases: Sequence[CaseFile], work: _Work) -> tuple[Fault, ...]:
 def _segment_one(work: _Work, case: CaseFile) -> None:
     """Segment a scan, unless exactly that was done before."""
     prior = prior_of(work.config.prior, case.case_id)
-    begun = Entry(source=source_hash(case), prior=image_hash(prior) if prior else "")
+    source, named = source_hash(case), named_modality(case)
+    begun = Entry(source=source, named=named, prior=image_hash(prior) if prior else "")
     if work.folder.keeps(case.case_id, begun):
         return
     work.folder.begin(case.case_id, begun)
@@ -226,7 +228,8 @@ def _segment_scan(work: _Work, case: CaseFile, prior: Path | None, begun: Entry)
             maps=maps,
             references=config.references,
         )
-        written = write_maps(config.output, case.case_id, maps, structures, volume.source)
+        filled = answer.filled(maps)
+        written = write_maps(config.output, case.case_id, filled, structures, volume.source)
     write_label(folder.label_map(case.case_id), answer.labels, volume.source, names=names)
     if config.dicom_seg:
         file = folder.segmentation(case.case_id)

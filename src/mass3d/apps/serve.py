@@ -22,20 +22,22 @@ class ServeConfig(Config):
     """Settings of `mass3d serve`."""
 
     model: Path = Field(examples=["run"])
-    """Run folder of the pretrained model, or the published weights of MASS."""
+    """Run folder or weights file of the pretrained model, or the published weights of MASS."""
     inputs: Scans
     output: Path = Field(examples=["project"])
-    """Project folder: label maps, tasks, results and jobs, as files that the verbs read, too."""
+    """Project folder: label maps, tasks, results and jobs, as files that the other commands read,
+    too."""
     host: str = Field(default="127.0.0.1", min_length=1)
-    """Address to listen at. Any other than this machine's own lets others in who have the token."""
+    """Address to listen on. Any but the loopback address lets other machines in that have the
+    token."""
     port: int = Field(default=8765, ge=0, le=65535)
-    """Port to listen at; 0 takes any free one."""
+    """Port to listen on; 0: any free one."""
     resume: bool = True
-    """Go on at once with a job that the end of an earlier server has interrupted."""
+    """Resume at once a job that was interrupted when an earlier server ended."""
     links: bool = False
-    """Show scans, too, that links in the given folders lead to elsewhere."""
+    """Also show scans outside of the given folders that links in them point to."""
     tune: bool = True
-    """Tune a head on every reference, as `mass3d task` does. On by default; 0 leaves it out."""
+    """Tune a head on every reference, as `mass3d task` does. On by default; 0 turns it off."""
     label_maps: LabelMaps = False
     device: Device = "auto"
 

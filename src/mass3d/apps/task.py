@@ -37,21 +37,22 @@ class TaskConfig(Config):
     labels: tuple[Path, ...] = Field(min_length=1, examples=[["a_label.nii.gz", "b_label.nii.gz"]])
     """Their label maps, in the same order, each on the grid of its scan."""
     model: Path = Field(examples=["run"])
-    """Run folder of the pretrained model, or the published weights of MASS."""
+    """Run folder or weights file of the pretrained model, or the published weights of MASS."""
     output: Path = Field(examples=["liver.task"])
     """Task file to write."""
     structures: Structures = None
-    """Name and label value of the structures; by default those of dataset.json, else as the headers
-    of the labels name their values, else all values in them."""
+    """Name and label value of the structures; by default from dataset.json, else from the headers
+    of the labels, else all label values."""
     colours: dict[str, CssColour] | None = Field(default=None, examples=[{"liver": "#dd8265"}])
-    """Colours of structures in results and on pages; by default as the headers of the labels have
-    them, else such as are easily told apart."""
+    """Colours of structures in results and on pages; by default from the headers of the labels,
+    else colours that are easy to distinguish."""
     tune: bool = True
-    """Tune a head on every reference: the largest gain of all. On by default; 0 leaves it out."""
+    """Tune a head on every reference, which gives the largest gain. On by default; 0 turns it
+    off."""
     tuning: TuningConfig = TuningConfig()
     """How heads are tuned."""
     license: str | None = Field(default=None, max_length=10_000, examples=["CC-BY-4.0"])
-    """Terms under which the task file may be used, kept in it."""
+    """Terms of use, stored in the task file."""
     label_maps: LabelMaps = False
     device: Device = "auto"
 
@@ -95,10 +96,10 @@ class TaskReport(Report):
         return "\n".join([first + unnamed + odd, *self._lines()])
 
     def _lines(self) -> Iterator[str]:
-        yield "Dice of the references as their own queries" + (
-            ", of each by the others, and of affine registrations of these:"
+        yield "Dice of each reference, segmented from itself" + (
+            ", from the others, and by affine registration of the others:"
             if len(self.references) > 1
-            else " (what cannot be redrawn will not be found):"
+            else " (what cannot be reproduced will not be found in other scans):"
         )
         width = max(map(len, self.dice))
         for name, dice in self.dice.items():
@@ -153,7 +154,8 @@ def run(config: TaskConfig) -> TaskReport:
     saved = save_task(task, config.output, run=config.model)
     dice = _dice(saved)
     told = {name: one._asdict() for name, one in dice.items()}
-    write_provenance(record, "task", config, dice=told, unnamed_values=list(unnamed))
+    facts = {"fingerprint": saved.fingerprint, "unnamed_values": list(unnamed)}
+    write_provenance(record, "task", config, dice=told, **facts)
     return TaskReport(
         config.output,
         dict(saved.structures),

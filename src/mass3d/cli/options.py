@@ -58,7 +58,7 @@ COMMON: Final = (
         Parameter.KEYWORD_ONLY,
         default=False,
         annotation=Annotated[
-            bool, typer.Option("--quiet", help="Tell no progress: the summary and errors alone.")
+            bool, typer.Option("--quiet", help="No progress; only the summary and errors.")
         ],
     ),
 )

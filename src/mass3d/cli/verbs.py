@@ -44,7 +44,7 @@ VERBS: Final = {
         },
     ),
     "pretrain": Verb(
-        "Train a network on one or several stores, without labels.",
+        "Pretrain a network on one or several stores, without labels.",
         "store/ -o run/ --steps 10000",
         {
             "store": "STORE...",
@@ -75,12 +75,12 @@ VERBS: Final = {
         },
     ),
     "merge": Verb(
-        "Merge tasks that one model made into one task.",
+        "Merge tasks of the same model into one task.",
         "liver.task spleen.task -o organs.task",
         {"tasks": "TASK...", "output": "-o --output X.task"},
     ),
     "adapt": Verb(
-        "Adapt a task to unlabelled scans, where that pays.",
+        "Adapt a task to unlabelled scans, for the structures that gain from it.",
         "scans/ --task liver.task -o adapted.task",
         {
             "inputs": "SCANS...",
@@ -91,7 +91,7 @@ VERBS: Final = {
         },
     ),
     "finetune": Verb(
-        "Train a pretrained network further, with labels.",
+        "Finetune a pretrained network with labels.",
         "-i dataset/ -m run/ -o tuned/ --labels 5",
         {
             "images": "-i --images SCANS...",
@@ -108,7 +108,7 @@ VERBS: Final = {
         },
     ),
     "curve": Verb(
-        "Finetune with more and more labels, beside other starts.",
+        "Compare starts of finetuning at increasing numbers of labels.",
         "dataset/ -m run/ -o curve/ --labels 1,5,20%,all --against scratch,other/",
         {
             "dataset": "DATASET",
@@ -139,7 +139,7 @@ VERBS: Final = {
         },
     ),
     "locate": Verb(
-        "Say where the structures of a task are: boxes and a confidence.",
+        "Locate the structures of a task: boxes with a confidence.",
         "scans/ --task liver.task -o located/",
         {
             "inputs": "SCANS...",
@@ -150,7 +150,7 @@ VERBS: Final = {
         },
     ),
     "embed": Verb(
-        "Write what a pretrained network says of scans, one row each.",
+        "Compute features of scans with a pretrained network, one row each.",
         "scans/ -m run/ -o embedded/",
         {
             "inputs": "SCANS...",
@@ -162,7 +162,7 @@ VERBS: Final = {
         },
     ),
     "probe": Verb(
-        "Say which labels of scans can be read off frozen features.",
+        "Predict labels of scans from frozen features, by cross-validation.",
         "scans/ --labels labels.csv -m run/ -o probed/",
         {
             "inputs": "SCANS...",
@@ -194,7 +194,7 @@ VERBS: Final = {
         },
     ),
     "inspect": Verb(
-        "Say what scans are there and what is wrong with them.",
+        "Describe the scans of a folder and report what is wrong with them.",
         "scans/ -o inspected/",
         {"inputs": "SCANS...", "output": "-o --output FOLDER", **MODALITY, **PARALLEL},
     ),
@@ -212,7 +212,7 @@ VERBS: Final = {
         function="measure_masks",
     ),
     "check": Verb(
-        "Check every byte of a store, and what the bytes mean.",
+        "Verify every byte of a store, and its content.",
         "store/",
         {"store": "STORE...", **PARALLEL},
     ),
@@ -228,7 +228,7 @@ VERBS: Final = {
         },
     ),
     "show": Verb(
-        "Say what a task file, a model or a store is.",
+        "Describe a task file, a model or a store.",
         "liver.task --json",
         {"paths": "FILE|FOLDER...", "as_json": "--json"},
     ),
@@ -250,7 +250,7 @@ VERBS: Final = {
         },
     ),
     "serve": Verb(
-        "Open a local page: draw one example, get the other scans, correct.",
+        "Open a local page: draw one example, segment the other scans, correct.",
         "run/ scans/ -o project/",
         {
             "model": "RUN",
@@ -264,7 +264,7 @@ VERBS: Final = {
         },
     ),
     "demo": Verb(
-        "Run every step on made-up scans and write a page about it.",
+        "Run every step on phantoms and write a page about it.",
         "-o demo/",
         {
             "output": "-o --output FOLDER",

@@ -82,8 +82,8 @@ def require_apart(output: Path, inputs: Iterable[Path | None]) -> None:
 
 
 def record_of(task: Path) -> Path:
-    """The folder beside a task file that holds its record."""
-    return task.with_suffix(".task-record")
+    """The folder beside a task file that holds its record, of `ct.liver` not that of `ct.aorta`."""
+    return task.with_name(f"{task.name.removesuffix('.task')}.task-record")
 
 
 def earlier_record(folder: Path) -> dict[str, Any]:

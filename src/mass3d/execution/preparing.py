@@ -17,7 +17,7 @@ from mass3d.execution.proposals import (
 )
 from mass3d.execution.summary import counted, first_of, warnings_told
 from mass3d.io.datasets.cohort import CaseFile
-from mass3d.io.datasets.source import source_hash
+from mass3d.io.datasets.source import named_modality, source_hash
 from mass3d.io.names import plain_name
 from mass3d.io.read import read_volume
 from mass3d.masks.engines import Scan
@@ -26,7 +26,6 @@ from mass3d.store.records import whole_record
 from mass3d.store.schema import CaseRecord, IndexRecord, Source, StoreSettings, case_folder
 from mass3d.store.writer import as_stored, discard_case, write_case
 from mass3d.volume.doubts import doubts, require_scan
-from mass3d.volume.intensity import modality_by_name
 from mass3d.volume.preparation import prepare_volume
 from mass3d.volume.spacing import is_too_small
 
@@ -120,8 +119,8 @@ def _is_still_named(old: CaseRecord, case: CaseFile, settings: StoreSettings) ->
     """
     if settings.preparation.modality != "auto" or old.modality_from not in ("name", "histogram"):
         return True
-    named = modality_by_name(case.path if case.series is None else case.series.path)
-    return old.modality_from == "histogram" if named is None else named == old.modality
+    named = named_modality(case)
+    return named == old.modality if named else old.modality_from == "histogram"
 
 
 def _prepare_anew(job: Job, source: Source, wanted: Mapping[EngineName, str]) -> CaseRecord:

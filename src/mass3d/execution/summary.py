@@ -130,7 +130,7 @@ def write_provenance(folder: Path, verb: str, config: Config, **facts: object) -
     settings = _Settings.model_validate(
         {key: value for key, value in config.plain().items() if key not in PLACES}
     )
-    write_text(folder / "config.toml", to_toml(settings))
+    write_text(folder / "config.toml", to_toml(settings, following=config.following()))
     write_json(folder / "record.json", run_record(verb, settings.plain(), **facts))
 
 

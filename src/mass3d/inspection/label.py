@@ -18,10 +18,11 @@ from mass3d.volume.volume import Volume
 
 @dataclass(frozen=True)
 class Names:
-    """What dataset.json calls the values of a label map."""
+    """What the values of a label map are called, or which masks are wanted."""
 
-    structures: Mapping[str, int]
+    structures: Mapping[str, int]  # of masks the values mean nothing
     ignored: int | None = None  # the value of voxels that nobody has annotated
+    said_by: str = "dataset.json"  # for messages
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,15 @@ class CountedLabel:
 def count_label(files: LabelFiles, names: Names | None, scan: Volume) -> CountedLabel:
     """Read the label of a scan and count its structures.
 
-    Without `names` the values of a label map are called by their numbers. A mask that cannot be
+    Without `names` the values of a label map are called by their numbers, and all masks are read;
+    with `names` only those masks, so that no other one covers them. A mask that cannot be
     read is a fault beside the others; a label map that cannot be read, or lies on another grid
     than its scan, raises `DataError`.
     """
     if files.names:
-        return _count_masks(files, scan)
+        masks = dict(zip(files.names, files.paths, strict=True))
+        wanted = masks if names is None else names.structures
+        return _count_masks({name: masks[name] for name in masks if name in wanted}, scan)
     (path,) = files.paths
     label = read_label(path, like=scan)
     counts = count_values(label.voxels)
@@ -78,7 +82,7 @@ def count_label(files: LabelFiles, names: Names | None, scan: Volume) -> Counted
         repairs=label.repairs,
         ignored_vox=ignored_vox,
     )
-    faults = (_unnamed_values(path, unnamed, named.structures),) if unnamed else ()
+    faults = (_unnamed_values(path, unnamed, named),) if unnamed else ()
     return CountedLabel(label.voxels, values, facts, faults)
 
 
@@ -91,14 +95,14 @@ def count_values(label: NDArray[Any]) -> NDArray[np.int64]:
     return counts
 
 
-def _count_masks(files: LabelFiles, scan: Volume) -> CountedLabel:
+def _count_masks(masks: Mapping[str, Path], scan: Volume) -> CountedLabel:
     """One mask after another; where they overlap, the later one lies on top."""
     label = np.zeros(scan.voxels.shape, np.uint16)
     values: dict[str, int] = {}
     voxels: dict[str, int] = {}
     overlap_vox = 0
     repairs, faults = [], []
-    for number, (name, path) in enumerate(zip(files.names, files.paths, strict=True), start=1):
+    for number, (name, path) in enumerate(masks.items(), start=1):
         try:
             mask = read_label(path, like=scan)
         except (Mass3dError, OSError) as error:
@@ -125,12 +129,13 @@ def _facts(
     return LabelFacts(voxels, ml, overlap_vox, ignored_vox, tuple(repairs))
 
 
-def _unnamed_values(path: Path, unnamed: Sequence[int], values: Mapping[str, int]) -> str:
-    """The fault of values that dataset.json does not explain."""
+def _unnamed_values(path: Path, unnamed: Sequence[int], names: Names) -> str:
+    """The fault of values that dataset.json, or what else names them, does not explain."""
+    known = (f"{value} ({name})" for name, value in names.structures.items())
     error = DataError(
         path,
-        found=f"values that dataset.json does not name ({', '.join(map(str, unnamed))})",
-        expected=", ".join(["0 (background)", *(f"{v} ({name})" for name, v in values.items())]),
+        found=f"values that {names.said_by} does not name ({', '.join(map(str, unnamed))})",
+        expected=", ".join(["0 (background)", *known]),
         fix="Name them in dataset.json, or correct the label.",
     )
     return str(error)

@@ -20,13 +20,13 @@ class ExternalConfig(Config):
     folders: tuple[Path, ...] = ()
     """Folders of masks: label maps named <case>.nii.gz, or folders <case> of maps and masks."""
     split: bool = False
-    """Whether the connected parts of a mask become masks of their own, instead of the whole."""
+    """Use the connected components of a mask as separate masks, instead of the whole."""
     min_mm3: float = Field(default=30.0, ge=0)
-    """Smallest mask."""
+    """Minimum volume of a mask."""
     min_vox: int = Field(default=20, ge=1)
-    """Smallest mask in voxels of the store."""
+    """Minimum volume of a mask in voxels of the store."""
     max_share: float = Field(default=0.9, gt=0, le=1)
-    """Largest mask, as a share of the scan."""
+    """Maximum volume of a mask, as a fraction of the scan."""
 
     def content(self) -> dict[str, Any]:
         """The settings that decide what is found, for fingerprints; add the files."""
@@ -41,13 +41,13 @@ class MaskConfig(Config):
     """
 
     engines: tuple[EngineName, ...] = Field(default=("hierarchy",), min_length=1)
-    """Engines, in the order of their layers."""
+    """Mask engines, in the order of their layers."""
     hierarchy: HierarchyConfig = HierarchyConfig()
-    """Masks from trees of watershed regions, without weights or labels."""
+    """Masks from trees of watershed regions; needs neither weights nor labels."""
     external: ExternalConfig = ExternalConfig()
-    """Masks that another tool or a person has made."""
+    """Masks made by another tool or by hand."""
     sam2: Sam2Config = Sam2Config()
-    """Masks that SAM2 finds on slices and follows through the scan; needs the extra sam2."""
+    """Masks that SAM2 finds on slices and propagates through the scan; needs the extra sam2."""
 
     @field_validator("engines")
     @classmethod

@@ -23,7 +23,7 @@ KINDS: Final[dict[str, Callable[[Any], nn.Module]]] = {
 
 
 def build_network(preset: Preset, *, seed: int) -> NetworkModule:
-    """The network of a preset with its first weights, which depend on the seed alone."""
+    """The network of a preset with its initial weights, which depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return cast("NetworkModule", KINDS[preset.kind](preset))

@@ -48,11 +48,12 @@ class ResEncPlan(Config):
     n_blocks_per_stage: tuple[Count, ...] = (1, 3, 4, 6, 6, 6)
     """Residual blocks of each stage of the encoder."""
     n_conv_per_stage_decoder: tuple[Count, ...] = (1, 1, 1, 1, 1)
-    """Convolutions of each stage of the decoder, the deepest first; one stage less."""
+    """Convolutions of each stage of the decoder, the deepest first; one stage fewer than the
+    encoder."""
     kernel_sizes: tuple[tuple[Kernel, Kernel, Kernel], ...] = ((3, 3, 3),) * 6
-    """Kernels of each stage along (D, H, W)."""
+    """Kernel size of each stage along (D, H, W)."""
     strides: tuple[tuple[Step, Step, Step], ...] = ((1, 1, 1), *((2, 2, 2),) * 5)
-    """Strides at the beginning of each stage along (D, H, W); 1 of the first."""
+    """Stride at the start of each stage along (D, H, W); 1 for the first."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -19,15 +19,17 @@ class Recipe(Config):
     """How a network is trained unless the settings say otherwise."""
 
     steps: int = Field(default=700, ge=1, le=10**9)
-    """Optimiser updates of the whole run; the schedule is stretched over them."""
+    """Optimiser steps of the whole run; the learning-rate schedule spans them. The default depends
+    on the preset: 700 for `tiny`, 4000 for `small`, 3000 for `tokens`, 50000 for `resenc-m` and
+    `resenc-l`, 100000 for `base`."""
     batch_size: int = Field(default=4, ge=1, le=10**4)
     """Samples per batch."""
     optimizer: OptimizerName = "muon"
-    """Rule of the updates: `adamw`, `lamb` or `muon`."""
+    """Optimiser: `adamw`, `lamb` or `muon`."""
     lr: float = Field(default=1e-2, gt=0, le=1e3)
     """Peak learning rate."""
     weight_decay: float = Field(default=1e-2, ge=0)
-    """Weight decay of matrices and kernels; norms and biases are not decayed."""
+    """Weight decay of matrices and kernels; norms and biases have none."""
 
 
 class InContextPreset(Config):
@@ -76,7 +78,7 @@ class CorrespondenceRecipe(Recipe):
     """
 
     weight_decay: float = Field(default=3.0, ge=0)
-    """Weight decay of matrices and kernels; norms and biases are not decayed."""
+    """Weight decay of matrices and kernels; norms and biases have none."""
 
 
 class CorrespondencePreset(Config):
@@ -123,15 +125,16 @@ class IrisRecipe(Recipe):
     """How the released network was trained."""
 
     steps: int = Field(default=100_000, ge=1, le=10**9)
-    """Optimiser updates of the whole run; the schedule is stretched over them."""
+    """Optimiser steps of the whole run; the learning-rate schedule spans them."""
     optimizer: OptimizerName = "lamb"
-    """Rule of the updates: `adamw`, `lamb` or `muon`."""
+    """Optimiser: `adamw`, `lamb` or `muon`."""
     lr: float = Field(default=2e-3, gt=0, le=1e3)
     """Peak learning rate."""
     weight_decay: float = Field(default=1e-5, ge=0)
-    """Weight decay of matrices and kernels; norms and biases are not decayed."""
+    """Weight decay of matrices and kernels; norms and biases have none."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
-    """Decay of the average of the weights, which is what a run delivers."""
+    """Decay of the exponential moving average (EMA) of the weights; a run delivers the EMA
+    weights."""
 
 
 class IrisPreset(Config):
@@ -201,14 +204,14 @@ class ResEncConfig(Config):
     """What of the presets resenc-m and resenc-l is another than usual."""
 
     plan: ResEncPlan | None = None
-    """Encoder and decoder, by the names of nnU-Net's plans."""
+    """Encoder and decoder, with the names of nnU-Net's plans."""
     plans: Path | None = Field(default=None, examples=["nnUNetResEncUNetLPlans.json"])
-    """Plans file of nnU-Net whose encoder and decoder are built, so that the weights will fit."""
+    """Plans file of nnU-Net: its encoder and decoder are built, so that nnU-Net can load the
+    weights."""
     configuration: str = "3d_fullres"
-    """Which configuration of the plans file."""
+    """Configuration of the plans file."""
     init: Path | None = Field(default=None, examples=["checkpoint_final.pth"])
-    """Checkpoint of nnU-Net or nnssl whose encoder and, if it has one, decoder the run begins
-    with."""
+    """Checkpoint of nnU-Net or nnssl to start from: its encoder and, if it has one, its decoder."""
 
 
 def chosen_preset(name: PresetName, channels: Sequence[int] | None, resenc: ResEncConfig) -> Preset:

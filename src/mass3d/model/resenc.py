@@ -198,7 +198,7 @@ class ResEncTrunk(nn.Module):
 
 
 def _begin(module: nn.Module) -> None:
-    """First weights as in nnU-Net, but for the last norm of a block, which it sets to zero.
+    """Initialisation as in nnU-Net, but for the last norm of a block, which it sets to zero.
 
     That would hide the gradients of all kernels of the encoder from the first try of 16 bits.
     """

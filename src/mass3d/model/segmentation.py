@@ -53,7 +53,7 @@ class SegmentationNetwork(nn.Module):
 def add_head(
     trunk: FeatureNetworkModule, structures: int, *, seed: int, channels: int = 1
 ) -> SegmentationNetwork:
-    """The network with a head whose first weights depend on the seed alone."""
+    """The network with a head whose initial weights depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return SegmentationNetwork(trunk, structures, channels)

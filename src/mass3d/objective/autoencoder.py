@@ -23,7 +23,7 @@ HIDDEN_SHARE = 0.6  # of the cells at the coarsest stride, as in SparK
 class Autoencoder(Extended):
     """A network, what stands for hidden cells at each scale, and a layer that draws voxels.
 
-    Of the network the trunk is trained; the rest keeps its first weights.
+    Of the network the trunk is trained; the rest keeps its initial weights.
     """
 
     network: CorrespondenceNet

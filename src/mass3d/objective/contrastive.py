@@ -28,7 +28,7 @@ class Contrastive(Extended):
     """A network, a projection of its pooled features, and a queue of earlier views.
 
     Of the network the trunk is trained, on the coarsest map of the way down and the map at the end
-    of the way up; the rest keeps its first weights.
+    of the decoder; the rest keeps its initial weights.
     """
 
     network: CorrespondenceNet

@@ -60,7 +60,7 @@ def idea_pictures(store: Store, run: Path, *, seed: int) -> tuple[Picture, ...]:
         Picture(
             _slice(pair.reference, first, pair.shown), "Shown: masks in one view", pair.case_id
         ),
-        Picture(_slice(pair.query, second), "Asked: another view", "moved, bent, other greys"),
+        Picture(_slice(pair.query, second), "Asked: another view", "moved, deformed, other greys"),
         Picture(_slice(pair.query, second, pair.true), "Right: where the masks are"),
         Picture(
             _slice(pair.query, second, pair.found),

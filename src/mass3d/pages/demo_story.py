@@ -23,12 +23,12 @@ METHODS: Final = {
     "run": Method("mass3d", "task and segment, as they are by default."),
     "affine": Method(
         "affine registration",
-        "The floor: the example is moved, turned and stretched onto each scan. Nothing is learned.",
+        "The baseline: the example is mapped onto each scan by an affine map. Nothing is learned.",
     ),
     "network": Method(
-        "the network alone", "Only what pretraining gave: no alignment, and nothing is tuned."
+        "the network alone", "The pretrained network by itself: no alignment and no tuned head."
     ),
-    "untrained": Method("the network alone, untrained", "The first weights of the same network."),
+    "untrained": Method("the network alone, untrained", "The same network, randomly initialised."),
 }
 
 

@@ -52,7 +52,7 @@ class Watch:
         Raises `ConfigError` where TensorBoard is not installed, and as `begin_course` does.
         """
         record = read_record(self.run)
-        step = record.step if record is not None else 0
+        step = record.told if record is not None else 0
         cut_rows(self.run / PACE, step)
         if tensorboard:
             self.events = EventWriter(self.run, begin=step)

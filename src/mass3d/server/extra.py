@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Final
 
-from mass3d.errors import ConfigError
+from mass3d.errors import ConfigError, install_extra
 
 NEEDED: Final = ("fastapi", "uvicorn")
 
@@ -18,5 +18,5 @@ def require_server() -> None:
             "mass3d serve",
             found=f"no {' and no '.join(missing)} in this installation",
             expected="the libraries of a server, which are an optional part",
-            fix="pip install 'mass3d[serve]'",
+            fix=install_extra("serve"),
         )

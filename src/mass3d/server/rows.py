@@ -88,7 +88,7 @@ def _notes(entry: Entry, *, several: bool) -> Iterator[str]:
         else:
             yield f"{name} was not found"
     if entry.method == "network" and several:
-        yield "no reference could be aligned to this scan; the network answered alone"
+        yield "no reference could be aligned to this scan; the network segmented it alone"
 
 
 def _worst_first(row: Mapping[str, Any]) -> tuple[bool, bool, float, float, str]:

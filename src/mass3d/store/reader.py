@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from mass3d.files import file_hash
 from mass3d.masks.layers import MaskSet
 from mass3d.masks.table import MaskTable, Ranks
 from mass3d.store.arrays import open_array, read_table, widened
-from mass3d.store.records import broken, read_record, require_size
+from mass3d.store.records import broken, is_recorded, read_record, require_size
 from mass3d.store.schema import (
     IMAGE,
     LAYERS,
@@ -121,7 +121,11 @@ class Store:
 
 
 class StoredCase:
-    """One prepared case. Open files are kept; a pickled case opens them anew."""
+    """One prepared case. Open files are kept; a pickled case opens them anew.
+
+    Whatever is opened later must still be what the record tells of: raises `StoreError` where
+    somebody has changed the store meanwhile.
+    """
 
     def __init__(
         self, folder: Path, record: CaseRecord, grid: Grid, source: SourceGrid, case_id: str
@@ -202,16 +206,37 @@ class StoredCase:
     @cached_property
     def table(self) -> MaskTable:
         """The table of the masks. Raises `StoreError` when it does not fit the arrays."""
-        return read_table(self.folder / TABLE, self.record, self.shape)
+        with self._unchanged():
+            return read_table(self.folder / TABLE, self.record, self.shape)
 
     @cached_property
     def _image(self) -> Any:
-        return open_array(self.folder / IMAGE, shape=self.shape, dtypes=("float16",))
+        with self._unchanged():
+            return open_array(self.folder / IMAGE, shape=self.shape, dtypes=("float16",))
 
     @cached_property
     def _layers(self) -> Any:
         shape = (self.record.num_layers, *self.shape)
-        return open_array(self.folder / LAYERS, shape=shape, dtypes=("uint16", "uint32"))
+        with self._unchanged():
+            return open_array(self.folder / LAYERS, shape=shape, dtypes=("uint16", "uint32"))
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Open a file of the known record. Raises `StoreError` where another one lies there now.
+
+        Whoever writes exchanges the folder of a case as a whole: a file that was opened before the
+        known record is still found beside it is the known file.
+        """
+        try:
+            yield
+        finally:
+            if not is_recorded(self.folder, self.record):
+                raise StoreError(
+                    self.folder,
+                    found="another content than when the store was opened",
+                    expected="a store that nobody changes while it is read",
+                    fix="The store was changed while it was read; begin a new run.",
+                )
 
     def _read(self, array: Any, box: tuple[slice, ...]) -> NDArray[Any]:
         assert all(

@@ -17,6 +17,14 @@ def read_record(folder: Path) -> CaseRecord:
     return record
 
 
+def is_recorded(folder: Path, record: CaseRecord) -> bool:
+    """Whether a case folder still holds what a record tells, which was read earlier."""
+    try:
+        return read_record(folder).plain() == record.plain()
+    except StoreError:
+        return False
+
+
 def whole_record(folder: Path) -> CaseRecord | None:
     """The record of a case whose files are all there and as written, else None."""
     try:

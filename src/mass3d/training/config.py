@@ -36,33 +36,34 @@ class FitConfig(Recipe):
     """How a network is trained; a preset brings its own recipe for the first of these."""
 
     accumulate: Annotated[int, Field(ge=1, le=10**4)] | Literal["auto"] = "auto"
-    """Batches per step, of all processes together, whose gradients are averaged; `auto`: one of
-    each process."""
+    """Batches per optimiser step, over all processes together (gradient accumulation); `auto`: one
+    per process."""
     clip: float = Field(default=1.0, gt=0)
-    """Largest gradient norm."""
+    """Maximum gradient norm; larger gradients are clipped."""
     schedule: ScheduleName = "warmup_cosine"
-    """How the learning rate goes over the run."""
+    """Learning-rate schedule."""
     momentum: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
-    """How much of the mean of gradients a step keeps, the same all through the run; `auto`: 0.95
-    for `muon`, 0.9 for `adamw` and `lamb`."""
+    """Momentum (beta1 of `adamw` and `lamb`), constant over the run; `auto`: 0.95 for `muon`, 0.9
+    for the others."""
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
-    """Decay of the average of the weights, which is what a run delivers."""
+    """Decay of the exponential moving average (EMA) of the weights; a run delivers the EMA
+    weights."""
     log_every: int = Field(default=10, ge=1)
     """Steps per row of metrics.jsonl."""
     save_every: int = Field(default=200, ge=1)
-    """Steps between resume states."""
+    """Steps between saved resume states."""
     save_minutes: float = Field(default=3.0, gt=0)
-    """Longest time without a resume state, in minutes."""
+    """Maximum time between resume states, in minutes."""
     precision: Literal["32-true", "bf16-mixed", "auto"] = "auto"
-    """`auto`: 16 bits (bfloat16) where the device is faster in them and a first try comes out
-    right."""
+    """`auto`: bfloat16 on a GPU that supports it, and on a CPU that is faster in it if a trial step
+    gives right results; float32 otherwise."""
     sharding: Sharding = "none"
-    """`full`: each of several processes keeps its share of the weights, of their averages and
-    gradients, and of what the optimiser remembers, for networks that do not fit into one GPU."""
+    """`full`: shard weights, their averages, gradients and optimiser states over the processes
+    (FSDP2), for networks that do not fit into one GPU."""
     prefetch: int = Field(default=2, ge=0, le=100)
-    """Batches made ahead of their step by threads of their own; 0 for none."""
+    """Batches prepared ahead of their step by background threads; 0: none."""
     makers: Annotated[int, Field(ge=1, le=100)] | Literal["auto"] = "auto"
-    """Threads that make batches; `auto`: one on a CPU, and up to eight for a GPU."""
+    """Threads that prepare batches; `auto`: one on a CPU, up to eight for a GPU."""
 
     def decisive(self, batches_per_step: int = 1) -> dict[str, Any]:
         """The settings that decide what a run delivers; the others may change on the way.

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from mass3d.errors import ConfigError
+from mass3d.errors import ConfigError, install_extra
 
 EVENTS: Final = "tensorboard"  # folder of the run
 LIBRARY: Final = "tensorboard"
@@ -20,7 +20,7 @@ def require_tensorboard() -> None:
             "tensorboard",
             found="no package tensorboard",
             expected="it, as event files are asked for",
-            fix="pip install 'mass3d[tensorboard]'",
+            fix=install_extra("tensorboard"),
             setting="tensorboard",
         )
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
@@ -114,11 +115,28 @@ def lost_process_told(run: Path, processes: Processes) -> Iterator[None]:
 
 def wrap(fabric: Fabric, model: nn.Module) -> _FabricModule:
     """The model as Fabric runs it, in the precision of the run whichever way it is called."""
+    if isinstance(fabric.strategy, DDPStrategy):
+        lay_gradients_as_weights(model.parameters())
     wrapped = fabric.setup_module(model)
     for name in NETWORK_METHODS:
         if hasattr(model, name):
             wrapped.mark_forward_method(name)
     return wrapped
+
+
+def lay_gradients_as_weights(parameters: Iterable[nn.Parameter]) -> None:
+    """Give gradients the strides of their kernels, from which DDP makes room for them.
+
+    Along axes of one voxel, as of 1 x 1 x 1 kernels, strides mean nothing: the memory is the same,
+    and torch's kernels choose others than those of channels last. DDP would warn of that.
+    """
+    for parameter in parameters:
+        if parameter.requires_grad and parameter.ndim > 1 and parameter.is_contiguous():
+            parameter.register_hook(partial(_with_strides, strides=parameter.stride()))
+
+
+def _with_strides(gradient: Tensor, *, strides: tuple[int, ...]) -> Tensor:
+    return gradient.as_strided(gradient.shape, strides) if gradient.is_contiguous() else gradient
 
 
 def mean_of_processes(fabric: Fabric, value: Tensor) -> float:

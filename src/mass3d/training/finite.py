@@ -53,7 +53,7 @@ def refuse(
         save_run(job, state)
     cases = ", ".join(sorted(set(case_ids)))
     in_16_bits = state.precision != "32-true"
-    numbers = ", or in 32 bits: fit.precision=32-true" * in_16_bits
+    numbers = ", or in float32: fit.precision=32-true" * in_16_bits
     raise ModelError(
         job.run,
         found=found,

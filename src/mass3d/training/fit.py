@@ -25,6 +25,7 @@ from mass3d.training.fabric import (
     make_fabric,
     mean_of_processes,
 )
+from mass3d.training.fate import same_fate
 from mass3d.training.finite import refuse, require_finite
 from mass3d.training.job import FitState, Job
 from mass3d.training.log import append_row, cut_rows
@@ -36,7 +37,7 @@ from mass3d.training.prefetch import makers_for, prefetched
 from mass3d.training.resume import batches_per_step, restore, save_run, save_weights
 from mass3d.training.run_files import METRICS, RESUME
 from mass3d.training.step import Batch, Hook, Progress, Step, StepContext, StepOutcome
-from mass3d.training.update import update
+from mass3d.training.update import rate_of, update
 
 __all__ = [
     "FitConfig",
@@ -95,15 +96,16 @@ def fit(
             restore(state, run, record)
         run.mkdir(parents=True, exist_ok=True)
         if fabric.is_global_zero:
-            cut_rows(run / METRICS, state.step)
+            cut_rows(run / METRICS, record.told if record else 0)
         with stop_signals() as stop:
             _train(job, state, stop)
         if not state.is_finite():
             refuse(job, state, "weights that are not finite after the last update")
         save_weights(job, state)
         averaged = state.averaged()
-    if fabric.is_global_zero:
-        (run / RESUME).unlink(missing_ok=True)  # last: without it the run counts as finished
+        with same_fate(fabric, run):
+            if fabric.is_global_zero:
+                (run / RESUME).unlink(missing_ok=True)  # last: without it the run is finished
     state.choice.put_into(averaged)
     return averaged
 
@@ -119,6 +121,8 @@ def _train(job: Job[Batch], state: FitState, stop: StopSignal) -> None:
     makers = config.makers
     if makers == "auto":
         makers = makers_for(fabric.device, job.processes)
+    if state.row_due:  # the run was stopped before it
+        _log(job, state, pace)
     with prefetched(
         lambda number: (number, job.batches(number, fabric.device)),
         mine,
@@ -131,16 +135,21 @@ def _train(job: Job[Batch], state: FitState, stop: StopSignal) -> None:
             state.choice.consider(job.judge, state.ema.model, step=state.step, steps=config.steps)
             forecast(state.step, config.batch_size * job.batches_per_step)
             ended = _has_ended(job, state)
-            if ended or state.step % config.log_every == 0:
+            state.row_due = ended or state.step % config.log_every == 0
+            if state.row_due:
+                # hooks may validate for minutes: who asks for the end does not wait for them
+                number, worth = agreed(fabric, stop.number, not ended or bool(job.hooks))
+                if number and worth:
+                    _stop(job, state, number)
                 _log(job, state, pace)
             late = time.monotonic() - saved > 60 * config.save_minutes
             due = state.step % config.save_every == 0 or late
             number, due = agreed(fabric, stop.number, due)
-            if not ended and (number or due):
+            if number and not ended:
+                _stop(job, state, number)
+            if due and not ended:
                 _save(job, state)
                 saved = time.monotonic()
-                if number:
-                    _stop(job, state, number)
 
 
 def _has_ended(job: Job[Batch], state: FitState) -> bool:
@@ -152,8 +161,9 @@ def _log(job: Job[Batch], state: FitState, pace: Pace) -> None:
     require_finite(job, state)
     config, fabric = job.config, state.fabric
     figures = {key: mean_of_processes(fabric, value) for key, value in state.log.means().items()}
-    figures["lr"] = state.optimizer.param_groups[0]["lr"]
+    figures["lr"] = rate_of(config, state.step)
     state.log.entries.clear()
+    state.row_due = False
     averaged = state.averaged()
     if not fabric.is_global_zero:
         return
@@ -175,10 +185,11 @@ def _save(job: Job[Batch], state: FitState) -> None:
 
 
 def _stop(job: Job[Batch], state: FitState, number: int) -> NoReturn:
+    _save(job, state)
     raise Interrupted(
         job.run,
         found=f"{signal.Signals(number).name} after step {state.step}",
-        expected=f"{job.config.steps} steps",
+        expected=f"the end of {job.config.steps} steps",
         fix="All is saved: the same command goes on from there.",
         number=number,
     )

@@ -51,6 +51,7 @@ class FitState:
     optimizer: torch.optim.Optimizer
     blank: Blank | None = None  # where the model is sharded
     step: int = 0
+    row_due: bool = False  # of this step, which is in the log still
     log: StepLog = field(default_factory=StepLog)
     choice: Choice = field(default_factory=Choice)
 

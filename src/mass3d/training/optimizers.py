@@ -31,11 +31,12 @@ def lamb(groups: Groups, recipe: Recipe, momentum: float = 0.9) -> torch.optim.O
     return Lamb(groups, lr=recipe.lr, momentum=momentum)
 
 
-def muon(groups: Groups, recipe: Recipe, momentum: float = 0.95) -> torch.optim.Optimizer:
+def muon(groups: Groups, recipe: Recipe, momentum: float | None = None) -> torch.optim.Optimizer:
     """Orthogonalised momentum for matrices and kernels, AdamW for the others: Jordan et al. 2024.
 
     Updates are scaled so that a learning rate means what it means for AdamW. Of shared weights the
-    whole matrix is brought together for its update.
+    whole matrix is brought together for its update. `momentum`: of all of them; usually 0.95, and
+    0.9 of what AdamW moves.
     """
     from mass3d.training.muon import Muon  # noqa: PLC0415 - seconds to import
 
@@ -43,7 +44,8 @@ def muon(groups: Groups, recipe: Recipe, momentum: float = 0.95) -> torch.optim.
         [{**group, "use_muon": number % 2 == 0} for number, group in enumerate(groups)],
         lr=recipe.lr,
         adamw_lr=recipe.lr,
-        momentum=momentum,
+        momentum=0.95 if momentum is None else momentum,
+        adamw_betas=(0.9 if momentum is None else momentum, 0.95),
         use_adjusted_lr=True,
     )
 

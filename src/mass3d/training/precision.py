@@ -23,7 +23,11 @@ from mass3d.errors import ConfigError
 from mass3d.training.config import Precision
 from mass3d.training.fabric import compute_in, largest_of_processes, make_fabric, wrap
 from mass3d.training.job import Job
-from mass3d.training.processor import is_faster_in_16_bits, must_imitate_16_bits
+from mass3d.training.processor import (
+    gpu_has_16_bits,
+    is_faster_in_16_bits,
+    must_imitate_16_bits,
+)
 from mass3d.training.step import StepOutcome, take_step
 
 MAX_LOSS_ERROR = 0.05  # of the loss in 32 bits
@@ -86,7 +90,7 @@ def settled_precision(job: Job[Any], model: nn.Module, fabric: Fabric) -> Precis
 def choose_precision(model: nn.Module, run: Run, device: torch.device) -> Precision:
     """The precision that `auto` means for this model and step on a device."""
     if device.type == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+        return "bf16-mixed" if gpu_has_16_bits() else "32-true"
     if device.type != "cpu" or not is_faster_in_16_bits():
         return "32-true"
     found = compare(
@@ -96,18 +100,26 @@ def choose_precision(model: nn.Module, run: Run, device: torch.device) -> Precis
 
 
 def require_usable(precision: Precision, device: torch.device, run: Path) -> None:
-    """Raise `ConfigError` for 16 bits on an x86 CPU that must imitate them: steps take hours there.
+    """Raise `ConfigError` for 16 bits on an x86 CPU, or a GPU, that must imitate them.
 
-    `run`: the folder of the run, which may have begun on another machine.
+    Steps take hours on such a CPU. `run`: the folder of the run, which may have begun on another
+    machine.
     """
-    if precision != "32-true" and device.type == "cpu" and must_imitate_16_bits():
-        raise ConfigError(
-            run,
-            found="a processor without instructions for 16 bits (AVX512-BF16)",
-            expected=f"one that has them, for the precision {precision}",
-            fix="Go on with a run of 16 bits where it began; begin a new one with 32-true or auto.",
-            setting="fit.precision",
-        )
+    if precision == "32-true":
+        return
+    if device.type == "cpu" and must_imitate_16_bits():
+        found = "a processor without instructions for bfloat16 (AVX512-BF16)"
+    elif device.type == "cuda" and not gpu_has_16_bits():
+        found = f"a GPU without instructions for bfloat16 ({torch.cuda.get_device_name(device)})"
+    else:
+        return
+    raise ConfigError(
+        run,
+        found=found,
+        expected=f"one that has them, for the precision {precision}",
+        fix="Continue a bfloat16 run where it began; start a new one with 32-true or auto.",
+        setting="fit.precision",
+    )
 
 
 def try_step(model: nn.Module, run: Run, device: torch.device, precision: Precision) -> Trial:

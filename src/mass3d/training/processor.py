@@ -1,4 +1,4 @@
-"""What the processor of this machine computes in."""
+"""What the processor of this machine, or its GPU, computes in."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def must_imitate_16_bits() -> bool:
 def has_16_bits() -> bool:
     """Whether there are instructions for bfloat16."""
     return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def gpu_has_16_bits() -> bool:
+    """Whether the GPU of this process has instructions for bfloat16.
+
+    Those before compute capability 8 imitate it, which torch takes for support unless told not to.
+    """
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def is_faster_in_16_bits() -> bool:

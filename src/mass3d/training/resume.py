@@ -17,6 +17,7 @@ from mass3d.model.protocol import network_of
 from mass3d.training import checkpoint
 from mass3d.training.choosing import Choice, Chosen, Scored
 from mass3d.training.config import FitConfig, Precision
+from mass3d.training.fate import same_fate
 from mass3d.training.job import FitState, Job
 from mass3d.training.optimizers import read_state, restore_state
 from mass3d.training.run_files import RESUME, WEIGHTS
@@ -40,6 +41,13 @@ class ResumeRecord(Config):
     """What the caller of `fit` told about the run."""
     scored: tuple[Scored, ...] = ()
     """Updates and score of each scoring so far."""
+    row_due: tuple[str, ...] = ()
+    """Figures, in their order, of a row of the last of these updates that is yet to be written."""
+
+    @property
+    def told(self) -> int:
+        """The update up to which rows are written and hooks were called."""
+        return self.step - bool(self.row_due)
 
 
 def read_record(run: Path) -> ResumeRecord | None:
@@ -144,7 +152,8 @@ def _is_hash(value: object) -> bool:
 def save_run(job: Job[Any], state: FitState) -> None:
     """Write the resume state and the weights as they are now; the first process does.
 
-    All must call it at the same time, as `save_weights` where the model is sharded.
+    All must call it at the same time, as `save_weights`: each comes back once all is written, or
+    raises what the first was stopped by. Who ended before would have srun end the one that writes.
     """
     save_resume(job, state)
     save_weights(job, state)
@@ -166,9 +175,11 @@ def save_resume(job: Job[Any], state: FitState) -> None:
         optimizer=numbers,
         run=dict(job.facts),
         scored=tuple(state.choice.scored),
+        row_due=tuple(state.log.tensors()) if state.row_due else (),
     )
-    if state.fabric.is_global_zero:
-        checkpoint.save(job.run / RESUME, tensors, kind="resume", facts=record.plain())
+    with same_fate(state.fabric, job.run):
+        if state.fabric.is_global_zero:
+            checkpoint.save(job.run / RESUME, tensors, kind="resume", facts=record.plain())
 
 
 def _mean_log(state: FitState) -> dict[str, Tensor]:
@@ -185,8 +196,9 @@ def save_weights(job: Job[Any], state: FitState) -> None:
     if state.choice.scored:
         weights, chosen = state.choice.weights, Chosen(scored=tuple(state.choice.scored))
         facts |= {"step": chosen.best[0], CHOSEN: chosen.plain()}
-    if first:
-        checkpoint.save(job.run / WEIGHTS, weights, kind="weights", facts=facts)
+    with same_fate(state.fabric, job.run):
+        if first:
+            checkpoint.save(job.run / WEIGHTS, weights, kind="weights", facts=facts)
 
 
 def restore(state: FitState, run: Path, record: ResumeRecord) -> None:
@@ -214,10 +226,11 @@ def _fill(state: FitState, tensors: Mapping[str, Tensor], record: ResumeRecord) 
             raise ValueError("tensors of another network")
         fill(model, kept)
     restore_state(state.optimizer, groups["optimizer"], record.optimizer)
-    on_device = {key: values.to(state.fabric.device) for key, values in groups["log"].items()}
+    logged = groups["log"]
+    on_device = {key: logged[key].to(state.fabric.device) for key in record.row_due or logged}
     state.log.restore(record.step, on_device)
     state.choice = Choice(list(record.scored), groups["best"])
-    state.step = record.step
+    state.step, state.row_due = record.step, bool(record.row_due)
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

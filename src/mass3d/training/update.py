@@ -9,6 +9,7 @@ from typing import cast
 from torch import Tensor
 
 from mass3d.model.protocol import Extended
+from mass3d.training.config import FitConfig
 from mass3d.training.fabric import average_gradients, of_all_batches
 from mass3d.training.finite import require_finite
 from mass3d.training.job import FitState, Job
@@ -26,8 +27,7 @@ def update(job: Job[Batch], state: FitState, batches: Iterator[tuple[int, Batch]
     them.
     """
     config, fabric = job.config, state.fabric
-    rate = config.lr * SCHEDULES[config.schedule]((state.step + 1) / (config.steps + 1))
-    set_rate(state.optimizer, rate)
+    set_rate(state.optimizer, rate_of(config, state.step + 1))
     parts = job.batches_per_step // fabric.world_size
     outcomes = [
         _backward(job, state, *next(batches), share=1 / parts, last=part == parts - 1)
@@ -46,6 +46,11 @@ def update(job: Job[Batch], state: FitState, batches: Iterator[tuple[int, Batch]
     _remember(state, [outcome.kept for outcome in outcomes])
     state.ema.update(state.model, state.step)
     state.step += 1
+
+
+def rate_of(config: FitConfig, step: int) -> float:
+    """The learning rate of a step; the first is 1."""
+    return config.lr * SCHEDULES[config.schedule](step / (config.steps + 1))
 
 
 def _remember(state: FitState, kept: Sequence[Mapping[str, Tensor]]) -> None:

@@ -46,7 +46,7 @@ class MadeBy(Config):
     step: int = Field(ge=0)
     """Updates behind the weights."""
     seed: int = Field(default=0, ge=0)
-    """Decides the first weights and every draw."""
+    """Decides the initial weights and every draw."""
     store: str = ""
     """Fingerprint of the stores it learned from."""
 

@@ -57,8 +57,8 @@ def same_scans(names: Sequence[str], files: Sequence[MadeOf | None]) -> Iterator
             continue
         if one.scan_sha256 in first:
             yield (
-                f"{name} is the same scan as {first[one.scan_sha256]}: it votes twice, and the "
-                "Dice of each by the others is too good"
+                f"{name} is the same scan as {first[one.scan_sha256]}: it counts twice, and the "
+                "Dice of each from the others is too good"
             )
         first.setdefault(one.scan_sha256, name)
 

@@ -100,7 +100,7 @@ def _require_one_model(tasks: Mapping[Path, Task]) -> None:
                 path,
                 found="a task that is given twice, by itself or within a merged one",
                 expected="tasks that have nothing in common",
-                fix="Give each task once: a labelled scan must not vote twice.",
+                fix="Give each task once: a labelled scan must not count twice.",
             )
         seen |= {*_of(other)}
         if other.model != task.model:
@@ -142,7 +142,7 @@ def _voting_twice(path: Path, name: str, structure: str, first: Path, other: str
         path,
         found=f"the scan {name} as a reference of {structure}, which is {other} of {first}",
         expected="tasks that show a structure in different scans",
-        fix="Make one of them again without it: a labelled scan must not vote twice.",
+        fix="Make one of them again without it: a labelled scan must not count twice.",
     )
 
 

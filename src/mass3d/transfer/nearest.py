@@ -41,17 +41,17 @@ def require_embeddings(where: Path | str | None, task: Task | None, count: Refer
     """Raise `ConfigError` unless the nearest `count` references of a task can be told."""
     if count == "all":
         return
-    found = "a finetuned model, which does not tell what references are like"
+    found = "a finetuned model, which has no features of references"
     if task is not None:
-        found = "a task of an older version, which does not hold what its references are like"
+        found = "a task of an older version, which has no features of its references"
         known = all(one.embedding is not None for one in task.references)
         if known or count >= len(task.references):
             return
     raise ConfigError(
         str(where),
         found=found,
-        expected="a task whose nearest references can be told",
-        fix="Ask all references, or make the task again.",
+        expected="a task that can find its references nearest to a scan",
+        fix="Use all references, or make the task again.",
         setting="references",
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mass3d.errors import ConfigError, ModelError
+from mass3d.errors import ConfigError, ModelError, install_extra
 from mass3d.files import VERSION, write_bytes
 from mass3d.model.protocol import FeatureNetworkModule
 from mass3d.transfer.finetuned.segmenter import FinetunedSegmenter
@@ -71,7 +71,7 @@ def require_onnx() -> None:
             "ONNX",
             found=f"no {' and no '.join(missing)} in this installation",
             expected="onnx, which writes the file, and onnxruntime, which tries it",
-            fix="pip install 'mass3d[onnx]'",
+            fix=install_extra("onnx"),
             setting="to",
         )
 

@@ -61,6 +61,10 @@ class Answer:
     expected_dice: Mapping[str, float] = field(default_factory=dict)  # of what was found
     odd: tuple[str, ...] = ()  # sentences about how it was found
 
+    def filled(self, maps: Maps) -> Maps:
+        """Those of the maps that it filled: without references there is none of agreement."""
+        return replace(maps, agreement=None) if self.method == "finetuned" else maps
+
     def told(self) -> dict[str, Any]:
         """What a list of results holds of it."""
         return {

@@ -42,7 +42,7 @@ class RunRecord(Config):
     step: int = Field(ge=0)
     """Updates behind the weights."""
     seed: int = Field(default=0, ge=0)
-    """Decides the first weights and every draw."""
+    """Decides the initial weights and every draw."""
     store: str = ""
     """Fingerprint of the stores it learned from."""
     precision: str = "32-true"
@@ -55,7 +55,7 @@ class RunRecord(Config):
     """Samples of each part of a thousand, where not every scan was drawn as often."""
     objective: ObjectiveName = "masks"
     """What it learned from."""
-    # a run that began with first weights of its own says nothing of it, as older ones do
+    # a run that began with initial weights of its own says nothing of it, as older ones do
     began: str = Field(default="", exclude_if=lambda value: not value)
     """Fingerprint of the encoder and decoder that it began with, where these were another's."""
 
@@ -127,11 +127,13 @@ def doubts_about(run: Path, trained: TrainedModel) -> tuple[str, ...]:
     )
 
 
-def unfinished(run: Path) -> tuple[str, ...]:
-    """A sentence about a run that has not come to its end; none about others.
+def unfinished(run: Path | None) -> tuple[str, ...]:
+    """A sentence about a run that has not come to its end; none about others, or without one.
 
     Its weights can be used: they are those of the last time that it saved.
     """
+    if run is None:
+        return ()
     path = weights_file(run)
     if not (path.parent / RESUME).exists() or is_released(path):
         return ()
@@ -257,7 +259,7 @@ def _misfit(path: Path, found: str) -> ModelError:
 
 
 def save_untrained(run: Path, *, like: Path) -> None:
-    """Write the first weights of a finished run as a run of its own: the plain comparison."""
+    """Write the initial weights of a finished run as a run of its own: the plain comparison."""
     path = like / WEIGHTS
     facts = checkpoint.read_facts(path, kind="weights")
     record = checkpoint.validated(RunRecord, facts, path)

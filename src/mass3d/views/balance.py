@@ -30,13 +30,13 @@ class DrawConfig(Config):
     """How often scans are drawn. A store without weights, alone, shows each as often."""
 
     alpha: float = Field(default=0.5, ge=0, le=1)
-    """A store of n scans is drawn in proportion to n to this power: with 1 each scan is drawn as
-    often, with 0 each store."""
+    """A store of n scans is sampled in proportion to n to this power: with 1 all scans equally
+    often, with 0 all stores."""
     stores: dict[str, Weight] | None = Field(default=None, examples=[{"brains": 2.0}])
-    """Factors of the draws of stores, by name (the last of its folders) or path; 1 where none is
-    given, 0 for none of its scans."""
+    """Sampling factors of stores, by name (the last part of the path) or path; default 1; 0: none
+    of its scans."""
     modalities: dict[Modality, Weight] | None = Field(default=None, examples=[{"mr": 2.0}])
-    """Likewise of the scans of a modality: `ct`, `mr` or `pet`."""
+    """Sampling factors of modalities: `ct`, `mr` or `pet`."""
 
 
 @dataclass(frozen=True)

@@ -38,43 +38,43 @@ class WarpConfig(Config):
     """Random geometry of one view."""
 
     p: float = Field(default=0.5, ge=0, le=1)
-    """Share of views that are rotated and scaled at all."""
+    """Fraction of views that are rotated and scaled."""
     max_degrees: float = Field(default=30.0, ge=0, le=180)
-    """Largest rotation about each axis."""
+    """Maximum rotation about each axis."""
     max_scale: float = Field(default=1.43, ge=1)
-    """Largest magnification per axis; its inverse is the smallest."""
+    """Maximum scale factor per axis; the minimum is its inverse."""
     max_shear: float = Field(default=0.0, ge=0, le=0.5)
-    """Largest shear term between two axes."""
+    """Maximum shear between two axes."""
     bend_p: float = Field(default=0.0, ge=0, le=1)
-    """Share of views that are bent by a smooth random field."""
+    """Fraction of views that are deformed by a smooth random field."""
     bend: float = Field(default=0.03, ge=0, le=0.2)
-    """Standard deviation of the bending, as a fraction of the crop edge."""
+    """Standard deviation of the deformation, as a fraction of the crop size."""
 
 
 class StrongWarpConfig(WarpConfig):
     """Random geometry of the query, which is moved, sheared and bent more than the reference."""
 
     p: float = Field(default=0.8, ge=0, le=1)
-    """Share of views that are rotated and scaled at all."""
+    """Fraction of views that are rotated and scaled."""
     max_shear: float = Field(default=0.1, ge=0, le=0.5)
-    """Largest shear term between two axes."""
+    """Maximum shear between two axes."""
     bend_p: float = Field(default=0.5, ge=0, le=1)
-    """Share of views that are bent by a smooth random field."""
+    """Fraction of views that are deformed by a smooth random field."""
 
 
 class IntensityConfig(Config):
     """Random intensity of one view, as MASS trains; each range is one uniform draw."""
 
     p: float = Field(default=0.2, ge=0, le=1)
-    """Share of views that each operation is applied to."""
+    """Fraction of views to which each operation is applied."""
     gain: Factors = (0.9, 1.1)
     """Multiplicative brightness."""
     shift_std: float = Field(default=0.1, ge=0)
-    """Standard deviation of additive brightness, in standard deviations of the scan."""
+    """Standard deviation of the brightness offset, in standard deviations of the scan."""
     gamma: Factors = (0.8, 1.2)
-    """Exponent on the view's own range."""
+    """Gamma: exponent on the view's own intensity range."""
     contrast: Factors = (0.8, 1.2)
-    """Contrast about the mean, clamped to the old range."""
+    """Contrast about the mean, clamped to the previous range."""
     blur_vox: Widths = (0.8, 1.2)
     """Standard deviation of Gaussian blur, in voxels."""
     noise_std: float = Field(default=0.02, ge=0)
@@ -87,11 +87,11 @@ class StrongIntensityConfig(IntensityConfig):
     gain: Factors = (0.8, 1.3)
     """Multiplicative brightness."""
     shift_std: float = Field(default=0.15, ge=0)
-    """Standard deviation of additive brightness, in standard deviations of the scan."""
+    """Standard deviation of the brightness offset, in standard deviations of the scan."""
     gamma: Factors = (0.8, 1.3)
-    """Exponent on the view's own range."""
+    """Gamma: exponent on the view's own intensity range."""
     contrast: Factors = (0.8, 1.3)
-    """Contrast about the mean, clamped to the old range."""
+    """Contrast about the mean, clamped to the previous range."""
     blur_vox: Widths = (0.7, 1.5)
     """Standard deviation of Gaussian blur, in voxels."""
     noise_std: float = Field(default=0.04, ge=0)
@@ -102,33 +102,36 @@ class ViewConfig(Config):
     """The pair of views and its masks."""
 
     crop_vox: CropVox | None = Field(default=None, examples=[[48, 64, 64]])
-    """Edge of a view along (D, H, W), multiples of 8 or 16; None takes it from store and preset."""
+    """Size of a view along (D, H, W), multiples of the network's stride; None: chosen from store
+    and preset."""
     num_masks: int = Field(default=13, ge=1, le=1000)
     """Masks per pair."""
     min_overlap: float = Field(default=0.67, gt=0, le=1)
-    """Shared fraction of the two crops, per axis, before they are warped."""
+    """Minimum overlap of the two crops per axis, before they are warped."""
     far_share: float = Field(default=0.1, ge=0, le=1)
-    """Share of pairs whose query crop is anywhere in the scan: they teach absence; `tokens` and
-    `base` only."""
+    """Fraction of pairs whose query crop is anywhere in the scan, to learn that a mask can be
+    absent; `tokens` and `base` only."""
     negative_share: float = Field(default=0.1, ge=0, le=1)
-    """Largest share of a pair's masks that may be absent from the query; `tokens` and `base`
+    """Maximum fraction of a pair's masks that may be absent from the query; `tokens` and `base`
     only."""
     min_visible_vox: int = Field(default=16, ge=1, le=10**9)
-    """A mask counts as visible in a view from this many voxels on."""
+    """Minimum number of voxels for a mask to count as visible in a view."""
     across_share: float = Field(default=0.6, ge=0, le=1)
-    """Share of pairs whose reference is another scan, aligned to the query's; matching only."""
+    """Fraction of pairs whose reference is another scan, aligned to that of the query; only for
+    networks that match (not `tokens` and `base`)."""
     alignments: int = Field(default=200, ge=0, le=10**6)
-    """Pairs of scans that are aligned for it before training, each in a second or so."""
+    """Number of scan pairs that are aligned for this before training; about a second each."""
     prior_error_vox: float = Field(default=0.6, ge=0)
-    """How wrong the first guess of a mask's place is, in voxels; matching only."""
+    """Random error of the first guess of a mask's location, in voxels; only for networks that
+    match."""
     weak: WarpConfig = WarpConfig()
-    """Geometry of the reference."""
+    """Geometric augmentation of the reference."""
     strong: StrongWarpConfig = StrongWarpConfig()
-    """Geometry of the query."""
+    """Geometric augmentation of the query."""
     weak_intensity: IntensityConfig = IntensityConfig()
-    """Intensity of the reference."""
+    """Intensity augmentation of the reference."""
     strong_intensity: StrongIntensityConfig = StrongIntensityConfig()
-    """Intensity of the query."""
+    """Intensity augmentation of the query."""
 
 
 @dataclass(frozen=True)

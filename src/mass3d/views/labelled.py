@@ -34,33 +34,33 @@ class LabelledViewConfig(Config):
     """Crops of labelled scans and how they are changed."""
 
     crop_vox: CropVox | None = Field(default=None, examples=[[48, 64, 64]])
-    """Edge of a crop along (D, H, W), multiples of the network's stride; None takes that of the
+    """Size of a crop along (D, H, W), multiples of the network's stride; None: that of the
     pretrained model."""
     jitter_vox: float = Field(default=6.0, ge=0)
-    """Standard deviation of the crop's middle about a voxel of a structure."""
+    """Standard deviation of the crop's centre around a voxel of a structure."""
     moved: float | None = Field(default=None, ge=0, le=1, examples=[0.3])
-    """Share of the crops that are turned, scaled and bent; by default all where one scan is
-    labelled, and of more one in as many as there are, but at least 0.3."""
+    """Fraction of crops that are rotated, scaled and deformed; by default 1 divided by the number
+    of labelled scans, but at least 0.3."""
     degrees: float = Field(default=6.0, ge=0)
     """Standard deviation of the rotation about each axis."""
     scale: float = Field(default=0.07, ge=0, le=1)
-    """Standard deviation of the logarithm of the size, of all axes together and of each."""
+    """Standard deviation of the log of the scale, of all axes together and of each."""
     bend_vox: float = Field(default=1.7, ge=0)
-    """Standard deviation of the smooth bending at its nodes."""
+    """Standard deviation of the smooth deformation at its nodes."""
     bend_every_vox: float = Field(default=12.0, gt=0)
-    """Distance between the nodes of the bending."""
+    """Distance between the nodes of the deformation."""
     gain: float = Field(default=0.12, ge=0)
-    """Standard deviation of the logarithm of the brightness."""
+    """Standard deviation of the log of the brightness."""
     shift: float = Field(default=0.12, ge=0)
-    """Standard deviation of added brightness, in standard deviations of the scan."""
+    """Standard deviation of the brightness offset, in standard deviations of the scan."""
     gamma: float = Field(default=0.2, ge=0)
-    """Standard deviation of the logarithm of the exponent on the crop's own range."""
+    """Standard deviation of log gamma, on the crop's own intensity range."""
     blur_p: float = Field(default=0.3, ge=0, le=1)
-    """Share of crops that are blurred."""
+    """Fraction of crops that are blurred."""
     blur_vox: float = Field(default=0.8, gt=0)
     """Standard deviation of the blur."""
     max_noise: float = Field(default=0.1, ge=0)
-    """Largest standard deviation of added noise."""
+    """Maximum standard deviation of added noise."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +38,31 @@ def draw_mates(
         queries = rng.choice(num_cases, int(used.sum()), replace=False, p=shares)
     queries = queries[:alignments]
     _, group = np.unique([str(one) for one in groups], return_inverse=True)
-    among = []  # of each query, its references in a random order
+    mates = np.bincount(group[used], minlength=num_cases)[group[queries]] - 1
+    turns = _enough_turns(mates, alignments)
+    among = []  # of each query, its first references in a random order
     for query in queries:
         others = rng.permutation(np.delete(np.arange(num_cases), query))
-        among.append(others[(group[others] == group[query]) & used[others]])
-    pairs = [
-        (int(among[i][turn]), int(query))
-        for turn in range(max(map(len, among), default=0))
-        for i, query in enumerate(queries)
-        if turn < len(among[i])
-    ]
-    return tuple(sorted(pairs[:alignments]))
+        among.append(others[(group[others] == group[query]) & used[others]][:turns].copy())
+    pairs = _in_turn(among, queries, turns)
+    return tuple(sorted(islice(pairs, alignments)))
+
+
+def _enough_turns(mates: NDArray[np.int64], wanted: int) -> int:
+    """The fewest rounds that give so many pairs, where each query gets one reference in each.
+
+    mates: how many references there are for each query. Once all are given: as many as there are.
+    """
+    most = int(mates.max(initial=0))
+    enough = (turns for turns in range(most) if np.minimum(mates, turns).sum() >= wanted)
+    return next(enough, most)
+
+
+def _in_turn(
+    among: Sequence[NDArray[np.int64]], queries: NDArray[np.int64], turns: int
+) -> Iterator[Pair]:
+    """A first reference for every query, then a second one, and so on."""
+    for turn in range(turns):
+        for references, query in zip(among, queries, strict=True):
+            if turn < len(references):
+                yield int(references[turn]), int(query)

@@ -53,8 +53,8 @@ class PreparationConfig(Config):
     """MR and PET are clipped to these percentiles of the body voxels."""
     # a store or model that has the usual statistics says nothing of them, as older ones do
     statistics: Statistics = Field(default="body", exclude_if=lambda value: value == "body")
-    """Over what a scan is measured: `body`, or `box` as the release of MASS did, which also gives
-    a CT a mean and deviation of its own."""
+    """Region of the intensity statistics: `body`; or `box` as in the MASS release, where a CT also
+    gets its own mean and standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def prepare_volume(
     `DataError` when the body has a single intensity or the grid would be absurdly large.
     """
     kind, decided_by = _modality(volume, config, modality)
-    grid = _cubes(volume, config.spacing_mm)
+    grid = prepared_grid(volume, config.spacing_mm)
     image = resample_image(volume.voxels, volume.grid, grid)
     intensity = _measure(image, kind, config, volume)
     return Prepared(
@@ -128,7 +128,7 @@ def preparation_fault(
     sample: evenly spread voxels; where they vary much and are many, nothing is resampled.
     """
     try:
-        grid = _cubes(volume, config.spacing_mm)
+        grid = prepared_grid(volume, config.spacing_mm)
         many = min(np.prod(grid.shape, dtype=float), volume.voxels.size) > FEW_VOXELS
         if not (many and _varies(sample, modality, config)):
             prepare_volume(volume, config, modality=modality)
@@ -150,8 +150,8 @@ def prepare_label(volume: Volume, grid: Grid) -> NDArray[Any]:
     return resample_label(volume.voxels, volume.grid, grid)
 
 
-def _cubes(volume: Volume, spacing_mm: float) -> Grid:
-    """The grid of cubic voxels, unless it would not fit into any memory."""
+def prepared_grid(volume: Volume, spacing_mm: float) -> Grid:
+    """The grid of cubic voxels. Raises `DataError` where it would not fit into any memory."""
     lengths_mm = np.multiply(volume.grid.shape, volume.spacing_mm)
     wanted = np.maximum(1, lengths_mm / spacing_mm)
     if np.log(wanted).sum() > np.log(MAX_VOXELS):

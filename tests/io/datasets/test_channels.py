@@ -11,6 +11,7 @@ from mass3d.errors import ConfigError, DataError
 from mass3d.io.datasets.channels import (
     Wanted,
     by_case,
+    cases_of_channels,
     channels_of,
     grouped,
     read_channels_of,
@@ -238,6 +239,24 @@ def test_the_first_channel_stands_for_the_case_where_one_is_shown(tmp_path: Path
     assert found["a"] == found["a_T1"]
     single = find_cohort([dataset(tmp_path / "one", "b_0000", channels=("CT",))]).cases
     assert by_case(single) == {"b": single[0]}
+
+
+def test_the_case_of_every_channel_is_known_where_its_name_is_that_of_one(tmp_path: Path) -> None:
+    def told(*folders: str) -> dict[str, str]:
+        found = find_cohort([tmp_path / folder for folder in folders]).cases
+        return dict(zip((case.case_id for case in found), cases_of_channels(found), strict=True))
+
+    data = dataset(tmp_path / "data", "a_0000", "a_0001", "b_0001")
+    assert told("data") == {"a_T1": "a", "a_T2-FLAIR": "a", "b_T2-FLAIR": "b"}
+    assert set(cases_of_channels(find_labelled([data], channels=("1",)))) == {""}  # cases already
+    one = dataset(tmp_path / "one", "a_0000", "a_0001", "a_0002", "b_0000", channels=("MR",))
+    assert told("one") == {"a": "a", "a_0001": "a", "a_0002": "a", "b": ""}  # by the label
+    (one / "labelsTr" / "a.nii.gz").unlink()
+    assert not any(told("one").values())  # as many numbers may be those of patients
+    (one / "imagesTr" / "a_0002.nii.gz").unlink()
+    assert told("one") == {"a": "a", "a_0001": "a", "b": "b"}
+    (one / "imagesTr" / "b_0000.nii.gz").rename(one / "imagesTr" / "b_0002.nii.gz")
+    assert not any(told("one").values())
 
 
 # --- content -------------------------------------------------------------------------------------

@@ -8,7 +8,13 @@ import SimpleITK as sitk
 from dicoms import series
 from mass3d.files import file_hash
 from mass3d.io.datasets.cohort import CaseFile, find_cases
-from mass3d.io.datasets.source import image_hash, scan_hash, source_hash
+from mass3d.io.datasets.source import (
+    image_hash,
+    named_modality,
+    scan_hash,
+    seen_hash,
+    source_hash,
+)
 from scans import itk_image, voxels, write_detached
 
 
@@ -24,6 +30,20 @@ def test_a_changed_file_that_the_header_names_changes_the_hash(
     assert source_hash(CaseFile("scan", header)) == before
     written.write_bytes(voxels(seed=5).tobytes())
     assert source_hash(CaseFile("scan", header)) != before
+
+
+def test_what_a_scan_is_prepared_by_goes_by_its_name_and_content(tmp_path: Path) -> None:
+    found = dict[str, str]()
+    for folder in ("scans", "mr", "ct"):
+        (tmp_path / folder / "in").mkdir(parents=True)
+        path = tmp_path / folder / "in" / "a.nrrd"
+        sitk.WriteImage(itk_image(), str(path))
+        case = CaseFile("a", path)
+        assert named_modality(case) == ("" if folder == "scans" else folder)
+        assert source_hash(case) == file_hash(path)
+        found[folder] = seen_hash(case)
+    assert found["scans"] == file_hash(path)
+    assert len({*found.values()}) == 3
 
 
 def test_a_file_by_itself_has_its_own_hash_even_if_it_cannot_be_read(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_truncated_file_is_refused(random: Path, tmp_path: Path) -> None:
 
 def test_a_missing_extra_is_named(random: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ConfigError, match=r"pip install 'mass3d\[sam2\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[sam2\]'"):
         load(random, device=CPU, identity="without the extra")
 
 

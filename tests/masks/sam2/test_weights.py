@@ -75,7 +75,7 @@ def test_a_folder_that_is_not_there_is_an_error() -> None:
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ConfigError, match=r"pip install 'mass3d\[sam2\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[sam2\]'"):
         locate(at(HUB_ID))
 
 

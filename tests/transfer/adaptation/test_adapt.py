@@ -144,7 +144,7 @@ def test_scans_that_are_not_like_the_reference_are_left_out(
     outcome = adapted(part, scans, tmp_path)
     assert outcome.part.cohort is not None
     why = {one.name: one.reason for one in outcome.part.cohort.facts.left_out}
-    assert "no alignment is believed" in why["stranger"]
+    assert "no alignment is accepted" in why["stranger"]
     assert why["foreign"] == "ct, where the references are mr"
     assert why.keys() == {"stranger", "foreign"}
 

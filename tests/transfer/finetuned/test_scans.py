@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,12 +11,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import helpers
 from mass3d.errors import ConfigError, DataError
+from mass3d.files import text_hash
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.labelled import find_labelled
 from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.datasets.regions import Targets, targets_of
+from mass3d.io.datasets.source import image_hash, seen_hash
+from mass3d.io.formats.label_table import LabelName
 from mass3d.io.read import read_label
+from mass3d.io.write import write_label
 from mass3d.phantom import STRUCTURES
 from mass3d.transfer.finetuned.scans import (
     Number,
@@ -35,6 +41,8 @@ from mass3d.volume.preparation import PreparationConfig
 from mass3d.volume.volume import Volume
 
 COARSE = PreparationConfig(spacing_mm=7.0)
+
+pytestmark = pytest.mark.usefixtures("quick_tasks")
 
 
 def named(count: int) -> list[CaseFile]:
@@ -94,6 +102,35 @@ def test_names_come_from_the_setting_the_dataset_or_the_values(
     assert structures_of(cases, None).values == STRUCTURES
     plain = shutil.copytree(cohort, tmp_path / "plain", ignore=shutil.ignore_patterns("*.json"))
     assert structures_of(find_labelled([plain]), None).values == {"1": 1, "2": 2, "3": 3, "4": 4}
+
+
+def named_labels(cohort: Path, folder: Path, *tables: dict[str, int]) -> list[CaseFile]:
+    """Labelled scans without dataset.json, whose label maps name their values themselves."""
+    found = []
+    for case, table in zip(find_labelled([cohort]), tables, strict=False):
+        assert case.label is not None
+        label, path = read_label(case.label.paths[0]), folder / f"{case.case_id}.nii.gz"
+        names = [LabelName(value, name, (200, 9, 9)) for name, value in table.items()]
+        write_label(path, label.voxels, label.source, names=names)
+        found.append(replace(case, label=LabelFiles((path,))))
+    return found
+
+
+def test_names_in_headers_of_label_maps_are_those_of_the_structures(
+    cohort: Path, tmp_path: Path
+) -> None:
+    """Found: `task` took them, and `finetune` called the same structures by their numbers."""
+    some = {"liver": 1, "kidneys": 2, "spleen": 77}
+    cases = named_labels(cohort, tmp_path, {}, some)
+    targets = structures_of(cases, None)
+    assert targets.values == {"liver": 1, "kidneys": 2}  # as a task has them
+    odd = read_labelled(cases[0], targets).odd
+    assert (
+        "values that the header does not name (3, 4); expected 0 (background), 1 (liver)"
+        in (odd[0])
+    )
+    with pytest.raises(DataError, match="a table of names that says 1 = spleen"):
+        structures_of(named_labels(cohort, tmp_path, some, {"spleen": 1}), None)
 
 
 def test_files_of_masks_name_structures_that_not_every_scan_has() -> None:
@@ -201,6 +238,23 @@ def test_voxels_that_nobody_annotated_are_unknown(cohort: Path, tmp_path: Path) 
     assert scan.odd == ()
 
 
+def test_what_is_ignored_is_part_of_a_fingerprint(cohort: Path, tmp_path: Path) -> None:
+    """Found: it decides what is learned, and the run of another one was taken for finished."""
+    plain = find_labelled([cohort])
+    parts = [
+        [one.case_id, seen_hash(one), [image_hash(path) for path in one.label.paths]]
+        for one in plain
+        if one.label is not None
+    ]
+    assert fingerprint(plain) == text_hash(parts)  # as ever where nothing is ignored
+    prints = {fingerprint(plain)}
+    data = helpers.renamed(cohort, tmp_path / "data", lambda labels: labels.update(ignore=8))
+    prints.add(fingerprint(find_labelled([data])))
+    helpers.rename(data, lambda labels: labels.update(ignore=9))
+    prints.add(fingerprint(find_labelled([data])))
+    assert len(prints) == 3
+
+
 def test_on_the_grid_of_the_network_label_and_image_fit(cohort: Path) -> None:
     scan = read_labelled(find_labelled([cohort])[0], Targets({"liver": 1, "spleen": 9}))
     case = prepared(scan, COARSE, partial=False)
@@ -234,6 +288,28 @@ def test_masks_of_one_structure_each_are_put_together(cohort: Path, tmp_path: Pa
     paths[1].write_bytes(b"no mask")
     with pytest.raises(DataError, match="a mask that cannot be used"):
         read_labelled(masks, Targets({"liver": 1, "kidneys": 2}))
+
+
+def test_other_masks_than_the_wanted_ones_are_as_if_not_there(cohort: Path, tmp_path: Path) -> None:
+    """Found: the liver was learned, scored and exported without the lesions in it."""
+    case = find_labelled([cohort])[0]
+    assert case.label is not None
+    label = nib.load(case.label.paths[0])
+    liver = np.asarray(label.dataobj) == 1
+    lesion = liver & (np.cumsum(liver.reshape(-1)).reshape(liver.shape) <= 500)
+    names = ("liver", "liver_lesion", "spleen")
+    files = LabelFiles(tuple(tmp_path / f"{name}.nii.gz" for name in names), names)
+    for mask, path in zip((liver, lesion), files.paths, strict=False):
+        nib.save(nib.Nifti1Image(mask.astype(np.uint8), label.affine), path)
+    files.paths[2].write_bytes(b"no mask")
+    masks = CaseFile(case.case_id, case.path, label=files)
+    targets = structures_of([masks], {"liver": 1})
+    scan = read_labelled(masks, targets)
+    truth = read_labelled(case, targets)
+    np.testing.assert_array_equal(scan.numbers, truth.numbers)
+    assert scan.overlap_vox == 0
+    done = gather([masks], targets, COARSE, partial=False, chosen=True, advance=lambda done: None)
+    assert not any("overlap" in one for one in done.odd)
 
 
 def test_masks_that_overlap_are_told_with_what_becomes_of_them(
@@ -302,8 +378,26 @@ def test_a_mask_within_others_is_not_scored_and_no_part_of_a_task(
     targets = structures_of([masks], None)
     found = score(Echo(masks, targets), [masks], seed=0, advance=lambda done: None)
     assert found.cases == {case.case_id: {"liver": 1.0}}
+    task = task_of(Segmenter.load(trained, device="cpu"), [masks], targets)
+    assert task is not None
+    assert list(task.structures) == ["liver"]
+
+
+def test_what_the_grid_of_the_model_loses_is_no_part_of_a_task(
+    cohort: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Found: one voxel of a structure ended a whole curve, hours after it began."""
     segmenter = Segmenter.load(trained, device="cpu")
-    assert list(task_of(segmenter, [masks], targets).structures) == ["liver"]
+    case, targets = find_labelled([cohort])[0], Targets({"liver": 1, "kidneys": 2})
+    assert case.label is not None
+    label = read_label(case.label.paths[0])
+    spacing_mm = segmenter.trained.preparation.spacing_mm
+    lost = helpers.lost_voxel(label, 2, spacing_mm=spacing_mm)
+    for voxels, left in ((np.where(label.voxels == 1, 1, lost), ["liver"]), (lost, None)):
+        label.with_voxels(voxels).save(tmp_path / "label.nii.gz")
+        file = replace(case, label=LabelFiles((tmp_path / "label.nii.gz",)))
+        task = task_of(segmenter, [file], targets)
+        assert (task and list(task.structures)) == left
 
 
 def test_a_fingerprint_is_that_of_content_wherever_it_lies(cohort: Path, tmp_path: Path) -> None:

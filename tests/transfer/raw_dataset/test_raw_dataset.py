@@ -251,6 +251,18 @@ def test_true_labels_take_the_place_of_what_was_found(tmp_path: Path) -> None:
     assert any("shows no spleen, which nnU-Net takes for absence" in w for w in report.warnings)
 
 
+def test_a_true_label_is_written_again_where_another_value_is_ignored(tmp_path: Path) -> None:
+    origin, truth = made(tmp_path, ("a",)), tmp_path / "truth"
+    write_file_order(truth / "a.nii.gz", np.full(SHAPE, 7, np.uint8), AFFINE)
+    found = []
+    for labels in ({"liver": 7}, {"spleen": 3, "ignore": 7}):
+        write_json(truth / "dataset.json", {"labels": {"background": 0, **labels}})
+        report = origin.export(tmp_path / "Dataset501_X", true_labels=truth)
+        written = np.asarray(nib.load(report.output / "labelsTr/a.nii.gz").dataobj)
+        found.append(np.unique(written).tolist())
+    assert found == [[2], [3]]
+
+
 def test_unknown_values_of_a_true_label_are_a_fault_of_its_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

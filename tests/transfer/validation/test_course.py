@@ -12,6 +12,10 @@ from torch import nn
 
 from mass3d.errors import ConfigError
 from mass3d.model.presets import PRESETS
+from mass3d.training import checkpoint
+from mass3d.training.log import append_row
+from mass3d.training.resume import ResumeRecord
+from mass3d.training.run_files import RESUME
 from mass3d.training.step import Progress
 from mass3d.transfer.trained import load_trained
 from mass3d.transfer.validation.course import FLOORS, ROWS, Course, Trial, begin_course
@@ -86,6 +90,15 @@ def test_a_row_has_the_dice_of_structures_beside_floors_that_are_found_once(
     again = begin_course(course.run, config, trial())
     assert set(again.floors["affine"].values()) == {0.5}
     assert again.rows == []  # there is no resume state to go on with
+    for due, kept in (((), [6, 7]), (("loss",), [6])):  # stopped before the row of step 7
+        for step in (6, 7):
+            append_row(course.run / ROWS, row | {"step": step})
+        record = ResumeRecord(step=7, precision="32-true", optimizer={}, run={}, row_due=due)
+        checkpoint.save(course.run / RESUME, {}, kind="resume", facts=record.plain())
+        known = begin_course(course.run, config, trial())
+        assert [one["step"] for one in known.rows] == kept
+        (course.run / RESUME).unlink()
+        (course.run / ROWS).unlink()
     other = begin_course(course.run, config, trial(seed=1))
     assert other.floors["affine"] == course.floors["affine"]
     path.write_text("{")

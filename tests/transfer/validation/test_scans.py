@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import torch
 
 from mass3d.errors import DataError
+from mass3d.io.datasets.cohort import CaseFile
+from mass3d.io.datasets.labelled import map_at
 from mass3d.transfer.incontext import encode_reference, predict
 from mass3d.transfer.task_file import Task
 from mass3d.transfer.trained import load_trained
@@ -19,6 +22,7 @@ from mass3d.transfer.validation.scans import (
     OVERLAP,
     Scans,
     mean_of,
+    one_of_each,
     read_scans,
     score_affine,
     score_network,
@@ -42,6 +46,44 @@ def test_scans_are_spread_and_the_example_shows_most(scans: Scans, cohort: Path)
     assert set(scans.structures.values()) == scans.example.shown
     assert scans.example.label.shape == scans.example.scan.image.shape
     assert len(read_scans(cohort, 99, PREPARATION).queries) == 3
+
+
+@pytest.mark.parametrize("named", [None, ["T1", "T2"]])
+def test_the_example_and_what_it_is_carried_to_are_of_different_patients(
+    cohort: Path, tmp_path: Path, named: list[str] | None
+) -> None:
+    """Every channel counted as a case: an example may have been asked for its own label."""
+    data = Path(shutil.copytree(cohort, tmp_path / "data"))
+    for scan in sorted((data / "imagesTr").iterdir()):
+        shutil.copy(scan, scan.with_name(scan.name.replace("_0000.", "_0001.")))
+    table = json.loads((data / "dataset.json").read_text())
+    table["channel_names"] = dict(enumerate(named or []))
+    (data / "dataset.json").write_text(json.dumps(table))
+    found = read_scans(data, 99, PREPARATION)
+    names = sorted(scan.case_id for scan in (found.example, *found.queries))
+    end = "_T1" if named else ""
+    labelled = sorted(path.name.removesuffix(".nii.gz") for path in (data / "labelsTr").iterdir())
+    assert names == [f"{name}{end}" for name in labelled]
+    for path in (data / "imagesTr").glob("*"):
+        if not path.name.startswith(labelled[0]):
+            path.unlink()
+    with pytest.raises(DataError, match="2 labelled scans, of one patient"):
+        read_scans(data, 1, PREPARATION)
+
+
+def test_of_several_scans_of_a_patient_one_that_most_have_is_taken(tmp_path: Path) -> None:
+    def scan(name: str, label: str) -> CaseFile:
+        return CaseFile(name, tmp_path / f"{name}.nii.gz", label=map_at(tmp_path / label))
+
+    numbered = [scan(f"{patient}_{n:04}", patient) for patient in "abc" for n in range(3)]
+    some = [one for one in numbered if one.case_id != "b_0000"]
+    subjects = [scan(f"sub-1_ses-{n}_{end}", f"{n}{end}") for n in "12" for end in ("T1w", "T2w")]
+    others = [scan(f"amos_{n}", f"{n}") for n in range(2)]
+    found = one_of_each([*some, *subjects, *others])
+    assert [case.case_id for case in found] == [
+        *("a_0001", "b_0001", "c_0001"),
+        *("sub-1_ses-1_T1w", "amos_0", "amos_1"),
+    ]
 
 
 def test_a_registration_carries_a_label_to_its_own_scan(scans: Scans) -> None:
@@ -94,5 +136,5 @@ def test_labels_that_cannot_validate_are_refused(cohort: Path, tmp_path: Path) -
         read_scans(data, 1, PREPARATION)
     for path in labels[1:]:
         path.unlink()
-    with pytest.raises(DataError, match="one labelled scan"):
+    with pytest.raises(DataError, match="1 labelled scan, of one patient; expected at least two"):
         read_scans(data, 1, PREPARATION)

@@ -181,6 +181,36 @@ class _Files:
         return scan.case_id.removesuffix(own) + file.case
 
 
+def cases_of_channels(scans: Sequence[CaseFile]) -> list[str]:
+    """Of each scan the id of the case that it is one of several channels of; empty for others.
+
+    dataset.json tells it where it names several, or a label that files of one case share. Without
+    both, numbers may as well be those of patients (`amos_0001`): they are channels where every case
+    of a folder has a 0000, and none has more of them than there are cases.
+    """
+    files, found = _Files(), [""] * len(scans)
+    together: dict[Path, dict[str, dict[int, NumberedFile]]] = {}  # folder -> case -> its scans
+    for place, scan in enumerate(scans):
+        if not scan.channels and (file := files.of(scan)) is not None:
+            named = together.setdefault(scan.path.parent, {})
+            named.setdefault(file.case, {})[place] = file
+    for named in together.values():
+        numbered = _are_channels([[*parts.values()] for parts in named.values()])
+        for parts in named.values():
+            labels = [label.paths for place in parts if (label := scans[place].label) is not None]
+            several = any(len(file.names) > 1 for file in parts.values())
+            if numbered or several or len(set(labels)) < len(labels):
+                for place, file in parts.items():
+                    found[place] = files.case_id(scans[place], file)
+    return found
+
+
+def _are_channels(cases: Sequence[Sequence[NumberedFile]]) -> bool:
+    """Whether the numbers of the files of a folder are those of channels, as far as they tell."""
+    numbers = [{file.channel for file in files} for files in cases]
+    return all("0000" in some for some in numbers) and 1 < max(map(len, numbers)) <= len(cases)
+
+
 def by_case(cases: Sequence[CaseFile]) -> dict[str, CaseFile]:
     """Every scan by its id, and the first of several channels by the id of their case, too."""
     files = _Files()

@@ -25,8 +25,14 @@ def named_structures(files: Sequence[Path], values: Collection[int]) -> dict[str
     files: of the label maps. Raises `DataError` where they hold no value, or contradict each other.
     """
     named = read_common_structures([*dict.fromkeys(path.parent for path in files)])
-    if named:
-        return named
+    return named or named_in_headers(files, values)
+
+
+def named_in_headers(files: Sequence[Path], values: Collection[int]) -> dict[str, int]:
+    """Name -> value of those of the `values` that headers of label maps name, else of all.
+
+    files: of the label maps. Raises `DataError` where they hold no value, or contradict each other.
+    """
     numbered = called_by_number(values, files[0])
     tables = {path: label_names(path) for path in files}
     return common_names(tables, numbered.values()) or numbered

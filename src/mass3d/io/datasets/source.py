@@ -14,6 +14,7 @@ from mass3d.io.dicom.series import Series
 from mass3d.io.formats.parsers import files_of
 from mass3d.io.formats.regular_file import is_regular
 from mass3d.io.read import resolved
+from mass3d.volume.intensity import modality_by_name
 
 
 def source_hash(case: CaseFile) -> str:
@@ -27,6 +28,24 @@ def source_hash(case: CaseFile) -> str:
         require_channels(case)
         return text_hash([image_hash(channel.path) for channel in case.channels])
     return image_hash(case.path) if case.series is None else _series_hash(case.series)
+
+
+def seen_hash(case: CaseFile) -> str:
+    """As `source_hash`, and of what names say about the modality, as a scan is prepared by both.
+
+    Files and folders are renamed to correct just that, and the content does not show it.
+    """
+    content, named = source_hash(case), named_modality(case)
+    return text_hash([content, named]) if named else content
+
+
+def named_modality(case: CaseFile) -> str:
+    """What the names of files and their folders say of the modality; empty for nothing."""
+    if case.series is not None:
+        return modality_by_name(case.series.path) or ""
+    paths = [channel.path for channel in case.channels] or [case.path]
+    named = [modality_by_name(path) or "" for path in paths]
+    return " ".join(named).strip()
 
 
 def image_hash(path: Path) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from mass3d.errors import ConfigError, DataError
+from mass3d.errors import ConfigError, DataError, install_extra
 from mass3d.files import VERSION, write_bytes
 from mass3d.io.dicom.header import Slice
 from mass3d.io.dicom.series import Series, places_of
@@ -43,7 +43,7 @@ def require_highdicom() -> None:
             "DICOM segmentations",
             found="no highdicom in this installation",
             expected="highdicom, which writes them",
-            fix="pip install 'mass3d[dicomseg]'",
+            fix=install_extra("dicomseg"),
             setting="dicom_seg",
         )
 
@@ -155,7 +155,8 @@ def _segmentation(
     """
     import highdicom as hd  # noqa: PLC0415  optional, and slow to load
 
-    shown = hashlib.sha256(frames.tobytes()).hexdigest()
+    slices = [str(header.SOPInstanceUID) for header in headers]  # a series may hold many volumes
+    shown = hashlib.sha256(repr((slices, frames.shape)).encode() + frames.tobytes()).hexdigest()
     told = [headers[0].SeriesInstanceUID, *map(str, names), shown]
     headers[0].SliceThickness = headers[0].get("SliceThickness") or between_mm
     made = hd.seg.Segmentation(

@@ -31,31 +31,32 @@ class SelectionConfig(Config):
     """What makes a proposal worth learning from."""
 
     min_mm3: float = Field(default=30.0, ge=0)
-    """Smallest mask."""
+    """Minimum volume of a mask."""
     min_vox: int = Field(default=20, ge=1)
-    """Smallest mask in voxels of the store."""
+    """Minimum volume of a mask in voxels of the store."""
     max_share: float = Field(default=0.5, gt=0, le=1)
-    """Largest mask, as a share of the scan."""
+    """Maximum volume of a mask, as a fraction of the scan."""
     min_in_body: float = Field(default=0.5, ge=0, le=1)
-    """Least share of a mask that lies in the body."""
+    """Minimum fraction of a mask that lies in the body."""
     min_growth: float = Field(default=1.1, ge=1)
     """A mask and the next larger one around it differ in size by at least this factor."""
     max_masks: int = Field(default=2000, ge=1)
-    """Most masks of one layer."""
+    """Maximum number of masks of one layer."""
 
 
 class TreeConfig(Config):
     """One tree, which becomes one layer."""
 
     window: WindowName
-    """Intensities that matter; those outside are clipped to its ends. For CT soft, narrow, wide or
-    bone; for MR and PET full, root (its square root), low or high."""
+    """Intensity window; values outside are clipped to its ends. For CT soft, narrow, wide or bone;
+    for MR and PET full, root (its square root), low or high."""
     sigma_vox: float = Field(ge=0.3)
-    """Smoothing of the gradient that the regions are cut from; less than 0.3 is no smoothing."""
+    """Standard deviation of the Gaussian gradient from which the regions are formed; below 0.3 it
+    would not smooth."""
     merging: Merging
-    """Which neighbours merge first: those with a weak border (edge), with a weak border and alike
-    in intensity (contrast), the same with small regions before large ones (balanced); or the
-    watershed hierarchy whose basins go by volume, area or dynamics."""
+    """Which neighbours merge first: those with a weak border (edge), with a weak border and similar
+    intensity (contrast), the same with small regions before large ones (balanced); or the watershed
+    hierarchy by volume, area or dynamics."""
 
 
 def _trees(*rows: tuple[WindowName, float, Merging]) -> tuple[TreeConfig, ...]:

@@ -23,17 +23,17 @@ class Sam2Profile(Config):
     """How slices of one modality are shown to SAM2, and which of its masks are believed."""
 
     unit: Literal["raw", "percentile"]
-    """What the channels are given in: raw intensities (HU), or percentiles of the body voxels."""
+    """Unit of the channels: raw intensities (HU), or percentiles of the body voxels."""
     channels: tuple[Range, Range, Range]
-    """Lower and upper end of the intensities that red, green and blue show."""
+    """Lower and upper end of the intensities shown in red, green and blue."""
     min_predicted_iou: Share = 0.4
-    """Least quality that SAM2 gives its own mask."""
+    """Minimum quality that SAM2 predicts for its mask."""
     min_stability: Share = 0.7
-    """Least IoU of a mask cut at a logit one above and one below the threshold."""
+    """Minimum IoU between the mask at one logit above and at one below the threshold."""
     min_mm2: float = Field(default=100.0, ge=0)
-    """Smallest hole that stays open and smallest island that stays, on the seed slice."""
+    """Minimum area of holes and islands on the seed slice; smaller ones are removed."""
     min_mm3: float = Field(default=500.0, ge=0)
-    """Smallest mask."""
+    """Minimum volume of a mask."""
 
     @field_validator("channels")
     @classmethod
@@ -50,9 +50,9 @@ class Sam2Config(Config):
     checkpoint: str | None = Field(default=None, examples=["facebook/sam2.1-hiera-tiny"])
     """SAM2 or EdgeTAM video model: a folder with config.json and model.safetensors, or a hub id."""
     download: bool = False
-    """Whether a hub id may be fetched; otherwise it must be in the local cache already."""
+    """Whether a hub id may be downloaded; otherwise it must be in the local cache already."""
     device: str = "auto"
-    """Where the model runs: cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    """Device of the model: cpu, cuda, cuda:1, ...; auto: a GPU if there is one."""
     ct: Sam2Profile = Sam2Profile(
         unit="raw", channels=((-115.0, 235.0), (-1350.0, 150.0), (-450.0, 750.0))
     )
@@ -66,33 +66,34 @@ class Sam2Config(Config):
     )
     """PET."""
     axes: tuple[Axis, ...] = Field(default=("axial",), min_length=1)
-    """Directions that the scan is cut in; each is a pass of its own."""
+    """Slice directions; each is a separate pass."""
     interval_mm: float = Field(default=30.0, gt=0)
-    """Distance of the slices that masks are looked for on (seed slices)."""
+    """Distance between the slices on which masks are searched for (seed slices)."""
     min_seeds: int = Field(default=10, ge=1)
-    """Least number of seed slices, where the body has as many."""
+    """Minimum number of seed slices, if the body has as many."""
     points_per_side: int = Field(default=32, ge=1)
-    """Prompts along each side of a crop; all its squares are tried."""
+    """Point prompts along each side of a crop; the whole grid is tried."""
     crop_layers: int = Field(default=2, ge=0, le=4)
-    """Layer n cuts the slice into 2^n x 2^n crops more, which find small structures."""
+    """Crop layer n adds 2^n x 2^n crops of the slice, which find small structures."""
     crop_overlap: float = Field(default=0.5, ge=0, lt=1)
     """Overlap of the crops of the first layer, as a share of the slice's short side."""
     crop_edge: Share = 0.02
-    """Masks this close to a crop's edge are cut off by it and dropped; a share of its sides."""
+    """Masks closer than this to the edge of a crop are cut off by it and dropped; fraction of its
+    sides."""
     max_box_iou: Share = 0.5
-    """Of two masks on a slice whose boxes overlap more, one stays."""
+    """Of two masks on a slice whose boxes have a higher IoU, one is kept."""
     min_in_body: Share = 0.9
-    """Least share of a mask on its seed slice that lies in the body."""
+    """Minimum fraction of a mask on its seed slice that lies in the body."""
     max_masks_per_slice: int = Field(default=70, ge=1)
-    """Most masks of a seed slice; the best by predicted quality stay."""
+    """Maximum number of masks of a seed slice; those of best predicted quality are kept."""
     max_iou: Share = 0.95
-    """Of two masks of the case that overlap more, the one of better predicted quality stays."""
+    """Of two masks of a case with a higher IoU, the one of better predicted quality is kept."""
     max_masks: int = Field(default=1000, ge=1)
-    """Most masks of a case; the best by predicted quality stay."""
+    """Maximum number of masks of a case; those of best predicted quality are kept."""
     points_per_batch: int = Field(default=32, ge=1)
-    """Prompts at once; fewer take less memory."""
+    """Prompts per batch; fewer take less memory."""
     objects_per_chunk: int = Field(default=64, ge=1)
-    """Masks followed at once; fewer take less memory and more time."""
+    """Masks propagated at once; fewer take less memory and more time."""
 
     def profile(self, modality: Modality) -> Sam2Profile:
         """The profile of a modality."""

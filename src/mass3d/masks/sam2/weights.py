@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from mass3d.errors import ConfigError, ModelError
+from mass3d.errors import ConfigError, ModelError, install_extra
 from mass3d.files import file_hash
 from mass3d.masks.sam2.settings import Sam2Config
 
@@ -18,7 +18,6 @@ KINDS: Final = {
     "sam2_video": ("Sam2VideoModel", "Sam2VideoInferenceSession"),
     "edgetam_video": ("EdgeTamVideoModel", "EdgeTamVideoInferenceSession"),
 }
-INSTALL: Final = "Run pip install 'mass3d[sam2]'."
 
 
 def locate(config: Sam2Config) -> Path:
@@ -130,5 +129,5 @@ def extra_missing() -> ConfigError:
         "engine sam2",
         found="no library transformers",
         expected="the extra sam2",
-        fix=INSTALL,
+        fix=install_extra("sam2"),
     )

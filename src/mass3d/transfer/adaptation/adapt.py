@@ -159,7 +159,7 @@ def _doubt(one: Facts, kinds: set[str]) -> str:
     """Why nothing is to be learned from a scan; empty if something is."""
     if one.modality not in kinds:
         return f"{one.modality or 'an unknown kind'}, where the references are {sorted(kinds)[0]}"
-    return "" if one.believed else f"no alignment is believed: {one.similarity:.2f}"
+    return "" if one.believed else f"no alignment is accepted: {one.similarity:.2f}"
 
 
 def _judge(job: _Job, one: Facts) -> LabelledScan:

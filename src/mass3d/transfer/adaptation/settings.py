@@ -17,27 +17,29 @@ class AdaptationConfig(Config):
     """What is learned from unlabelled scans. Nothing depends on a clock."""
 
     max_scans: PositiveInt = 150
-    """Unlabelled scans that are looked at; of more, the first in the order of the seed."""
+    """Maximum number of unlabelled scans used; of more, the seed draws as many."""
     leave_out: float = Field(default=0.2, ge=0, lt=1)
-    """Share of the aligned scans that is not trusted: those least like the references."""
+    """Fraction of the aligned scans that is left out: those least similar to the references."""
     judges: PositiveInt = 8
-    """Trusted scans whose answers are carried back to the references, whose truth is known."""
+    """Number of trusted scans whose pseudo-labels are propagated back to the references, to measure
+    Dice against the true labels."""
     channels: Widths = (16, 32, 64)
-    """Widths of the network at strides 1, 2, 4, ..."""
+    """Channels of the network at strides 1, 2, 4, ..."""
     window_vox: int = Field(default=40, ge=16, le=256, multiple_of=8)
-    """Edge of the windows that it sees."""
+    """Edge of the network's input windows."""
     steps: PositiveInt = 400
-    """Updates on trusted scans alone, of one window each; then the references' truth decides."""
+    """Steps on pseudo-labels of trusted scans alone, one window each; then Dice on the references
+    decides."""
     further_steps: PositiveInt = 300
-    """Updates after that, in which the references are shown, too."""
+    """Further steps, in which the references are shown, too."""
     shown: float = Field(default=0.2, ge=0, le=1)
-    """Share of the windows of these that show a reference and its true label."""
+    """Fraction of the windows in these steps that show a reference with its true label."""
     learning_rate: PositiveFloat = 3e-3
-    """Of AdamW, warmed up and then along a cosine."""
+    """Learning rate of AdamW, with warm-up and cosine decay."""
     weight_decay: NonNegativeFloat = 1e-2
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     simulation: SimulationConfig = SimulationConfig(anatomy_vox=1.5)
-    """How windows are bent and how their intensities are changed."""
+    """Augmentation of the windows: deformation and intensities."""
     seed: Seed = 0
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from mass3d.io.datasets.cohort import CaseFile
-from mass3d.io.datasets.source import source_hash
+from mass3d.io.datasets.source import seen_hash
 from mass3d.io.read import read_volume
 from mass3d.transfer.adaptation.adapt import Outcome, ScanToRead, adapt
 from mass3d.transfer.adaptation.settings import AdaptationConfig
@@ -34,7 +34,7 @@ def adapt_task(
     part = require_scans("the task", task)
     scans = {
         case.case_id: ScanToRead(
-            partial(source_hash, case), partial(_read, segmenter, case, label_maps=label_maps)
+            partial(seen_hash, case), partial(_read, segmenter, case, label_maps=label_maps)
         )
         for case in cases
     }

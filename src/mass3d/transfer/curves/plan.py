@@ -24,7 +24,7 @@ from mass3d.transfer.finetuned.segmenter import Start
 from mass3d.transfer.finetuned.taught import ignored_told
 from mass3d.transfer.trained import read_run, require_matching
 
-SCRATCH: Final = "scratch"  # the name of first weights among the starts
+SCRATCH: Final = "scratch"  # the name of random initialisation among the starts
 TASK: Final = "task"  # and of the run as it is, shown the labelled scans without training
 BOTH: Final = "both"  # and of the finetuned run together with that
 TAUGHT: Final = "taught"  # and of the run finetuned with the other scans, too, by that task
@@ -51,26 +51,28 @@ class PlanConfig(Config):
     """What a curve is made of."""
 
     dataset: Path = Field(examples=["dataset"])
-    """Labelled scans in the layout of nnU-Net or another; imagesTs is scored where there is one."""
+    """Labelled scans in the layout of nnU-Net or another; imagesTs is scored if there is one."""
     model: Path = Field(examples=["run"])
-    """Run folder of the pretrained model."""
+    """Run folder or weights file of the pretrained model, or the published weights of MASS."""
     output: Path = Field(examples=["curve"])
     """Folder for all finetunings, curve.json, curve.csv, curve.svg and curve.html."""
     labels: Numbers = (1, 2, 5, 10, "20%", "40%", "all")
-    """Numbers of labelled scans, shares of all such as 10%, or all, with commas between them. The
-    default is cut to the labelled scans that there are."""
+    """Numbers of labelled scans, percentages of all such as 10%, or all, separated by commas.
+    Default values above the number of labelled scans are left out."""
     draws: int = Field(default=3, ge=1, le=1000)
-    """Choices of the labelled scans; in each, a larger number adds to what a smaller one has."""
+    """Random draws of the labelled scans; within a draw, a larger number includes the scans of a
+    smaller one."""
     against: Starts = ("scratch",)
-    """What the model is compared with: scratch (first weights), task (the model as it is, with the
-    labelled scans as references, not trained), both (the finetuned model and that task together),
-    taught (finetuned on the other scans, too, without their labels, as that task answers them) and
-    other run folders."""
+    """What the model is compared with: scratch (random initialisation), task (in-context: the
+    labelled scans are references, nothing is trained), both (the finetuned model combined with that
+    task), taught (finetuned also on the remaining training scans, with pseudo-labels by that task)
+    and other run folders."""
     most_references: int = Field(default=10, ge=1)
-    """Labels up to which a task is tried: every reference is aligned to every scan."""
+    """Maximum number of labels for which a task is tried: every reference is aligned to every
+    scan."""
     held_out: int | None = Field(default=None, ge=1, examples=[10])
-    """Labelled scans that are kept apart and scored; by default the test part of the dataset, or a
-    fifth where it has none. All scans of a subject of BIDS are on one side."""
+    """Labelled scans held out and scored; by default the test part of the dataset, or a fifth if it
+    has none. All scans of a BIDS subject are on one side."""
 
 
 class CurveStart(NamedTuple):

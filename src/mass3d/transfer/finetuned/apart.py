@@ -4,21 +4,68 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 
 from mass3d.execution.summary import counted, first_of
+from mass3d.files import real, text_hash
 from mass3d.io.datasets.bids import subject_of
+from mass3d.io.datasets.channels import cases_of_channels
 from mass3d.io.datasets.cohort import CaseFile
-from mass3d.io.datasets.source import source_hash
+from mass3d.io.datasets.source import image_hash, source_hash
+from mass3d.io.read import read_label
 
 
 def subjects_of(cases: Sequence[CaseFile]) -> list[str | None]:
     """The subject of each case as BIDS names it (`sub-01`); None where nothing tells it.
 
     The case id tells it, else the file, else the nearest folder. Folders around all of the cases
-    are not asked: what is called `sub-study` there is no subject.
+    are not asked: what is called `sub-study` there is no subject. Channels of one case, and scans
+    that share a label file, are of one subject, too, which is called as the case or the first scan.
     """
+    named, channels = _named_subjects(cases), cases_of_channels(cases)
+    groups: dict[int, list[int]] = {}
+    for place, first in enumerate(_joined(list(map(_marks, cases, named, channels)))):
+        groups.setdefault(first, []).append(place)
+    found = [*named]
+    called = {name for name in named if name is not None}
+    for first, places in groups.items():
+        subject = next((named[place] for place in places if named[place] is not None), None)
+        if subject is None and len(places) > 1:
+            subject = channels[first] or cases[first].case_id
+            if subject in called:  # as in another folder
+                subject = f"{subject} of {cases[first].path.parent}"
+            called.add(subject)
+        for place in places:
+            found[place] = subject
+    return found
+
+
+def _marks(case: CaseFile, subject: str | None, channel_of: str) -> list[Hashable]:
+    """What scans of one subject have in common."""
+    label = real(case.label.paths[0]) if case.label is not None else None
+    channel = (case.path.parent, channel_of) if channel_of else None
+    return [mark for mark in (subject, channel, label) if mark is not None]
+
+
+def _joined(marks: Sequence[Sequence[Hashable]]) -> list[int]:
+    """Of each place the first one with which it shares a mark, directly or through others."""
+    owner, seen = [*range(len(marks))], dict[Hashable, int]()
+
+    def first_of_all(place: int) -> int:
+        while owner[place] != place:
+            place = owner[place]
+        return place
+
+    for place, some in enumerate(marks):
+        for mark in some:
+            one, other = first_of_all(place), first_of_all(seen.setdefault(mark, place))
+            owner[max(one, other)] = min(one, other)
+    return [first_of_all(place) for place in owner]
+
+
+def _named_subjects(cases: Sequence[CaseFile]) -> list[str | None]:
+    """The subject that names tell of each case."""
     if not cases:
         return []
     paths = [Path(os.path.normpath(case.path.absolute())) for case in cases]
@@ -50,7 +97,8 @@ def last_whole(
 def seen_before(training: Sequence[CaseFile], scored: Sequence[CaseFile]) -> Iterator[str]:
     """Sentences about scans that are scored though they, or their subjects, are learned from.
 
-    A copy is known by the content of its files. Raises as `source_hash` does.
+    A copy is known by the content of its files, or by that of a label that is not empty. Raises as
+    `source_hash` and `read_label` do.
     """
     if not scored:
         return
@@ -63,12 +111,37 @@ def seen_before(training: Sequence[CaseFile], scored: Sequence[CaseFile]) -> Ite
     ]
     if same:
         yield f"{first_of(same)} ({counted(len(same), 'such scan')}): Dice is too good there"
+    labels = {_label_hash(case): case.case_id for case in reversed(training) if case.label}
+    alike = {
+        case.case_id: f"{case.case_id} has the label of {labels[label]} that was learned from"
+        for case, source in zip(scored, sources, strict=True)
+        if source not in learned and case.label and (label := _label_hash(case)) in labels
+        if _shows_something(case)
+    }
+    if alike:
+        told = [*alike.values()]
+        yield f"{first_of(told)} ({counted(len(told), 'such scan')}): Dice is too good there"
     subjects = subjects_of([*training, *scored])
     first = dict(zip(reversed(subjects[: len(training)]), reversed(training), strict=True))
     related = [
         f"{case.case_id} is of {subject}, as {first[subject].case_id} that was learned from"
         for case, subject, source in zip(scored, subjects[len(training) :], sources, strict=True)
         if subject is not None and subject in first and source not in learned
+        if case.case_id not in alike
     ]
     if related:
         yield f"{first_of(related)} ({counted(len(related), 'such scan')}): Dice may be too good"
+
+
+def _label_hash(case: CaseFile) -> str:
+    """SHA-256 of the content of the label of a case, whatever its files are called."""
+    return text_hash([image_hash(path) for path in _label_files(case)])
+
+
+def _shows_something(case: CaseFile) -> bool:
+    """Whether its label marks any voxel: empty ones are alike of all patients."""
+    return any(read_label(path).voxels.any() for path in _label_files(case))
+
+
+def _label_files(case: CaseFile) -> tuple[Path, ...]:
+    return case.label.paths if case.label is not None else ()

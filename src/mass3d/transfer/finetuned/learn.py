@@ -80,7 +80,7 @@ def learn(
 def first_network(
     run: Path, classes: int, *, start: Start, seed: int, channels: int = 1
 ) -> SegmentationNetwork:
-    """The network of a pretrained run with a new head; its weights, or first weights by the seed.
+    """The network of a pretrained run with a new head; its weights, or initial ones by the seed.
 
     Raises `ModelError` for a run that cannot be trusted or has no dense feature map.
     """
@@ -106,15 +106,15 @@ class Began(NamedTuple):
     objective: str  # of the pretrained run, whether its weights were taken or not
     steps: int  # of the pretrained run
     loaded: int  # taken from it
-    fresh: int  # first weights: of the head, or of all
+    fresh: int  # initial weights: of the head, or of all
 
     def in_words(self) -> str:
         """A sentence."""
         if self.start == "scratch":
-            return f"All {self.fresh} weights began fresh; nothing was loaded."
+            return f"All {self.fresh} weights were initialised at random; nothing was loaded."
         return (
             f"{self.loaded} weights were loaded, pretrained for {self.steps} steps with the "
-            f"objective {self.objective}; the {self.fresh} of the head began fresh."
+            f"objective {self.objective}; the {self.fresh} of the head were initialised at random."
         )
 
 

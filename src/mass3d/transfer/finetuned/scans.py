@@ -19,10 +19,10 @@ from mass3d.inspection.label import CountedLabel, Names, count_label, count_valu
 from mass3d.io.datasets.channels import read_channels_of
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.dataset_json import read_common_targets, read_ignored
-from mass3d.io.datasets.label_maps import called_by_number, values_in
+from mass3d.io.datasets.label_maps import named_in_headers, values_in
 from mass3d.io.datasets.layouts import LabelFiles
 from mass3d.io.datasets.regions import Targets, targets_of
-from mass3d.io.datasets.source import image_hash, source_hash
+from mass3d.io.datasets.source import image_hash, seen_hash
 from mass3d.io.read import read_label
 from mass3d.transfer.coarse import Losses
 from mass3d.transfer.finetuned.apart import last_whole, subjects_of
@@ -110,7 +110,7 @@ def count_of(number: Number, among: int) -> int:
 
 
 def structures_of(cases: Sequence[CaseFile], wanted: Regions) -> Targets:
-    """The wanted structures, else those that the labels' layout names, else all values.
+    """The wanted structures, else those that the labels' layout or headers name, else all values.
 
     Masks of one structure each count from 1. Raises `DataError` where the labels are empty or
     dataset.json cannot be read, `ConfigError` for too many, and for regions of masks.
@@ -147,19 +147,30 @@ def _named(cases: Sequence[CaseFile]) -> Targets | None:
 
 
 def _values(cases: Sequence[CaseFile]) -> dict[str, int]:
-    """All values of the label maps, called by their numbers."""
-    maps = (read_label(path) for case in cases for path in _label_of(case).paths)
-    return called_by_number(values_in(maps), _label_of(cases[0]).paths[0])
+    """What the headers of the label maps name, else all values, called by their numbers."""
+    paths = [path for case in cases for path in _label_of(case).paths]
+    return named_in_headers(paths, values_in(map(read_label, paths)))
 
 
 def fingerprint(cases: Sequence[CaseFile]) -> str:
-    """SHA-256 over ids and content of scans and labels, wherever they lie."""
+    """SHA-256 over ids and content of scans and labels, and how names and tables have them read."""
     return text_hash(
-        [
-            [case.case_id, source_hash(case), [image_hash(path) for path in _label_of(case).paths]]
-            for case in cases
-        ]
+        [[case.case_id, seen_hash(case), label_content(_label_of(case))] for case in cases]
     )
+
+
+def label_content(files: LabelFiles) -> list[str | int]:
+    """Hashes of the files of a label, and the value that is ignored in it, if there is one.
+
+    Of dataset.json nothing else decides what is read of a label for given structures.
+    """
+    ignored = ignored_in(files)
+    return [*map(image_hash, files.paths), *([] if ignored is None else [ignored])]
+
+
+def ignored_in(files: LabelFiles) -> int | None:
+    """The value of voxels that nobody has annotated. Raises `DataError` as `read_ignored` does."""
+    return read_ignored(files.table.parent) if files.table else None
 
 
 @dataclass(frozen=True)
@@ -187,12 +198,12 @@ class LabelledScan:
 
 
 def read_labelled(case: CaseFile, targets: Targets) -> LabelledScan:
-    """Read a scan and its label. Raises `DataError`, also where one of several masks is bad."""
+    """Read a scan and its label. Raises `DataError`, also where a mask that is wanted is bad."""
     names = _parts(targets)
     values = {name: value for some in names for name, value in some.items()}
     files, volumes = _label_of(case), read_channels_of(case)
-    ignored = read_ignored(files.table.parent) if files.table else None
-    label = count_label(files, Names(values, ignored), volumes[0])
+    ignored, said_by = ignored_in(files), "dataset.json" if files.table else "the header"
+    label = count_label(files, Names(values, ignored, said_by), volumes[0])
     if files.names and label.faults:
         raise DataError(
             files.paths[0].parent,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from mass3d.config import Config
 from mass3d.execution.summary import counted
@@ -55,6 +56,8 @@ class Scores(Config):
     """Mean over structures of their means over cases; null where nothing was scored."""
     ci95: tuple[float | None, float | None] = (None, None)
     """Its bootstrap interval over cases; null for one case."""
+    odd: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """Sentences about what was scored."""
 
     def in_words(self) -> str:
         """A sentence to be put behind another one; nothing where nothing was scored."""
@@ -62,7 +65,7 @@ class Scores(Config):
             return ""
         low, high = self.ci95
         interval = f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
-        return f" Dice {self.mean:.3f}{interval} on {counted(len(self.cases), 'scan')} kept apart."
+        return f" Dice {self.mean:.3f}{interval} on {counted(len(self.cases), 'scan')} held out."
 
 
 def scores_in(

@@ -49,6 +49,7 @@ from mass3d.volume.volume import Volume
 Start = Literal["pretrained", "scratch"]
 Learn = Literal["full", "decoder", "head"]
 MAX_CHANNELS: Final = 1000  # that a file may tell of
+NO_AGREEMENT: Final = "no reference was aligned, so there is no map of how many agree"
 REGION: Final = 0.5  # what the probability of a region has to exceed
 
 
@@ -80,7 +81,7 @@ class FinetunedRecord(Config):
     step: int = Field(ge=0)
     """Updates behind the weights."""
     seed: int = Field(default=0, ge=0)
-    """Decides the first weights and every draw."""
+    """Decides the initial weights and every draw."""
     precision: str = "32-true"
     """Numbers it was trained in."""
     fit: dict[str, Any] = Field(default_factory=dict)
@@ -174,10 +175,10 @@ class FinetunedSegmenter(Segmenter):
         made of both (`mixed`), which go wrong in different places. Without `alignment`, or where
         none is believed, the model answers alone. Memory grows with the voxels of the scan, and
         with structures times the voxels of a slab as deep as a window, or, with a task, of the
-        scan. maps: those of probabilities are filled, and that of agreement with a task. Raises
-        `ConfigError` for a prior, for the nearest references, for a task of other structures, and
-        for more or fewer scans than channels, `ModelError` for a task of another model, `DataError`
-        for a scan that cannot be prepared.
+        scan. maps: those of probabilities are filled, and that of agreement where references are
+        aligned; an answer without it says so. Raises `ConfigError` for a prior, for the nearest
+        references, for a task of other structures, and for more or fewer scans than channels,
+        `ModelError` for a task of another model, `DataError` for a scan that cannot be prepared.
         """
         _refuse(prior=prior, references=None if references == "all" else references)
         if task is not None:
@@ -209,7 +210,7 @@ class FinetunedSegmenter(Segmenter):
         )
         alone = Answer(labels, "finetuned", expected_dice=expected.by_name(self.structures))
         if found is None:
-            return alone
+            return alone if maps.agreement is None else replace(alone, odd=(NO_AGREEMENT,))
         fill_agreement(maps, labels, found, values=values, grid=grid, old=old)
         agreement = agreement_of(found, self.structures)
         return replace(alone, method="both", similarity=found.similarity, agreement=agreement)

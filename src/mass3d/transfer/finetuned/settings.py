@@ -35,21 +35,22 @@ class FinetuneFitConfig(FitConfig):
     """How a network is trained with labels."""
 
     steps: int = Field(default=600, ge=1, le=10**9)
-    """Optimiser updates of the whole run; the schedule is stretched over them."""
+    """Optimiser steps of the whole run; the learning-rate schedule spans them."""
     batch_size: int = Field(default=2, ge=1, le=10**4)
     """Samples per batch."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
-    """Decay of the average of the weights, which is what a run delivers."""
+    """Decay of the exponential moving average (EMA) of the weights; a run delivers the EMA
+    weights."""
 
 
 class StoppingConfig(Config):
     """Weights that are scored on the way, on the scans kept apart."""
 
     every: int = Field(default=0, ge=0)
-    """Updates between two scorings, of which the best weights are delivered; 0 for none: those
-    after the last update are."""
+    """Steps between two scorings of the held-out scans; the best weights are delivered. 0: no
+    scoring, and the last weights are delivered."""
     patience: int = Field(default=0, ge=0)
-    """Scorings without a gain after which training ends; 0: it goes to its end."""
+    """Scorings without a gain after which training stops; 0: never."""
 
 
 class LearningConfig(Config):
@@ -59,53 +60,57 @@ class LearningConfig(Config):
     """
 
     structures: Regions = None
-    """Name and label value of the structures, or all values of a region; by default those of
-    dataset.json or of files of masks, else all values in the labels."""
+    """Name and label value of the structures, or all values of a region; by default from
+    dataset.json or from mask files, else from the headers of the labels, else all label values."""
     partial: bool = False
-    """Structures that a label map does not show at all may be in the scan all the same."""
+    """Labels are partial: a structure that a label map does not show at all may still be in the
+    scan."""
     channels: Channels = ()
-    """Channels of each case by name or number, where dataset.json names several; by default all of
-    them. The network sees them at once; the first tells the grid."""
+    """Channels of each case by name or number, where dataset.json names several; by default all.
+    The network sees them together; the first one defines the grid."""
     seed: Seed = 0
     device: Device = "auto"
     fit: FinetuneFitConfig = FinetuneFitConfig()
     """Optimisation."""
     views: LabelledViewConfig = LabelledViewConfig()
-    """Crops of the labelled scans."""
+    """Crops and augmentation of the labelled scans."""
 
 
 class RunConfig(Config):
     """What one finetuning learns from, begins with and writes."""
 
     images: tuple[Path, ...] = Field(min_length=1, examples=[["dataset"]])
-    """Labelled scans: a dataset in the layout of nnU-Net or another, of which imagesTr is taken
-    alone; folders of scans; or files."""
+    """Labelled scans: a dataset in the layout of nnU-Net or another, of which only imagesTr is
+    used; folders of scans; or files."""
     label_maps: tuple[Path, ...] = Field(default=(), examples=[["labels"]])
-    """Folder of label maps that are named like the cases, or one file for each scan, in order; by
-    default what the layout of the dataset says."""
+    """Folder of label maps named like the cases, or one file per scan, in the same order; by
+    default as the layout of the dataset says."""
     model: Path = Field(examples=["run"])
-    """Run folder of the pretrained model."""
+    """Run folder or weights file of the pretrained model, or the published weights of MASS."""
     output: Path = Field(examples=["tuned"])
     """Run folder to write."""
     labels: Number = "all"
-    """How many labelled scans to learn from: a number, a share such as 10%, or all. A larger
-    number adds to what a smaller one has."""
+    """How many labelled scans to train on: a number, a percentage such as 10%, or all. A larger
+    number includes the scans of a smaller one."""
     validation: int | None = Field(default=None, ge=0, examples=[10])
-    """Labelled scans that are kept apart and scored at the end; by default a fifth, at most ten,
-    and none of fewer than ten. All scans of a subject of BIDS are on one side."""
+    """Labelled scans held out and scored at the end; by default a fifth, at most ten, and none of
+    fewer than ten. All scans of a BIDS subject are on one side."""
     unlabelled: tuple[Path, ...] = Field(default=(), examples=[["scans"]])
-    """Scans without labels to learn from as well: the labelled ones become a task of the model,
-    which says what they show. What is labelled or kept apart is passed over."""
+    """Unlabelled scans to train on as well, with pseudo-labels by a task that is made from the
+    labelled scans. Scans that are labelled or held out are skipped."""
     start: Start = "pretrained"
-    """Weights to begin with; with scratch, everything else stays the same."""
+    """Initial weights; `scratch` is random initialisation, and everything else stays the same."""
     learn: Learn = "full"
-    """Weights that move: all; decoder: those of the way up and the new head; or the head alone."""
+    """Weights that are trained: all (`full`), those of the decoder and the new head (`decoder`), or
+    the new head alone (`head`)."""
     trunk_share: float = Field(default=1.0, ge=0, le=1)
-    """Share of the learning rate that all but the new head has."""
+    """Learning rate of all weights but those of the new head, as a fraction of the learning
+    rate."""
     resume: bool = False
-    """Go on with an interrupted run, and refuse to begin one; without it, do whichever fits."""
+    """Continue an interrupted run, and refuse to start a new one; without it, do whichever
+    applies."""
     stopping: StoppingConfig = StoppingConfig()
-    """Which weights are delivered, and when training ends before its last update."""
+    """Which weights are delivered, and when training stops early."""
 
 
 class FinetuneConfig(LearningConfig, RunConfig):

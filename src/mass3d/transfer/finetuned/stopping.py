@@ -33,9 +33,9 @@ def stopping_facts(config: StoppingConfig, cases: Sequence[CaseFile]) -> dict[st
     if not cases:
         raise ConfigError(
             "stopping.every",
-            found="no labelled scan that is kept apart",
+            found="no labelled scan that is held out",
             expected="one at least, on which weights can be scored",
-            fix="Keep some apart with the setting validation.",
+            fix="Hold some out with the setting validation.",
             setting="stopping.every",
         )
     return {"stopping": {**config.plain(), "scans": fingerprint(cases)}}

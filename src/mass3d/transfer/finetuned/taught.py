@@ -13,13 +13,13 @@ import numpy as np
 from mass3d.errors import ConfigError, DataError
 from mass3d.execution.faults import Fault, faults_of
 from mass3d.execution.pool import run_cases
-from mass3d.execution.summary import by_sentence, counted
+from mass3d.execution.summary import by_sentence, counted, first_of
 from mass3d.files import text_hash
 from mass3d.io.datasets.channels import channels_of, grouped, read_channels_of
 from mass3d.io.datasets.cohort import CaseFile, find_cohort
 from mass3d.io.datasets.dataset_json import read_ignored
 from mass3d.io.datasets.regions import Targets, require_no_regions
-from mass3d.io.datasets.source import source_hash
+from mass3d.io.datasets.source import seen_hash, source_hash
 from mass3d.transfer.adaptation.answers import Answers, label_of
 from mass3d.transfer.finetuned.scans import Split, read_labelled, values_of
 from mass3d.transfer.segmenter import Segmenter
@@ -28,25 +28,34 @@ from mass3d.transfer.trained import read_run, require_matching
 from mass3d.transfer.tuning.settings import DEFAULT as TUNING
 from mass3d.views.labelled import LabelledCase
 from mass3d.volume.doubts import require_scan
-from mass3d.volume.preparation import prepare_volume
+from mass3d.volume.preparation import prepare_label, prepare_volume, prepared_grid
 
 ANSWERS: Final = "answers"  # folder in that of the run, until the training has ended
 
 
-def task_of(segmenter: Segmenter, training: Sequence[CaseFile], targets: Targets) -> Task:
-    """A task of labelled scans; what none of them shows is no part of it.
+class TeachingError(DataError):
+    """Scans without labels can teach nothing, while those with labels may do."""
 
-    Raises `ModelError` for a network that never learned to match, `DataError` for a bad scan.
+
+def task_of(segmenter: Segmenter, training: Sequence[CaseFile], targets: Targets) -> Task | None:
+    """A task of labelled scans; what none of them shows on the model's grid is no part of it.
+
+    None where that is everything. Raises `ModelError` for a network that never learned to match,
+    `DataError` for a bad scan.
     """
     scans = [read_labelled(case, targets) for case in training]
-    shown = np.any([scan.visible for scan in scans], axis=0)
-    named = zip(targets.values.items(), shown, strict=True)
-    return segmenter.task(
-        [scan.volume for scan in scans],
-        [scan.volume.with_voxels(values_of(scan, targets)) for scan in scans],
-        {name: value for (name, value), some in named if some},
-        references=[scan.case_id for scan in scans],
-    )
+    labels = [scan.volume.with_voxels(values_of(scan, targets)) for scan in scans]
+    spacing_mm = segmenter.trained.preparation.spacing_mm
+    left = {
+        int(value)
+        for label in labels
+        for value in np.unique(prepare_label(label, prepared_grid(label, spacing_mm)))
+    }
+    shown = {name: value for name, value in targets.values.items() if value in left}
+    if not shown:
+        return None
+    names = [scan.case_id for scan in scans]
+    return segmenter.task([scan.volume for scan in scans], labels, shown, references=names)
 
 
 def find_unlabelled(paths: Sequence[Path], labelled: Sequence[CaseFile]) -> tuple[CaseFile, ...]:
@@ -109,7 +118,7 @@ def ignored_told(labelled: Sequence[CaseFile]) -> Iterator[str]:
 
 def fingerprint_of(unlabelled: Sequence[CaseFile]) -> str:
     """SHA-256 over ids and content of the scans, and how they are answered."""
-    scans = [[case.case_id, source_hash(case)] for case in unlabelled]
+    scans = [[case.case_id, seen_hash(case)] for case in unlabelled]
     return text_hash([scans, TUNING.plain()])
 
 
@@ -135,7 +144,7 @@ class Teacher:
 
         A scan that cannot be read becomes a fault; one of another modality than the labelled ones,
         or to which none of them can be aligned, is told and not learned from. Raises `DataError`
-        where none is left.
+        where none is left, `TeachingError` if all of them could be read.
         """
         part = self.task.oneshot
         assert part is not None, "of a task that was just made"
@@ -152,7 +161,8 @@ class Teacher:
         odd = tuple(by_sentence(doubts))
         if not cases:
             why = odd[0] if odd else faults[0].message
-            raise DataError(
+            kind = DataError if faults else TeachingError
+            raise kind(
                 "unlabelled",
                 found=f"{counted(len(jobs), 'scan')} that nothing can be learned from ({why})",
                 expected="scans that are like the labelled ones",
@@ -169,7 +179,7 @@ class Teacher:
         kinds = sorted({one.modality for one in answers.part.scans})
         if scan.modality not in kinds:  # across modalities an answer is much worse
             return f"{scan.modality}, where the labelled scans are {' and '.join(kinds)}"
-        facts = answers.ask(case.case_id, source_hash(case), lambda: scan)
+        facts = answers.ask(case.case_id, seen_hash(case), lambda: scan)
         if not facts.believed:
             return "no labelled scan could be aligned to it"
         numbers = {name: number for number, name in enumerate(self.targets.values, start=1)}
@@ -184,6 +194,24 @@ class Teacher:
 def teacher_of(
     model: Path, training: Sequence[CaseFile], targets: Targets, *, partial: bool, device: str
 ) -> Teacher:
-    """A teacher of labelled scans. Raises as `task_of` does."""
+    """A teacher of labelled scans.
+
+    Raises as `task_of` does, and `TeachingError` where they show nothing on the model's grid.
+    """
     segmenter = Segmenter.load(model, device=device)
-    return Teacher(segmenter, task_of(segmenter, training, targets), targets, partial)
+    task = task_of(segmenter, training, targets)
+    if task is None:
+        raise TeachingError(
+            first_of([case.case_id for case in training]),
+            found=nothing_left(segmenter),
+            expected="at least one structure in one of them, for a task to teach other scans with",
+            fix="Choose labelled scans that show some, or leave the scans without labels out.",
+            setting="unlabelled",
+        )
+    return Teacher(segmenter, task, targets, partial)
+
+
+def nothing_left(segmenter: Segmenter) -> str:
+    """In words, what is wrong with labels that no task can be made of."""
+    spacing_mm = segmenter.trained.preparation.spacing_mm
+    return f"no voxel of any structure in the labels, on the {spacing_mm:g} mm grid of the model"

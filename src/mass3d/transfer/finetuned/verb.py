@@ -32,6 +32,8 @@ from mass3d.transfer.finetuned.scans import (
     Split,
     fingerprint,
     gather,
+    prepared,
+    read_labelled,
     split,
     structures_of,
 )
@@ -57,7 +59,7 @@ from mass3d.transfer.trained import read_run, record_beside, unfinished
 
 MOVED: Final[dict[Learn, str]] = {
     "full": "",
-    "decoder": " Only the way up and the head were trained.",
+    "decoder": " Only the decoder and the head were trained.",
     "head": " Only the head was trained.",
 }
 
@@ -133,11 +135,14 @@ def finetune(config: FinetuneConfig) -> Finetuned:
     return replace(done, warnings=(*odd, *done.warnings))
 
 
-def finetune_on(config: FinetuneConfig, parts: Split, *, chosen: bool) -> Finetuned:
+def finetune_on(
+    config: FinetuneConfig, parts: Split, *, chosen: bool, checked: bool = False
+) -> Finetuned:
     """Finetune on some scans, or go on, and score others; what is finished is not done again.
 
-    chosen: somebody chose the structures, so that other values are meant to be background. Raises
-    as `run` of the verb does.
+    chosen: somebody chose the structures, so that other values are meant to be background.
+    checked: the scans kept apart were read before, as where other weights are scored on them.
+    Raises as `run` of the verb does.
     """
     keep_freed_memory()
     targets = structures_of(parts.training, config.structures)
@@ -148,6 +153,8 @@ def finetune_on(config: FinetuneConfig, parts: Split, *, chosen: bool) -> Finetu
     classes, channels = len(targets.classes), channels_of(parts.training[0])
     first = began(config.model, classes, start=config.start, channels=max(1, len(channels)))
     if not is_finished(config.output, facts, steps=config.fit.steps, must_resume=config.resume):
+        if not checked:
+            _check(config, parts.validation, targets)
         _learn(config, parts, targets, facts, first=first, chosen=chosen)
     told = Told.of(config.output)
     without = len(parts.unlabelled) if told.answered is None else told.answered
@@ -230,6 +237,15 @@ def _facts(config: FinetuneConfig, parts: Split, targets: Targets) -> dict[str, 
         "fit": config.fit.decisive(),
         "views": config.views.plain(),
     }
+
+
+def _check(config: FinetuneConfig, apart: Sequence[CaseFile], targets: Targets) -> None:
+    """Read and prepare the scans kept apart, so that a bad one is told before the training."""
+    preparation = read_run(config.model)[0].preparation
+    with progress("check", len(apart)) as advance:
+        for done, case in enumerate(apart, start=1):
+            prepared(read_labelled(case, targets), preparation, partial=config.partial)
+            advance(done)
 
 
 def _read(

@@ -12,8 +12,9 @@ from mass3d.execution.pool import run_cases
 from mass3d.execution.progress import TellOnce
 from mass3d.files import file_hash
 from mass3d.inspection.case import voxel_hash
+from mass3d.io.datasets.channels import cases_of_channels
 from mass3d.io.datasets.cohort import CaseFile
-from mass3d.io.datasets.source import source_hash
+from mass3d.io.datasets.source import named_modality, source_hash
 from mass3d.io.read import read_volume
 from mass3d.transfer.frozen.dense import write_dense
 from mass3d.transfer.frozen.encoder import map_shapes
@@ -49,14 +50,20 @@ class Embedder:
 
     def embed(self, folder: EmbeddingsFolder, cases: Sequence[CaseFile]) -> tuple[Fault, ...]:
         """Encode every scan that the folder does not have yet; returns what went wrong."""
-        jobs = {case.case_id: case for case in cases}
+        jobs = {
+            scan.case_id: (scan, name)
+            for scan, name in zip(cases, cases_of_channels(cases), strict=True)
+        }
         work = partial(self._embed_one, folder)
         return faults_of(run_cases(work, jobs, workers=1, title="embed"))
 
-    def _embed_one(self, folder: EmbeddingsFolder, case: CaseFile) -> None:
-        """Encode a scan, unless exactly that was done before."""
-        name, source = case.case_id, source_hash(case)
-        if folder.keeps(name, source):
+    def _embed_one(self, folder: EmbeddingsFolder, job: tuple[CaseFile, str]) -> None:
+        """Encode a scan, unless exactly that was done before; job: with the case, if a channel."""
+        case, of_case = job
+        name, source, named = case.case_id, source_hash(case), named_modality(case)
+        if folder.keeps(name, source, named):
+            if folder.entries[name].case != of_case:
+                folder.put(name, folder.entries[name].model_copy(update={"case": of_case}))
             return
         folder.begin(name)
         volume = read_volume(case.scan)
@@ -76,5 +83,13 @@ class Embedder:
         content = voxel_hash(volume.voxels)
         folder.put(
             name,
-            Entry(source=source, result=result, dense=dense, doubts=doubted, content=content),
+            Entry(
+                source=source,
+                named=named,
+                result=result,
+                dense=dense,
+                doubts=doubted,
+                content=content,
+                case=of_case,
+            ),
         )

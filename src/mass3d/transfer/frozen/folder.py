@@ -32,6 +32,8 @@ class Entry(Config):
 
     source: str
     """SHA-256 of the scan."""
+    named: str = ""
+    """The modality that names of its file and folders say, if any."""
     result: str
     """SHA-256 of its features."""
     dense: str = ""
@@ -41,6 +43,9 @@ class Entry(Config):
     content: str = ""
     """SHA-256 of the shape and the voxels that were read, whatever the file is; empty where an
     earlier version wrote this."""
+    case: str = ""
+    """The case that the scan is one of several channels of, in the layout of nnU-Net; empty for
+    others, and where an earlier version wrote this."""
 
 
 class Index(Config):
@@ -51,7 +56,7 @@ class Index(Config):
     maps: tuple[tuple[int, int], ...]
     """Of each feature map, the voxels per cell along every axis, and its channels."""
     overlap: float
-    """Share of a window that its neighbours see too."""
+    """Overlap of neighbouring windows, as a fraction."""
     untrained: bool
     """Whether features of the same network untrained are there, too."""
     dense: bool
@@ -140,14 +145,21 @@ class EmbeddingsFolder:
             for file in (self.features(case_id), self.dense(case_id), *pictures, *tables):
                 file.unlink(missing_ok=True)
 
-    def keeps(self, case_id: str, source: str) -> bool:
-        """Whether the features of a case are those of this scan, and undamaged."""
+    def keeps(self, case_id: str, source: str, named: str) -> bool:
+        """Whether the features of a case are those of this scan, and undamaged.
+
+        named: the modality that names of its file and folders say.
+        """
         entry = self.entries.get(case_id)
-        if entry is None or entry.source != source:
+        if entry is None or (entry.source, entry.named) != (source, named):
             return False
         files = [(self.features(case_id), entry.result)]
         files += [(self.dense(case_id), entry.dense)] if self.index.dense else []
         return all(file.is_file() and file_hash(file) == wanted for file, wanted in files)
+
+    def cases_of(self) -> dict[str, str]:
+        """Every scan, and the case that it is a channel of, if any."""
+        return {name: entry.case for name, entry in self.entries.items()}
 
     def contents(self, cases: Iterable[str]) -> dict[str, str]:
         """Case -> hash that equal scans share, in whatever files; of the file if no other is known.

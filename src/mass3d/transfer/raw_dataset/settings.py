@@ -19,17 +19,18 @@ class RawConfig(Config):
     """What becomes of results as a raw dataset of nnU-Net."""
 
     scans: tuple[Path, ...] = Field(default=(), examples=[["scans"]])
-    """The scans that were segmented; by default where they were then."""
+    """The scans that were segmented; by default where they were at that time."""
     true_labels: Path | None = Field(default=None, examples=["corrected"])
-    """Folder of true label maps, named like the cases, that take the place of what was found, as
-    those of the scans that the task or the model was made of do anyway."""
+    """Folder of true label maps, named like the cases, that replace the predictions; the true
+    labels of the scans that the task or the model was made from always do."""
     images: How = "link"
-    """Whether the dataset has links to scans or copies of them; what is no whole .nii.gz file by
-    the rules of nnU-Net is written anew."""
+    """Whether the dataset links to the scans or copies them; a scan that is not a complete .nii.gz
+    file as nnU-Net expects it is written anew."""
     min_agreement: float | None = Field(default=None, ge=0, le=1, examples=[0.7])
-    """Leave out scans on which references agree less, by the mean Dice of all structures."""
+    """Leave out scans on which the references agree less, in mean Dice over all structures."""
     channel: str = ""
-    """What nnU-Net calls the channel, by which it normalises; by default CT, MR or PET."""
+    """Name of the channel for nnU-Net, which decides how it normalises; by default CT, MR or
+    PET."""
 
 
 class RawCase(Config):

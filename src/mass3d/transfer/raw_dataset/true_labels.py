@@ -51,7 +51,10 @@ def labelled_behind(results: Path, made_by: str) -> Behind:
     if made_by != (next(iter(made.values())) if alone else of_both(*made.values())):
         told = f"{' and '.join(map(str, made))} {'is another one' if alone else 'are others'}"
         return Behind((), (f"no true label is known: {told} than made these results",))
-    found = [_behind(one, _record_of(one) if one == task else record_beside(one)) for one in made]
+    found = [
+        _behind(one, _record_of(one, mark) if one == task else record_beside(one))
+        for one, mark in made.items()
+    ]
     return Behind(
         tuple(case for one in found for case in one.cases),
         tuple(note for one in found for note in one.notes),
@@ -59,11 +62,17 @@ def labelled_behind(results: Path, made_by: str) -> Behind:
     )
 
 
-def _record_of(task: Path) -> Mapping[str, Any]:
-    """The record of the task, or of the one that was adapted to make it."""
+def _record_of(task: Path, fingerprint: str | None) -> Mapping[str, Any]:
+    """The record of the task, or of the one that was adapted to make it.
+
+    Empty where what lies beside the file is of another task, as after one file took the place of
+    another: its scans show other structures.
+    """
     record = earlier_record(record_of(task))
+    if record.get("fingerprint") != fingerprint:
+        return {}
     if record.get("verb") == "adapt":
-        return _record_of(Path(record["config"]["task"]))
+        return _record_of(Path(record["config"]["task"]), record.get("task_fingerprint"))
     return record
 
 

@@ -21,16 +21,16 @@ from mass3d.execution.pool import run_cases
 from mass3d.execution.summary import counted, first_of, in_short, warnings_told
 from mass3d.files import file_hash, only_writer, text_hash, whole_file, write_json, write_text
 from mass3d.io.datasets.cohort import CaseFile
-from mass3d.io.datasets.dataset_json import IGNORE, read_ignored, read_targets_in
+from mass3d.io.datasets.dataset_json import IGNORE, read_targets_in
 from mass3d.io.datasets.label_names import label_names
 from mass3d.io.datasets.layouts import TABLE, LabelFiles
 from mass3d.io.datasets.regions import Targets
-from mass3d.io.datasets.source import image_hash, source_hash
+from mass3d.io.datasets.source import source_hash
 from mass3d.io.formats.gunzip import GZIP
 from mass3d.io.formats.sniff import sniff
 from mass3d.io.read import read_label, read_volume
 from mass3d.io.write import write_image, write_label
-from mass3d.transfer.finetuned.scans import read_labelled
+from mass3d.transfer.finetuned.scans import ignored_in, label_content, read_labelled
 from mass3d.transfer.raw_dataset.plan import BACKGROUND, Item, Plan, Results
 from mass3d.transfer.raw_dataset.settings import How, RawCase, RawConfig, RawIndex, begun_dataset
 from mass3d.transfer.results import CASES, can_be_read, not_as_written
@@ -233,7 +233,7 @@ def _made_of(writer: _Writer, item: Item) -> str:
         )
     if item.case.label is None:
         return text_hash([source, file_hash(_label_map(writer, item))])
-    return text_hash([source, *map(image_hash, item.case.label.paths)])
+    return text_hash([source, *label_content(item.case.label)])
 
 
 def _written(writer: _Writer, item: Item) -> dict[str, Any]:
@@ -285,7 +285,7 @@ def _require_named(files: LabelFiles, results: Results, volume: Volume) -> None:
     (path,) = files.paths  # masks of one structure each have no other values
     label = read_label(path, like=volume)
     near = read_targets_in(files.table).classes if files.table else ()
-    ignored = read_ignored(files.table.parent) if files.table else None
+    ignored = ignored_in(files)
     named = [*label_names(path).values(), *(value for some in near for value in some), ignored]
     table = results.values
     table[[value for value in named if value is not None and value < table.size]] = 0

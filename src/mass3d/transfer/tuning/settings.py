@@ -18,31 +18,31 @@ class SimulationConfig(Config):
     """
 
     anatomy_vox: NonNegativeFloat = 2.0
-    """Deviation of a smooth bending of the scan."""
+    """Standard deviation of a smooth deformation of the scan."""
     anatomy_scale_vox: PositiveFloat = 14.0
-    """Distance between the nodes of that bending."""
+    """Distance between the nodes of that deformation."""
     degrees: NonNegativeFloat = 8.0
-    """Twice the deviation of the turning about each axis."""
+    """Twice the standard deviation of the rotation about each axis."""
     scale: NonNegativeFloat = 0.06
-    """Deviation of the stretch along each axis."""
+    """Standard deviation of the scaling along each axis."""
     residual_vox: NonNegativeFloat = 0.45
-    """Deviation of the smooth error of the prior, as an alignment leaves it."""
+    """Standard deviation of the smooth error of the prior, as an alignment leaves it."""
     residual_scale_vox: PositiveFloat = 7.0
     """Distance between the nodes of that error."""
     residual_spread: NonNegativeFloat = 0.5
-    """Deviation of the logarithm of the size of all errors of a view."""
+    """Standard deviation of the log of the size of all errors of a view."""
     rough_vox: NonNegativeFloat = 0.2
-    """Deviation of the rough error of the prior, with nodes at three voxels."""
+    """Standard deviation of the rough error of the prior, with nodes every three voxels."""
     gamma: NonNegativeFloat = 0.15
-    """Deviation of the logarithm of the exponent of intensities."""
+    """Standard deviation of log gamma of the intensities."""
     gain: NonNegativeFloat = 0.08
-    """Deviation of the logarithm of the contrast."""
+    """Standard deviation of the log of the contrast."""
     offset: NonNegativeFloat = 0.1
-    """Deviation of the brightness, in standard deviations of the scan."""
+    """Standard deviation of the brightness offset, in standard deviations of the scan."""
     bias: NonNegativeFloat = 0.06
-    """Deviation of a smooth shading."""
+    """Standard deviation of a smooth bias field."""
     noise: NonNegativeFloat = 0.05
-    """Two thirds of the largest deviation of white noise."""
+    """Two thirds of the maximum standard deviation of white noise."""
 
     def worse(self, times: float) -> SimulationConfig:
         """The same with priors that are all equally wrong, `times` as much."""
@@ -59,31 +59,33 @@ class TuningConfig(Config):
     """How a head is tuned on the views of one reference. Nothing depends on a clock."""
 
     views: Views = 24
-    """Made-up views to learn from."""
+    """Simulated views to train on."""
     held_out: Views = 4
-    """Further views that decide for which structures the head is used."""
+    """Further simulated views that decide for which structures the head is used."""
     held_out_error: PositiveFloat = 3.0
-    """How many times more wrong the priors of these are: as wrong as real alignments."""
+    """Factor on the error of the priors in these views, so that it is as large as that of real
+    alignments."""
     voxels_per_view: PositiveInt = 8000
-    """Voxels of each view that are looked at."""
+    """Voxels sampled from each view."""
     balance: float = Field(default=0.5, ge=0, le=1)
-    """How often small structures are drawn: 0 as they come, 1 all equally often."""
+    """Sampling of structures: 0 in proportion to their voxels, 1 all equally often."""
     steps: PositiveInt = 900
-    """Updates of the head."""
+    """Optimiser steps of the head."""
     batch: PositiveInt = 4096
-    """Voxels of an update."""
+    """Voxels per step."""
     learning_rate: PositiveFloat = 3e-3
-    """Of AdamW, warmed up and then along a cosine."""
+    """Learning rate of AdamW, with warm-up and cosine decay."""
     weight_decay: NonNegativeFloat = 1e-2
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     jitter: NonNegativeFloat = 0.1
-    """Noise on the features of a voxel, in their standard deviations."""
+    """Noise added to the features of a voxel, in their standard deviations."""
     hidden: PositiveInt = 64
-    """Width of the head."""
+    """Hidden width of the head."""
     network: bool = False
-    """Show the head the feature maps of the pretrained network, too."""
+    """Give the head the feature maps of the pretrained network as further inputs."""
     simulation: SimulationConfig = SimulationConfig(anatomy_vox=0, degrees=0, scale=0)
-    """How views are made up. The scan itself is not bent: that would blur it as no scan is."""
+    """How views are simulated. The scan itself is not deformed, because interpolation would blur
+    it."""
     seed: Seed = 0
 
 

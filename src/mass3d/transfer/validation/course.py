@@ -52,7 +52,7 @@ class Trial(NamedTuple):
     crop: Shape
     preparation: PreparationConfig
     device: torch.device
-    first: nn.Module | None = None  # as the run begins; None for first weights by the seed
+    first: nn.Module | None = None  # as the run begins; None for initial weights by the seed
     began: str = ""  # fingerprint of another's weights that it begins with
 
     def score(self, net: nn.Module, scans: Scans) -> Scores:
@@ -148,7 +148,7 @@ def begin_course(run: Path, config: ValidationConfig, trial: Trial) -> Course:
     scans = read_scans(config.dataset, config.queries, trial.preparation)
     floors, kept = _floors(run, trial, scans)
     record = read_record(run)
-    cut_rows(run / ROWS, record.step if record is not None and kept else 0)
+    cut_rows(run / ROWS, record.told if record is not None and kept else 0)
     course = Course(run, config, trial, scans, floors, read_rows(run / ROWS))
     queries = ", ".join(query.case_id for query in scans.queries)
     words = ", ".join(f"{name} {told(mean_of(dice))}" for name, dice in floors.items())

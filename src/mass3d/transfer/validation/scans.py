@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,13 @@ from numpy.typing import NDArray
 
 from mass3d.alignment.features import scan_features
 from mass3d.errors import DataError
+from mass3d.execution.summary import counted
+from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.datasets.labelled import find_labelled
 from mass3d.io.datasets.regions import require_no_regions
+from mass3d.io.names import stem_of
 from mass3d.metrics.overlap import label_overlaps
+from mass3d.transfer.finetuned.apart import subjects_of
 from mass3d.transfer.finetuned.scans import fingerprint, read_labelled, structures_of
 from mass3d.transfer.incontext import encode_reference, predict
 from mass3d.transfer.oneshot.floor import carried_by_affine
@@ -79,18 +84,19 @@ def mean_of(dice: Mapping[str, float | None]) -> float | None:
 
 
 def read_scans(dataset: Path, queries: int, preparation: PreparationConfig) -> Scans:
-    """Read and prepare scans that are spread over a dataset.
+    """Read and prepare scans that are spread over the patients of a dataset, one of each.
 
     The example is the one of them that shows most structures, the first of several. Raises
-    `DataError` for a scan or label that cannot be used, for fewer than two labelled scans and for
-    labels that show nothing on the grid of the network, `ConfigError` for regions.
+    `DataError` for a scan or label that cannot be used, for fewer than two labelled patients and
+    for labels that show nothing on the grid of the network, `ConfigError` for regions.
     """
-    every = find_labelled([dataset])
+    labelled = find_labelled([dataset])
+    every = one_of_each(labelled)
     if len(every) < 2:
         raise DataError(
             dataset,
-            found="one labelled scan",
-            expected="at least two: one to show, one to segment",
+            found=f"{counted(len(labelled), 'labelled scan')}, of one patient",
+            expected="at least two patients: one to show, one to segment",
             fix="Give more labelled scans, or leave the validation out.",
             setting="validation.dataset",
         )
@@ -117,6 +123,25 @@ def read_scans(dataset: Path, queries: int, preparation: PreparationConfig) -> S
     kept = {name: number for name, number in numbers.items() if number in example.shown}
     others = tuple(scan for scan in scans if scan is not example)
     return Scans(example, others, kept, fingerprint(files))
+
+
+def one_of_each(cases: Sequence[CaseFile]) -> list[CaseFile]:
+    """One scan of each subject, in the order of the cases.
+
+    Of several channels, or scans with one label, it is of the kind that most subjects have.
+    """
+    groups: dict[str | int, list[CaseFile]] = {}
+    for place, (case, subject) in enumerate(zip(cases, subjects_of(cases), strict=True)):
+        groups.setdefault(place if subject is None else subject, []).append(case)
+    owners = Counter(kind for group in groups.values() for kind in {_kind(one) for one in group})
+    return [
+        min(group, key=lambda one: (-owners[_kind(one)], _kind(one))) for group in groups.values()
+    ]
+
+
+def _kind(case: CaseFile) -> str:
+    """What the name of a file ends with: the number of a channel, or `T1w` as in BIDS."""
+    return stem_of(case.path).rpartition("_")[2]
 
 
 @torch.no_grad()

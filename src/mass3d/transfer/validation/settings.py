@@ -13,11 +13,11 @@ class ValidationConfig(Config):
     """How a run is scored while it goes on; nothing is learned from it."""
 
     dataset: Path | None = Field(default=None, examples=["Dataset001_Liver"])
-    """Labelled scans in the layout of nnU-Net or another: one is shown, others are segmented."""
+    """Labelled scans in the layout of nnU-Net or another: one is the example, others are
+    segmented."""
     every: int = Field(default=100, ge=1)
-    """Steps from one validation to the next; each at the next row of metrics.jsonl, and at the
-    end."""
+    """Steps between validations; each runs at the next row of metrics.jsonl, and one at the end."""
     queries: int = Field(default=3, ge=1, le=1000)
-    """Scans that are segmented each time, spread over the dataset."""
+    """Number of scans segmented in each validation, spread over the dataset."""
     patience: int = Field(default=5, ge=1)
-    """Validations without a rise of the Dice after which that is said; the run goes on."""
+    """Validations without a better Dice after which a message reports it; the run goes on."""

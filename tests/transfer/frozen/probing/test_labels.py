@@ -12,6 +12,7 @@ from mass3d.transfer.frozen.probing.labels import (
     Table,
     alike_sentences,
     left_out_sentences,
+    of_scans,
     read_table,
     targets_of,
 )
@@ -200,3 +201,14 @@ def test_columns_that_are_not_there_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a column 'x'") as caught:
         targets(tmp_path, named=("x",))
     assert caught.value.setting == "targets"
+
+
+def test_a_row_of_a_case_is_that_of_all_its_channels_where_nothing_else_is(tmp_path: Path) -> None:
+    known = {"a_T1": "a", "a_T2": "a", "b_T1": "b", "b_T2": "b", "c": "c", "c_0001": "c", "d": ""}
+    rows = "case,x\na,1\nb,2\nb_T1,3\nc,4\nd,5\nlost,6\n"
+    found = of_scans(table(tmp_path, rows), known)
+    values = {"a_T1": "1", "a_T2": "1", "b": "2", "b_T1": "3", "c": "4", "d": "5", "lost": "6"}
+    assert found.columns["x"] == values
+    assert found.cases == [*values]
+    assert found.case_of == {scan: case for scan, case in known.items() if case}
+    assert of_scans(found, known) == found

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mass3d.errors import ConfigError, DataError
-from mass3d.transfer.frozen.probing.labels import Table, read_table
+from mass3d.transfer.frozen.probing.labels import Table, of_scans, read_table
 from mass3d.transfer.frozen.probing.patients import Patients, no_targets, patients_of
 
 ROWS = "case,sex,{}\na,F,p1\nb,M,p2\nc,,p2\n"
@@ -132,3 +132,18 @@ def test_one_scan_under_two_names_is_one_patient(tmp_path: Path) -> None:
     found = patients_of(table(tmp_path, rows), None, {"a": "s", "b": "s", "c": "t", "d": "u"})
     assert found.of["a"] == found.of["b"] == found.of["c"] != found.of["d"]
     assert found.told == ("b is the same scan as a, so both are kept in one fold",)
+
+
+def test_channels_of_a_case_are_of_one_patient(tmp_path: Path) -> None:
+    found = table(tmp_path, "case,x\nP_0_T1,1\nP_0_FLAIR,1\nP_1_T1,2\nsub-1_T1,2\nlone,3\n")
+    known = {"P_0_T1": "P_0", "P_0_FLAIR": "P_0", "P_1_T1": "P_1", "sub-1_T1": "sub-1", "lone": ""}
+    scans = {name: name for name in known}
+    patients = patients_of(of_scans(found, known), None, scans)
+    assert patients.of == {**known, "lone": "lone"}
+    assert patients.plain() == {"by": "names", "column": None}
+    assert patients.how == (
+        "Patients are the subjects in the names of the scans (sub-1) and the cases that scans are "
+        "channels of (P_0, P_1); 1 scan without one counted by itself."
+    )
+    column = table(tmp_path, "case,patient\nP_0,a\nP_1,a\n")
+    assert set(patients_of(of_scans(column, known), None, scans).of.values()) == {"a"}

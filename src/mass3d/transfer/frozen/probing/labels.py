@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
@@ -54,6 +54,7 @@ class Table:
     path: Path
     columns: Mapping[str, Mapping[str, str]]  # column -> case -> value
     case_column: str
+    case_of: Mapping[str, str] = field(default_factory=dict)  # scan that is a channel -> its case
 
     @property
     def cases(self) -> list[str]:
@@ -258,6 +259,29 @@ def _sorted(values: Sequence[str]) -> list[str]:
 
 def _bad(path: Path, found: str, expected: str, fix: str, setting: str = "labels") -> DataError:
     return DataError(path, found=found, expected=expected, fix=fix, setting=setting)
+
+
+def of_scans(table: Table, case_of: Mapping[str, str]) -> Table:
+    """The table with a row of each scan: that of a case is the row of all of its channels.
+
+    case_of: every scan, and the case that it is a channel of, if any. A row that is called as a
+    scan is that scan's, and where any channel has a row of its own, that of the case is of none.
+    """
+    channels: dict[str, list[str]] = {}
+    for scan, name in case_of.items():
+        if name:
+            channels.setdefault(name, []).append(scan)
+    rows = {*table.cases}
+    whole = {
+        name: scans
+        for name, scans in channels.items()
+        if name not in case_of and rows.isdisjoint(scans)
+    }
+    columns = {
+        column: {scan: value for row, value in values.items() for scan in whole.get(row, [row])}
+        for column, values in table.columns.items()
+    }
+    return replace(table, columns=columns, case_of={k: v for k, v in case_of.items() if v})
 
 
 def require_shared(table: Table, cases: Sequence[str]) -> None:

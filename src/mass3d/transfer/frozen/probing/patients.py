@@ -1,4 +1,4 @@
-"""Which scans are of one patient: by a column of the table, else by their names as in BIDS."""
+"""Which scans are of one patient: by a column of the table, else by names (BIDS, nnU-Net)."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def patients_of(table: Table, column: str | None, sources: Mapping[str, str]) ->
     """Who every case that has a scan is of.
 
     column: of the table; where none is named, the one that `patient_column` finds, else BIDS
-    subjects in the names of the cases, else every case is a patient. sources: case -> hash of the
-    content of its scan; equal scans are of one patient, whatever the table says. Raises
-    `ConfigError` as `patient_column`, `DataError` for a case without a patient.
+    subjects in the names of the scans, else the cases that they are channels of, else every scan is
+    a patient. sources: scan -> hash of its content; equal scans are of one patient, whatever the
+    table says. Raises `ConfigError` as `patient_column`, `DataError` for a case without a patient.
     """
     column = patient_column(table, column)
     cases = [case for case in table.cases if case in sources]
@@ -52,8 +52,9 @@ def patients_of(table: Table, column: str | None, sources: Mapping[str, str]) ->
         names, told = _of_column(table, column, cases)
     else:
         subjects = {case: subject for case in cases if (subject := _subject(case)) is not None}
-        by, how = _by_names(subjects, cases)
-        names, told = {case: subjects.get(case, case) for case in cases}, []
+        channels = {case: table.case_of[case] for case in cases if case in table.case_of}
+        by, how = _by_names(subjects, channels, cases)
+        names, told = {case: subjects.get(case, channels.get(case, case)) for case in cases}, []
     found, copies = _joined(names, sources)
     return Patients(found, by, column, how, (*told, *copies))
 
@@ -146,14 +147,24 @@ def _subject(case: str) -> str | None:
     return subject_of(case, case[case.find("_sub-") + 1 :])
 
 
-def _by_names(subjects: Mapping[str, str], cases: Sequence[str]) -> tuple[By, str]:
-    """Whether names group the cases, and a sentence; subjects: of the cases that name one."""
-    if not subjects:
+def _by_names(
+    subjects: Mapping[str, str], channels: Mapping[str, str], cases: Sequence[str]
+) -> tuple[By, str]:
+    """Whether names group the cases, and a sentence.
+
+    subjects: of the scans that name one. channels: of those that are one, the case.
+    """
+    of_cases = {name for case, name in channels.items() if case not in subjects}
+    ways = {
+        "the subjects in the names of the scans": set(subjects.values()),
+        "the cases that scans are channels of": of_cases,
+    }
+    told = [f"{way} ({first_of(sorted(names))})" for way, names in ways.items() if names]
+    if not told:
         return "scans", "Every scan counted as a patient of its own."
-    names = first_of(sorted(set(subjects.values())))
-    alone = len(cases) - len(subjects)
+    alone = len(cases) - len({*subjects, *channels})
     others = f"; {counted(alone, 'scan')} without one counted by itself" if alone else ""
-    return "names", f"Patients are the subjects in the names of the scans ({names}){others}."
+    return "names", f"Patients are {' and '.join(told)}{others}."
 
 
 def _joined(
