@@ -3,7 +3,7 @@
 import importlib.util
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,11 +22,12 @@ from mass3d.training.config import RATES
 
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = ("scans", "other")  # of any required setting
-PRETRAININGS = [
-    *({"preset": name} for name in PRESETS),
-    *({"objective": name} for name in OBJECTIVES),
-    *({"fit.optimizer": name} for name in RATES),
-]
+CHOICES: dict[str, Iterable[str]] = {
+    "preset": PRESETS,
+    "objective": OBJECTIVES,
+    "fit.optimizer": RATES,
+}
+PRETRAININGS = [{setting: value} for setting, values in CHOICES.items() for value in values]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,7 @@ def test_another_preset_may_be_written_into_a_copy(tmp_path: Path) -> None:
 def test_written_settings_are_read_back(verb: str, tool: ModuleType, tmp_path: Path) -> None:
     kind = tool.config_of(verb)
     config = resolve(kind, flags=required(kind))
-    for following in ({}, config.following()):
+    for following in (dict[str, Any](), config.following()):
         (tmp_path / "config.toml").write_text(to_toml(config, following=following))
         assert resolve(kind, file=tmp_path / "config.toml") == config
 

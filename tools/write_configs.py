@@ -126,8 +126,8 @@ def render(verb: str) -> str:
 
 def examples(kind: type[Config]) -> dict[str, Any]:
     """The least that must be given, as it stands in the examples."""
-    fields = kind.model_fields.items()
-    return {name: field.examples[0] for name, field in fields if field.is_required()}
+    required = {name: field for name, field in kind.model_fields.items() if field.is_required()}
+    return {name: field.examples[0] for name, field in required.items() if field.examples}
 
 
 class Writer:
@@ -138,7 +138,7 @@ class Writer:
         self.explained: set[type[Config]] = set()
         usual = build(config_of(verb), examples(config_of(verb)))
         self.following = {name for name, *_ in differences(usual.following(), {})}
-        self.mark = f"# of {getattr(usual, 'preset', 'these')}"
+        self.mark = f"# of {getattr(usual, 'preset', 'muon')}"
 
     def group(
         self, kind: type[Config], default: Config | None = None, prefix: str = ""

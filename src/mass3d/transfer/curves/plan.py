@@ -72,7 +72,7 @@ class PlanConfig(Config):
     scan."""
     held_out: int | None = Field(default=None, ge=1, examples=[10])
     """Labelled scans held out and scored; by default the test part of the dataset, or a fifth if it
-    has none. All scans of a BIDS subject are on one side."""
+    has none. Scans of one subject or of one label file are on one side."""
 
 
 class CurveStart(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from mass3d.config import Config, Device, Regions, Seed
-from mass3d.training.config import FitConfig
+from mass3d.training.config import RATES, FitConfig
 from mass3d.transfer.finetuned.scans import Number
 from mass3d.transfer.finetuned.segmenter import Learn, Start
 from mass3d.views.labelled import LabelledViewConfig
@@ -42,6 +42,18 @@ class FinetuneFitConfig(FitConfig):
     """Decay of the exponential moving average (EMA) of the weights; a run delivers the EMA
     weights."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_rates(cls, values: Any) -> Any:
+        """A rate and decay that are not given suit the optimiser."""
+        name = values.get("optimizer") if isinstance(values, dict) else None
+        return {**RATES[name], **values} if isinstance(name, str) and name in RATES else values
+
+    def following(self) -> dict[str, Any]:
+        """The rates that the optimiser has decided."""
+        usual = RATES[self.optimizer].items()
+        return {name: value for name, value in usual if getattr(self, name) == value}
+
 
 class StoppingConfig(Config):
     """Weights that are scored on the way, on the scans kept apart."""
@@ -71,9 +83,13 @@ class LearningConfig(Config):
     seed: Seed = 0
     device: Device = "auto"
     fit: FinetuneFitConfig = FinetuneFitConfig()
-    """Optimisation."""
+    """Optimisation; a rate and decay that are not given suit the chosen optimiser."""
     views: LabelledViewConfig = LabelledViewConfig()
     """Crops and augmentation of the labelled scans."""
+
+    def following(self) -> dict[str, Any]:
+        """What the optimiser has decided."""
+        return {"fit": self.fit.following()}
 
 
 class RunConfig(Config):
@@ -94,7 +110,8 @@ class RunConfig(Config):
     number includes the scans of a smaller one."""
     validation: int | None = Field(default=None, ge=0, examples=[10])
     """Labelled scans held out and scored at the end; by default a fifth, at most ten, and none of
-    fewer than ten. All scans of a BIDS subject are on one side."""
+    fewer than ten. Scans of one subject or of one label file are on
+    one side."""
     unlabelled: tuple[Path, ...] = Field(default=(), examples=[["scans"]])
     """Unlabelled scans to train on as well, with pseudo-labels by a task that is made from the
     labelled scans. Scans that are labelled or held out are skipped."""
