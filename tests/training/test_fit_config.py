@@ -36,5 +36,5 @@ def test_another_optimiser_brings_its_own_rates(
     ],
 )
 def test_so_it_does_in_finetuning(given: tuple[str, ...], wanted: tuple[str, float, float]) -> None:
-    config = resolve(FinetuneConfig, assignments=["images=[s]", "model=m", "output=o", *given])
+    config = resolve(FinetuneConfig, assignments=['images=["s"]', "model=m", "output=o", *given])
     assert (config.fit.optimizer, config.fit.lr, config.fit.weight_decay) == wanted
