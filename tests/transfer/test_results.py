@@ -14,7 +14,7 @@ from mass3d.transfer.results import VOLUMES, Entry, Index, ResultsFolder, read_r
 from mass3d.volume.volume import Volume
 
 INDEX = Index(task="t" * 64, overlap=0.5, alignment=True)
-BEGUN = Entry(source="s", prior="p")
+BEGUN = Entry(source="s", named="", prior="p")
 
 
 def label(path: Path, value: int = 1) -> Path:
@@ -49,6 +49,14 @@ def test_a_case_of_another_scan_or_prior_is_made_again(
     folder: ResultsFolder, change: dict[str, str]
 ) -> None:
     assert not folder.keeps("a", BEGUN.model_copy(update=change))
+
+
+def test_a_case_of_an_earlier_version_which_noted_no_modality_is_kept(
+    folder: ResultsFolder,
+) -> None:
+    assert folder.keeps("a", BEGUN.model_copy(update={"named": "ct"})) is False
+    folder.put("a", folder.entries["a"].model_copy(update={"named": None}))
+    assert folder.keeps("a", BEGUN.model_copy(update={"named": "ct"}))
 
 
 def test_a_missing_an_unfinished_and_a_damaged_one_is_made_again(folder: ResultsFolder) -> None:

@@ -22,7 +22,7 @@ class Names:
 
     structures: Mapping[str, int]  # of masks the values mean nothing
     ignored: int | None = None  # the value of voxels that nobody has annotated
-    said_by: str = "dataset.json"  # for messages
+    of_table: bool = True  # they come from dataset.json
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,13 @@ def _facts(
 
 def _unnamed_values(path: Path, unnamed: Sequence[int], names: Names) -> str:
     """The fault of values that dataset.json, or what else names them, does not explain."""
+    table = "dataset.json"
+    where = f"{table} does not name" if names.of_table else "neither a header nor a setting names"
     known = (f"{value} ({name})" for name, value in names.structures.items())
     error = DataError(
         path,
-        found=f"values that {names.said_by} does not name ({', '.join(map(str, unnamed))})",
+        found=f"values that {where} ({', '.join(map(str, unnamed))})",
         expected=", ".join(["0 (background)", *known]),
-        fix="Name them in dataset.json, or correct the label.",
+        fix=f"Name them{f' in {table}' * names.of_table}, or correct the label.",
     )
     return str(error)

@@ -185,7 +185,7 @@ TOKENS: Final = InContextPreset(
 PRESETS: Final[dict[PresetName, Preset]] = {
     # laptop and CI size: about 3 M parameters
     "tiny": CorrespondencePreset(channels=(32, 64, 160)),
-    # four times the work of `tiny`, about 18 M parameters
+    # four times the work of `tiny`, 21.5 M parameters
     "small": CorrespondencePreset(
         channels=(64, 128, 256, 320), recipe=CorrespondenceRecipe(steps=4000)
     ),

@@ -31,8 +31,9 @@ class Entry(Config):
 
     source: str
     """SHA-256 of the scan."""
-    named: str = ""
-    """The modality that names of its file and folders say, if any."""
+    named: str | None = None
+    """The modality that names of its file and folders say, if any; not known where an earlier
+    version wrote this."""
     result: str = ""
     """SHA-256 of the label map; empty while it is being written."""
     prior: str = ""
@@ -56,11 +57,6 @@ class Entry(Config):
     """Structures whose volume is far from that in all references."""
     maps: dict[str, str] = Field(default_factory=dict)
     """Files of maps beside the label map -> SHA-256 of each."""
-
-    @property
-    def source_and_prior(self) -> tuple[str, ...]:
-        """What the result depends on, beside the settings of all."""
-        return self.source, self.named, self.prior
 
     @property
     def without_references(self) -> bool:
@@ -192,7 +188,8 @@ class ResultsFolder:
         if not target.exists() or (old is not None and not old.result):
             return False
         if old is not None and file_hash(target) == old.result:
-            same = old.source_and_prior == begun.source_and_prior
+            same = (old.source, old.prior) == (begun.source, begun.prior)
+            same = same and old.named in (None, begun.named)
             return same and all(map(self._is_whole, old.maps, old.maps.values()))
         if old is not None and not can_be_read(target):
             return False

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 
 from dicoms import series
 from mass3d.files import file_hash
-from mass3d.io.datasets.cohort import CaseFile, find_cases
+from mass3d.io.datasets.cohort import CaseFile, Channel, find_cases
 from mass3d.io.datasets.source import (
     image_hash,
     named_modality,
@@ -44,6 +44,17 @@ def test_what_a_scan_is_prepared_by_goes_by_its_name_and_content(tmp_path: Path)
         found[folder] = seen_hash(case)
     assert found["scans"] == file_hash(path)
     assert len({*found.values()}) == 3
+
+
+def test_names_have_no_say_where_a_tag_or_a_channel_decides(tmp_path: Path) -> None:
+    series(tmp_path / "mr")
+    (tagged,) = find_cases([tmp_path / "mr"])
+    assert tagged.series is not None
+    assert named_modality(tagged) == ""
+    paths = [tmp_path / "mr" / f"{number}.nrrd" for number in range(2)]
+    some = [Channel(number, name, paths[number]) for number, name in enumerate(("CT", "other"))]
+    assert named_modality(CaseFile("a", paths[0], channels=tuple(some))) == ",mr"
+    assert named_modality(CaseFile("a", paths[0], channels=tuple(some[::-1]))) == "mr,"
 
 
 def test_a_file_by_itself_has_its_own_hash_even_if_it_cannot_be_read(tmp_path: Path) -> None:

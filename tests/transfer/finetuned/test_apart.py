@@ -134,7 +134,20 @@ def test_scans_beside_one_label_are_of_one_subject(tmp_path: Path) -> None:
     assert [case.case_id for case in cases] == ["P1_T1", "P1_T2", "P2_T1", "P2_T2"]
     assert subjects_of(cases) == ["P1_T1", "P1_T1", "P2_T1", "P2_T1"]
     first = replace(cases[2], label=cases[0].label, case_id="sub-01")
-    assert subjects_of([cases[0], first, cases[1]]) == ["sub-01"] * 3  # through a third one
+    joined = subjects_of([cases[0], first, cases[1], cases[3]])
+    assert joined == [*["sub-01"] * 3, None]  # through a third one
+
+
+def test_links_to_one_empty_label_and_a_label_of_all_scans_say_nothing(tmp_path: Path) -> None:
+    """As of patients without a tumour, and of scans on the grid of a template."""
+    cases = called("a", "b", "c")
+    nothing = empty(tmp_path, "nothing") / "nothing.nii.gz"
+    links = [tmp_path / f"{case.case_id}_seg.nii.gz" for case in cases]
+    for link in links[:2]:
+        link.symlink_to(nothing)
+    linked = [replace(case, label=map_at(link)) for case, link in zip(cases, links, strict=True)]
+    assert subjects_of(linked) == [None] * 3
+    assert subjects_of([replace(case, label=map_at(nothing)) for case in cases]) == [None] * 3
 
 
 def test_numbers_of_patients_are_no_channels(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_the_example_and_what_it_is_carried_to_are_of_different_patients(
     for path in (data / "imagesTr").glob("*"):
         if not path.name.startswith(labelled[0]):
             path.unlink()
-    with pytest.raises(DataError, match="2 labelled scans, of one patient"):
+    with pytest.raises(DataError, match="2 labelled scans of one label"):
         read_scans(data, 1, PREPARATION)
 
 
@@ -136,5 +136,5 @@ def test_labels_that_cannot_validate_are_refused(cohort: Path, tmp_path: Path) -
         read_scans(data, 1, PREPARATION)
     for path in labels[1:]:
         path.unlink()
-    with pytest.raises(DataError, match="1 labelled scan, of one patient; expected at least two"):
+    with pytest.raises(DataError, match="1 labelled scan of one label; expected at least two"):
         read_scans(data, 1, PREPARATION)

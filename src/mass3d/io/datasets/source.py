@@ -11,10 +11,11 @@ from mass3d.io.datasets.channels import require_channels
 from mass3d.io.datasets.cohort import CaseFile
 from mass3d.io.dicom.files import DicomFile, opened
 from mass3d.io.dicom.series import Series
+from mass3d.io.dicom.volume import series_modality
 from mass3d.io.formats.parsers import files_of
 from mass3d.io.formats.regular_file import is_regular
 from mass3d.io.read import resolved
-from mass3d.volume.intensity import modality_by_name
+from mass3d.volume.intensity import modality_by_name, modality_in
 
 
 def source_hash(case: CaseFile) -> str:
@@ -40,12 +41,20 @@ def seen_hash(case: CaseFile) -> str:
 
 
 def named_modality(case: CaseFile) -> str:
-    """What the names of files and their folders say of the modality; empty for nothing."""
+    """What the names of files and their folders say of the modality; empty for nothing.
+
+    Where a tag of DICOM or the name of a channel decides, they have no say.
+    """
     if case.series is not None:
-        return modality_by_name(case.series.path) or ""
-    paths = [channel.path for channel in case.channels] or [case.path]
-    named = [modality_by_name(path) or "" for path in paths]
-    return " ".join(named).strip()
+        named = [None if series_modality(case.series) else modality_by_name(case.series.path)]
+    elif case.channels:
+        named = [
+            None if modality_in(channel.name) else modality_by_name(channel.path)
+            for channel in case.channels
+        ]
+    else:
+        named = [modality_by_name(case.path)]
+    return ",".join(one or "" for one in named) if any(named) else ""
 
 
 def image_hash(path: Path) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 
 from mass3d.execution.summary import counted, first_of
-from mass3d.files import real, text_hash
+from mass3d.files import text_hash
 from mass3d.io.datasets.bids import subject_of
 from mass3d.io.datasets.channels import cases_of_channels
 from mass3d.io.datasets.cohort import CaseFile
@@ -22,10 +22,14 @@ def subjects_of(cases: Sequence[CaseFile]) -> list[str | None]:
     The case id tells it, else the file, else the nearest folder. Folders around all of the cases
     are not asked: what is called `sub-study` there is no subject. Channels of one case, and scans
     that share a label file, are of one subject, too, which is called as the case or the first scan.
+    A label that all scans share, as on a template, tells nothing.
     """
     named, channels = _named_subjects(cases), cases_of_channels(cases)
+    labels = list(map(_label_place, cases))
+    if len(set(labels)) == 1:
+        labels = [None] * len(cases)
     groups: dict[int, list[int]] = {}
-    for place, first in enumerate(_joined(list(map(_marks, cases, named, channels)))):
+    for place, first in enumerate(_joined(list(map(_marks, cases, named, channels, labels)))):
         groups.setdefault(first, []).append(place)
     found = [*named]
     called = {name for name in named if name is not None}
@@ -41,9 +45,15 @@ def subjects_of(cases: Sequence[CaseFile]) -> list[str | None]:
     return found
 
 
-def _marks(case: CaseFile, subject: str | None, channel_of: str) -> list[Hashable]:
+def _label_place(case: CaseFile) -> Path | None:
+    """Where its label is; links stay, as of many empty ones to one file."""
+    return None if case.label is None else Path(os.path.normpath(case.label.paths[0].absolute()))
+
+
+def _marks(
+    case: CaseFile, subject: str | None, channel_of: str, label: Path | None
+) -> list[Hashable]:
     """What scans of one subject have in common."""
-    label = real(case.label.paths[0]) if case.label is not None else None
     channel = (case.path.parent, channel_of) if channel_of else None
     return [mark for mark in (subject, channel, label) if mark is not None]
 

@@ -202,8 +202,9 @@ def read_labelled(case: CaseFile, targets: Targets) -> LabelledScan:
     names = _parts(targets)
     values = {name: value for some in names for name, value in some.items()}
     files, volumes = _label_of(case), read_channels_of(case)
-    ignored, said_by = ignored_in(files), "dataset.json" if files.table else "the header"
-    label = count_label(files, Names(values, ignored, said_by), volumes[0])
+    ignored = ignored_in(files)
+    named = Names(values, ignored, of_table=files.table is not None)
+    label = count_label(files, named, volumes[0])
     if files.names and label.faults:
         raise DataError(
             files.paths[0].parent,

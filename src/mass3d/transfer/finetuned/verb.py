@@ -25,6 +25,7 @@ from mass3d.io.datasets.labelled import find_labelled
 from mass3d.io.datasets.regions import Targets
 from mass3d.training.choosing import Chosen
 from mass3d.training.resume import is_finished, require_same_run
+from mass3d.training.run_files import RESUME
 from mass3d.transfer.finetuned.apart import seen_before
 from mass3d.transfer.finetuned.learn import Began, began, learn
 from mass3d.transfer.finetuned.scans import (
@@ -153,7 +154,8 @@ def finetune_on(
     classes, channels = len(targets.classes), channels_of(parts.training[0])
     first = began(config.model, classes, start=config.start, channels=max(1, len(channels)))
     if not is_finished(config.output, facts, steps=config.fit.steps, must_resume=config.resume):
-        if not checked:
+        require_same_run(config.output, facts)  # before minutes of reading
+        if not (checked or (config.output / RESUME).exists()):
             _check(config, parts.validation, targets)
         _learn(config, parts, targets, facts, first=first, chosen=chosen)
     told = Told.of(config.output)

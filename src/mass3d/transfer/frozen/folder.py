@@ -32,8 +32,9 @@ class Entry(Config):
 
     source: str
     """SHA-256 of the scan."""
-    named: str = ""
-    """The modality that names of its file and folders say, if any."""
+    named: str | None = None
+    """The modality that names of its file and folders say, if any; not known where an earlier
+    version wrote this."""
     result: str
     """SHA-256 of its features."""
     dense: str = ""
@@ -151,7 +152,7 @@ class EmbeddingsFolder:
         named: the modality that names of its file and folders say.
         """
         entry = self.entries.get(case_id)
-        if entry is None or (entry.source, entry.named) != (source, named):
+        if entry is None or entry.source != source or entry.named not in (None, named):
             return False
         files = [(self.features(case_id), entry.result)]
         files += [(self.dense(case_id), entry.dense)] if self.index.dense else []

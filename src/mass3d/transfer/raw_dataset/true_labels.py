@@ -66,10 +66,11 @@ def _record_of(task: Path, fingerprint: str | None) -> Mapping[str, Any]:
     """The record of the task, or of the one that was adapted to make it.
 
     Empty where what lies beside the file is of another task, as after one file took the place of
-    another: its scans show other structures.
+    another: its scans show other structures. fingerprint: of the task; records of earlier versions
+    name none.
     """
     record = earlier_record(record_of(task))
-    if record.get("fingerprint") != fingerprint:
+    if fingerprint is not None and record.get("fingerprint", fingerprint) != fingerprint:
         return {}
     if record.get("verb") == "adapt":
         return _record_of(Path(record["config"]["task"]), record.get("task_fingerprint"))

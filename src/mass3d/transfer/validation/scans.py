@@ -92,11 +92,14 @@ def read_scans(dataset: Path, queries: int, preparation: PreparationConfig) -> S
     """
     labelled = find_labelled([dataset])
     every = one_of_each(labelled)
+    if len(every) < 2:  # sessions of one patient are better than nothing
+        labels = {case.label: case for case in reversed(labelled)}
+        every = [case for case in labelled if labels[case.label] is case]
     if len(every) < 2:
         raise DataError(
             dataset,
-            found=f"{counted(len(labelled), 'labelled scan')}, of one patient",
-            expected="at least two patients: one to show, one to segment",
+            found=f"{counted(len(labelled), 'labelled scan')} of one label",
+            expected="at least two labels: one to show, one to segment",
             fix="Give more labelled scans, or leave the validation out.",
             setting="validation.dataset",
         )
