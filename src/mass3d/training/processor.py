@@ -34,7 +34,7 @@ def is_faster_in_16_bits() -> bool:
     """Whether convolutions take less time in bfloat16 than in float32.
 
     AMD's AVX512-BF16 does twice the work of float32 in a cycle. Intel's does no more than float32
-    (a step of `tiny` took 4.6 CPU-s, not 3.7): there only matrix tiles (AMX) pay, which virtual
+    (a step of `tiny` took 4.3 CPU-s, not 3.1): there only matrix tiles (AMX) pay, which virtual
     machines often hide.
     """
     return has_16_bits() and (torch.cpu._is_amx_tile_supported() or not _is_by_intel())
