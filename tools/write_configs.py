@@ -117,8 +117,8 @@ def render(verb: str) -> str:
     writer = Writer(verb)
     if writer.following:
         head += [
-            f"# One that ends with `{writer.mark}` is a default that follows from the preset, the",
-            "# objective or the optimiser; without the first # it stays, whatever those are.",
+            f"# One that ends with `{writer.mark}` is a default that follows from other settings,",
+            "# as the preset or the optimiser; without the first # it stays, whatever those are.",
         ]
     head.append("# Written by tools/write_configs.py from the settings themselves.")
     return "\n".join([*head, *writer.group(config_of(verb))]) + "\n"

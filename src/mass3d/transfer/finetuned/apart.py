@@ -113,34 +113,25 @@ def seen_before(training: Sequence[CaseFile], scored: Sequence[CaseFile]) -> Ite
     if not scored:
         return
     learned = {source_hash(case): case.case_id for case in reversed(training)}
-    sources = [source_hash(case) for case in scored]
-    same = [
-        f"{case.case_id} is the same scan as {learned[source]} that was learned from"
-        for case, source in zip(scored, sources, strict=True)
-        if source in learned
-    ]
-    if same:
-        yield f"{first_of(same)} ({counted(len(same), 'such scan')}): Dice is too good there"
     labels = {_label_hash(case): case.case_id for case in reversed(training) if case.label}
-    alike = {
-        case.case_id: f"{case.case_id} has the label of {labels[label]} that was learned from"
-        for case, source in zip(scored, sources, strict=True)
-        if source not in learned and case.label and (label := _label_hash(case)) in labels
-        if _shows_something(case)
-    }
-    if alike:
-        told = [*alike.values()]
-        yield f"{first_of(told)} ({counted(len(told), 'such scan')}): Dice is too good there"
     subjects = subjects_of([*training, *scored])
     first = dict(zip(reversed(subjects[: len(training)]), reversed(training), strict=True))
-    related = [
-        f"{case.case_id} is of {subject}, as {first[subject].case_id} that was learned from"
-        for case, subject, source in zip(scored, subjects[len(training) :], sources, strict=True)
-        if subject is not None and subject in first and source not in learned
-        if case.case_id not in alike
-    ]
-    if related:
-        yield f"{first_of(related)} ({counted(len(related), 'such scan')}): Dice may be too good"
+    same, alike, related = list[str](), list[str](), list[str]()  # the first that holds of a scan
+    for case, subject in zip(scored, subjects[len(training) :], strict=True):
+        if copy := learned.get(source_hash(case)):
+            same.append(f"{case.case_id} is the same scan as {copy} that was learned from")
+        elif case.label and (copy := labels.get(_label_hash(case))) and _shows_something(case):
+            alike.append(f"{case.case_id} has the label of {copy} that was learned from")
+        elif subject is not None and subject in first:
+            copy = first[subject].case_id
+            related.append(f"{case.case_id} is of {subject}, as {copy} that was learned from")
+    for told, dice in (
+        (same, "is too good there"),
+        (alike, "is too good there"),
+        (related, "may be too good"),
+    ):
+        if told:
+            yield f"{first_of(told)} ({counted(len(told), 'such scan')}): Dice {dice}"
 
 
 def _label_hash(case: CaseFile) -> str:

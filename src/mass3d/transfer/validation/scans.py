@@ -84,11 +84,11 @@ def mean_of(dice: Mapping[str, float | None]) -> float | None:
 
 
 def read_scans(dataset: Path, queries: int, preparation: PreparationConfig) -> Scans:
-    """Read and prepare scans that are spread over the patients of a dataset, one of each.
+    """Read and prepare scans spread over the patients of a dataset, or over the labels of one.
 
     The example is the one of them that shows most structures, the first of several. Raises
-    `DataError` for a scan or label that cannot be used, for fewer than two labelled patients and
-    for labels that show nothing on the grid of the network, `ConfigError` for regions.
+    `DataError` for a scan or label that cannot be used, for fewer than two labels and for labels
+    that show nothing on the grid of the network, `ConfigError` for regions.
     """
     labelled = find_labelled([dataset])
     every = one_of_each(labelled)
